@@ -1,0 +1,1006 @@
+"""Figures: pure functions from output tables to Altair charts.
+
+Every function takes frames shaped as the output contracts (`usage_timeline`, `leadtime_leases`,
+...) and returns a `Figure`: the chart and the numbers it draws. Daily means are averaged to weeks
+or months first; the mean of equal buckets is exact, so the area under a curve stays node-hours. A
+bucket counts as known where at least 95 % of its days are; what is unknown is left blank or
+hatched, never drawn as zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import polars as pl
+
+from chameleon_usage.models.metrics import METRICS, PARTITION, RESOURCES
+from chameleon_usage.viz import palette
+from chameleon_usage.viz.render import save_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+WIDTH = 640
+HEIGHT = 280
+KNOWN_SHARE = 0.95
+"""A bucket of which less is known is unknown, as in the tables."""
+
+_LINE_LEGEND = alt.Legend(symbolType="stroke", symbolStrokeWidth=2, symbolSize=300)
+
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart and its numbers.
+
+    Attributes:
+        chart: what is drawn; its description is the alternative text.
+        data: the same, as a table.
+    """
+
+    chart: alt.TopLevelMixin
+    data: pl.DataFrame
+
+    def save(self, name: str, out_dir: Path) -> alt.TopLevelMixin:
+        """Write `<name>.svg`, `.png` and `.csv` under `out_dir` and return the chart."""
+        return save_figure(self.chart, name, out_dir, data=self.data)
+
+
+def coarsen(
+    frame: pl.DataFrame, every: str, *, by: Sequence[str], value: str = "value"
+) -> pl.DataFrame:
+    """Average daily means over longer buckets.
+
+    Args:
+        frame: `timestamp` (one row a day and group), `value`, and the columns of `by`.
+        every: bucket as Polars writes durations: `1w` (from Monday), `1mo`.
+        by: the columns that name a group.
+        value: name of the value column.
+
+    Returns:
+        `timestamp` (start of the bucket), `by`, `value`: null where less than 95 % of the days
+        that the frame has in the bucket are known. Sorted by `by`, then time.
+    """
+    return (
+        frame.group_by([*by, pl.col("timestamp").dt.truncate(every)])
+        .agg(
+            pl.when(pl.col(value).is_not_null().mean() >= KNOWN_SHARE)
+            .then(pl.col(value).sort_by("timestamp").mean())
+            .alias(value)
+        )
+        .sort([*by, "timestamp"])
+    )
+
+
+def partition_table(
+    usage: pl.DataFrame, *, every: str, collector: str = "corrected"
+) -> pl.DataFrame:
+    """Lay the parts that make up the total side by side.
+
+    Args:
+        usage: `usage_timeline` rows of one site.
+        every: bucket to average over (see `coarsen`).
+        collector: whose count to take.
+
+    Returns:
+        `timestamp`, `total` and one column per part, in nodes. A day counts only where total and
+        all parts are known, so that the parts add up; a bucket with too few such days is null.
+    """
+    names = ["total", *PARTITION]
+    wide = (
+        usage.filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names))
+        .pivot(on="count_type", on_columns=names, index="timestamp", values="value")
+        .sort("timestamp")
+    )
+    known = pl.all_horizontal(pl.col(name).is_not_null() for name in names)
+    return (
+        wide.with_columns(pl.when(known).then(pl.col(name)).alias(name) for name in names)
+        .group_by(pl.col("timestamp").dt.truncate(every), maintain_order=True)
+        .agg(
+            pl.when(pl.col(name).is_not_null().mean() >= KNOWN_SHARE)
+            .then(pl.col(name).mean())
+            .alias(name)
+            for name in names
+        )
+    )
+
+
+def usage_stack(
+    usage: pl.DataFrame,
+    *,
+    site_name: str,
+    percent: bool = False,
+    collector: str = "corrected",
+    every: str = "1w",
+) -> Figure:
+    """Draw what every node was doing: the parts stacked under the line of the total.
+
+    Args:
+        usage: `usage_timeline` rows of one site.
+        site_name: for the title.
+        percent: of the total, rather than nodes.
+        collector: whose count to draw.
+        every: bucket to average over (see `coarsen`).
+    """
+    table = partition_table(usage, every=every, collector=collector)
+    parts = list(PARTITION)
+    if percent:
+        table = table.with_columns(
+            pl.when(pl.col("total") > 0).then(100 * pl.col(part) / pl.col("total")).alias(part)
+            for part in parts
+        ).with_columns(pl.when(pl.col("total") > 0).then(100.0).alias("total"))
+    table = table.with_columns(pl.col("total", *parts).round(2))
+    top = 100.0 if percent else _ceiling(table["total"])
+    unit = "% of all nodes" if percent else "nodes"
+    present = [p for p in palette.STATES if p != "unknown" and (table[p].fill_null(0) > 0).any()]
+    drawn = table.select("timestamp", "total", "unknown", *present).with_columns(
+        (pl.col("total") - pl.col("unknown")).alias("known")
+    )
+    colours = alt.Scale(
+        domain=[METRICS[p].label for p in present] + ["Unknown"],
+        range=[palette.STATES[p] for p in present] + [palette.STATES["unknown"]],
+    )
+    base = alt.Chart(_values(drawn))
+    x = _time_axis(drawn)
+    stack = (
+        base.transform_fold(present, as_=["part", "value"])
+        .transform_calculate(
+            Part=_lookup("part", {p: METRICS[p].label for p in present}),
+            order=_lookup("part", {p: i for i, p in enumerate(present)}),
+        )
+        .mark_area(interpolate="step-after", line=False)
+        .encode(
+            x=x,
+            y=alt.Y("value:Q", title=unit, stack="zero", scale=alt.Scale(domain=[0, top])),
+            color=alt.Color("Part:N", scale=colours, title=None, sort=None),
+            order="order:Q",
+            tooltip=[
+                alt.Tooltip("utcyearmonthdate(timestamp):T", title="from"),
+                alt.Tooltip("Part:N"),
+                alt.Tooltip("value:Q", format=",.1f", title=unit),
+            ],
+        )
+    )
+    unknown_part = base.mark_area(
+        interpolate="step-after", fill=_hatch(slope=0), tooltip="unknown"
+    ).encode(x=x, y=alt.Y("known:Q"), y2="total:Q")
+    line = base.mark_line(interpolate="step-after", color=palette.TOTAL, strokeWidth=1.3).encode(
+        x=x, y="total:Q"
+    )
+    gaps = _gaps(table, "total", every)
+    layers: list[alt.Chart] = [stack, unknown_part]
+    if gaps.height:
+        layers.append(_gap_bands(gaps))
+    how = "percent of all nodes" if percent else "nodes"
+    chart = alt.layer(*layers, line).properties(
+        width=WIDTH,
+        height=HEIGHT,
+        title=f"{site_name}: what its nodes were doing ({how})",
+        description=_stack_words(table, parts, site_name, collector, percent=percent),
+    )
+    return Figure(_styled(chart), table)
+
+
+def _stack_words(
+    table: pl.DataFrame, parts: list[str], site_name: str, collector: str, *, percent: bool
+) -> str:
+    unit = "percent of all nodes" if percent else "nodes"
+    means = table.select(pl.col(*parts).mean()).row(0, named=True)
+    words = ", ".join(f"{METRICS[p].label.lower()} {means[p]:,.1f}" for p in parts if means[p])
+    span = _span(table)
+    if not words:
+        return f"{site_name}, {span}: no day of which all parts are known."
+    return (
+        f"Stacked areas of what the nodes of {site_name} were doing, {span}, {collector} count. "
+        f"Means over the known time, in {unit}: {words}."
+    )
+
+
+def usage_facet(
+    usage: pl.DataFrame,
+    *,
+    site_name: str,
+    count_types: Sequence[str] = ("total", "reservable", "committed", "occupied"),
+    collectors: Sequence[str] = ("legacy", "uncorrected", "corrected"),
+    every: str = "1mo",
+) -> Figure:
+    """Set the collectors against each other, one panel for each count type.
+
+    Args:
+        usage: `usage_timeline` rows of one site.
+        site_name: for the title.
+        count_types: the panels, in order.
+        collectors: the lines.
+        every: bucket to average over (see `coarsen`).
+    """
+    chosen = usage.filter(
+        pl.col("count_type").is_in(list(count_types)),
+        pl.col("collector_type").is_in(list(collectors)),
+    )
+    table = coarsen(chosen, every, by=["collector_type", "count_type"]).with_columns(
+        pl.col("value").round(2)
+    )
+    present = [c for c in collectors if (table["collector_type"] == c).any()]
+    drawn = table.with_columns(
+        pl.col("count_type").replace({c: METRICS[c].label for c in count_types})
+    )
+    scale = alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present])
+    dash = alt.Scale(domain=present, range=[palette.COLLECTORS[c][1] for c in present])
+    lines = (
+        alt.Chart(_values(drawn))
+        .mark_line(strokeWidth=1.6)
+        .encode(
+            x=_time_axis(drawn, count=5),
+            y=alt.Y("value:Q", title="nodes"),
+            color=alt.Color("collector_type:N", scale=scale, title=None, legend=_LINE_LEGEND),
+            strokeDash=alt.StrokeDash("collector_type:N", scale=dash, title=None),
+            tooltip=[
+                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                alt.Tooltip("collector_type:N", title="collector"),
+                alt.Tooltip("value:Q", format=",.1f", title="nodes"),
+            ],
+        )
+        .properties(width=WIDTH / 2 - 30, height=HEIGHT / 1.7)
+    )
+    chart = lines.facet(
+        facet=alt.Facet("count_type:N", title=None, sort=[METRICS[c].label for c in count_types]),
+        columns=2,
+    ).resolve_scale(y="independent")
+    return Figure(
+        _styled(
+            chart.properties(
+                title=f"{site_name}: the collectors side by side",
+                description=(
+                    f"{site_name}, {_span(table)}: monthly means of "
+                    f"{', '.join(METRICS[c].label.lower() for c in count_types)} nodes as "
+                    f"{', '.join(present)} count them. " + _facet_words(table, count_types, present)
+                ),
+            )
+        ),
+        table,
+    )
+
+
+def _facet_words(table: pl.DataFrame, count_types: Sequence[str], present: list[str]) -> str:
+    means = {
+        (row["count_type"], row["collector_type"]): row["value"]
+        for row in table.group_by("count_type", "collector_type")
+        .agg(pl.col("value").mean())
+        .iter_rows(named=True)
+    }
+    words = [
+        f"{METRICS[c].label.lower()} "
+        + ", ".join(f"{k} {means[c, k]:,.1f}" for k in present if means.get((c, k)) is not None)
+        for c in count_types
+    ]
+    return f"Mean nodes: {'; '.join(words)}."
+
+
+def node_types(
+    by_node_type: pl.DataFrame,
+    *,
+    site_name: str,
+    every: str = "1mo",
+    most: int = 12,
+    collector: str = "corrected",
+) -> Figure:
+    """Draw for each node type what its nodes were doing.
+
+    Args:
+        by_node_type: `usage_by_node_type` rows of one site.
+        site_name: for the title.
+        every: bucket to average over, over the days that have a row.
+        most: this many types, by node-hours; the rest are left to the table.
+        collector: whose count to draw.
+    """
+    table = _parts_by(
+        by_node_type.filter(pl.col("resource") == "nodes"), "node_type", every, collector
+    )
+    order = (
+        table.group_by("node_type")
+        .agg(pl.col("total").sum())
+        .sort("total", "node_type", descending=[True, False])["node_type"]
+        .to_list()
+    )
+    shown = order[:most]
+    drawn = table.filter(pl.col("node_type").is_in(shown))
+    chart = _part_panels(drawn, "node_type", shown, unit="nodes").properties(
+        title=f"{site_name}: what the nodes of each type were doing (black line = total)",
+        description=(
+            f"{site_name}, {_span(table)}: stacked monthly means of what the nodes of each of its "
+            f"{len(shown)} largest types of {len(order)} were doing: {', '.join(shown)}."
+        ),
+    )
+    return Figure(_styled(chart), table)
+
+
+def resources(
+    by_resource: pl.DataFrame, *, site_name: str, every: str = "1mo", collector: str = "corrected"
+) -> Figure:
+    """Draw what each resource was doing, in percent of its total.
+
+    Args:
+        by_resource: `usage_by_resource` rows of one site.
+        site_name: for the title.
+        every: bucket to average over (see `coarsen`).
+        collector: whose count to draw.
+    """
+    table = _parts_by(by_resource, "resource", every, collector)
+    order = [r for r in RESOURCES if (table.filter(pl.col("resource") == r)["total"] > 0).any()]
+    labels = {r: RESOURCES[r] for r in order}
+    drawn = table.filter(pl.col("resource").is_in(order)).with_columns(
+        pl.col("resource").replace(labels),
+        *(
+            pl.when(pl.col("total") > 0).then(100 * pl.col(p) / pl.col("total")).round(2).alias(p)
+            for p in ["total", *PARTITION]
+        ),
+    )
+    chart = _part_panels(drawn, "resource", list(labels.values()), unit="% of all", top=100)
+    used = (
+        table.filter(pl.col("resource").is_in(order), pl.col("total") > 0)
+        .group_by("resource", maintain_order=True)
+        .agg((100 * pl.col("active").sum() / pl.col("total").sum()).alias("share"))
+    )
+    words = ", ".join(f"{labels[r]} {share:.1f} %" for r, share in used.iter_rows())
+    return Figure(
+        _styled(
+            chart.properties(
+                title=f"{site_name}: what each resource was doing",
+                description=(
+                    f"{site_name}, {_span(table)}: stacked monthly shares of what each resource "
+                    f"was doing, in percent of its total. Active share: {words}."
+                ),
+            )
+        ),
+        table,
+    )
+
+
+def _parts_by(frame: pl.DataFrame, key: str, every: str, collector: str) -> pl.DataFrame:
+    """Lay the parts side by side for each value of `key`, averaged to longer buckets."""
+    names = ["total", *PARTITION]
+    return (
+        coarsen(
+            frame.filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names)),
+            every,
+            by=[key, "count_type"],
+        )
+        .with_columns(pl.col("value").round(2))
+        .pivot(on="count_type", on_columns=names, index=[key, "timestamp"], values="value")
+        .sort(key, "timestamp")
+    )
+
+
+def _part_panels(
+    drawn: pl.DataFrame, key: str, order: list[str], *, unit: str, top: float | None = None
+) -> alt.FacetChart:
+    present = [p for p in palette.STATES if (drawn[p].fill_null(0) > 0).any()]
+    base = alt.Chart(_values(drawn.select(key, "timestamp", "total", *present)))
+    x = _time_axis(drawn, count=4)
+    scale = alt.Scale(domain=[0, top], clamp=True) if top else alt.Scale()
+    areas = (
+        base.transform_fold(present, as_=["part", "value"])
+        .transform_calculate(
+            Part=_lookup("part", {p: METRICS[p].label for p in present}),
+            order=_lookup("part", {p: i for i, p in enumerate(present)}),
+        )
+        .mark_area(interpolate="step-after")
+        .encode(
+            x=x,
+            y=alt.Y("value:Q", title=unit, stack="zero", scale=scale),
+            color=alt.Color(
+                "Part:N",
+                title=None,
+                scale=alt.Scale(
+                    domain=[METRICS[p].label for p in present],
+                    range=[palette.STATES[p] for p in present],
+                ),
+            ),
+            order="order:Q",
+            tooltip=[
+                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                alt.Tooltip("Part:N"),
+                alt.Tooltip("value:Q", format=",.1f", title=unit),
+            ],
+        )
+    )
+    line = base.mark_line(color=palette.TOTAL, strokeWidth=1, interpolate="step-after").encode(
+        x=x, y="total:Q"
+    )
+    return (
+        alt.layer(areas, line)
+        .properties(width=WIDTH / 3 - 30, height=95)
+        .facet(facet=alt.Facet(f"{key}:N", title=None, sort=order), columns=3)
+        .resolve_scale(y="shared" if top else "independent")
+    )
+
+
+def rejects(audit: pl.DataFrame, *, site_name: str, most: int = 15) -> Figure:
+    """Draw the hours that did not count, by the reason they were rejected for.
+
+    Args:
+        audit: `rejects` of one site.
+        site_name: for the title.
+        most: this many reasons, by hours; the rest are left to the table.
+    """
+    table = (
+        audit.group_by("stage", "source", "reason")
+        .agg(pl.len().alias("rows"), pl.col("hours").sum().round(1))
+        .sort("hours", "reason", "source", descending=[True, False, False])
+    )
+    drawn = table.head(most).with_columns(
+        (pl.col("source") + ": " + pl.col("reason")).alias("what")
+    )
+    base = alt.Chart(_values(drawn)).encode(
+        y=alt.Y("what:N", sort=drawn["what"].to_list(), title=None, axis=alt.Axis(labelLimit=420))
+    )
+    bars = base.mark_bar(color=palette.GREY).encode(
+        x=alt.X("hours:Q", title="entity-hours rejected", scale=alt.Scale(type="symlog")),
+        tooltip=["stage:N", "what:N", "rows:Q", alt.Tooltip("hours:Q", format=",.0f")],
+    )
+    text = base.mark_text(align="left", dx=4).encode(
+        x="hours:Q", text=alt.Text("rows:Q", format=",d")
+    )
+    chart = alt.layer(bars, text).properties(
+        width=WIDTH / 2,
+        height=alt.Step(18),
+        title=alt.TitleParams(f"{site_name}: what did not count", subtitle="label = rows"),
+        description=f"{site_name}: rows and entity-hours rejected, by source and reason. "
+        + "; ".join(
+            f"{r['what']}: {r['rows']:,} rows, {r['hours']:,.0f} hours"
+            for r in drawn.iter_rows(named=True)
+        ),
+    )
+    return Figure(_styled(chart), table)
+
+
+def coverage(shares: pl.DataFrame, *, site_name: str, every: str = "1mo") -> Figure:
+    """Draw how much of the time each source can speak for, as a heat map.
+
+    Args:
+        shares: `coverage` rows of one site.
+        site_name: for the title.
+        every: bucket to average over (see `coarsen`).
+    """
+    table = coarsen(
+        shares, every, by=["quantity_type", "source"], value="known_share"
+    ).with_columns(pl.col("known_share").round(3))
+    drawn = table.with_columns(
+        (pl.col("quantity_type") + " / " + pl.col("source")).alias("row"),
+        pl.col("timestamp").dt.offset_by(every).alias("until"),
+    )
+    chart = (
+        alt.Chart(_values(drawn.select("row", "timestamp", "until", "known_share")))
+        .mark_rect()
+        .encode(
+            x=_time_axis(drawn),
+            x2="until:T",
+            y=alt.Y("row:N", title=None, axis=alt.Axis(labelLimit=360)),
+            color=alt.Color(
+                "known_share:Q",
+                title="known",
+                legend=alt.Legend(format=".0%"),
+                scale=alt.Scale(domain=[0, 1], scheme="viridis"),
+            ),
+        )
+        .properties(
+            width=WIDTH * 0.7,
+            height=alt.Step(20),
+            title=f"{site_name}: how much each source knows",
+            description=(
+                f"{site_name}, {_span(table)}: share of host time that each source knows, by "
+                "month. "
+                + "; ".join(
+                    f"{r['quantity_type']} from {r['source']}: {r['known_share']:.0%}"
+                    for r in table.group_by("quantity_type", "source")
+                    .agg(pl.col("known_share").mean())
+                    .sort("quantity_type", "source")
+                    .iter_rows(named=True)
+                    if r["known_share"] is not None
+                )
+            ),
+        )
+    )
+    return Figure(_styled(chart), table)
+
+
+def comparison(
+    compared: pl.DataFrame,
+    *,
+    site_name: str,
+    count_types: Sequence[str] = ("total", "reservable", "committed", "occupied"),
+    every: str = "1mo",
+) -> Figure:
+    """Draw corrected minus legacy, in nodes.
+
+    Args:
+        compared: `comparison` rows of one site.
+        site_name: for the title.
+        count_types: the panels, in order.
+        every: bucket to average over (see `coarsen`).
+    """
+    table = coarsen(
+        compared.filter(pl.col("count_type").is_in(list(count_types))),
+        every,
+        by=["count_type"],
+        value="difference",
+    ).with_columns(pl.col("difference").round(2))
+    drawn = table.drop_nulls().with_columns(
+        pl.col("count_type").replace({c: METRICS[c].label for c in count_types})
+    )
+    bars = (
+        alt.Chart(_values(drawn))
+        .mark_bar(width=2, color=palette.COLLECTORS["corrected"][0])
+        .encode(
+            x=_time_axis(drawn, count=5),
+            y=alt.Y("difference:Q", title="corrected − legacy (nodes)"),
+            tooltip=[
+                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                alt.Tooltip("difference:Q", format="+,.1f"),
+            ],
+        )
+        .properties(width=WIDTH / 2 - 30, height=HEIGHT / 2)
+    )
+    words = ", ".join(
+        f"{r['count_type']} {r['difference']:+,.1f}"
+        for r in drawn.group_by("count_type")
+        .agg(pl.col("difference").mean())
+        .sort("count_type")
+        .iter_rows(named=True)
+    )
+    chart = bars.facet(
+        facet=alt.Facet("count_type:N", title=None, sort=[METRICS[c].label for c in count_types]),
+        columns=2,
+    ).properties(
+        title=f"{site_name}: corrected minus legacy",
+        description=(
+            f"{site_name}, {_span(table)}: monthly mean difference, corrected minus legacy, in "
+            f"nodes. Means: {words or 'none, as legacy has no figures here'}."
+        ),
+    )
+    return Figure(_styled(chart), table)
+
+
+def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figure:
+    """Draw lead times as points, requested beside effective, coloured by node type.
+
+    Args:
+        leases: `leadtime_leases` rows of one site.
+        site_name: for the title.
+        most: points drawn per panel; where there are more, every n-th in the order of creation
+            is drawn, and the title says so.
+
+    Lead times under one minute are drawn at one minute, the left end of the log axis.
+    """
+    table = (
+        leases.select(
+            "created_at",
+            pl.col("node_type").fill_null("unknown"),
+            pl.col("requested_h").alias("requested"),
+            pl.col("effective_h").alias("effective"),
+        )
+        .unpivot(
+            on=["requested", "effective"],
+            index=["created_at", "node_type"],
+            variable_name="leadtime_type",
+            value_name="hours",
+        )
+        .drop_nulls("hours")
+        .sort("leadtime_type", "created_at", "node_type", "hours", descending=[True] + 3 * [False])
+    )
+    counts = table.group_by("leadtime_type").len()["len"]
+    step = max(1, -(-(counts.max() or 0) // most))  # type: ignore[operator]
+    ranked = (table.group_by("node_type").len().sort("len", "node_type", descending=[True, False]))[
+        "node_type"
+    ].to_list()
+    colours = palette.node_type_colours([t for t in ranked if t != "unknown"])
+    named = [t for t in colours if t != "other"]
+    drawn = table.gather_every(step).with_columns(
+        pl.col("hours").clip(1 / 60).round(3),
+        pl.when(pl.col("node_type").is_in(named))
+        .then("node_type")
+        .otherwise(pl.lit("other"))
+        .alias("node_type"),
+        pl.col("created_at").dt.truncate("1h").alias("timestamp"),
+    )
+    used = [t for t in colours if (drawn["node_type"] == t).any()]
+    thin = f"every {_ordinal(step)} lease drawn" if step > 1 else "every lease drawn"
+    chart = (
+        alt.Chart(_values(drawn.select("timestamp", "node_type", "leadtime_type", "hours")))
+        .mark_point(filled=True, size=9, opacity=0.55)
+        .encode(
+            x=_time_axis(drawn.select("timestamp"), count=5, title="lease created"),
+            y=alt.Y(
+                "hours:Q",
+                title="hours",
+                scale=alt.Scale(type="log", domainMin=1 / 60),
+                axis=alt.Axis(
+                    values=[1 / 60, 1, 24, 168, 720],
+                    labelExpr=_lookup(
+                        "format(datum.value, '.2f')",
+                        {
+                            "0.02": "≤ 1 min",
+                            "1.00": "1 h",
+                            "24.00": "1 d",
+                            "168.00": "7 d",
+                            "720.00": "30 d",
+                        },
+                    ),
+                ),
+            ),
+            color=alt.Color(
+                "node_type:N",
+                title=None,
+                scale=alt.Scale(domain=used, range=[colours[t] for t in used]),
+                legend=alt.Legend(symbolSize=60, symbolOpacity=1),
+            ),
+            tooltip=[
+                alt.Tooltip("utcyearmonthdate(timestamp):T", title="created"),
+                alt.Tooltip("node_type:N", title="node type"),
+                alt.Tooltip("hours:Q", format=",.2f"),
+            ],
+        )
+        .properties(width=WIDTH / 2 - 30, height=HEIGHT)
+        .facet(facet=alt.Facet("leadtime_type:N", title=None, sort=["requested", "effective"]))
+        .properties(
+            title=alt.TitleParams(
+                f"{site_name}: lead times, requested and effective", subtitle=thin
+            ),
+            description=(
+                f"{site_name}: hours from a lease's creation to its requested start and to its "
+                f"first real start, on a log scale ({thin}). " + _leadtime_words(table)
+            ),
+        )
+    )
+    return Figure(_styled(chart), table)
+
+
+def _leadtime_words(table: pl.DataFrame) -> str:
+    return " ".join(
+        f"{r['leadtime_type'].capitalize()}: {r['n']:,} leases, {r['advance']:.1%} over one hour, "
+        f"median of these {r['median'] or 0:,.1f} h."
+        for r in table.group_by("leadtime_type", maintain_order=True)
+        .agg(
+            pl.len().alias("n"),
+            (pl.col("hours") > 1).mean().alias("advance"),
+            pl.col("hours").filter(pl.col("hours") > 1).median().alias("median"),
+        )
+        .iter_rows(named=True)
+    )
+
+
+def cross_site_table(
+    usage: pl.DataFrame, *, every: str, collector: str = "corrected"
+) -> pl.DataFrame:
+    """Give used and available nodes per site.
+
+    Args:
+        usage: `usage_timeline` of all sites.
+        every: bucket to average over (see `coarsen`).
+        collector: whose count to take.
+
+    Returns:
+        `site`, `timestamp`, `total`, `used` = occupied, `available` = what could have been used:
+        reservable and on-demand capacity less occupied; null where any of these is unknown.
+    """
+    names = ["total", "reservable", "ondemand_capacity", "occupied"]
+    wide = usage.filter(
+        pl.col("collector_type") == collector, pl.col("count_type").is_in(names)
+    ).pivot(on="count_type", on_columns=names, index=["site", "timestamp"], values="value")
+    known = pl.all_horizontal(pl.col(name).is_not_null() for name in names)
+    daily = wide.select(
+        "site",
+        "timestamp",
+        "total",
+        pl.when(known).then("occupied").alias("used"),
+        pl.when(known)
+        .then((pl.col("reservable") + pl.col("ondemand_capacity") - pl.col("occupied")).clip(0))
+        .alias("available"),
+    ).unpivot(index=["site", "timestamp"], variable_name="quantity")
+    return (
+        coarsen(daily, every, by=["site", "quantity"])
+        .pivot(
+            on="quantity",
+            on_columns=["total", "used", "available"],
+            index=["site", "timestamp"],
+            values="value",
+        )
+        .sort("site", "timestamp")
+    )
+
+
+def cross_site_usage(
+    usage: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    every: str = "1mo",
+    collector: str = "corrected",
+) -> Figure:
+    """Draw all sites: their sum stacked, and each beside the others.
+
+    Args:
+        usage: `usage_timeline` of all sites.
+        site_names: site to its name, in the order of stacking from the bottom.
+        every: bucket to average over (see `coarsen`).
+        collector: whose count to draw.
+    """
+    table = cross_site_table(usage, every=every, collector=collector).with_columns(
+        pl.col("total", "used", "available").round(2)
+    )
+    sites = [site for site in site_names if (table["site"] == site).any()]
+    keys: list[tuple[str, str, str]] = []
+    for site in sites:
+        dark, light = palette.site_shades(site)
+        keys += [
+            (f"{site_names[site]}, used", dark, f"{site}/used"),
+            (f"{site_names[site]}, available", light, f"{site}/available"),
+        ]
+    long = (
+        table.select("site", "timestamp", "used", "available")
+        .unpivot(index=["site", "timestamp"], variable_name="state", value_name="nodes")
+        .select(
+            "timestamp",
+            pl.col("site").replace(site_names).alias("name"),
+            (pl.col("site") + "/" + pl.col("state"))
+            .replace_strict({key: label for label, _, key in keys}, default=None)
+            .alias("series"),
+            (pl.col("site") + "/" + pl.col("state"))
+            .replace_strict({key: i for i, (_, _, key) in enumerate(keys)}, default=None)
+            .alias("order"),
+            "nodes",
+        )
+        .sort("order", "timestamp")
+    )
+    # The sum has a total only where every site that existed is known.
+    totals = (
+        table.group_by("timestamp")
+        .agg(
+            pl.when(
+                pl.all_horizontal(pl.col("total", "used", "available").is_not_null()).all()
+            ).then(pl.col("total").sum())
+        )
+        .sort("timestamp")
+    )
+    gaps = _gaps(totals, "total", every)
+    colours = alt.Scale(domain=[k[0] for k in keys], range=[k[1] for k in keys])
+    legend = alt.Color("series:N", scale=colours, title=None, sort=None)
+    tooltip = [
+        alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+        alt.Tooltip("series:N", title="site"),
+        alt.Tooltip("nodes:Q", format=",.1f"),
+    ]
+    area = alt.Chart(_values(long)).mark_area(interpolate="step-after")
+    summed = alt.layer(
+        area.encode(
+            x=_time_axis(totals),
+            y=alt.Y("nodes:Q", title="nodes", stack="zero"),
+            color=legend,
+            order="order:Q",
+            tooltip=tooltip,
+        ),
+        alt.Chart(_values(totals))
+        .mark_line(color=palette.TOTAL, strokeWidth=1.3, interpolate="step-after")
+        .encode(x="timestamp:T", y="total:Q"),
+        *([_gap_bands(gaps)] if gaps.height else []),
+    ).properties(width=WIDTH, height=HEIGHT, title="All sites together (black line = total)")
+    panels = []
+    for site in sites:
+        name = site_names[site]
+        one = long.filter(pl.col("name") == name)
+        line = table.filter(pl.col("site") == site)
+        blank = _gaps(line, "used", every)
+        panels.append(
+            alt.layer(
+                alt.Chart(_values(one))
+                .mark_area(interpolate="step-after")
+                .encode(
+                    x=_time_axis(totals, count=5),
+                    y=alt.Y("nodes:Q", title="nodes", stack="zero"),
+                    color=legend,
+                    order="order:Q",
+                    tooltip=tooltip,
+                ),
+                alt.Chart(_values(line.select("timestamp", "total")))
+                .mark_line(color=palette.TOTAL, strokeWidth=1, interpolate="step-after")
+                .encode(x="timestamp:T", y="total:Q"),
+                *([_gap_bands(blank)] if blank.height else []),
+            ).properties(width=WIDTH / 2 - 40, height=110, title=name)
+        )
+    chart = alt.vconcat(summed, alt.concat(*panels, columns=2)).properties(
+        description=f"Used and available nodes of all sites, {_span(table)}, monthly means. "
+        + "; ".join(
+            f"{site_names[r['site']]}: total {r['total'] or 0:,.1f}, used {r['used'] or 0:,.1f} "
+            "nodes on average"
+            for r in table.group_by("site", maintain_order=True)
+            .agg(pl.col("total", "used").mean())
+            .iter_rows(named=True)
+            if r["site"] in site_names
+        )
+        + "."
+    )
+    return Figure(_styled(chart), table)
+
+
+def site_comparison(
+    usage: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    every: str = "1mo",
+    collector: str = "corrected",
+) -> Figure:
+    """Draw the used share of each site's nodes as lines.
+
+    Args:
+        usage: `usage_timeline` of all sites.
+        site_names: site to its name.
+        every: bucket to average over (see `coarsen`).
+        collector: whose count to draw.
+    """
+    table = cross_site_table(usage, every=every, collector=collector).select(
+        "site",
+        "timestamp",
+        pl.when(pl.col("total") > 0)
+        .then(100 * pl.col("used") / pl.col("total"))
+        .round(2)
+        .alias("used_percent"),
+    )
+    sites = [site for site in site_names if (table["site"] == site).any()]
+    drawn = table.with_columns(pl.col("site").replace(site_names))
+    chart = (
+        alt.Chart(_values(drawn))
+        .mark_line(strokeWidth=1.8)
+        .encode(
+            x=_time_axis(drawn),
+            y=alt.Y("used_percent:Q", title="% of nodes used", scale=alt.Scale(domain=[0, 100])),
+            color=alt.Color(
+                "site:N",
+                title=None,
+                scale=alt.Scale(
+                    domain=[site_names[s] for s in sites],
+                    range=[palette.site_shades(s)[0] for s in sites],
+                ),
+                legend=_LINE_LEGEND,
+            ),
+            tooltip=[
+                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                "site:N",
+                alt.Tooltip("used_percent:Q", format=".1f", title="% used"),
+            ],
+        )
+        .properties(
+            width=WIDTH,
+            height=HEIGHT,
+            title="Share of each site's nodes that were used",
+            description=f"Share of each site's nodes that were used, {_span(table)}, monthly. "
+            + "; ".join(
+                f"{r['site']}: {r['used_percent']:.1f} % on average"
+                for r in drawn.group_by("site", maintain_order=True)
+                .agg(pl.col("used_percent").mean())
+                .iter_rows(named=True)
+                if r["used_percent"] is not None
+            )
+            + ".",
+        )
+    )
+    return Figure(_styled(chart), table)
+
+
+# What the figures share.
+
+
+def _styled(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and the same back
+    """Give every figure one look."""
+    return (
+        chart.configure(font=FONT, background="white", padding=6)
+        .configure_view(stroke="#CCCCCC")
+        .configure_axis(gridColor="#EEEEEE", titleFontWeight="normal")
+        .configure_title(anchor="start", fontSize=13, subtitleFontSize=11)
+        .configure_legend(orient="bottom", columns=4, labelLimit=240, symbolType="square")
+    )
+
+
+def _values(frame: pl.DataFrame) -> alt.InlineData:
+    """Embed a frame as CSV, a third of the same rows as JSON.
+
+    Times are ISO text in UTC, so that no reader's zone shifts them; null stays null.
+    """
+    parse = {
+        name: "date" if isinstance(dtype, pl.Datetime) else "number"
+        for name, dtype in frame.schema.items()
+        if dtype != pl.String
+    }
+    times = [name for name, kind in parse.items() if kind == "date"]
+    text = frame.with_columns(
+        pl.col(times).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%MZ")
+    ).write_csv()
+    return alt.InlineData(values=text, format=alt.CsvDataFormat(type="csv", parse=parse))
+
+
+def _time_axis(frame: pl.DataFrame, *, count: int = 12, title: str | None = None) -> alt.X:
+    """Give an axis of years over the time that the frame spans, with at most `count` labels."""
+    scale = alt.Scale(type="utc")
+    ticks: Any = count
+    if not frame.is_empty():
+        first, last = frame["timestamp"].min(), frame["timestamp"].max()
+        scale = alt.Scale(type="utc", domain=[_milliseconds(first), _milliseconds(last)])
+        years = 1 + last.year - first.year  # type: ignore[union-attr]
+        ticks = {"interval": "year", "step": max(1, -(-years // count))}
+    return alt.X(
+        "timestamp:T",
+        title=title,
+        scale=scale,
+        axis=alt.Axis(format="%Y", tickCount=ticks, grid=False),
+    )
+
+
+def _milliseconds(moment: Any) -> int:  # noqa: ANN401 - what Polars gives for a time
+    return round(moment.timestamp() * 1000)
+
+
+def _lookup(field: str, values: dict[str, Any]) -> str:
+    """Write a Vega expression that maps the values of a field."""
+    name = field if "(" in field else f"datum.{field}"
+    items = ",".join(
+        f"'{key}':{value}" if isinstance(value, int) else f"'{key}':'{value}'"
+        for key, value in values.items()
+    )
+    return f"{{{items}}}[{name}]"
+
+
+def _hatch(slope: float = 0.45) -> dict[str, Any]:
+    """Stripes, as a gradient with hard steps: neither a value nor a zero."""
+    stripes = 90
+    stops = []
+    for i in range(stripes):
+        colour = palette.STATES["unknown"] if i % 2 else "#FFFFFF"
+        stops += [
+            {"offset": round(i / stripes, 4), "color": colour},
+            {"offset": round((i + 1) / stripes, 4), "color": colour},
+        ]
+    return {"gradient": "linear", "x1": 0, "y1": 0, "x2": 1, "y2": slope, "stops": stops}
+
+
+def _gaps(table: pl.DataFrame, value: str, every: str) -> pl.DataFrame:
+    """Give the stretches [timestamp, until) in which `value` is null."""
+    unknown = pl.col(value).is_null()
+    return (
+        table.with_columns((unknown != unknown.shift(1, fill_value=False)).cum_sum().alias("run"))
+        .filter(unknown)
+        .group_by("run", maintain_order=True)
+        .agg(
+            pl.col("timestamp").min(),
+            pl.col("timestamp").max().dt.offset_by(every).alias("until"),
+        )
+        .drop("run")
+    )
+
+
+def _gap_bands(gaps: pl.DataFrame) -> alt.Chart:
+    return (
+        alt.Chart(_values(gaps))
+        .mark_rect(fill=_hatch(), tooltip="unknown")
+        .encode(x=alt.X("timestamp:T", scale=alt.Scale(type="utc")), x2="until:T")
+    )
+
+
+def _ceiling(values: pl.Series) -> float:
+    top = values.max()
+    return 1.05 * float(top) if isinstance(top, int | float) and top > 0 else 1.0
+
+
+def _span(table: pl.DataFrame) -> str:
+    if table.is_empty():
+        return "no days"
+    times = table["timestamp"] if "timestamp" in table.columns else table["created_at"]
+    first, last = times.dt.year().min(), times.dt.year().max()
+    return f"{first}" if first == last else f"{first} to {last}"
+
+
+def _ordinal(n: int) -> str:
+    if n % 100 in {11, 12, 13}:
+        return f"{n}th"
+    return f"{n}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(n % 10, 'th') }"

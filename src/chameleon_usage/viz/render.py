@@ -1,0 +1,164 @@
+"""How a chart reaches paper and page: files that are the same on every run, HTML that needs nobody.
+
+A chart on a page is its SVG, complete without scripts, and its specification. One script, shared
+by all pages of the book, turns the SVG into the interactive chart when it comes into view.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import tempfile
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import vl_convert as vlc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import polars as pl
+
+RENDERER = "book"
+PNG_SCALE = 2.0
+
+
+def enable() -> None:
+    """Make notebooks show charts as self-contained HTML (see `chart_html`)."""
+    alt.renderers.register(RENDERER, _mimebundle)
+    alt.renderers.enable(RENDERER)
+    alt.data_transformers.disable_max_rows()
+
+
+def _mimebundle(spec: dict[str, Any], **_: object) -> dict[str, str]:
+    return {"text/html": chart_html(spec), "text/plain": spec.get("description", "chart")}
+
+
+def chart_svg(spec: dict[str, Any]) -> str:
+    """Draw a Vega-Lite specification as SVG; the same specification gives the same text."""
+    return vlc.vegalite_to_svg(spec, allowed_base_urls=[])
+
+
+def chart_html(spec: dict[str, Any]) -> str:
+    """Wrap a specification for a page: figure with static SVG, and the JSON to make it live.
+
+    Ids inside the SVG are made unique by the chart's own hash, as a page holds many charts.
+    """
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+    name = "chart-" + sha256(text.encode()).hexdigest()[:12]
+    svg = _unique_ids(chart_svg(spec), name)
+    label = html.escape(spec.get("description", ""), quote=True)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    script = text.replace("<", "\\u003c")
+    return (
+        f'<div class="chart" id="{name}">'
+        f'<div class="chart-static">{svg}</div>'
+        f'<script type="application/json" class="chart-spec">{script}</script>'
+        "</div>"
+    )
+
+
+def _unique_ids(svg: str, prefix: str) -> str:
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
+    return re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
+
+
+def save_figure(
+    chart: alt.TopLevelMixin, name: str, out_dir: Path, *, data: pl.DataFrame
+) -> alt.TopLevelMixin:
+    """Write a figure as `<name>.svg` and `<name>.png`, and its numbers as `<name>.csv`.
+
+    Args:
+        chart: what to draw.
+        name: file name without extension.
+        out_dir: folder, made if absent.
+        data: what the figure shows, as its reader would want it.
+
+    Returns:
+        the chart, so that a notebook cell can end with the call.
+
+    Each file appears whole or not at all.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    spec = chart.to_dict()
+    svg = chart_svg(spec)
+    png = vlc.vegalite_to_png(spec, scale=PNG_SCALE, allowed_base_urls=[])
+    write_atomically(out_dir / f"{name}.svg", lambda path: path.write_text(svg, encoding="utf-8"))
+    write_atomically(out_dir / f"{name}.png", lambda path: path.write_bytes(png))
+    write_atomically(out_dir / f"{name}.csv", data.write_csv)
+    return chart
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, then put it in place in one step."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    part = type(path)(temporary)
+    try:
+        write(part)
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def book_script() -> str:
+    """Give the script that brings charts to life: the Vega libraries and a few lines of ours."""
+    return vlc.javascript_bundle(_LIVE)
+
+
+# Charts start when they come into view, follow the theme of the page, and start again, from the
+# specification, when it changes. The static picture is removed, not hidden, once the live one
+# stands, and comes back if that fails.
+_LIVE = """
+const dark = () => document.documentElement.dataset.theme === "dark";
+const look = () => dark()
+  ? {background: "transparent", title: {color: "#ddd", subtitleColor: "#bbb"},
+     style: {"guide-label": {fill: "#ddd"}, "guide-title": {fill: "#ddd"}},
+     header: {labelColor: "#ddd", titleColor: "#ddd"},
+     axis: {domainColor: "#999", gridColor: "#444", tickColor: "#999"},
+     view: {stroke: "#555"}}
+  : {background: "transparent"};
+const ink = (value) => {
+  if (Array.isArray(value)) return value.map(ink);
+  if (value && typeof value === "object")
+    return Object.fromEntries(Object.entries(value).map(([k, v]) =>
+      [k, k === "data" || k === "datasets" ? v : ink(v)]));
+  return value === "#000000" ? "#ffffff" : value;
+};
+const start = async (chart) => {
+  const spec = JSON.parse(chart.querySelector(".chart-spec").textContent);
+  const place = document.createElement("div");
+  place.className = "chart-live";
+  chart.append(place);
+  try {
+    const drawn = dark() ? ink(spec) : spec;
+    await vegaEmbed(place, drawn, {actions: false, renderer: "svg", config: look()});
+    chart.querySelectorAll(".chart-static, .chart-live").forEach((e) => e === place || e.remove());
+    chart.dataset.live = "true";
+  } catch (error) {
+    place.remove();
+    console.error(error);
+  }
+};
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) {
+    seen.unobserve(entry.target);
+    start(entry.target);
+  }
+}, {rootMargin: "200px"});
+const begin = () => {
+  document.querySelectorAll(".chart").forEach((chart) => seen.observe(chart));
+  new MutationObserver(() => document.querySelectorAll(".chart[data-live]").forEach((chart) => {
+    delete chart.dataset.live;
+    start(chart);
+  })).observe(document.documentElement, {attributes: true, attributeFilter: ["data-theme"]});
+};
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
+else begin();
+"""
