@@ -1,0 +1,308 @@
+"""The text: every number glued, every source real, every link alive, every named column read."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from pybtex.database import parse_file  # type: ignore[import-untyped]
+
+from chameleon_usage.models.raw import RAW_TABLES
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {path.name: path.read_text() for path in sorted((ROOT / "book").glob("*.md"))}
+FACTS: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "data/facts.yaml").read_text())
+REFERENCES = parse_file(str(ROOT / "book/references.bib")).entries
+PUBLISHED = ROOT / "../shared/real"
+
+SITE = r"(?:chi_tacc|chi_uc|kvm_tacc|chi_edge)"
+COUNT = (
+    r"(?:total|reservable|committed|occupied|occupied_reservation|occupied_ondemand|active|"
+    r"active_reservation|active_ondemand|available|idle|stopped|maintenance|unknown|"
+    r"ondemand_capacity|available_ondemand)"
+)
+RESULT = re.compile(
+    rf"{SITE}_(?:{COUNT}_\d{{4}}(?:_legacy|_uncorrected)?|rejected_rows|rejected_hours|"
+    rf"error_(?:2016_2017|2018_2019|2020_2021|2022_on)_{COUNT}_(?:legacy|uncorrected|corrected))"
+)
+GLUE = re.compile(r"\{glue:\w+\}`([^`]*)`")
+GLUE_TARGET = re.compile(r"notebooks/(\w+)\.ipynb::(\w+):([^`:]+)")
+CITE = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
+LINK = re.compile(r"\]\(#([\w-]+)\)")
+TARGET = re.compile(r"^\(([\w-]+)\)=$|^:name: ([\w-]+)$", re.MULTILINE)
+
+
+def glued() -> Iterator[tuple[str, str]]:
+    """Each (page, glue role's content); a role shown as code in double backticks does not count."""
+    for page, text in PAGES.items():
+        shown = re.sub(r"``.*?``", "", re.sub(r"(?ms)^```.*?^```$", "", text))
+        yield from ((page, role) for role in GLUE.findall(shown))
+
+
+def prose(text: str) -> str:
+    """A page's running text: no code, mathematics, roles, link targets or dates."""
+    for pattern in (
+        r"(?ms)^```.*?^```$",
+        r"(?ms)^\$\$.*?^\$\$$",
+        r"\{[\w:]+\}`[^`]*`",
+        r"``.*?``",
+        r"`[^`]*`",
+        r"\$[^$\n]*\$",
+        r"\]\([^)]*\)",
+        r"\b\d{4}-\d{2}(?:-\d{2})?\b",
+    ):
+        text = re.sub(pattern, " ", text)
+    return text
+
+
+class TestSources:
+    def test_every_citation_has_an_entry(self):
+        cited = {
+            (page, key.strip())
+            for page, text in PAGES.items()
+            for keys in CITE.findall(text)
+            for key in keys.split(",")
+        }
+        assert cited
+        assert {(page, key) for page, key in cited if key not in REFERENCES} == set()
+
+    def test_every_entry_is_cited(self):
+        cited = {
+            key.strip()
+            for text in PAGES.values()
+            for keys in CITE.findall(text)
+            for key in keys.split(",")
+        }
+        assert set(REFERENCES) - cited == set()
+
+    @pytest.mark.parametrize("key", sorted(REFERENCES))
+    def test_an_entry_can_be_found_by_a_reader(self, key: str):
+        entry = REFERENCES[key]
+        assert {"title", "year"} <= {name.lower() for name in entry.fields}
+        assert entry.persons.get("author")
+        assert {"url", "doi", "journal"} & {name.lower() for name in entry.fields}
+
+    @pytest.mark.parametrize("name", sorted(FACTS))
+    def test_a_fact_says_what_it_is_and_where_it_stands(self, name: str):
+        fact = FACTS[name]
+        assert set(fact) == {"value", "unit", "text", "source", "where"}
+        assert type(fact["value"]) in (int, float)
+        assert fact["source"] in REFERENCES
+        assert all(fact[field].strip() for field in ("unit", "text", "where"))
+        assert re.fullmatch(r"[a-z0-9_]+", name)
+
+
+class TestNumbers:
+    def test_every_glued_name_exists_and_takes_its_format(self):
+        for page, role in glued():
+            match = GLUE_TARGET.fullmatch(role)
+            assert match, f"{page}: {role} is not notebooks/NAME.ipynb::KEY:FORMAT"
+            notebook, key, form = match.groups()
+            if notebook == "facts":
+                name = key.removeprefix("facts_")
+                assert name != key, f"{page}: {key} is not facts_NAME"
+                assert name in FACTS, f"{page}: no fact {name}"
+                assert format(FACTS[name]["value"], form)
+            else:
+                assert RESULT.fullmatch(key), f"{page}: {key} is not the name of a result"
+
+    def test_no_fact_is_given_twice(self):
+        names = re.findall(r"(?m)^(\w+):", (ROOT / "data/facts.yaml").read_text())
+        assert len(names) == len(FACTS)
+
+    def test_every_fact_is_used(self):
+        used = {role.split("::")[1].split(":")[0] for _, role in glued()}
+        assert {f"facts_{name}" for name in FACTS} - used == set()
+
+    @pytest.mark.parametrize("page", sorted(PAGES))
+    def test_no_measured_number_is_typed(self, page: str):
+        allowed = {"95 %", "0.1", "3.11", "2.0", "4.0"}  # a setting, versions, licences
+        typed = re.findall(r"\d+(?:\.\d+)?\s?%|\d{1,3}(?:,\d{3})+|\d+\.\d+", prose(PAGES[page]))
+        assert set(typed) - allowed == set()
+
+    def test_the_check_sees_a_typed_number(self):
+        assert re.findall(r"\d{1,3}(?:,\d{3})+", prose("There were 1,300 projects on 2025-11-01."))
+
+
+class TestLinks:
+    def test_targets_are_unique(self):
+        targets = [a or b for text in PAGES.values() for a, b in TARGET.findall(text)]
+        assert len(targets) == len(set(targets))
+
+    def test_every_link_has_a_target(self):
+        targets = {a or b for text in PAGES.values() for a, b in TARGET.findall(text)}
+        links = {(page, link) for page, text in PAGES.items() for link in LINK.findall(text)}
+        assert links
+        assert {(page, link) for page, link in links if link not in targets} == set()
+
+    def test_links_within_the_book_go_by_target_not_by_file(self):
+        # A page may be left out of a build; its targets are then reported, its file name is not.
+        for page, text in PAGES.items():
+            assert not re.findall(r"\]\((?!#|https?:)[^)]*\)", prose_links(text)), page
+
+
+def prose_links(text: str) -> str:
+    """A page without its code, where brackets and parentheses mean something else."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"(?ms)^(```|\$\$).*?^\1$", "", text))
+
+
+class TestSourcesChapter:
+    """What the chapter says is read is what the schemas read."""
+
+    def test_every_table_that_is_read_is_told(self):
+        text = PAGES["sources.md"]
+        told = {
+            table for table in RAW_TABLES if table in text or f"`{table.split('.')[1]}`" in text
+        }
+        by_another_name = {
+            "inventory.node_intervals": "**The reference repository**",
+            "trace.machine_events": "**Machine events**",
+            "published.leases": "**Lease files**",
+            "blazar.computehost_reservations": "`blazar.computehosts`",
+            "blazar.device_extra_capabilities": "`blazar.devices",
+            "zun.container_actions_events": "`zun.container_actions`",
+        }
+        told |= {table for table, name in by_another_name.items() if name in text}
+        assert set(RAW_TABLES) - told == set()
+
+    def test_every_column_said_to_be_read_is_read(self):
+        read = {column for table in RAW_TABLES.values() for column in table.columns}
+        paragraphs = re.findall(r"(?ms)^\*\*We read\*\*.*?(?=^$)", PAGES["sources.md"])
+        assert len(paragraphs) == 4  # the four primary sources
+        for paragraph in paragraphs:
+            said = set(re.findall(r"`([a-z_]+)`", paragraph.split("On KVM")[0]))
+            assert said <= read, said - read
+
+    def test_secrets_are_never_read(self):
+        secret = {"user_data", "key_data", "environment", "websocket_token"}
+        assert not secret & {column for table in RAW_TABLES.values() for column in table.columns}
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES, "../data/README.md", "../data/facts.yaml"}))
+def test_a_page_speaks_of_its_subject_only(page: str):
+    """No path of a machine, and no all-capitals name of a document that readers do not have."""
+    text = (ROOT / "book" / page).read_text()
+    assert not re.findall(r"(?<![\w.:/>)\]])/(?:[a-z]+)/[\w./-]*", text)
+    known = {"BLAZAR", "CITATION", "DATA", "SELECT", "WHERE", "GROUP", "ORDER", "SITES", "README"}
+    known |= {"FORMAT", "USENIX"}
+    assert set(re.findall(r"\b[A-Z]{5,}\b", text)) <= known
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_a_page_has_one_title_and_lines_that_can_be_read(page: str):
+    text = re.sub(r"(?ms)^```.*?^```$", "", PAGES[page])
+    assert len(re.findall(r"(?m)^# ", text)) == 1
+    text = prose(re.sub(r"(?m)^\|.*$", "", text))
+    sentences = re.split(r"\n\s*\n|\n(?=- |\d\. |: )|(?<=[.?!:])\s+", text)
+    longest = max(sentences, key=lambda sentence: len(sentence.split()))
+    assert len(longest.split()) <= 45, longest
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published files are not at hand")
+class TestFactsAgainstThePublishedFiles:
+    def fact(self, name: str) -> float:
+        return float(FACTS[name]["value"])
+
+    def test_leases(self):
+        folders = ("on_demand", "in_advance")
+        files = [
+            (folder, pl.read_csv(file, infer_schema_length=0))
+            for folder in folders
+            for file in sorted((PUBLISHED / "chameleon_leases_tacc" / folder).glob("*.csv"))
+        ]
+        leases = pl.concat(
+            [frame.with_columns(folder=pl.lit(folder)) for folder, frame in files if frame.height],
+            how="diagonal",
+        )
+        robot = leases["user_id"].value_counts(sort=True)["user_id"][0]
+        people = leases.filter(pl.col("user_id") != robot).with_columns(
+            pl.col("deleted_at", "start_on", "end_on").str.to_datetime(strict=False)
+        )
+        gpu, advance = pl.col("node_type").str.contains("gpu"), pl.col("folder") == "in_advance"
+        hours = (pl.col("end_on") - pl.col("start_on")).dt.total_seconds() / 3600
+        early = pl.col("deleted_at") < pl.col("end_on") - pl.duration(minutes=5)
+        shares = people.select(
+            leases_advance=advance.filter(~gpu).mean(),
+            leases_advance_gpu=advance.filter(gpu).mean(),
+            leases_early=early.mean(),
+            leases_week=((hours - 168).abs() <= 2).mean(),
+            leases_cancelled=(pl.col("deleted_at") < pl.col("start_on")).mean(),
+        ).row(0, named=True)
+        assert leases.height == self.fact("leases_published")
+        assert people.height == self.fact("leases_people")
+        assert leases.height - people.height == self.fact("leases_robot")
+        for name, share in shares.items():
+            assert round(share, 3) == self.fact(name), name
+
+    def test_machine_events(self):
+        events = pl.read_csv(PUBLISHED / "chameleon_machine_events/tacc_machine_events.csv")
+        assert events.height == self.fact("machine_events")
+        assert events["HOST_NAME (PHYSICAL)"].n_unique() == self.fact("machine_hosts")
+
+    @pytest.mark.parametrize(
+        ("name", "site", "day"),
+        [
+            ("inventory_tacc_before", "tacc", "2021-06-30"),
+            ("inventory_tacc_after", "tacc", "2021-07-31"),
+            ("inventory_uc_before", "uc", "2021-06-30"),
+            ("inventory_uc_after", "uc", "2021-07-31"),
+        ],
+    )
+    def test_inventory(self, name: str, site: str, day: str):
+        nodes = pl.read_csv(
+            PUBLISHED / "chameleon_inventory/reference_repository_node_intervals.csv",
+            infer_schema_length=0,
+        )
+        to = pl.col("valid_to").str.head(10).fill_null("9999")
+        listed = nodes.filter(
+            pl.col("site") == site, pl.col("valid_from").str.head(10) <= day, to > day
+        )
+        assert listed["uid"].n_unique() == self.fact(name)
+
+    @pytest.mark.parametrize("site", ["tacc", "uc"])
+    def test_error_of_the_inventory(self, site):
+        day = pl.selectors.exclude("site", "uid")
+        nodes = (
+            pl.read_csv(
+                PUBLISHED / "chameleon_inventory/reference_repository_node_intervals.csv",
+                columns=["site", "uid", "valid_from", "valid_to"],
+                infer_schema_length=0,
+            )
+            .filter(pl.col("site") == site)
+            .with_columns(day.str.head(10).str.to_date())
+            .with_columns(pl.col("valid_to").fill_null(pl.date(2099, 1, 1)))
+        )
+        bins = (
+            pl.read_csv(PUBLISHED / "chameleon_curves/digitised_30d_bins.csv")
+            .filter(pl.col("site") == f"chi_{site}", pl.col("legacy_total").is_not_null())
+            .select(pl.col("bin_start").str.head(10).str.to_date(), "legacy_total")
+            .filter(pl.col("bin_start").is_between(pl.date(2016, 1, 1), pl.date(2020, 6, 30)))
+        )
+        bin_end = pl.col("bin_start") + pl.duration(days=30)
+        listed = pl.min_horizontal("valid_to", bin_end) - pl.max_horizontal(
+            "valid_from", "bin_start"
+        )
+        errors = (
+            bins.join(nodes, how="cross")
+            .group_by("bin_start", "legacy_total")
+            .agg(mean=listed.dt.total_days().clip(lower_bound=0).sum() / 30)
+            .select((pl.col("mean") / pl.col("legacy_total") - 1).abs())
+            .to_series()
+        )
+        assert round(errors.mean(), 3) == self.fact(f"inventory_error_{site}")
+
+    def test_curves(self):
+        folder = PUBLISHED / "chameleon_curves"
+        bins = pl.read_csv(folder / "digitised_30d_bins.csv").filter(pl.col("site") == "chi_tacc")
+        kvm = pl.read_csv(folder / "digitised_kvm_30d_bins.csv")
+        names = [name for name in FACTS if re.match(r"(tacc|kvm)_20\d\d_", name)]
+        assert names
+        for name in names:
+            site, year, column = name.split("_", 2)
+            frame = bins if site == "tacc" else kvm
+            mean = frame.filter(pl.col("bin_start").str.starts_with(year))[column].mean()
+            assert isinstance(mean, float)
+            assert round(mean) == self.fact(name), name
