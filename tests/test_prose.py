@@ -10,10 +10,17 @@ import pytest
 import yaml
 from pybtex.database import parse_file  # type: ignore[import-untyped]
 
+from chameleon_usage.core.registry import ADAPTERS
 from chameleon_usage.models.raw import RAW_TABLES
+from chameleon_usage.models.site import load_sites
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {path.name: path.read_text() for path in sorted((ROOT / "book").glob("*.md"))}
+GENERATED = {"metrics.md"}  # from the metric registry
+PAGES = {
+    path.name: path.read_text()
+    for path in sorted((ROOT / "book").glob("*.md"))
+    if path.name not in GENERATED
+}
 FACTS: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "data/facts.yaml").read_text())
 REFERENCES = parse_file(str(ROOT / "book/references.bib")).entries
 PUBLISHED = ROOT / "../shared/real"
@@ -132,8 +139,14 @@ class TestLinks:
         targets = [a or b for text in PAGES.values() for a, b in TARGET.findall(text)]
         assert len(targets) == len(set(targets))
 
+    def test_no_target_is_called_like_a_page(self):
+        stems = {name.removesuffix(".md") for name in PAGES}
+        assert not stems & {a or b for text in PAGES.values() for a, b in TARGET.findall(text)}
+
     def test_every_link_has_a_target(self):
         targets = {a or b for text in PAGES.values() for a, b in TARGET.findall(text)}
+        notebooks = "".join(path.read_text() for path in (ROOT / "notebooks").glob("*.py"))
+        targets |= set(re.findall(r"(?m)^# \(([\w-]+)\)=$", notebooks))
         links = {(page, link) for page, text in PAGES.items() for link in LINK.findall(text)}
         assert links
         assert {(page, link) for page, link in links if link not in targets} == set()
@@ -181,6 +194,21 @@ class TestSourcesChapter:
         assert not secret & {column for table in RAW_TABLES.values() for column in table.columns}
 
 
+def test_the_example_of_a_site_is_a_site(tmp_path):
+    example = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGES["generalizability.md"])
+    assert len(example) == 1
+    (tmp_path / "sites.yaml").write_text(example[0])
+    assert load_sites(tmp_path / "sites.yaml", frozenset(ADAPTERS))["my_cloud"].adapters
+
+
+def test_what_is_known_of_the_twin_only_stands_between_truth_marks():
+    """Where a book has no truth, that text is left out; a citation outside would be left bare."""
+    for page, text in PAGES.items():
+        outside = re.sub(r"(?s)<!-- truth -->.*?<!-- /truth -->", "", text)
+        assert "validation.ipynb::" not in outside, page
+        assert "truth -->" not in outside, page
+
+
 @pytest.mark.parametrize("page", sorted({*PAGES, "../data/README.md", "../data/facts.yaml"}))
 def test_a_page_speaks_of_its_subject_only(page: str):
     """No path of a machine, and no all-capitals name of a document that readers do not have."""
@@ -218,8 +246,12 @@ class TestFactsAgainstThePublishedFiles:
             how="diagonal",
         )
         robot = leases["user_id"].value_counts(sort=True)["user_id"][0]
-        people = leases.filter(pl.col("user_id") != robot).with_columns(
+        leases = leases.with_columns(
             pl.col("deleted_at", "start_on", "end_on").str.to_datetime(strict=False)
+        )
+        people = leases.filter(pl.col("user_id") != robot)
+        held = leases.filter(pl.col("user_id") == robot).select(
+            (pl.col("deleted_at") - pl.col("start_on")).dt.total_seconds().median()
         )
         gpu, advance = pl.col("node_type").str.contains("gpu"), pl.col("folder") == "in_advance"
         hours = (pl.col("end_on") - pl.col("start_on")).dt.total_seconds() / 3600
@@ -234,6 +266,7 @@ class TestFactsAgainstThePublishedFiles:
         assert leases.height == self.fact("leases_published")
         assert people.height == self.fact("leases_people")
         assert leases.height - people.height == self.fact("leases_robot")
+        assert held.item() == self.fact("robot_seconds")
         for name, share in shares.items():
             assert round(share, 3) == self.fact(name), name
 
