@@ -49,6 +49,9 @@ SITES: dict[str, tuple[str, str]] = {
 }
 """Site to the dark shade (used) and the light one (available); KVM is the yellow one."""
 
+PUBLISHED: tuple[str, ...] = (VERMILION, ORANGE, GREEN, PURPLE)
+"""Published files, in the order of their names: the real record."""
+
 _OTHER_SITES: tuple[tuple[str, str], ...] = (
     ("#A34700", "#F2BC98"),
     ("#A66F00", "#F6D488"),

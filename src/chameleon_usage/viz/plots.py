@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import polars as pl
+import polars.selectors as cs
 
 from chameleon_usage.models.metrics import METRICS, PARTITION, RESOURCES
 from chameleon_usage.viz import palette
@@ -66,7 +67,8 @@ def coarsen(
         that the frame has in the bucket are known. Sorted by `by`, then time.
     """
     return (
-        frame.group_by([*by, pl.col("timestamp").dt.truncate(every)])
+        _text(frame)
+        .group_by([*by, pl.col("timestamp").dt.truncate(every)])
         .agg(
             pl.when(pl.col(value).is_not_null().mean() >= KNOWN_SHARE)
             .then(pl.col(value).sort_by("timestamp").mean())
@@ -92,7 +94,8 @@ def partition_table(
     """
     names = ["total", *PARTITION]
     wide = (
-        usage.filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names))
+        _text(usage)
+        .filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names))
         .pivot(on="count_type", on_columns=names, index="timestamp", values="value")
         .sort("timestamp")
     )
@@ -217,7 +220,7 @@ def usage_facet(
         collectors: the lines.
         every: bucket to average over (see `coarsen`).
     """
-    chosen = usage.filter(
+    chosen = _text(usage).filter(
         pl.col("count_type").is_in(list(count_types)),
         pl.col("collector_type").is_in(list(collectors)),
     )
@@ -688,9 +691,11 @@ def cross_site_table(
         reservable and on-demand capacity less occupied; null where any of these is unknown.
     """
     names = ["total", "reservable", "ondemand_capacity", "occupied"]
-    wide = usage.filter(
-        pl.col("collector_type") == collector, pl.col("count_type").is_in(names)
-    ).pivot(on="count_type", on_columns=names, index=["site", "timestamp"], values="value")
+    wide = (
+        _text(usage)
+        .filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names))
+        .pivot(on="count_type", on_columns=names, index=["site", "timestamp"], values="value")
+    )
     known = pl.all_horizontal(pl.col(name).is_not_null() for name in names)
     daily = wide.select(
         "site",
@@ -889,7 +894,221 @@ def site_comparison(
     return Figure(_styled(chart), table)
 
 
+def errors(
+    table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]
+) -> Figure:
+    """Draw each collector's distance to the truth, by era.
+
+    Args:
+        table: `site`, `era`, `count_type`, `collector_type`, `error` (a share of the truth).
+        site_names: site to its name, in the order of the panels' rows.
+        count_types: the panels' columns.
+
+    Errors under 0.01 % are drawn at 0.01 %, the lower end of the log axis.
+    """
+    table = _text(table)
+    labels = [METRICS[c].label for c in count_types]
+    drawn = (
+        table.filter(
+            pl.col("count_type").is_in(list(count_types)), pl.col("site").is_in(list(site_names))
+        )
+        .drop_nulls("error")
+        .select(
+            pl.col("site").replace(site_names),
+            pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
+            "collector_type",
+            pl.col("era").str.replace("_on", " on").str.replace("_", "–"),
+            pl.col("error").clip(1e-4).alias("error"),
+        )
+    )
+    present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
+    scale = alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present])
+    chart = (
+        alt.Chart(_values(drawn))
+        .mark_line(point=alt.OverlayMarkDef(size=35), strokeWidth=1.2)
+        .encode(
+            x=alt.X("era:O", title=None, axis=alt.Axis(labelAngle=-40)),
+            y=alt.Y(
+                "error:Q",
+                title="error",
+                scale=alt.Scale(type="log", domainMin=1e-4),
+                axis=alt.Axis(format="~%", values=[1e-4, 1e-3, 1e-2, 1e-1, 1]),
+            ),
+            color=alt.Color("collector_type:N", title=None, scale=scale, legend=_LINE_LEGEND),
+            tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
+        )
+        .properties(width=100, height=95)
+        .facet(
+            row=alt.Row("site:N", title=None, sort=list(site_names.values())),
+            column=alt.Column("count_type:N", title=None, sort=labels),
+        )
+        .properties(
+            title="Distance to the truth",
+            description="Error of each collector against the twin's truth. "
+            + "; ".join(
+                f"{r['site']} {r['collector_type']}: {r['error']:.1%} in the middle"
+                for r in drawn.group_by("site", "collector_type", maintain_order=True)
+                .agg(pl.col("error").median())
+                .iter_rows(named=True)
+            )
+            + ".",
+        )
+    )
+    return Figure(_styled(chart), table)
+
+
+def records(
+    table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]
+) -> Figure:
+    """Set yearly means of the real record beside ours.
+
+    Args:
+        table: `site`, `collector_type`, `count_type`, `year`, `record` (`real` or another word),
+            `value` in nodes.
+        site_names: site to its name, in the order of the panels' rows.
+        count_types: the panels' columns.
+    """
+    drawn = (
+        _text(table)
+        .with_columns(
+            pl.col("site").replace(site_names),
+            pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
+            pl.col("value").round(1),
+        )
+        .sort("site", "count_type", "collector_type", "record", "year")
+    )
+    present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
+    others = sorted(set(drawn["record"].to_list()) - {"real"})
+    colour = alt.Color(
+        "collector_type:N",
+        title=None,
+        scale=alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present]),
+        legend=_LINE_LEGEND,
+    )
+    base = alt.Chart(_values(drawn)).encode(
+        x=alt.X("year:Q", title=None, axis=alt.Axis(format="d", tickCount=4, grid=False)),
+        y=alt.Y("value:Q", title="nodes"),
+        color=colour,
+        tooltip=["record:N", "collector_type:N", "year:Q", alt.Tooltip("value:Q", format=",.1f")],
+    )
+    lines = base.mark_line(strokeWidth=1.2).encode(
+        strokeDash=alt.StrokeDash(
+            "record:N",
+            title=None,
+            scale=alt.Scale(domain=["real", *others], range=[[1, 0], *([[4, 3]] * len(others))]),
+        )
+    )
+    points = base.mark_point(size=25, filled=True).transform_filter("datum.record == 'real'")
+    chart = (
+        alt.layer(lines, points)
+        .properties(width=125, height=105)
+        .facet(
+            row=alt.Row("site:N", title=None, sort=list(site_names.values())),
+            column=alt.Column(
+                "count_type:N", title=None, sort=[METRICS[c].label for c in count_types]
+            ),
+        )
+        .resolve_scale(y="independent")
+        .properties(
+            title=f"Yearly means: real (solid) and {', '.join(others)} (dashed)",
+            description="Yearly mean nodes of the real published curves beside ours. "
+            + "; ".join(
+                f"{r['site']} {r['count_type'].lower()}, {r['collector_type']}, {r['record']}: "
+                f"{r['value']:,.0f}"
+                for r in drawn.group_by(
+                    "site", "count_type", "collector_type", "record", maintain_order=True
+                )
+                .agg(pl.col("value").mean())
+                .iter_rows(named=True)
+            )
+            + ".",
+        )
+    )
+    return Figure(_styled(chart), table)
+
+
+def published(
+    record: pl.DataFrame, usage: pl.DataFrame, *, site_names: dict[str, str], every: str = "1mo"
+) -> Figure:
+    """Set what published files say beside our count.
+
+    Args:
+        record: `site`, `timestamp` (start of a month), `record` (which files), `count_type`,
+            `value` in nodes.
+        usage: `usage_timeline` of the sites.
+        site_names: site to its name.
+        every: bucket to average over (see `coarsen`).
+    """
+    pairs = record.select("site", "count_type").unique().sort("site", "count_type")
+    times = pl.col("timestamp").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    real = record.with_columns(times).select("site", "count_type", "timestamp", "record", "value")
+    ours = (
+        coarsen(
+            _text(usage)
+            .filter(pl.col("collector_type") == "corrected")
+            .join(pairs, on=["site", "count_type"], how="semi"),
+            every,
+            by=["site", "count_type"],
+        )
+        .filter(pl.col("timestamp").is_between(real["timestamp"].min(), real["timestamp"].max()))
+        .with_columns(pl.lit("corrected").alias("record"))
+        .select(real.columns)
+    )
+    table = pl.concat([real, ours]).sort("site", "count_type", "record", "timestamp")
+    names = sorted(set(real["record"].to_list()))
+    drawn = table.with_columns(
+        pl.col("value").round(2),
+        (
+            pl.col("site").replace(site_names)
+            + ", "
+            + pl.col("count_type").replace({k: m.label.lower() for k, m in METRICS.items()})
+        ).alias("panel"),
+    )
+    chart = (
+        alt.Chart(_values(drawn.select("panel", "timestamp", "record", "value")))
+        .mark_line(strokeWidth=1.5)
+        .encode(
+            x=_time_axis(drawn, count=6),
+            y=alt.Y("value:Q", title="nodes"),
+            color=alt.Color(
+                "record:N",
+                title=None,
+                legend=_LINE_LEGEND,
+                scale=alt.Scale(
+                    domain=[*names, "corrected"],
+                    range=[
+                        *palette.PUBLISHED[: len(names)],
+                        palette.COLLECTORS["corrected"][0],
+                    ],
+                ),
+            ),
+            tooltip=["record:N", "timestamp:T", alt.Tooltip("value:Q", format=",.1f")],
+        )
+        .properties(width=WIDTH / 2 - 30, height=HEIGHT / 1.8)
+        .facet(facet=alt.Facet("panel:N", title=None), columns=2)
+        .resolve_scale(y="independent")
+        .properties(
+            title="What published files say",
+            description=f"Monthly mean nodes, {_span(table)}. "
+            + "; ".join(
+                f"{r['panel']}, {r['record']}: {r['value']:,.0f} on average"
+                for r in drawn.group_by("panel", "record", maintain_order=True)
+                .agg(pl.col("value").mean())
+                .iter_rows(named=True)
+                if r["value"] is not None
+            )
+            + ".",
+        )
+    )
+    return Figure(_styled(chart), table)
+
+
 # What the figures share.
+
+
+def _text(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give enumerations as text: figures relabel them."""
+    return frame.with_columns(cs.enum().cast(pl.String))
 
 
 def _styled(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and the same back

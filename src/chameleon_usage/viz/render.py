@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,11 @@ def _mimebundle(spec: dict[str, Any], **_: object) -> dict[str, str]:
 
 def chart_svg(spec: dict[str, Any]) -> str:
     """Draw a Vega-Lite specification as SVG; the same specification gives the same text."""
+    return _svg(json.dumps(spec, sort_keys=True))
+
+
+@cache
+def _svg(spec: str) -> str:  # a figure goes to a file and to a page: drawn once
     return vlc.vegalite_to_svg(spec, allowed_base_urls=[])
 
 

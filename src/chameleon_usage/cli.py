@@ -1,0 +1,207 @@
+"""The operator's face: ``chameleon-usage run``, ``combine`` and ``check``."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import click
+import polars as pl
+
+from chameleon_usage.core import loader, pipeline
+from chameleon_usage.core.registry import ADAPTERS
+from chameleon_usage.core.usage import Window
+from chameleon_usage.errors import UsageError
+from chameleon_usage.io.audit import check_site
+from chameleon_usage.models.domain import OUTPUTS
+from chameleon_usage.models.site import Site, load_sites
+
+COMBINED = "combined"
+_DATE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("data/sites.yaml"),
+    show_default=True,
+    help="Site configuration.",
+)
+output_option = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("output"),
+    show_default=True,
+    help="Directory of the output tables, one directory a site.",
+)
+site_option = click.option(
+    "--site", "names", multiple=True, help="Site key; repeat it. Default: every site with data."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Reconstruct the usage history of an OpenStack testbed from its services' databases."""
+
+
+@cli.command()
+@config_option
+@site_option
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path("data/twin"),
+    show_default=True,
+    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
+)
+@output_option
+@click.option("--start", type=_DATE, default="2016-01-01", show_default=True, help="First day.")
+@click.option(
+    "--end", type=_DATE, default="2026-01-01", show_default=True, help="Day after the last."
+)
+@click.option("--bucket", default="1d", show_default=True, help="Length of a bucket: 1h, 1d, 1mo.")
+@click.option("--save-stages", is_flag=True, help="Keep facts and segments beside the outputs.")
+@click.option(
+    "--from",
+    "resume_from",
+    type=click.Choice(pipeline.STAGES),
+    help="Start from a saved stage instead of the raw tables.",
+)
+@click.option("--by-host", is_flag=True, help="Write usage_by_host, too.")
+@click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
+def run(
+    config: Path,
+    names: Sequence[str],
+    data_dir: Path,
+    output: Path,
+    start: datetime,
+    end: datetime,
+    bucket: str,
+    resume_from: str | None,
+    *,
+    save_stages: bool,
+    by_host: bool,
+    skip_missing: bool,
+) -> None:
+    """Turn raw tables into the output tables of each site."""
+    if start >= end:
+        raise UsageError(f"--start {start:%F} is not before --end {end:%F}: give an earlier start")
+    window = Window(start, end, _bucket(bucket))
+    sites = _choose(load_sites(config, frozenset(ADAPTERS)), names, data_dir, output, resume_from)
+    for site in sites:
+        tables, absent = pipeline.run_pipeline(
+            site,
+            data_dir,
+            output,
+            window,
+            save_stages=save_stages,
+            resume_from=resume_from,
+            by_host=by_host,
+            skip_missing=skip_missing,
+            progress=sys.stderr.isatty(),
+        )
+        _report(site, tables, absent)
+
+
+def _bucket(text: str) -> str:
+    try:
+        pl.Series([datetime(2016, 1, 1)]).dt.offset_by(text)
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(
+            f"--bucket {text!r} is no duration; use for example 1h, 1d, 1w, 1mo"
+        ) from error
+    if not text[:1].isdigit() or set(text) <= {"0", *"hdwmonqyis"}:
+        raise UsageError(f"--bucket {text!r} must be longer than nothing; use for example 1h, 1d")
+    return text
+
+
+def _choose(
+    sites: dict[str, Site],
+    names: Sequence[str],
+    data_dir: Path,
+    output: Path,
+    resume_from: str | None,
+) -> list[Site]:
+    """Pick the named sites, or every site that has data (or a saved stage)."""
+    if unknown := [name for name in names if name not in sites]:
+        raise UsageError(
+            f"unknown site {', '.join(unknown)}; the configuration has {', '.join(sites)}"
+        )
+    if names:
+        return [sites[name] for name in names]
+    base = output if resume_from else data_dir
+    if not base.is_dir():
+        raise UsageError(
+            f"no directory {base}: make the default data with 'make data', or name another "
+            "with --data-dir"
+        )
+    found = [site for site in sites.values() if (base / site.key).is_dir()]
+    if not found:
+        raise UsageError(
+            f"{base} holds no site's directory; expected one of {', '.join(sites)}, "
+            "or name a site with --site"
+        )
+    return found
+
+
+def _report(site: Site, tables: dict[str, pl.DataFrame], absent: Sequence[str]) -> None:
+    rejected = tables["rejects"]
+    hours = rejected["hours"].sum() or 0.0
+    click.echo(
+        f"{site.key}: {tables['usage_timeline'].height:,} rows of usage; "
+        f"{rejected.height:,} rows refused ({hours:,.0f} entity-hours)",
+        err=True,
+    )
+    if absent:
+        click.echo(f"{site.key}: absent and skipped: {', '.join(absent)}", err=True)
+
+
+@cli.command()
+@output_option
+@click.option("--site", "names", multiple=True, help="Site key; repeat it. Default: all present.")
+def combine(output: Path, names: Sequence[str]) -> None:
+    """Put the output tables of all sites together in <output>/combined."""
+    present = sorted(
+        path.parent.name
+        for path in output.glob("*/usage_timeline.parquet")
+        if path.parent.name != COMBINED and (not names or path.parent.name in names)
+    )
+    if missing := sorted(set(names) - set(present)):
+        raise UsageError(f"{output}: no outputs of {', '.join(missing)}; run them first")
+    if not present:
+        raise UsageError(f"{output} holds no site's outputs; run 'chameleon-usage run' first")
+    parts: dict[str, list[pl.DataFrame]] = {}
+    for site in present:
+        for name, frame in pipeline.load_usage(output / site).items():
+            keyed = (
+                frame if "site" in frame.columns else frame.select(pl.lit(site).alias("site"), "*")
+            )
+            parts.setdefault(name, []).append(keyed)
+    with loader.whole_directory(output / COMBINED) as scratch:
+        loader.save_tables(scratch, {name: pl.concat(frames) for name, frames in parts.items()})
+
+
+@cli.command()
+@config_option
+@output_option
+@site_option
+def check(config: Path, output: Path, names: Sequence[str]) -> None:
+    """Check contracts, laws and declared gaps of what was written."""
+    sites = load_sites(config, frozenset(ADAPTERS))
+    chosen = _choose(sites, names, output, output, "usage")
+    problems = [problem for site in chosen for problem in check_site(output / site.key, site)]
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
+        raise UsageError(f"{len(problems)} of the checks fail")
+    click.echo(
+        f"{', '.join(site.key for site in chosen)}: {len(OUTPUTS)} contracts and all laws hold"
+    )
+
+
+def main() -> None:
+    """Run the command line; a UsageError becomes one line and exit status 1."""
+    try:
+        cli()
+    except UsageError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

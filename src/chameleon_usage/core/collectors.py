@@ -1,0 +1,694 @@
+"""Facts -> segments: the two readings of the same facts, ``uncorrected`` and ``corrected``.
+
+Both end in segments (domain.Segments): who held what, when, and how much of it. Every hour that
+goes in comes out, as kept or as rejected; ``check_conservation`` holds each step to it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from chameleon_usage.core import engine
+from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
+from chameleon_usage.ingest.nova import KVM
+from chameleon_usage.models.domain import Rejects, Segments
+from chameleon_usage.models.site import Priority, Site
+
+WITNESSES = "witnesses"
+
+UNCORRECTED_SOURCES = {
+    "total": ("nova.compute_nodes", "blazar.devices", "trace.machine_events"),
+    "reservable": ("blazar.computehosts", "blazar.devices"),
+    "committed": (
+        "blazar.computehost_allocations",
+        "blazar.device_allocations",
+        "published.leases",
+    ),
+    "occupied": ("nova.instances", "zun.container"),
+    "active": ("nova.instances", "zun.container"),
+}
+"""The service tables whose rows the uncorrected collector takes at their word."""
+
+SIZES = ("vcpus", "memory_mb", "disk_gb", "gpus")
+UNITS = ("node_units", *SIZES)
+HOST = ["hostname"]
+TIME_ORDER = ("source", "entity_id")
+
+
+class ConservationError(AssertionError):
+    """A stage lost or invented hours: a bug, never the user's fault."""
+
+
+def check_conservation(stage: str, before: pl.DataFrame, *after: pl.DataFrame) -> None:
+    """Assert that the entity-seconds of a stage are all accounted for.
+
+    Raises:
+        ConservationError: names the stage and the difference in hours.
+    """
+    difference = sum(engine.seconds(frame) for frame in after) - engine.seconds(before)
+    if difference:
+        raise ConservationError(
+            f"stage {stage}: {difference / 3600:+.4f} entity-hours after against before; "
+            "the pipeline itself is wrong: please report it with the site's manifest"
+        )
+
+
+BEARING = ("source", "hostname", "start", "end")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a collector makes of the facts.
+
+    Attributes:
+        segments: domain.Segments.
+        rejects: domain.Rejects.
+        bearing: quantity_type, source, hostname, start, end: each source's own presences within
+            what is published (the corrected collector only).
+    """
+
+    segments: pl.DataFrame
+    rejects: pl.DataFrame
+    bearing: pl.DataFrame | None = None
+
+
+@dataclass
+class Collected:
+    """A reading in the making."""
+
+    segments: list[pl.DataFrame] = field(default_factory=list)
+    rejects: list[pl.DataFrame] = field(default_factory=list)
+    bearing: list[pl.DataFrame] = field(default_factory=list)
+
+    def bear(self, quantity: str, own: pl.DataFrame, published: pl.DataFrame) -> None:
+        """Record how far each source's own presences reach within what is published."""
+        within, _ = engine.cut(own, published.select("hostname", "start", "end"), HOST)
+        self.bearing.append(within.select(pl.lit(quantity).alias("quantity_type"), *BEARING))
+
+    def refuse(self, pieces: pl.DataFrame, stage: str, reason: str) -> None:
+        """Record pieces of intervals that are not counted; one row per source and stretch."""
+        if pieces.height:
+            by_source = pieces.partition_by("source", maintain_order=True, as_dict=True)
+            for (source,), part in by_source.items():
+                self.rejects.append(
+                    rejects(
+                        part, stage=stage, source=str(source), reason=reason, row_id="entity_id"
+                    )
+                )
+
+    def result(self) -> "Reading":
+        """Put the parts together."""
+        return Reading(
+            pl.concat([Segments.create_empty(), *self.segments]),
+            pl.concat([Rejects.create_empty(), *self.rejects]),
+            pl.concat(self.bearing) if self.bearing else None,
+        )
+
+
+def spans(ingested: Ingested, as_of: datetime) -> pl.DataFrame:
+    """Turn facts into intervals and join what is known of their entities.
+
+    Returns:
+        the columns of domain.Entities, ``start``, ``end`` (clipped to ``as_of``) and ``open``
+        (the record names no end).
+    """
+    key = ["quantity_type", "source", "entity_id"]
+    now = pl.lit(as_of, dtype=pl.Datetime("us"))
+    intervals = (
+        ingested.facts.sort(*key, "timestamp")
+        .with_columns(end=pl.col("timestamp").shift(-1).over(key))
+        .filter((pl.col("state") == PRESENT) & (pl.col("timestamp") < now))
+        .select(
+            *key,
+            start="timestamp",
+            end=pl.min_horizontal("end", now),
+            open=pl.col("end").is_null(),
+        )
+    )
+    return intervals.join(ingested.entities, on=key, how="left")
+
+
+def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
+    """Tell what each host was at every time: class, node type, sizes.
+
+    A row holds from its start until the host's next row that says otherwise; the first known value
+    holds before, too. Blazar's and Nova's word on the node type goes before the inventory's.
+
+    Returns:
+        hostname, start, end, host_class, node_type and sizes: a partition of all time per host.
+    """
+    values = ["host_class", "node_type", *SIZES]
+    filled = pl.col(values).forward_fill().backward_fill().over("hostname")
+    by_time = (
+        profiles.with_columns(
+            _listed=pl.when(pl.col("source").str.starts_with("inventory.")).then("node_type"),
+            node_type=pl.when(~pl.col("source").str.starts_with("inventory.")).then("node_type"),
+        )
+        .group_by("hostname", "start")
+        .agg(pl.col([*values, "_listed"]).sort_by("source").drop_nulls().last())
+        .sort("hostname", "start")
+        .with_columns(filled, pl.col("_listed").forward_fill().backward_fill().over("hostname"))
+        .with_columns(node_type=pl.coalesce("node_type", "_listed"))
+        .drop("_listed")
+    )
+    changed = pl.any_horizontal(
+        pl.col(name).ne_missing(pl.col(name).shift(1).over("hostname")) for name in values
+    )
+    first = pl.col("hostname").is_first_distinct()
+    return (
+        by_time.filter(changed | first)
+        .with_columns(
+            start=pl.when(first).then(engine.MIN_TIME).otherwise("start"),
+        )
+        .with_columns(end=pl.col("start").shift(-1).over("hostname").fill_null(engine.MAX_TIME))
+    )
+
+
+def _sized(pieces: pl.DataFrame, history: pl.DataFrame, *, whole: bool) -> pl.DataFrame:
+    """Give each piece its host's class, node type and size at that time, and its units.
+
+    Bare-metal nodes, devices and every row with ``whole`` hold the whole node; a slice or instance
+    on a KVM host holds its own resources, and vcpus / physical vcpus of the node.
+    """
+    own = pieces.rename({name: f"_own_{name}" for name in ("host_class", "node_type", *SIZES)})
+    known, strange = engine.cut(own, history, HOST)
+    sized = pl.concat([known, strange], how="diagonal").with_columns(
+        host_class=pl.coalesce("host_class", "_own_host_class"),
+        node_type=pl.coalesce("node_type", "_own_node_type"),
+    )
+    on_kvm = (pl.col("host_class") == KVM).fill_null(value=False)
+    part = on_kvm & pl.col("_own_vcpus").is_not_null() & (not whole)
+    countable = on_kvm & (pl.col("vcpus").is_not_null() | part)
+    return sized.with_columns(
+        node_units=pl.when(part)
+        .then("_own_vcpus")
+        .when(countable)
+        .then("vcpus")
+        .otherwise("nodes"),
+        node_size=pl.when(countable).then("vcpus").otherwise(1),
+        **{
+            name: pl.when(part).then(f"_own_{name}").otherwise(pl.col(name) * pl.col("nodes"))
+            for name in SIZES
+        },
+    )
+
+
+def _emit(pieces: pl.DataFrame, collector: str, quantity: str) -> pl.DataFrame:
+    return conform(
+        pieces.with_columns(collector_type=pl.lit(collector), quantity_type=pl.lit(quantity)),
+        Segments,
+    )
+
+
+def _split_origin(pieces: pl.DataFrame) -> Iterable[tuple[str, pl.DataFrame]]:
+    reserved = (pl.col("reservation_id").is_not_null() | (pl.col("host_class") != KVM)).fill_null(
+        value=True
+    )
+    yield "reservation", pieces.filter(reserved)
+    yield "ondemand", pieces.filter(~reserved)
+
+
+def uncorrected(rows: pl.DataFrame, history: pl.DataFrame) -> Reading:
+    """Take each row of today's databases at its word.
+
+    Its own interval, neither merged nor clamped; an allocation whose host row is gone, and an
+    instance that names no node, are dropped.
+
+    Args:
+        rows: of ``spans``.
+        history: of ``profile_history``.
+
+    Returns:
+        the reading.
+    """
+    collected = Collected()
+    for quantity, sources in UNCORRECTED_SOURCES.items():
+        own = rows.filter(
+            (pl.col("quantity_type") == quantity)
+            & pl.col("source").is_in(list(sources))
+            & ~((quantity == "reservable") & pl.col("inferred"))
+        )
+        named = pl.col("hostname").is_not_null() | (pl.col("source") == "published.leases")
+        collected.refuse(own.filter(~named), f"uncorrected {quantity}", "host row is gone")
+        sized = _sized(own.filter(named), history, whole=quantity in {"total", "reservable"})
+        usable = (pl.col("node_size") > 0).fill_null(value=False)
+        collected.refuse(sized.filter(~usable), f"uncorrected {quantity}", "host size unknown")
+        sized = sized.filter(usable)
+        if quantity in {"occupied", "active"}:
+            for origin, part in _split_origin(sized):
+                collected.segments.append(_emit(part, "uncorrected", f"{quantity}_{origin}"))
+        else:
+            collected.segments.append(_emit(sized, "uncorrected", quantity))
+    return collected.result()
+
+
+def corrected(
+    rows: pl.DataFrame, history: pl.DataFrame, maintenance: pl.DataFrame, site: Site
+) -> Reading:
+    """Reconstruct: source priority, gap-filling, merging, clamping.
+
+    Args:
+        rows: of ``spans``.
+        history: of ``profile_history``.
+        maintenance: windows per host (hostname, start, end).
+        site: source priority and merge tolerance.
+
+    Returns:
+        the reading; per host and instant total >= reservable >= committed >=
+        occupied_reservation >= active_reservation.
+    """
+    collected = Collected()
+    rows = _name_gone_hosts(rows)
+    by_quantity = {
+        quantity: rows.filter(pl.col("quantity_type") == quantity)
+        for quantity in UNCORRECTED_SOURCES
+    }
+    total = _total(by_quantity, site, collected)
+    reservable = _reservable(by_quantity, total, site, collected)
+    committed = _committed(by_quantity["committed"], reservable, collected)
+    occupied = _occupied(by_quantity["occupied"], committed, total, history, site, collected)
+    active = _active(by_quantity["active"], occupied, site, collected)
+
+    sized_total = _sized(_whole(total), history, whole=True)
+    collected.segments.append(_emit(sized_total, "corrected", "total"))
+    sized_pool = _sized(_whole(reservable), history, whole=True)
+    collected.segments.append(_emit(sized_pool, "corrected", "reservable"))
+    held = _held(committed, history, sized_pool, "committed", collected)
+    seated = {}
+    for origin, ceiling in (("reservation", held), ("ondemand", sized_total)):
+        ours = occupied.filter(pl.col("origin") == origin)
+        runs = active.filter(pl.col("origin") == origin)
+        seated[origin] = _held(ours, history, ceiling, f"occupied_{origin}", collected)
+        _held(runs, history, seated[origin], f"active_{origin}", collected)
+    pool_known = by_quantity["reservable"].group_by("hostname").agg(pl.col("start").min())
+    _out_of_pool(sized_total, sized_pool, pool_known, seated["ondemand"], maintenance, collected)
+    idle_windows = _windows(maintenance, sized_pool, held)
+    collected.segments.append(_emit(idle_windows, "corrected", "maintenance_in_pool"))
+    return collected.result()
+
+
+def _out_of_pool(
+    total: pl.DataFrame,
+    pool: pl.DataFrame,
+    pool_known: pl.DataFrame,
+    ondemand: pl.DataFrame,
+    maintenance: pl.DataFrame,
+    collected: Collected,
+) -> None:
+    """Tell what total - reservable is: on-demand capacity on KVM, else maintenance or unknown."""
+    _, outside = engine.cut(total, pool.select("hostname", "start", "end"), HOST)
+    on_kvm = (pl.col("host_class") == KVM).fill_null(value=False)
+    capacity = outside.filter(on_kvm)
+    known_from = pool_known.drop_nulls("hostname").with_columns(end=engine.MAX_TIME)
+    known, unknown = engine.cut(outside.filter(~on_kvm), known_from, HOST)
+    for quantity, pieces in (
+        ("ondemand_capacity", capacity),
+        ("maintenance_out_of_pool", known),
+        ("unknown", unknown),
+        ("maintenance_ondemand", _windows(maintenance, capacity, ondemand)),
+    ):
+        collected.segments.append(_emit(pieces, "corrected", quantity))
+
+
+def _windows(maintenance: pl.DataFrame, room: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """Take maintenance windows from what of ``room`` nothing holds: a node that is held is held."""
+    windows = engine.union(maintenance, HOST)
+    inside, _ = engine.cut(windows, room, HOST)
+    levels = held.filter(pl.col("hostname").is_not_null()).select(
+        "hostname", "start", "end", *(pl.col(name).alias(f"_held_{name}") for name in UNITS)
+    )
+    partly, free = engine.cut(inside, levels, HOST)
+    left = partly.with_columns(
+        pl.col(name) - pl.col(f"_held_{name}").fill_null(0) for name in UNITS
+    ).filter(pl.col("node_units") > 0)
+    return pl.concat([left.select(free.columns), free])
+
+
+def _whole(presence: pl.DataFrame) -> pl.DataFrame:
+    """Complete host presence to rows that ``_sized`` takes."""
+    return presence.with_columns(
+        host_class=pl.lit(None, pl.String),
+        node_type=pl.lit(None, pl.String),
+        nodes=pl.lit(1, pl.Int64),
+        **{name: pl.lit(None, pl.Int64) for name in SIZES},
+    )
+
+
+# --- hosts whose Blazar row is gone -----------------------------------------------------------
+
+
+def _name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give a Blazar host id whose row is gone the hostname that its reservations' instances name.
+
+    Every reservation in which the id and a hostname meet is a vote; a hostname that another id of
+    the same reservation has is out. The most votes win; a tie names nobody.
+    """
+    committed = rows.filter(
+        (pl.col("quantity_type") == "committed") & pl.col("host_id").is_not_null()
+    )
+    unnamed = committed.filter(pl.col("hostname").is_null())
+    if unnamed.is_empty():
+        return rows
+    pairs = unnamed.select("reservation_id", "host_id").unique()
+    taken = committed.filter(pl.col("hostname").is_not_null()).select("reservation_id", "hostname")
+    seen = (
+        rows.filter((pl.col("quantity_type") == "occupied") & pl.col("hostname").is_not_null())
+        .select("reservation_id", "hostname")
+        .unique()
+    )
+    candidates = pairs.join(seen, on="reservation_id").join(
+        taken, on=["reservation_id", "hostname"], how="anti"
+    )
+    named = pl.DataFrame(schema={"host_id": pl.String, "_name": pl.String})
+    for _ in range(len(pairs)):
+        votes = (
+            candidates.group_by("host_id", "hostname")
+            .agg(votes=pl.len())
+            .sort("host_id", "votes", "hostname", descending=[False, True, False])
+        )
+        winners = (
+            votes.group_by("host_id", maintain_order=True)
+            .agg(
+                _name=pl.col("hostname").first(),
+                clear=(pl.col("votes") == pl.col("votes").max()).sum() == 1,
+            )
+            .filter("clear")
+            .select("host_id", "_name")
+        )
+        if winners.is_empty():
+            break
+        named = pl.concat([named, winners])
+        settled = pairs.join(winners, on="host_id").select("reservation_id", hostname="_name")
+        candidates = candidates.join(winners, on="host_id", how="anti").join(
+            settled, on=["reservation_id", "hostname"], how="anti"
+        )
+    return (
+        rows.join(named, on="host_id", how="left")
+        .with_columns(
+            hostname=pl.coalesce("hostname", "_name"),
+            inferred=pl.col("inferred")
+            | (pl.col("hostname").is_null() & pl.col("_name").is_not_null()),
+        )
+        .drop("_name")
+    )
+
+
+# --- hosts ------------------------------------------------------------------------------------
+
+
+def _per_source(spans_: pl.DataFrame, source: pl.Expr, tolerance: str) -> pl.DataFrame:
+    """Merge rows of one host and source to presences; inferred only if all parts are."""
+    named = spans_.filter(pl.col("hostname").is_not_null()).with_columns(source=source)
+    return engine.union(named, ["hostname", "source"], tolerance=tolerance, carry=["inferred"])
+
+
+def _witnesses(of: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Collect records that name a host; one without an end of its own never extends its life."""
+    return pl.concat(
+        [
+            frame.filter(pl.col("hostname").is_not_null() & ~pl.col("open")).select(
+                "hostname", "start", "end", inferred=pl.lit(value=True)
+            )
+            for frame in of
+        ]
+    )
+
+
+def _resolve(
+    hosts: pl.DataFrame,
+    witnesses: pl.DataFrame,
+    quantity: str,
+    site: Site,
+    collected: Collected,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Merge each source's rows, then let the site's source priority decide.
+
+    Returns:
+        (the resolved presences, each source's own)
+    """
+    _log_superseded(hosts, quantity, collected)
+    own = pl.concat(
+        [
+            _per_source(hosts, pl.col("source"), site.merge_tolerance),
+            _per_source(witnesses, pl.lit(WITNESSES), site.merge_tolerance),
+        ]
+    )
+    fallback = Priority("supplement", tuple(hosts["source"].unique().sort()))
+    rule = site.sources.get(quantity, fallback)
+    resolved = engine.resolve_source_priority(
+        own, policy=rule.policy, order=rule.order, on=HOST, fillers=(WITNESSES,)
+    )
+    return resolved, own.filter(pl.col("source").is_in(rule.order))
+
+
+def _log_superseded(hosts: pl.DataFrame, quantity: str, collected: Collected) -> None:
+    """Account for rows of one host and source that say the same hours twice."""
+    named = hosts.filter(pl.col("hostname").is_not_null())
+    kept, twice = engine.separate(named, ["hostname", "source"], ["entity_id"])
+    check_conservation(f"corrected {quantity}: merge", named, kept, twice)
+    collected.refuse(twice, f"corrected {quantity}", "duplicate of another row of the host")
+    nameless = hosts.filter(pl.col("hostname").is_null())
+    collected.refuse(nameless, f"corrected {quantity}", "no instance names the host")
+
+
+def _total(rows: dict[str, pl.DataFrame], site: Site, collected: Collected) -> pl.DataFrame:
+    pool = rows["reservable"].with_columns(open=pl.lit(value=False))
+    witnesses = _witnesses([pool, rows["committed"], rows["occupied"]])
+    resolved, own = _resolve(rows["total"], witnesses, "total", site, collected)
+    collected.bear("total", own, resolved)
+    return resolved
+
+
+def _reservable(
+    rows: dict[str, pl.DataFrame], total: pl.DataFrame, site: Site, collected: Collected
+) -> pl.DataFrame:
+    witnesses = _witnesses([rows["committed"]])
+    resolved, own = _resolve(rows["reservable"], witnesses, "reservable", site, collected)
+    inside, outside = engine.cut(resolved, total.select("hostname", "start", "end"), HOST)
+    check_conservation("corrected reservable: clamp", resolved, inside, outside)
+    collected.refuse(
+        outside.with_columns(entity_id="hostname"), "corrected reservable", "outside total"
+    )
+    collected.bear("reservable", own, inside)
+    return inside
+
+
+# --- what holds a host ------------------------------------------------------------------------
+
+
+def _committed(rows: pl.DataFrame, reservable: pl.DataFrame, collected: Collected) -> pl.DataFrame:
+    """Clamp allocations to their host's time in the pool."""
+    stage = "corrected committed"
+    hostless = rows.filter(pl.col("host_id").is_null() & pl.col("hostname").is_null())
+    named = rows.filter(pl.col("hostname").is_not_null())
+    collected.refuse(
+        rows.filter(pl.col("host_id").is_not_null() & pl.col("hostname").is_null()),
+        stage,
+        "no instance names the host",
+    )
+    inside, outside = engine.cut(named, reservable.select("hostname", "start", "end"), HOST)
+    check_conservation(f"{stage}: clamp", named, inside, outside)
+    collected.refuse(outside, stage, "outside reservable")
+    return pl.concat([inside, hostless.select(inside.columns)])
+
+
+def _preferred(rows: pl.DataFrame, quantity: str, site: Site) -> pl.DataFrame:
+    """Keep, of each entity, the witness that the site's source priority puts first."""
+    rule = site.sources.get(quantity)
+    if rule is None or rows.is_empty():
+        return rows
+    ranked = engine.ranked_by_source(rows, rule.order)
+    best = pl.col("_rank").min().over("entity_id")
+    return ranked.filter(pl.col("_rank") == best).drop("_rank")
+
+
+def _occupied(
+    rows: pl.DataFrame,
+    committed: pl.DataFrame,
+    total: pl.DataFrame,
+    history: pl.DataFrame,
+    site: Site,
+    collected: Collected,
+) -> pl.DataFrame:
+    """Clip instances to their reservation's commitment on their host, or to their host's life.
+
+    Returns:
+        pieces with ``origin`` reservation or ondemand.
+    """
+    stage = "corrected occupied"
+    kept = _preferred(rows, "occupied", site)
+    kept = _place(kept, committed)
+    nowhere = kept.filter(pl.col("hostname").is_null())
+    collected.refuse(nowhere, stage, "no host named and none inferred")
+    placed = kept.filter(pl.col("hostname").is_not_null())
+    placed = _reserve(placed, committed)
+    reserved = placed.filter(pl.col("reservation_id").is_not_null())
+    holds = engine.union(
+        committed.filter(pl.col("hostname").is_not_null()), ["reservation_id", "hostname"]
+    )
+    inside, outside = engine.cut(reserved, holds, ["reservation_id", "hostname"])
+    check_conservation(f"{stage}: clip to reservation", reserved, inside, outside)
+    collected.refuse(outside, stage, "outside its reservation")
+
+    free = placed.filter(pl.col("reservation_id").is_null())
+    classes = history.group_by("hostname").agg(_class=pl.col("host_class").last())
+    free = free.join(classes, on="hostname", how="left")
+    on_kvm = (pl.col("_class") == KVM).fill_null(value=False)
+    devices = pl.col("source") == "zun.container"
+    collected.refuse(free.filter(~on_kvm & ~devices), stage, "no reservation covers it")
+    ondemand = free.filter(on_kvm).drop("_class")
+    lives, lost = engine.cut(ondemand, total.select("hostname", "start", "end"), HOST)
+    check_conservation(f"{stage}: clip to host", ondemand, lives, lost)
+    collected.refuse(lost, stage, "outside total")
+
+    on_devices = free.filter(devices).drop("_class")
+    leased = engine.union(committed.filter(pl.col("hostname").is_not_null()), HOST)
+    used, unused = engine.cut(on_devices, leased, HOST)
+    check_conservation(f"{stage}: clip to lease", on_devices, used, unused)
+    collected.refuse(unused, stage, "no reservation covers it")
+    return pl.concat(
+        [
+            inside.with_columns(origin=pl.lit("reservation")),
+            used.select(inside.columns).with_columns(origin=pl.lit("reservation")),
+            lives.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
+        ]
+    )
+
+
+def _place(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
+    """Give a reserved instance that names no node the one host of its reservation left free."""
+    lost = rows.filter(pl.col("hostname").is_null() & pl.col("reservation_id").is_not_null())
+    if lost.is_empty():
+        return rows
+    keys = ["source", "entity_id"]
+    hosts = committed.select("reservation_id", "hostname").unique().drop_nulls()
+    others = rows.filter(pl.col("hostname").is_not_null()).select(
+        "reservation_id", "hostname", other_start="start", other_end="end"
+    )
+    lives = lost.group_by(*keys, "reservation_id").agg(pl.col("start").min(), pl.col("end").max())
+    options = lives.join(hosts, on="reservation_id")
+    busy = options.join(others, on=["reservation_id", "hostname"]).filter(
+        (pl.col("other_start") < pl.col("end")) & (pl.col("start") < pl.col("other_end"))
+    )
+    free = options.join(busy, on=[*keys, "hostname"], how="anti")
+    only = (
+        free.group_by(keys)
+        .agg(_host=pl.col("hostname").first(), _options=pl.len())
+        .filter(pl.col("_options") == 1)
+        .drop("_options")
+    )
+    return (
+        rows.join(only, on=keys, how="left")
+        .with_columns(
+            hostname=pl.coalesce("hostname", "_host"),
+            inferred=pl.col("inferred") | pl.col("_host").is_not_null(),
+        )
+        .drop("_host")
+    )
+
+
+def _reserve(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
+    """Find the reservation of instances whose request spec is purged.
+
+    A host committed to a lease of the instance's project when it was created holds it.
+    """
+    orphans = rows.filter(pl.col("reservation_id").is_null() & pl.col("project_id").is_not_null())
+    if orphans.is_empty():
+        return rows
+    holds = committed.select(
+        "hostname", "project_id", hold="reservation_id", from_="start", to="end"
+    ).drop_nulls(["hostname", "project_id"])
+    keys = ["source", "entity_id"]
+    births = orphans.group_by(*keys, "hostname", "project_id").agg(pl.col("start").min())
+    found = (
+        births.join(holds, on=["hostname", "project_id"])
+        .filter((pl.col("from_") <= pl.col("start")) & (pl.col("start") < pl.col("to")))
+        .sort(*keys, "from_", "hold")
+        .unique(keys, keep="last", maintain_order=True)
+        .select(*keys, "hold")
+    )
+    return (
+        rows.join(found, on=keys, how="left")
+        .with_columns(reservation_id=pl.coalesce("reservation_id", "hold"))
+        .drop("hold")
+    )
+
+
+def _active(
+    rows: pl.DataFrame, occupied: pl.DataFrame, site: Site, collected: Collected
+) -> pl.DataFrame:
+    """Clip the running time of each instance to where and when it occupies."""
+    stage = "corrected active"
+    runs = _preferred(rows, "active", site).select("source", "entity_id", "start", "end")
+    seats = occupied.drop("source")
+    inside, outside = engine.cut(runs, seats, ["entity_id"])
+    check_conservation(f"{stage}: clip to occupied", runs, inside, outside)
+    collected.refuse(outside, stage, "outside occupied")
+    return inside.select(occupied.columns)
+
+
+def _held(
+    pieces: pl.DataFrame,
+    history: pl.DataFrame,
+    ceiling: pl.DataFrame,
+    quantity: str,
+    collected: Collected,
+) -> pl.DataFrame:
+    """Merge what holds a host: a union on bare metal and devices, a sum of slices on KVM.
+
+    A KVM sum never exceeds what its parent holds of the host at that time (``ceiling``).
+
+    Returns:
+        the sized rows that were emitted.
+    """
+    stage = f"corrected {quantity}"
+    sized = _sized(pieces, history, whole=False)
+    usable = (pl.col("node_size") > 0).fill_null(value=False)
+    collected.refuse(sized.filter(~usable), stage, "host size unknown")
+    sized = sized.filter(usable)
+    shared = ((pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()).fill_null(
+        value=False
+    )
+    single = sized.filter(~shared & pl.col("hostname").is_not_null())
+    kept, twice = engine.separate(single, HOST, TIME_ORDER)
+    check_conservation(f"{stage}: union per host", single, kept, twice)
+    collected.refuse(twice, stage, "the host is already held")
+    hostless = sized.filter(~shared & pl.col("hostname").is_null())
+    parts = [
+        kept.select(*_SIZED_COLUMNS),
+        hostless.select(*_SIZED_COLUMNS),
+        _slices(sized.filter(shared), ceiling),
+    ]
+    whole = pl.concat(parts)
+    collected.segments.append(_emit(whole, "corrected", quantity))
+    return whole
+
+
+_SIZED_COLUMNS = (
+    "source",
+    "hostname",
+    "host_class",
+    "node_type",
+    "node_size",
+    "start",
+    "end",
+    "inferred",
+    *UNITS,
+)
+
+
+def _slices(sized: pl.DataFrame, ceiling: pl.DataFrame) -> pl.DataFrame:
+    """Add up the slices of each KVM host and bound the sum by its parent's."""
+    slots = sized.with_columns(pl.col(UNITS).fill_null(0))
+    sums = engine.stack(slots, ["hostname", "host_class", "node_type", "node_size"], UNITS)
+    limits = ceiling.filter(pl.col("host_class") == KVM).select(
+        "hostname", "start", "end", *(pl.col(name).alias(f"_max_{name}") for name in UNITS)
+    )
+    inside, _ = engine.cut(sums, limits, HOST)
+    return inside.with_columns(
+        *(pl.min_horizontal(name, f"_max_{name}") for name in UNITS),
+        source=pl.lit(None, pl.String),
+        inferred=pl.lit(value=False),
+    ).select(_SIZED_COLUMNS)

@@ -1,0 +1,288 @@
+"""Files only: raw tables in, checked at the door; stage and output tables out, whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+from tqdm import tqdm
+
+from chameleon_usage.errors import UsageError
+from chameleon_usage.models.raw import RAW_TABLES, RawTable
+
+ZERO_DATE = "0000-00-00"
+
+
+@dataclass(frozen=True)
+class RawInputs:
+    """The raw tables of one site, as they passed the door.
+
+    Attributes:
+        tables: name to frame, with exactly the columns of its ``RawTable``.
+        rejects: rows refused at the door: ``source``, ``source_row_id``, ``reason``.
+        rows: name to number of rows found in the file, refused ones included.
+        absent: tables that were asked for and are not there.
+        as_of: the moment at which the tables were read from the services' databases.
+    """
+
+    tables: dict[str, pl.DataFrame]
+    rejects: pl.DataFrame
+    rows: dict[str, int]
+    absent: tuple[str, ...]
+    as_of: datetime
+
+    def get(self, name: str) -> pl.DataFrame:
+        """Give a table, or an empty one with its columns if it is absent."""
+        if name in self.tables:
+            return self.tables[name]
+        return pl.DataFrame(schema=_kept_columns(RAW_TABLES[name]))
+
+
+@dataclass
+class _Door:
+    rejects: list[pl.DataFrame] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+
+
+REJECTED = {"source": pl.String(), "source_row_id": pl.String(), "reason": pl.String()}
+
+
+def load_raw_inputs(
+    directory: Path,
+    names: Iterable[str],
+    *,
+    files: Mapping[str, str] | None = None,
+    progress: bool = False,
+) -> RawInputs:
+    """Read the named raw tables of one site and check them at the door.
+
+    Args:
+        directory: holds ``<schema>.<table>.parquet`` files, and a ``manifest.json`` if the
+            extractor wrote one (its ``as_of`` closes what is still open).
+        names: tables to read, of ``RAW_TABLES``; an archive table is added to its live one.
+        files: table name to a path or glob below ``directory``, for layouts of other makers
+            (Parquet or CSV).
+        progress: show a bar on a terminal.
+
+    Returns:
+        The tables; a table without a file is listed as absent.
+
+    Raises:
+        UsageError: the directory or all tables are missing, a file cannot be read, or lacks a
+            required column.
+    """
+    if not directory.is_dir():
+        raise UsageError(
+            f"no data directory {directory}: make the default data with 'make data', "
+            "or name the directory that holds the site's Parquet files with --data-dir"
+        )
+    door, tables, absent = _Door(), {}, []
+    wanted = sorted(set(names))
+    for name in tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress):
+        spec = RAW_TABLES[name]
+        paths = _paths(directory, name, files or {})
+        archive = _paths(directory, spec.archive, files or {}) if spec.archive else []
+        if not paths:
+            absent.append(name)
+            continue
+        frames = [_read(path, name, spec) for path in [*paths, *archive]]
+        tables[name] = _check(pl.concat(frames), name, spec, door)
+    if not tables:
+        raise UsageError(
+            f"{directory} holds none of the tables {', '.join(wanted)}: "
+            "expected files named <schema>.<table>.parquet"
+        )
+    rejects = pl.concat(door.rejects) if door.rejects else pl.DataFrame(schema=REJECTED)
+    as_of = _as_of(directory / "manifest.json", tables)
+    return RawInputs(tables, rejects, door.rows, tuple(absent), as_of)
+
+
+def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
+    return sorted(directory.glob(files.get(name, f"{name}.parquet")))
+
+
+def _kept_columns(spec: RawTable) -> dict[str, pl.DataType]:
+    kept = dict(spec.columns)
+    for name, expression in spec.derived.items():
+        kept[name] = pl.String()
+        for source in expression.meta.root_names():
+            kept.pop(source, None)
+    return kept
+
+
+def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
+    """Read the columns of one file; JSON documents are reduced while reading."""
+    try:
+        if path.suffix == ".csv":
+            scan = pl.scan_csv(path, infer_schema=False)
+        else:
+            scan = pl.scan_parquet(path)
+        present = scan.collect_schema().names()
+        missing = [column for column in spec.required if column not in present]
+        if missing:
+            raise UsageError(
+                f"{path}: table {name} lacks the column {', '.join(missing)}; "
+                "extract the table again with that column"
+            )
+        stored = [
+            pl.col(column) if column in present else pl.lit(None, dtype=kind).alias(column)
+            for column, kind in spec.columns.items()
+        ]
+        return (
+            scan.select(stored)
+            .with_columns(**spec.derived)
+            .select(list(_kept_columns(spec)))
+            .collect()
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UsageError(
+            f"{path}: table {name} cannot be read ({str(error).splitlines()[0]}); "
+            "the file is damaged or not of its kind: extract it again"
+        ) from error
+
+
+def _check(frame: pl.DataFrame, name: str, spec: RawTable, door: _Door) -> pl.DataFrame:
+    """Cast to the declared types and refuse rows that cannot be read, have no key, or come twice."""
+    door.rows[name] = frame.height
+    kinds = _kept_columns(spec)
+    row_id = pl.concat_str([pl.col(key).cast(pl.String) for key in spec.key], separator="|")
+    cast = frame.with_columns(
+        [_cast(pl.col(column), frame.schema[column], kind) for column, kind in kinds.items()]
+    )
+    converted = [column for column, kind in kinds.items() if frame.schema[column] != kind]
+    unreadable = pl.concat_str(
+        pl.lit("unreadable"),
+        *(
+            pl.when(_lost(frame[column], cast[column])).then(pl.lit(f" {column}"))
+            for column in converted
+        ),
+        ignore_nulls=True,
+    )
+    no_key = pl.any_horizontal(pl.col(key).is_null() for key in spec.key)
+    judged = cast.with_columns(_reason=unreadable if converted else pl.lit("unreadable"))
+    judged = judged.with_columns(
+        _reason=pl.when(pl.col("_reason") != "unreadable")
+        .then("_reason")
+        .when(no_key)
+        .then(pl.lit("missing key"))
+    )
+    good = judged.filter(pl.col("_reason").is_null()).drop("_reason")
+    bad = judged.filter(pl.col("_reason").is_not_null())
+    if good.select(spec.key).is_duplicated().any():
+        # Sorted by every column, so that which row stays does not hang on the order of the file.
+        good = good.with_row_index("_row").sort(*spec.key, *kinds, nulls_last=True)
+        again = ~good.select(pl.struct(spec.key).is_first_distinct()).to_series()
+        bad = pl.concat(
+            [bad, good.filter(again).drop("_row").with_columns(_reason=pl.lit("duplicate row"))]
+        )
+        good = good.filter(~again).sort("_row").drop("_row")
+    if bad.height:
+        door.rejects.append(
+            bad.select(
+                source=pl.lit(name),
+                source_row_id=row_id.fill_null("(no key)"),
+                reason="_reason",
+            )
+        )
+    return good
+
+
+def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
+    if wanted == pl.Datetime("us"):
+        if found == pl.String:
+            column = pl.coalesce(
+                column.str.to_datetime(form, time_unit="us", strict=False)
+                for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
+            )
+        elif isinstance(found, pl.Datetime) and found.time_zone:
+            column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        elif not found.is_temporal():
+            column = pl.lit(None, dtype=wanted).alias(column.meta.output_name())
+        # The services write whole seconds; the arithmetic is exact in whole seconds.
+        return column.cast(wanted, strict=False).dt.truncate("1s")
+    return column if found == wanted else column.cast(wanted, strict=False)
+
+
+def _lost(before: pl.Series, after: pl.Series) -> pl.Series:
+    """Tell where a value was there and is none after the cast; a zero date is no value."""
+    lost = before.is_not_null() & after.is_null()
+    if before.dtype == pl.String:
+        lost &= ~before.str.starts_with(ZERO_DATE).fill_null(value=False) & (before != "")
+    return lost.fill_null(value=False)
+
+
+def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame]) -> datetime:
+    """Tell when the tables were read: the manifest's word, else the last thing that was recorded."""
+    if manifest.exists():
+        try:
+            moment = datetime.fromisoformat(json.loads(manifest.read_text())["as_of"])
+            if moment.tzinfo is not None:
+                moment = moment.astimezone(UTC)
+            return moment.replace(microsecond=0, tzinfo=None)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{manifest}: no readable 'as_of' ({error!r}); "
+                "it must be an ISO time in UTC, or the file must go"
+            ) from error
+    latest = [
+        frame[column].max()
+        for frame in tables.values()
+        for column in ("created_at", "updated_at", "deleted_at", "EVENT_TIME")
+        if column in frame.columns
+    ]
+    found = [moment for moment in latest if isinstance(moment, datetime)]
+    if not found:
+        raise UsageError(
+            f"{manifest.parent}: no row has a created_at, updated_at or deleted_at, so the time of "
+            "the dump is not known; add a manifest.json with 'as_of'"
+        )
+    return max(found)
+
+
+@contextmanager
+def whole_directory(target: Path) -> Iterator[Path]:
+    """Fill a directory that appears at ``target`` whole, or not at all.
+
+    Yields:
+        a temporary directory beside the target; on success it takes the target's place.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    old = scratch.with_name(scratch.name + ".old")
+    try:
+        yield scratch
+        scratch.chmod(0o755)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(scratch, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def save_tables(directory: Path, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Write each frame to ``<name>.parquet`` in a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, frame in tables.items():
+        frame.write_parquet(directory / f"{name}.parquet", compression="zstd")
+
+
+def load_table(path: Path) -> pl.DataFrame:
+    """Read one stage or output table.
+
+    Raises:
+        UsageError: it is not there, or is damaged.
+    """
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UsageError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); "
+            "run 'chameleon-usage run --save-stages' again"
+        ) from error

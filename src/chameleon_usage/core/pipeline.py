@@ -1,0 +1,244 @@
+"""The stages one after another, each of which can be saved, loaded and run alone."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from chameleon_usage.core import collectors, loader, registry, usage
+from chameleon_usage.core.usage import Known, Window
+from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest.base import Ingested
+from chameleon_usage.models.domain import OUTPUTS
+from chameleon_usage.models.metrics import MEASURED
+from chameleon_usage.models.site import Site
+
+STAGES = ("facts", "segments", "usage")
+DEFAULT_START, DEFAULT_END = datetime(2016, 1, 1), datetime(2026, 1, 1)
+
+
+@dataclass(frozen=True)
+class FactsStage:
+    """Facts of a site, and when its tables were read."""
+
+    ingested: Ingested
+    as_of: datetime
+
+
+@dataclass(frozen=True)
+class SegmentsStage:
+    """Segments of a site and all that the usage tables need beside them."""
+
+    segments: pl.DataFrame
+    bearing: pl.DataFrame
+    legacy: pl.DataFrame
+    leases: pl.DataFrame
+    rejects: pl.DataFrame
+    join_log: pl.DataFrame
+    known: pl.DataFrame
+    as_of: pl.DataFrame
+
+
+def facts(
+    site: Site, data_dir: Path, *, skip_missing: bool = False, progress: bool = False
+) -> tuple[FactsStage, tuple[str, ...]]:
+    """Read a site's raw tables and turn them into facts.
+
+    Args:
+        site: its configuration.
+        data_dir: holds a directory per site; files of other layouts lie below it directly.
+        skip_missing: leave out adapters whose table is absent.
+        progress: show a bar on a terminal.
+
+    Returns:
+        (the stage, the tables that were asked for and are absent)
+    """
+    inputs = loader.load_raw_inputs(
+        data_dir if site.files else data_dir / site.key,
+        registry.tables_of(site.adapters),
+        files=site.files,
+        progress=progress,
+    )
+    ingested = registry.facts_from_inputs(inputs, site.adapters, skip_missing=skip_missing)
+    return FactsStage(ingested, inputs.as_of), inputs.absent
+
+
+def segments(stage: FactsStage, site: Site) -> SegmentsStage:
+    """Read the facts twice: each row at its word, and reconstructed."""
+    ingested = stage.ingested
+    rows = collectors.spans(ingested, stage.as_of)
+    history = collectors.profile_history(ingested.profiles)
+    plain = collectors.uncorrected(rows, history)
+    mended = collectors.corrected(rows, history, ingested.maintenance, site)
+    return SegmentsStage(
+        segments=pl.concat([plain.segments, mended.segments]),
+        bearing=mended.bearing,
+        legacy=ingested.legacy,
+        leases=ingested.leases,
+        rejects=pl.concat([ingested.rejects, plain.rejects, mended.rejects]),
+        join_log=ingested.join_log,
+        known=_known(ingested),
+        as_of=_moment(stage.as_of),
+    )
+
+
+def _known(ingested: Ingested) -> pl.DataFrame:
+    """List the quantity types that the site's records speak of, and how complete they are."""
+    told = set(ingested.entities["quantity_type"].unique())
+    split = {"occupied": ("reservation", "ondemand"), "active": ("reservation", "ondemand")}
+    names = {
+        name
+        for quantity in told
+        for name in (
+            [f"{quantity}_{origin}" for origin in split[quantity]]
+            if quantity in split
+            else [quantity]
+        )
+    } | set(ingested.completeness["quantity_type"])
+    rows = pl.DataFrame(
+        {"quantity_type": sorted(names & set(MEASURED))}, schema={"quantity_type": pl.String}
+    )
+    return rows.join(
+        ingested.completeness.select("quantity_type", "share"), on="quantity_type", how="left"
+    ).with_columns(pl.col("share").fill_null(1.0))
+
+
+def outputs(
+    stage: SegmentsStage, site: Site, window: Window, *, by_host: bool = False
+) -> dict[str, pl.DataFrame]:
+    """Make every output table of a site, each held to its contract.
+
+    Returns:
+        table name to frame (domain.OUTPUTS).
+    """
+    known = Known(
+        frozenset(stage.known["quantity_type"]),
+        dict(stage.known.iter_rows()),
+        stage.as_of.item(),
+    )
+    tables = usage.usage_tables(
+        stage.segments, stage.legacy, known, window, site.key, by_host=by_host
+    )
+    tables |= usage.leadtime_tables(stage.leases, site.key)
+    tables["coverage"] = usage.coverage_table(
+        stage.segments, stage.bearing, known, window, site.key
+    )
+    tables["rejects"] = stage.rejects.sort(stage.rejects.columns)
+    tables["join_log"] = stage.join_log.sort("name")
+    return {name: OUTPUTS[name].validate(frame) for name, frame in tables.items()}
+
+
+def _moment(as_of: datetime) -> pl.DataFrame:
+    return pl.DataFrame({"as_of": [as_of]}, schema={"as_of": pl.Datetime("us")})
+
+
+# --- saved stages -------------------------------------------------------------------------------
+
+
+def save_facts(directory: Path, stage: FactsStage) -> None:
+    """Write the facts stage: a Parquet file for each of its frames."""
+    tables = stage.ingested.tables() | {"as_of": _moment(stage.as_of)}
+    loader.save_tables(directory / "facts", tables)
+
+
+def load_facts(directory: Path) -> FactsStage:
+    """Read what ``save_facts`` wrote."""
+    folder = _saved(directory, "facts")
+    tables = {name: loader.load_table(folder / f"{name}.parquet") for name in Ingested().tables()}
+    return FactsStage(Ingested(**tables), loader.load_table(folder / "as_of.parquet").item())
+
+
+def save_segments(directory: Path, stage: SegmentsStage) -> None:
+    """Write the segments stage: a Parquet file for each of its frames."""
+    loader.save_tables(directory / "segments", vars(stage))
+
+
+def load_segments(directory: Path) -> SegmentsStage:
+    """Read what ``save_segments`` wrote."""
+    folder = _saved(directory, "segments")
+    names = SegmentsStage.__dataclass_fields__
+    return SegmentsStage(**{name: loader.load_table(folder / f"{name}.parquet") for name in names})
+
+
+def save_usage(directory: Path, tables: dict[str, pl.DataFrame]) -> None:
+    """Write the output tables."""
+    loader.save_tables(directory, tables)
+
+
+def load_usage(directory: Path) -> dict[str, pl.DataFrame]:
+    """Read the output tables that are there; plots and reports need nothing else."""
+    found = {
+        name: loader.load_table(directory / f"{name}.parquet")
+        for name in OUTPUTS
+        if (directory / f"{name}.parquet").exists()
+    }
+    if not found:
+        raise UsageError(f"{directory}: no output tables; run 'chameleon-usage run' first")
+    return found
+
+
+def _saved(directory: Path, stage: str) -> Path:
+    folder = directory / "stages" / stage
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder}: no saved {stage}; run 'chameleon-usage run --save-stages' first"
+        )
+    return folder
+
+
+def run_pipeline(
+    site: Site,
+    data_dir: Path,
+    output: Path,
+    window: Window,
+    *,
+    save_stages: bool = False,
+    resume_from: str | None = None,
+    by_host: bool = False,
+    skip_missing: bool = False,
+    progress: bool = False,
+) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
+    """Run a site from raw tables, or from a saved stage, to its output directory.
+
+    Args:
+        site: its configuration.
+        data_dir: where the raw tables are.
+        output: gets the directory ``<output>/<site>``, whole or not at all.
+        window: the time to cover and its buckets.
+        save_stages: keep facts and segments under ``<output>/<site>/stages``.
+        resume_from: ``facts``, ``segments`` or ``usage``: read that saved stage instead of what
+            goes before it. From ``usage`` only the contracts are checked again.
+        by_host: write usage_by_host, too.
+        skip_missing: leave out adapters whose table is absent.
+        progress: show bars on a terminal.
+
+    Returns:
+        (output tables, tables that were absent)
+    """
+    target = output / site.key
+    absent: tuple[str, ...] = ()
+    if resume_from == "usage":
+        tables = load_usage(target)
+        return {name: OUTPUTS[name].validate(frame) for name, frame in tables.items()}, absent
+    early = late = None
+    if resume_from == "segments":
+        late = load_segments(target)
+    elif resume_from == "facts":
+        early = load_facts(target)
+    else:
+        early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
+    if late is None and early is not None:
+        late = segments(early, site)
+    if late is None:
+        raise AssertionError
+    tables = outputs(late, site, window, by_host=by_host)
+    with loader.whole_directory(target) as scratch:
+        save_usage(scratch, tables)
+        if save_stages or resume_from:
+            if early is not None:
+                save_facts(scratch / "stages", early)
+            elif (target / "stages" / "facts").is_dir():
+                save_facts(scratch / "stages", load_facts(target))
+            save_segments(scratch / "stages", late)
+    return tables, absent

@@ -1,0 +1,126 @@
+"""Which adapters there are, and which tables each reads."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from chameleon_usage.core.loader import RawInputs
+from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, zun
+from chameleon_usage.ingest.base import Ingested, concat, conform
+from chameleon_usage.models.domain import Rejects
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A function from raw tables to facts, the tables it needs, and those it can use."""
+
+    read: Callable[[RawInputs], Ingested]
+    tables: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+
+_LEASES = ("blazar.leases", "blazar.reservations")
+_CAPABILITIES = ("blazar.computehost_extra_capabilities", "blazar.resource_properties")
+
+ADAPTERS: dict[str, Adapter] = {
+    "nova_hosts": Adapter(nova.hosts, ("nova.compute_nodes",), ("nova.services",)),
+    "nova_instances": Adapter(
+        nova.instances,
+        ("nova.instances",),
+        ("nova.instance_actions", "nova.instance_actions_events", "nova_api.request_specs"),
+    ),
+    "blazar_hosts": Adapter(
+        blazar.hosts,
+        ("blazar.computehosts",),
+        (*_LEASES, "blazar.computehost_allocations", *_CAPABILITIES),
+    ),
+    "blazar_allocations": Adapter(
+        blazar.allocations,
+        (*_LEASES, "blazar.computehost_allocations", "blazar.computehosts"),
+        ("blazar.instance_reservations",),
+    ),
+    "blazar_leases": Adapter(
+        blazar.leases,
+        _LEASES,
+        (
+            "blazar.events",
+            "blazar.computehost_reservations",
+            "blazar.instance_reservations",
+            "blazar.device_reservations",
+            "blazar.computehost_allocations",
+            "blazar.device_allocations",
+            "blazar.device_extra_capabilities",
+            *_CAPABILITIES,
+        ),
+    ),
+    "edge_devices": Adapter(
+        blazar.devices,
+        ("blazar.devices",),
+        (
+            *_LEASES,
+            "blazar.device_allocations",
+            "blazar.device_extra_capabilities",
+            "blazar.resource_properties",
+        ),
+    ),
+    "edge_allocations": Adapter(
+        blazar.device_allocations, (*_LEASES, "blazar.device_allocations", "blazar.devices")
+    ),
+    "edge_containers": Adapter(
+        zun.containers,
+        ("zun.container",),
+        ("zun.container_actions", "zun.container_actions_events"),
+    ),
+    "inventory": Adapter(inventory.hardware, (), ("doni.hardware", "inventory.node_intervals")),
+    "maintenance": Adapter(legacy.maintenance, (), ("chameleon_usage.node_maintenance",)),
+    "legacy": Adapter(
+        legacy.caches,
+        (),
+        ("chameleon_usage.node_usage_report_cache", "chameleon_usage.node_count_cache"),
+    ),
+    "machine_events": Adapter(published.machine_events, ("trace.machine_events",)),
+    "published_leases": Adapter(published.leases, ("published.leases",)),
+}
+
+
+def tables_of(adapters: Iterable[str]) -> list[str]:
+    """List the tables that the named adapters read."""
+    return sorted(
+        {table for name in adapters for table in (*ADAPTERS[name].tables, *ADAPTERS[name].optional)}
+    )
+
+
+def facts_from_inputs(
+    inputs: RawInputs, adapters: Iterable[str], *, skip_missing: bool = False
+) -> Ingested:
+    """Run the named adapters over the raw tables.
+
+    Args:
+        inputs: what ``load_raw_inputs`` gave.
+        adapters: names of ``ADAPTERS``.
+        skip_missing: leave out an adapter whose table is absent instead of failing.
+
+    Returns:
+        the adapters' results together, with the rows that the door refused among the rejects.
+
+    Raises:
+        UsageError: an adapter's table is absent.
+    """
+    parts = []
+    for name in adapters:
+        adapter = ADAPTERS[name]
+        if missing := [table for table in adapter.tables if table not in inputs.tables]:
+            if skip_missing:
+                continue
+            raise UsageError(
+                f"adapter {name} needs the table {', '.join(missing)}: extract it, or take the "
+                "adapter out of the site's entry, or run with --skip-missing"
+            )
+        parts.append(adapter.read(inputs))
+    found = concat(parts)
+    door = conform(inputs.rejects.with_columns(stage=pl.lit("door")), Rejects)
+    return Ingested(
+        **(found.tables() | {"rejects": door.vstack(found.rejects)}),
+    )

@@ -1,0 +1,444 @@
+"""Segments -> unit-seconds per bucket -> derived states -> the usage tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+import polars.selectors as cs
+
+from chameleon_usage.core import engine
+from chameleon_usage.models.domain import (
+    Comparison,
+    ComparisonByNodeType,
+    Coverage,
+    LeadtimeLeases,
+    LeadtimeTimeline,
+    UsageByHost,
+    UsageByNodeType,
+    UsageByResource,
+    UsageTimeline,
+    UsageWide,
+)
+from chameleon_usage.models.metrics import MEASURED, METRICS, RESOURCES
+
+KNOWN_ENOUGH = 0.95
+"""A site's value is published where at least this share of its host time is known."""
+
+_UNITS = {"nodes": "node_units"} | {name: name for name in RESOURCES if name != "nodes"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time the outputs cover, and their buckets (a Polars duration)."""
+
+    start: datetime
+    end: datetime
+    bucket: str = "1d"
+
+    @property
+    def edges(self) -> pl.Series:
+        """Borders of the buckets, both ends included."""
+        return engine.bucket_edges(self.start, self.end, self.bucket)
+
+    @property
+    def timestamps(self) -> pl.DataFrame:
+        """Bucket number, its start (UTC) and its length in seconds."""
+        edges = self.edges
+        return pl.DataFrame(
+            {
+                "bucket": pl.int_range(len(edges) - 1, eager=True),
+                "timestamp": edges[:-1].dt.replace_time_zone("UTC"),
+                "length": edges.dt.epoch("s").diff().drop_nulls(),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the records of a site can speak of.
+
+    Attributes:
+        quantities: measured quantity types that some source of the site tells.
+        completeness: quantity type to the share of its rows that are still there.
+        as_of: the records end here; a bucket that reaches further is unknown.
+    """
+
+    quantities: frozenset[str]
+    completeness: Mapping[str, float]
+    as_of: datetime
+
+    def buckets(self, window: Window) -> pl.DataFrame:
+        """List the window's buckets that the records cover (``timestamp``)."""
+        recorded = pl.lit(self.as_of).dt.epoch("s") - pl.col("timestamp").dt.epoch("s")
+        return window.timestamps.filter(
+            pl.min_horizontal(recorded, "length") >= KNOWN_ENOUGH * pl.col("length")
+        ).select("timestamp")
+
+
+def mean_usage(
+    segments: pl.DataFrame, window: Window, by: Sequence[str] = ()
+) -> dict[str, pl.DataFrame]:
+    """Average segments over buckets, by resource.
+
+    Args:
+        segments: domain.Segments.
+        window: what to cover.
+        by: further group columns of the segments, as ``node_type``.
+
+    Returns:
+        resource to a frame with ``collector_type``, ``by``, ``timestamp`` and a column for each
+        quantity type that occurs: units (nodes, vcpus, ...), time-weighted mean. A resource that
+        a group's hosts do not tell is null where less than 95 % of its node time is told.
+    """
+    keys = ["collector_type", "quantity_type", *by]
+    sized = segments.with_columns(
+        # Node time of the hosts that tell a resource: unknown is not zero.
+        pl.when(pl.col(name).is_not_null()).then("node_units").otherwise(0).alias(f"told_{name}")
+        for name in _UNITS
+        if name != "nodes" and segments[name].null_count()
+    ).with_columns(pl.col(list(_UNITS.values())).fill_null(0))
+    told = [column for column in sized.columns if column.startswith("told_")]
+    clipped = engine.clip(sized, window.start, window.end)
+    sums = engine.integrate(
+        clipped, window.edges, [*keys, "node_size"], [*_UNITS.values(), *told]
+    ).join(window.timestamps, on="bucket")
+    per_second = [
+        (pl.col(name) / pl.col("node_size") / pl.col("length")).alias(name)
+        for name in ("node_units", *told)
+    ] + [(pl.col(name) / pl.col("length")).alias(name) for name in RESOURCES if name != "nodes"]
+    means = (
+        sums.sort(*keys, "bucket", "node_size")
+        .with_columns(per_second)
+        .group_by(*keys, "timestamp", maintain_order=True)
+        .agg(pl.col([*_UNITS.values(), *told]).sum())
+        .rename({"node_units": "nodes"})
+        .with_columns(
+            # NaN marks "not told" through the pivot, where null means "no such group": none.
+            pl.when(pl.col(column) >= KNOWN_ENOUGH * pl.col("nodes"))
+            .then(column.removeprefix("told_"))
+            .otherwise(float("nan"))
+            .alias(column.removeprefix("told_"))
+            for column in told
+        )
+    )
+    return {
+        resource: means.pivot(
+            on="quantity_type",
+            index=["collector_type", *by, "timestamp"],
+            values=resource,
+            maintain_order=True,
+        ).with_columns(cs.float().fill_null(0.0).fill_nan(None))
+        for resource in RESOURCES
+    }
+
+
+def derive(means: pl.DataFrame, known: Known) -> pl.DataFrame:
+    """Add the derived states, and blank what is not known.
+
+    Args:
+        means: one frame of ``mean_usage``.
+        known: what the records can speak of.
+
+    Returns:
+        the same rows with every count type of the metric registry; null where an operand is
+        unknown. The partition's maintenance, unknown and on-demand states are the corrected
+        collector's alone: the others have no host-by-host reading to take them from.
+    """
+    corrected = pl.col("collector_type") == "corrected"
+
+    def column(name: str) -> pl.Expr:
+        return pl.col(name) if name in means.columns else pl.lit(0.0)
+
+    def measured(name: str) -> pl.Expr:
+        """A quantity that the records speak of and that has no segment is none, not unknown."""
+        if name not in known.quantities:
+            return pl.lit(None, pl.Float64)
+        if known.completeness.get(name, 1.0) < KNOWN_ENOUGH:
+            return pl.when(~corrected).then(column(name))
+        return column(name)
+
+    def part(name: str) -> pl.Expr:
+        return pl.when(corrected & measured("reservable").is_not_null()).then(column(name))
+
+    col = pl.col
+    index = [
+        name
+        for name in ("collector_type", "node_type", "hostname", "timestamp")
+        if name in means.columns
+    ]
+    return (
+        means.select(
+            *index,
+            *(measured(name).alias(name) for name in MEASURED),
+            unknown=part("unknown"),
+            ondemand_capacity=part("ondemand_capacity"),
+            maintenance=part("maintenance_out_of_pool")
+            + part("maintenance_in_pool")
+            + part("maintenance_ondemand"),
+            _in_pool=part("maintenance_in_pool").fill_null(0.0),
+            _ondemand=part("maintenance_ondemand"),
+        )
+        .with_columns(
+            occupied=col("occupied_reservation") + col("occupied_ondemand"),
+            active=col("active_reservation") + col("active_ondemand"),
+            available=col("reservable") - col("committed") - col("_in_pool"),
+            idle=col("committed") - col("occupied_reservation"),
+            available_ondemand=col("ondemand_capacity")
+            - col("occupied_ondemand")
+            - col("_ondemand"),
+        )
+        .with_columns(stopped=col("occupied") - col("active"))
+        .select(*index, *METRICS)
+    )
+
+
+def usage_tables(
+    segments: pl.DataFrame,
+    legacy: pl.DataFrame,
+    known: Known,
+    window: Window,
+    site: str,
+    *,
+    by_host: bool = False,
+) -> dict[str, pl.DataFrame]:
+    """Make every usage table of one site.
+
+    Args:
+        segments: domain.Segments of the uncorrected and corrected collectors.
+        legacy: domain.Legacy.
+        known: what the records can speak of.
+        window: the time to cover and its buckets.
+        site: the site's key.
+        by_host: make usage_by_host, too.
+
+    Returns:
+        table name to frame, each as its output contract says.
+    """
+    timestamps = window.timestamps.select("timestamp")
+    recorded = known.buckets(window)
+    totals = {
+        resource: _every_bucket(
+            derive(means, known).join(recorded, on="timestamp", how="semi"), timestamps
+        )
+        for resource, means in mean_usage(segments, window).items()
+    }
+    types = {
+        resource: derive(means, known).join(recorded, on="timestamp", how="semi")
+        for resource, means in mean_usage(
+            segments.with_columns(pl.col("node_type").fill_null(UNTYPED)), window, ["node_type"]
+        ).items()
+    }
+    cached = _legacy_usage(legacy, window)
+    by_resource = pl.concat([_long(frame, resource=resource) for resource, frame in totals.items()])
+    told = by_resource.group_by("collector_type", "count_type", "resource").agg(
+        ever=pl.col("value").count() > 0
+    )
+    by_resource = by_resource.join(
+        told.filter("ever").drop("ever"),
+        on=["collector_type", "count_type", "resource"],
+        how="semi",
+    )
+    legacy_totals = _every_bucket(
+        cached.group_by("collector_type", "timestamp", "count_type")
+        .agg(pl.col("value").sum())
+        .pivot(on="count_type", index=["collector_type", "timestamp"], values="value"),
+        timestamps,
+    )
+    by_resource = pl.concat([by_resource, _long(legacy_totals, resource="nodes")])
+    by_type = pl.concat(
+        [
+            *(_present(_long(frame, resource=resource)) for resource, frame in types.items()),
+            cached.with_columns(resource=pl.lit("nodes")).select(
+                "collector_type", "node_type", "timestamp", "count_type", "value", "resource"
+            ),
+        ]
+    )
+    timeline = by_resource.filter(pl.col("resource") == "nodes")
+    tables = {
+        "usage_timeline": _finish(timeline, UsageTimeline, site),
+        "usage_by_resource": _finish(by_resource, UsageByResource, site),
+        "usage_by_node_type": _finish(by_type, UsageByNodeType, site),
+        "comparison": _comparison(timeline, Comparison, site),
+        "comparison_by_node_type": _comparison(
+            by_type.filter(pl.col("resource") == "nodes"), ComparisonByNodeType, site
+        ),
+        "usage_wide": _wide(totals, site),
+    }
+    if by_host:
+        hosts = mean_usage(
+            segments.filter(pl.col("hostname").is_not_null()), window, ["hostname", "node_type"]
+        )["nodes"]
+        hosts = hosts.join(recorded, on="timestamp", how="semi")
+        long = _present(_long(derive(hosts, known)))
+        tables["usage_by_host"] = _finish(
+            long.rename({"hostname": "hypervisor_hostname"}), UsageByHost, site
+        )
+    return tables
+
+
+UNTYPED = "unknown"
+"""The node type of hosts of which no record tells one."""
+
+
+def _every_bucket(frame: pl.DataFrame, timestamps: pl.DataFrame) -> pl.DataFrame:
+    """Complete the rows of each collector to every bucket of the window."""
+    grid = frame.select("collector_type").unique().join(timestamps, how="cross")
+    return grid.join(frame, on=["collector_type", "timestamp"], how="left")
+
+
+def _long(frame: pl.DataFrame, **constants: str) -> pl.DataFrame:
+    index = [
+        name
+        for name in ("collector_type", "hostname", "node_type", "timestamp")
+        if name in frame.columns
+    ]
+    return frame.unpivot(index=index, variable_name="count_type").with_columns(
+        pl.lit(value).alias(name) for name, value in constants.items()
+    )
+
+
+def _present(rows: pl.DataFrame) -> pl.DataFrame:
+    """Keep rows with a value, of groups and times at which the group has any."""
+    group = [
+        name
+        for name in ("collector_type", "hostname", "node_type", "timestamp", "resource")
+        if name in rows.columns
+    ]
+    told = rows.filter(pl.col("value").is_not_null())
+    some = told.filter(pl.col("value") != 0).select(group).unique()
+    return told.join(some, on=group, how="semi", nulls_equal=True)
+
+
+def _legacy_usage(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Bring the daily caches to the window's buckets: means of days, null in shorter buckets."""
+    daily = legacy.filter(pl.col("timestamp").is_between(window.start, window.end, closed="left"))
+    if window.bucket != "1d":
+        edges = window.edges
+        bucket = edges.search_sorted(daily["timestamp"], side="right").cast(pl.Int64) - 1
+        per_day = pl.col("value") * 86400
+        daily = (
+            daily.with_columns(timestamp=edges.gather(bucket), bucket=bucket)
+            .join(window.timestamps.select("bucket", "length"), on="bucket")
+            .filter(pl.col("length") >= 86400)
+            .group_by("timestamp", "node_type", "count_type")
+            .agg(per_day.sum() / pl.col("length").first())
+        )
+    return daily.select(
+        "node_type",
+        "count_type",
+        "value",
+        collector_type=pl.lit("legacy"),
+        timestamp=pl.col("timestamp").dt.replace_time_zone("UTC"),
+    )
+
+
+def _finish(rows: pl.DataFrame, schema: type, site: str) -> pl.DataFrame:
+    """Bring rows to an output's columns, types and order."""
+    kinds = schema.create_empty().schema  # type: ignore[attr-defined]
+    key = schema.primary_key()  # type: ignore[attr-defined]
+    return (
+        rows.with_columns(site=pl.lit(site))
+        .select(pl.col(name).cast(kind) for name, kind in kinds.items())
+        .sort(key)
+    )
+
+
+def _comparison(rows: pl.DataFrame, schema: type, site: str) -> pl.DataFrame:
+    """Join the three collectors on their keys, and take the corrected one's distance to legacy."""
+    index = [name for name in ("timestamp", "count_type", "node_type") if name in rows.columns]
+    wide = rows.pivot(on="collector_type", index=index, values="value")
+    wide = wide.with_columns(
+        pl.lit(None, pl.Float64).alias(name)
+        for name in ("legacy", "uncorrected", "corrected")
+        if name not in wide.columns
+    ).with_columns(difference=pl.col("corrected") - pl.col("legacy"))
+    relative = pl.when(pl.col("legacy") != 0).then(pl.col("difference") / pl.col("legacy"))
+    return _finish(wide.with_columns(relative_difference=relative), schema, site)
+
+
+def _wide(totals: Mapping[str, pl.DataFrame], site: str) -> pl.DataFrame:
+    """Give the corrected collector's measured types a column each, by the consumers' names."""
+    frames = [
+        frame.filter(pl.col("collector_type") == "corrected").with_columns(
+            resource=pl.lit(resource),
+            time="timestamp",
+            occupied_reserved="occupied_reservation",
+            active_reserved="active_reservation",
+        )
+        for resource, frame in totals.items()
+    ]
+    return _finish(pl.concat(frames), UsageWide, site)
+
+
+def leadtime_tables(leases: pl.DataFrame, site: str) -> dict[str, pl.DataFrame]:
+    """Make leadtime_leases, and leadtime_timeline with a point per request.
+
+    Args:
+        leases: domain.Leases.
+        site: the site's key.
+    """
+    stamped = leases.with_columns(created_at=pl.col("created_at").dt.replace_time_zone("UTC"))
+    points = (
+        stamped.select("created_at", requested="requested_h", effective="effective_h")
+        .unpivot(index="created_at", variable_name="leadtime_type")
+        .drop_nulls("value")
+        .group_by(timestamp="created_at", leadtime_type="leadtime_type")
+        .agg(pl.col("value").median())
+    )
+    return {
+        "leadtime_leases": _finish(stamped, LeadtimeLeases, site),
+        "leadtime_timeline": _finish(points, LeadtimeTimeline, site),
+    }
+
+
+def coverage_table(
+    segments: pl.DataFrame, bearing: pl.DataFrame, known: Known, window: Window, site: str
+) -> pl.DataFrame:
+    """Tell how much of the published host time each source's own records bear out.
+
+    Args:
+        segments: domain.Segments.
+        bearing: quantity_type, source, hostname, start, end: each source's own presences, disjoint
+            per host and source, within what is published.
+        known: what the records can speak of.
+        window: the time to cover.
+        site: the site's key.
+
+    Returns:
+        domain.Coverage; null where nothing is published.
+    """
+    timestamps = window.timestamps
+    published = segments.filter(
+        (pl.col("collector_type") == "corrected")
+        & pl.col("quantity_type").is_in(["total", "reservable"])
+    ).select("quantity_type", "start", "end", held=pl.lit(1, pl.Int64))
+    own = bearing.select("quantity_type", "source", "start", "end", held=pl.lit(1, pl.Int64))
+
+    def hours(frame: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+        return engine.integrate(
+            engine.clip(frame, window.start, window.end), window.edges, by, ["held"]
+        )
+
+    share = (
+        hours(own, ["quantity_type", "source"])
+        .join(
+            hours(published, ["quantity_type"]), on=["quantity_type", "bucket"], suffix="_published"
+        )
+        .join(timestamps, on="bucket")
+        .with_columns(
+            known_share=pl.when(pl.col("held_published") > 0).then(
+                pl.col("held") / pl.col("held_published")
+            )
+        )
+    )
+    told = [
+        timestamps.select(
+            "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)
+        ).with_columns(source=pl.lit("records"))
+        for quantity, value in sorted(known.completeness.items())
+    ]
+    columns = ["timestamp", "quantity_type", "source", "known_share"]
+    return _finish(
+        pl.concat([share.select(columns), *(f.select(columns) for f in told)]), Coverage, site
+    )

@@ -1,0 +1,191 @@
+"""What every adapter gives back, and the few steps all of them share."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+
+import polars as pl
+
+from chameleon_usage.models.domain import (
+    Entities,
+    Facts,
+    JoinLog,
+    Legacy,
+    Leases,
+    Profiles,
+    Rejects,
+)
+
+PRESENT, ABSENT = "present", "absent"
+
+
+def _frame(schema: type) -> pl.DataFrame:
+    return field(default_factory=schema.create_empty)  # type: ignore[attr-defined,no-any-return]
+
+
+MAINTENANCE = {
+    "hostname": pl.String(),
+    "start": pl.Datetime("us"),
+    "end": pl.Datetime("us"),
+}
+
+
+COMPLETENESS = {"quantity_type": pl.String(), "source": pl.String(), "share": pl.Float64()}
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """Everything the adapters of a site say; results of several adapters are concatenated.
+
+    Attributes:
+        facts, entities: who entered which state when, and what is known of them (domain.Facts,
+            domain.Entities).
+        profiles: node type and physical size of hosts over time (domain.Profiles).
+        leases: lead times of leases that ask for nodes (domain.Leases).
+        legacy: the legacy caches as count types (domain.Legacy).
+        maintenance: windows of hosts: hostname, start, end.
+        completeness: quantity_type, source, share of its rows that a source still holds, for
+            sources whose rows are deleted for good.
+        rejects, join_log: the audit (domain.Rejects, domain.JoinLog).
+    """
+
+    facts: pl.DataFrame = _frame(Facts)
+    entities: pl.DataFrame = _frame(Entities)
+    profiles: pl.DataFrame = _frame(Profiles)
+    leases: pl.DataFrame = _frame(Leases)
+    legacy: pl.DataFrame = _frame(Legacy)
+    maintenance: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MAINTENANCE))
+    completeness: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPLETENESS))
+    rejects: pl.DataFrame = _frame(Rejects)
+    join_log: pl.DataFrame = _frame(JoinLog)
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Give the frames by name."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+
+def concat(parts: Iterable[Ingested]) -> Ingested:
+    """Put the results of several adapters together."""
+    listed = list(parts)
+    return Ingested(
+        **{
+            name: pl.concat([getattr(part, name) for part in listed])
+            for name in Ingested().tables()
+        }
+    )
+
+
+def conform(frame: pl.DataFrame, schema: type) -> pl.DataFrame:
+    """Order, cast and complete (with nulls) the columns of a frame to those of a schema."""
+    kinds = schema.create_empty().schema  # type: ignore[attr-defined]
+    return frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(kind)
+        for name, kind in kinds.items()
+    )
+
+
+def entities(rows: pl.DataFrame, source: str, quantity_type: str) -> pl.DataFrame:
+    """Make the side table of entities from rows that name them (``entity_id``)."""
+    defaults = {"nodes": pl.lit(1, pl.Int64), "inferred": pl.lit(value=False)}
+    missing = {name: value for name, value in defaults.items() if name not in rows.columns}
+    return conform(
+        rows.with_columns(source=pl.lit(source), quantity_type=pl.lit(quantity_type), **missing),
+        Entities,
+    )
+
+
+def facts(intervals: pl.DataFrame, source: str, quantity_type: str) -> pl.DataFrame:
+    """Turn disjoint intervals per entity into facts; an open end makes no fact.
+
+    Args:
+        intervals: columns ``entity_id``, ``start``, ``end`` (null: still so); intervals of one
+            entity neither overlap nor touch, none is empty.
+        source: the table that bears witness.
+        quantity_type: what the entity counts for.
+    """
+    begun = intervals.select("entity_id", timestamp="start", state=pl.lit(PRESENT))
+    ended = intervals.filter(pl.col("end").is_not_null()).select(
+        "entity_id", timestamp="end", state=pl.lit(ABSENT)
+    )
+    return conform(
+        pl.concat([begun, ended]).with_columns(
+            source=pl.lit(source), quantity_type=pl.lit(quantity_type)
+        ),
+        Facts,
+    )
+
+
+def rejects(
+    rows: pl.DataFrame, *, stage: str, source: str, reason: pl.Expr | str, row_id: str
+) -> pl.DataFrame:
+    """Record refused rows; hours are those of ``start``..``end`` where both are known."""
+    bounds = [
+        pl.col(name) if name in rows.columns else pl.lit(None, pl.Datetime("us")).alias(name)
+        for name in ("start", "end")
+    ]
+    span = (pl.col("end") - pl.col("start")).dt.total_seconds() / 3600
+    return conform(
+        rows.with_columns(bounds).with_columns(
+            stage=pl.lit(stage),
+            source=pl.lit(source),
+            source_row_id=pl.col(row_id).cast(pl.String),
+            reason=pl.lit(reason) if isinstance(reason, str) else reason,
+            hours=pl.max_horizontal(span, pl.lit(0.0)),
+        ),
+        Rejects,
+    )
+
+
+def refuse_bad_bounds(
+    rows: pl.DataFrame, *, stage: str, source: str, row_id: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split rows into those with a usable [start, end) and rejects.
+
+    A null start, an end before the start and an empty interval are refused, each with its reason.
+
+    Returns:
+        (good rows, rejects)
+    """
+    start, end = pl.col("start"), pl.col("end")
+    reason = (
+        pl.when(start.is_null())
+        .then(pl.lit("no start"))
+        .when(end < start)
+        .then(pl.lit("end before start"))
+        .when(end == start)
+        .then(pl.lit("empty interval"))
+    )
+    judged = rows.with_columns(_reason=reason)
+    bad = judged.filter(pl.col("_reason").is_not_null())
+    good = judged.filter(pl.col("_reason").is_null()).drop("_reason")
+    return good, rejects(bad, stage=stage, source=source, reason=pl.col("_reason"), row_id=row_id)
+
+
+@dataclass
+class Joins:
+    """A left join that keeps count of what it matched."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+
+    def left(
+        self, name: str, left: pl.DataFrame, right: pl.DataFrame, on: str | Sequence[str]
+    ) -> pl.DataFrame:
+        """Join and log: rows left, matched, unmatched, and rows out per matched row."""
+        keys = [on] if isinstance(on, str) else list(on)
+        joined = left.join(right.with_columns(_hit=pl.lit(value=True)), on=keys, how="left")
+        hits = int(joined["_hit"].count())
+        unmatched = joined.height - hits
+        matched = left.height - unmatched
+        self.rows.append(
+            {
+                "name": name,
+                "rows_left": left.height,
+                "matched": matched,
+                "unmatched": unmatched,
+                "fan_out": hits / matched if matched else 0.0,
+            }
+        )
+        return joined.drop("_hit")
+
+    def log(self) -> pl.DataFrame:
+        """Give the join log so far (domain.JoinLog)."""
+        return pl.DataFrame(self.rows, schema=JoinLog.create_empty().schema)

@@ -1,0 +1,388 @@
+"""Blazar: hosts and devices -> reservable, allocations -> committed, leases -> lead times."""
+
+import polars as pl
+
+from chameleon_usage.core.loader import RawInputs
+from chameleon_usage.ingest.base import (
+    Ingested,
+    Joins,
+    conform,
+    entities,
+    facts,
+    refuse_bad_bounds,
+    rejects,
+)
+from chameleon_usage.ingest.nova import DEVICE, host_class, positive
+from chameleon_usage.models.domain import Leases, Profiles
+
+COMPUTEHOSTS, ALLOCATIONS = "blazar.computehosts", "blazar.computehost_allocations"
+DEVICES, DEVICE_ALLOCATIONS = "blazar.devices", "blazar.device_allocations"
+LEASES, RESERVATIONS = "blazar.leases", "blazar.reservations"
+
+HOST_RESERVATION, FLAVOR_RESERVATION, DEVICE_RESERVATION = (
+    "physical:host",
+    "flavor:instance",
+    "device",
+)
+NODE_TYPE, GPU_COUNT = "node_type", "gpu.gpu_count"
+_ASKED_TYPE = r'"=+",\s*"\$node_type",\s*"([^"]+)"'
+
+
+def hosts(inputs: RawInputs) -> Ingested:
+    """blazar.computehosts -> reservable: one id is one contiguous enrolment.
+
+    From created_at to deleted_at; a row that is not reservable today ended when it was last
+    updated. A row without a created_at, and ids whose row is gone, are told by their allocations
+    (``gone_hosts``).
+    """
+    rows = inputs.get(COMPUTEHOSTS)
+    capabilities = _capabilities(inputs, "blazar.computehost_extra_capabilities", "computehost_id")
+    described = (
+        rows.join(capabilities, left_on="id", right_on="owner", how="left")
+        .with_columns(
+            hostname="hypervisor_hostname",
+            host_id="id",
+            entity_id="id",
+            host_class=host_class(),
+            vcpus=positive("vcpus"),
+            memory_mb=positive("memory_mb"),
+            disk_gb=positive("local_gb"),
+            start="created_at",
+        )
+        .with_columns(_enrolment_end())
+    )
+    return _pool(
+        described,
+        COMPUTEHOSTS,
+        inputs.get(ALLOCATIONS).rename({"compute_host_id": "host_id"}),
+        inputs,
+    )
+
+
+def devices(inputs: RawInputs) -> Ingested:
+    """blazar.devices -> total and reservable: at the Edge a device is a node."""
+    rows = inputs.get(DEVICES)
+    capabilities = _capabilities(inputs, "blazar.device_extra_capabilities", "device_id")
+    described = (
+        rows.join(capabilities, left_on="id", right_on="owner", how="left")
+        .with_columns(
+            hostname="name",
+            host_id="id",
+            entity_id="id",
+            host_class=pl.lit(DEVICE),
+            start="created_at",
+        )
+        .with_columns(_enrolment_end())
+    )
+    pool = _pool(
+        described, DEVICES, inputs.get(DEVICE_ALLOCATIONS).rename({"device_id": "host_id"}), inputs
+    )
+    as_total = pl.col("quantity_type").replace({"reservable": "total"})
+    return Ingested(
+        facts=pl.concat([pool.facts, pool.facts.with_columns(as_total)]),
+        entities=pl.concat([pool.entities, pool.entities.with_columns(as_total)]),
+        profiles=pool.profiles,
+        rejects=pool.rejects,
+        join_log=pool.join_log,
+    )
+
+
+def _enrolment_end() -> pl.Expr:
+    """End an enrolment where its row was deleted, else where its reservable flag was taken away."""
+    withdrawn = pl.when(pl.col("reservable") == 0).then("updated_at")
+    return pl.coalesce("deleted_at", withdrawn).alias("end")
+
+
+def _pool(
+    described: pl.DataFrame, source: str, allocations: pl.DataFrame, inputs: RawInputs
+) -> Ingested:
+    """Make the enrolments of hosts or devices, those whose row is gone or undated included."""
+    spans = _allocation_intervals(inputs, allocations, Joins(), source)
+    told = (
+        spans.filter(pl.col("start") < pl.col("end"))
+        .group_by("host_id")
+        .agg(first=pl.col("created_at").min(), last=pl.col("end").max())
+    )
+    described = described.join(told, on="host_id", how="left").with_columns(
+        inferred=pl.col("start").is_null(), start=pl.coalesce("start", "first")
+    )
+    good, bad = refuse_bad_bounds(described, stage="ingest", source=source, row_id="entity_id")
+    gone = (
+        told.join(described.select("host_id"), on="host_id", how="anti")
+        .filter(pl.col("host_id").is_not_null())
+        .with_columns(
+            entity_id="host_id",
+            start=pl.min_horizontal("first", "last"),
+            end="last",
+            inferred=pl.lit(value=True),
+        )
+    )
+    gone, gone_bad = refuse_bad_bounds(gone, stage="ingest", source=source, row_id="entity_id")
+    profile = good.filter(pl.col("hostname").is_not_null()).with_columns(source=pl.lit(source))
+    return Ingested(
+        facts=pl.concat([facts(good, source, "reservable"), facts(gone, source, "reservable")]),
+        entities=pl.concat(
+            [entities(good, source, "reservable"), entities(gone, source, "reservable")]
+        ),
+        profiles=conform(profile, Profiles),
+        rejects=pl.concat([bad, gone_bad]),
+    )
+
+
+def _capabilities(inputs: RawInputs, table: str, owner: str) -> pl.DataFrame:
+    """Read node type and GPU count of each host or device: owner, node_type, gpus.
+
+    The property's name stands in ``resource_properties`` (property_id since 2024-01, capability_id
+    before), in old dumps in the row itself.
+    """
+    names = inputs.get("blazar.resource_properties").select("id", "property_name")
+    rows = (
+        inputs.get(table)
+        .with_columns(owner=owner, id=pl.coalesce("property_id", "capability_id"))
+        .join(names, on="id", how="left")
+        .with_columns(name=pl.coalesce("property_name", "capability_name"))
+    )
+
+    def value(name: str) -> pl.Expr:
+        return pl.col("capability_value").filter(pl.col("name") == name).max()
+
+    counted = value(GPU_COUNT).cast(pl.Int64, strict=False).fill_null(0)
+    return rows.group_by("owner").agg(node_type=value(NODE_TYPE), gpus=counted)
+
+
+def _allocation_intervals(
+    inputs: RawInputs, allocations: pl.DataFrame, joins: Joins, source: str
+) -> pl.DataFrame:
+    """Join allocations with their reservation and lease, and tell when each held its host.
+
+    Returns:
+        the allocations with lease and reservation columns, ``start`` and ``end``.
+    """
+    reservations = inputs.get(RESERVATIONS).rename({"id": "reservation_id"})
+    leases = inputs.get(LEASES).select(
+        "start_date",
+        "end_date",
+        "project_id",
+        "status",
+        lease_id="id",
+        lease_created="created_at",
+        lease_deleted="deleted_at",
+    )
+    joined = joins.left(f"{source} -> {RESERVATIONS}", allocations, reservations, "reservation_id")
+    joined = joins.left(f"{source} -> {LEASES}", joined, leases, "lease_id")
+    return joined.with_columns(
+        start=pl.when(pl.col("start_date").is_not_null()).then(
+            pl.max_horizontal("start_date", "lease_created", "created_at")
+        ),
+        end=pl.min_horizontal("end_date", "lease_deleted", "deleted_at"),
+    )
+
+
+def allocations(inputs: RawInputs) -> Ingested:
+    """blazar.computehost_allocations -> committed, for whole hosts and for slices of KVM hosts.
+
+    An allocation holds its host from the latest of the lease's start and creation and its own
+    creation to the earliest of the lease's end and deletion and its own deletion.
+    """
+    rows = inputs.get(ALLOCATIONS).rename({"compute_host_id": "host_id"})
+    slices = inputs.get("blazar.instance_reservations").select(
+        "reservation_id", "vcpus", "memory_mb", "disk_gb"
+    )
+    return _committed(inputs, rows, ALLOCATIONS, COMPUTEHOSTS, "hypervisor_hostname", slices)
+
+
+def device_allocations(inputs: RawInputs) -> Ingested:
+    """blazar.device_allocations -> committed."""
+    rows = inputs.get(DEVICE_ALLOCATIONS).rename({"device_id": "host_id"})
+    no_slices = pl.DataFrame(
+        schema={
+            "reservation_id": pl.String,
+            "vcpus": pl.Int64,
+            "memory_mb": pl.Int64,
+            "disk_gb": pl.Int64,
+        }
+    )
+    return _committed(inputs, rows, DEVICE_ALLOCATIONS, DEVICES, "name", no_slices)
+
+
+def _committed(
+    inputs: RawInputs,
+    rows: pl.DataFrame,
+    source: str,
+    host_table: str,
+    host_name: str,
+    slices: pl.DataFrame,
+) -> Ingested:
+    joins = Joins()
+    names = inputs.get(host_table).select(host_id="id", hostname=host_name)
+    joined = _allocation_intervals(inputs, rows, joins, source)
+    joined = joins.left(f"{source} -> {host_table}", joined, names, "host_id")
+    joined = joins.left(
+        f"{source} -> blazar.instance_reservations",
+        joined,
+        slices.unique("reservation_id", keep="first", maintain_order=True),
+        "reservation_id",
+    ).with_columns(entity_id="id")
+    orphan = pl.col("lease_created").is_null() & pl.col("start_date").is_null()
+    cancelled = pl.col("lease_deleted") <= pl.col("start_date")
+    withdrawn = pl.col("end") <= pl.col("start_date")
+    reason = (
+        pl.when(pl.col("host_id").is_null())
+        .then(pl.lit("no host"))
+        .when(pl.col("lease_id").is_null())
+        .then(pl.lit("reservation is gone"))
+        .when(orphan)
+        .then(pl.lit("lease is gone"))
+        .when(pl.col("end_date") < pl.col("start_date"))
+        .then(pl.lit("end before start"))
+        .when(cancelled | withdrawn)
+        .then(pl.lit("withdrawn before its start"))
+    )
+    judged = joined.with_columns(_reason=reason)
+    refused = judged.filter(pl.col("_reason").is_not_null())
+    kept = judged.filter(pl.col("_reason").is_null())
+    good, bad = refuse_bad_bounds(kept, stage="ingest", source=source, row_id="id")
+    return Ingested(
+        facts=facts(good, source, "committed"),
+        entities=entities(good, source, "committed"),
+        rejects=pl.concat(
+            [
+                rejects(
+                    refused, stage="ingest", source=source, reason=pl.col("_reason"), row_id="id"
+                ),
+                bad,
+            ]
+        ),
+        join_log=joins.log(),
+    )
+
+
+def leases(inputs: RawInputs) -> Ingested:
+    """blazar.leases -> lead times of every lease that asks for nodes.
+
+    Requested: start_date - created_at. Effective: the first successful create among the lease's
+    instances - created_at, else the completed start_lease event's updated_at - created_at. A lease
+    withdrawn before its start, or never given a node, has no effective lead time unless an
+    instance was launched in it or its start event is done.
+    """
+    asks = pl.concat(
+        [
+            inputs.get("blazar.computehost_reservations").select(
+                "reservation_id", "resource_properties", "count_range"
+            ),
+            inputs.get("blazar.device_reservations").select(
+                "reservation_id", "resource_properties", "count_range"
+            ),
+            inputs.get("blazar.instance_reservations").select(
+                "reservation_id",
+                resource_properties=pl.lit(None, pl.String),
+                count_range=pl.col("amount").cast(pl.String),
+            ),
+        ]
+    ).with_columns(
+        asked_type=pl.col("resource_properties").str.extract(_ASKED_TYPE),
+        asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
+    )
+    joins = Joins()
+    reservations = inputs.get(RESERVATIONS).rename({"id": "reservation_id"})
+    reservations = reservations.filter(
+        pl.col("resource_type").is_in([HOST_RESERVATION, FLAVOR_RESERVATION, DEVICE_RESERVATION])
+    )
+    given = _nodes_given(inputs)
+    asked = joins.left("reservations -> what they ask", reservations, asks, "reservation_id")
+    asked = joins.left("reservations -> nodes given", asked, given, "reservation_id")
+    asked = joins.left(
+        "reservations -> first create", asked, _first_creates(inputs), "reservation_id"
+    )
+    by_lease = (
+        asked.sort("lease_id", "reservation_id")
+        .group_by("lease_id")
+        .agg(
+            node_type=pl.coalesce(
+                pl.col("asked_type").drop_nulls().first(), pl.col("given_type").drop_nulls().first()
+            ),
+            asked=pl.col("asked").sum(),
+            given=pl.col("given").sum(),
+            launched=pl.col("launched").min(),
+        )
+    )
+    events = inputs.get("blazar.events")
+    started = (
+        events.filter((pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE"))
+        .group_by("lease_id")
+        .agg(started=pl.coalesce("updated_at", "time").min())
+    )
+    rows = inputs.get(LEASES).rename({"id": "lease_id"})
+    rows = rows.join(by_lease, on="lease_id", how="inner")
+    rows = joins.left("leases -> start events", rows, started, "lease_id")
+    undated = rows.filter(pl.col("created_at").is_null())
+    dated = rows.filter(pl.col("created_at").is_not_null())
+    cancelled = (pl.col("deleted_at") <= pl.col("start_date")).fill_null(value=False)
+    first_start = pl.coalesce(
+        "launched", pl.when(~cancelled & (pl.col("given") > 0)).then("started")
+    )
+    lead = dated.with_columns(first_start=first_start).with_columns(
+        nodes=pl.when(pl.col("given") > 0).then("given").otherwise("asked"),
+        requested_h=(pl.col("start_date") - pl.col("created_at")).dt.total_seconds() / 3600,
+        effective_h=(pl.col("first_start") - pl.col("created_at")).dt.total_seconds() / 3600,
+        outcome=pl.when(pl.col("first_start").is_not_null())
+        .then(pl.lit("started"))
+        .when(cancelled)
+        .then(pl.lit("cancelled"))
+        .when(pl.col("status") == "ERROR")
+        .then(pl.lit("error"))
+        .when(pl.col("start_date") > inputs.as_of)
+        .then(pl.lit("pending"))
+        .otherwise(pl.lit("never started")),
+    )
+    return Ingested(
+        leases=conform(lead, Leases),
+        rejects=rejects(
+            undated, stage="ingest", source=LEASES, reason="no created_at", row_id="lease_id"
+        ),
+        join_log=joins.log(),
+    )
+
+
+def _nodes_given(inputs: RawInputs) -> pl.DataFrame:
+    """Count the hosts, slots or devices of each reservation, and name one's type."""
+    hosts_types = _capabilities(inputs, "blazar.computehost_extra_capabilities", "computehost_id")
+    device_types = _capabilities(inputs, "blazar.device_extra_capabilities", "device_id")
+    given = pl.concat(
+        [
+            inputs.get(ALLOCATIONS).select("reservation_id", owner="compute_host_id"),
+            inputs.get(DEVICE_ALLOCATIONS).select("reservation_id", owner="device_id"),
+        ]
+    )
+    types = pl.concat([hosts_types, device_types])
+    return (
+        given.join(types, on="owner", how="left")
+        .group_by("reservation_id")
+        .agg(given=pl.len().cast(pl.Int64), given_type=pl.col("node_type").min())
+    )
+
+
+def _first_creates(inputs: RawInputs) -> pl.DataFrame:
+    """Find when the first instance of each reservation was created with success."""
+    specs = inputs.get("nova_api.request_specs").select(
+        "instance_uuid", reservation_id=pl.coalesce("flavor", "hint")
+    )
+    actions = inputs.get("nova.instance_actions").select("instance_uuid", action_id="id")
+    created = (
+        inputs.get("nova.instance_actions_events")
+        .filter(
+            (pl.col("event") == "compute__do_build_and_run_instance")
+            & (pl.col("result") == "Success")
+        )
+        .join(actions, on="action_id", how="inner")
+        .group_by("instance_uuid")
+        .agg(created=pl.coalesce("finish_time", "start_time").min())
+    )
+    launched = inputs.get("nova.instances").select(instance_uuid="uuid", launched="launched_at")
+    return (
+        specs.filter(pl.col("reservation_id").is_not_null())
+        .join(created, on="instance_uuid", how="left")
+        .join(launched, on="instance_uuid", how="left")
+        .group_by("reservation_id")
+        .agg(launched=pl.coalesce("created", "launched").min())
+    )

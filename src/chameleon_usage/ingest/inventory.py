@@ -1,0 +1,42 @@
+"""Inventories: Doni's hardware and the public reference repository -> witnesses for total."""
+
+import polars as pl
+
+from chameleon_usage.core.loader import RawInputs
+from chameleon_usage.ingest.base import Ingested, conform, entities, facts, refuse_bad_bounds
+from chameleon_usage.ingest.nova import BARE_METAL
+from chameleon_usage.models.domain import Profiles
+
+HARDWARE, NODE_INTERVALS = "doni.hardware", "inventory.node_intervals"
+
+
+def hardware(inputs: RawInputs) -> Ingested:
+    """doni.hardware -> total, and inventory.node_intervals -> total and node type over time.
+
+    Doni's hardware uuid and the repository's uid are the Ironic node's uuid, which Nova shows as
+    hypervisor_hostname. The repository's dates are commit dates: they can lag by days.
+    """
+    rows = inputs.get(HARDWARE).filter(pl.col("hardware_type") == "baremetal")
+    enrolled = rows.with_columns(
+        entity_id="uuid", hostname="uuid", start="created_at", end="deleted_at"
+    )
+    listed = inputs.get(NODE_INTERVALS).with_columns(
+        entity_id=pl.concat_str("uid", pl.col("valid_from").cast(pl.String), separator="|"),
+        hostname="uid",
+        start="valid_from",
+        end="valid_to",
+        host_class=pl.lit(BARE_METAL),
+        source=pl.lit(NODE_INTERVALS),
+    )
+    known, bad = refuse_bad_bounds(enrolled, stage="ingest", source=HARDWARE, row_id="entity_id")
+    named, worse = refuse_bad_bounds(
+        listed, stage="ingest", source=NODE_INTERVALS, row_id="entity_id"
+    )
+    return Ingested(
+        facts=pl.concat([facts(known, HARDWARE, "total"), facts(named, NODE_INTERVALS, "total")]),
+        entities=pl.concat(
+            [entities(known, HARDWARE, "total"), entities(named, NODE_INTERVALS, "total")]
+        ),
+        profiles=conform(named, Profiles),
+        rejects=pl.concat([bad, worse]),
+    )

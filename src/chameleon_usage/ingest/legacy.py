@@ -1,0 +1,78 @@
+"""The legacy collector's daily caches -> count types, and recorded maintenance windows."""
+
+import polars as pl
+
+from chameleon_usage.core.loader import RawInputs
+from chameleon_usage.ingest.base import Ingested, conform, refuse_bad_bounds, rejects
+from chameleon_usage.models.domain import Legacy
+
+REPORT_CACHE, COUNT_CACHE = (
+    "chameleon_usage.node_usage_report_cache",
+    "chameleon_usage.node_count_cache",
+)
+MAINTENANCE_TABLE = "chameleon_usage.node_maintenance"
+
+_HOURS = ("maint_hours", "reserved_hours", "used_hours", "idle_hours", "total_hours")
+_COUNTS = {
+    "total": pl.col("total_hours"),
+    "reservable": pl.col("total_hours") - pl.col("maint_hours"),
+    "maintenance": pl.col("maint_hours"),
+    "committed": pl.col("reserved_hours") + pl.col("used_hours"),
+    "occupied": pl.col("used_hours"),
+    "occupied_reservation": pl.col("used_hours"),
+    "idle": pl.col("reserved_hours"),
+    "available": pl.col("idle_hours"),
+}
+"""Count type to hours of the cache; a value is hours / 24."""
+
+
+def caches(inputs: RawInputs) -> Ingested:
+    """node_usage_report_cache -> one value per UTC date, node type and count type.
+
+    A day cached twice counts once (the door refuses the second row). A day that only
+    ``node_count_cache`` holds gives its total.
+    """
+    rows = inputs.get(REPORT_CACHE).with_columns(timestamp=pl.col("date").dt.truncate("1d"))
+    impossible = pl.any_horizontal(
+        pl.col(name).is_null() | ~pl.col(name).is_between(0, 24 * 100_000) for name in _HOURS
+    )
+    bad = rows.filter(impossible)
+    values = (
+        rows.filter(~impossible)
+        .select("timestamp", "node_type", **_COUNTS)
+        .unpivot(index=["timestamp", "node_type"], variable_name="count_type")
+        .with_columns(pl.col("value") / 24)
+    )
+    counts = (
+        inputs.get(COUNT_CACHE)
+        .select(
+            "node_type",
+            timestamp=pl.col("date").dt.truncate("1d"),
+            count_type=pl.lit("total"),
+            value=pl.col("cnt").cast(pl.Float64),
+        )
+        .join(values.select("timestamp").unique(), on="timestamp", how="anti")
+    )
+    keyed = pl.concat([values, counts.select(values.columns)]).unique(
+        ["timestamp", "node_type", "count_type"], keep="first", maintain_order=True
+    )
+    row_id = pl.concat_str(pl.col("date").dt.date().cast(pl.String), "node_type", separator="|")
+    return Ingested(
+        legacy=conform(keyed, Legacy),
+        rejects=rejects(
+            bad.with_columns(row_id=row_id),
+            stage="ingest",
+            source=REPORT_CACHE,
+            reason="hours missing or impossible",
+            row_id="row_id",
+        ),
+    )
+
+
+def maintenance(inputs: RawInputs) -> Ingested:
+    """node_maintenance -> windows per host."""
+    rows = inputs.get(MAINTENANCE_TABLE).select(
+        "id", hostname="hypervisor_hostname", start="start_time", end="end_time"
+    )
+    good, bad = refuse_bad_bounds(rows, stage="ingest", source=MAINTENANCE_TABLE, row_id="id")
+    return Ingested(maintenance=good.select("hostname", "start", "end"), rejects=bad)

@@ -1,0 +1,303 @@
+"""Nova: hypervisors -> total, instances and what was done to them -> occupied and active."""
+
+import polars as pl
+
+from chameleon_usage.core.loader import RawInputs
+from chameleon_usage.ingest.base import (
+    Ingested,
+    Joins,
+    conform,
+    entities,
+    facts,
+    refuse_bad_bounds,
+    rejects,
+)
+from chameleon_usage.models.domain import Profiles
+
+COMPUTE_NODES, SERVICES = "nova.compute_nodes", "nova.services"
+INSTANCES, ACTIONS, EVENTS = (
+    "nova.instances",
+    "nova.instance_actions",
+    "nova.instance_actions_events",
+)
+REQUEST_SPECS = "nova_api.request_specs"
+
+BARE_METAL, KVM, DEVICE = "bare_metal", "kvm", "device"
+
+
+def host_class(hypervisor_type: str = "hypervisor_type") -> pl.Expr:
+    """Tell a bare-metal node (Ironic) from a KVM host by its hypervisor type."""
+    kind = pl.col(hypervisor_type).str.to_lowercase()
+    return pl.when(kind == "ironic").then(pl.lit(BARE_METAL)).when(kind != "").then(pl.lit(KVM))
+
+
+def positive(column: str) -> pl.Expr:
+    """Read a size; 0 and less mean that it was never filled in."""
+    return pl.when(pl.col(column) > 0).then(pl.col(column))
+
+
+def hosts(inputs: RawInputs) -> Ingested:
+    """nova.compute_nodes -> total: a row is a hypervisor's life from created_at to deleted_at.
+
+    A row without a created_at starts nowhere: it is refused here and other witnesses speak for the
+    host. A KVM host's own nova-compute service (nova.services) is such a witness: its ``host``
+    is the hypervisor's name there, which it is not for Ironic.
+    """
+    rows = inputs.get(COMPUTE_NODES).with_columns(
+        entity_id=pl.col("id").cast(pl.String),
+        start="created_at",
+        end="deleted_at",
+        host_class=host_class(),
+    )
+    nameless = rows.filter(pl.col("hypervisor_hostname").is_null())
+    named = rows.filter(pl.col("hypervisor_hostname").is_not_null())
+    good, bad = refuse_bad_bounds(named, stage="ingest", source=COMPUTE_NODES, row_id="id")
+    seen = good.with_columns(hostname="hypervisor_hostname")
+    profile = named.filter(
+        pl.min_horizontal("created_at", "deleted_at").is_not_null()
+    ).with_columns(
+        hostname="hypervisor_hostname",
+        start=pl.coalesce("created_at", "deleted_at"),
+        source=pl.lit(COMPUTE_NODES),
+        vcpus=positive("vcpus"),
+        memory_mb=positive("memory_mb"),
+        disk_gb=positive("local_gb"),
+    )
+    services = (
+        inputs.get(SERVICES)
+        .filter(pl.col("binary") == "nova-compute")
+        .with_columns(
+            entity_id=pl.col("id").cast(pl.String),
+            hostname="host",
+            start="created_at",
+            end="deleted_at",
+        )
+    )
+    names = named.filter(pl.col("host_class") == KVM)["hypervisor_hostname"].unique()
+    of_hosts = services.filter(pl.col("host").is_in(names.implode()))
+    up, down = refuse_bad_bounds(of_hosts, stage="ingest", source=SERVICES, row_id="id")
+    return Ingested(
+        facts=pl.concat([facts(seen, COMPUTE_NODES, "total"), facts(up, SERVICES, "total")]),
+        entities=pl.concat(
+            [entities(seen, COMPUTE_NODES, "total"), entities(up, SERVICES, "total")]
+        ),
+        profiles=conform(profile, Profiles),
+        rejects=pl.concat(
+            [
+                bad,
+                down,
+                rejects(
+                    nameless,
+                    stage="ingest",
+                    source=COMPUTE_NODES,
+                    reason="no hypervisor_hostname",
+                    row_id="id",
+                ),
+            ]
+        ),
+    )
+
+
+# What an event that succeeded makes of an instance, by Nova's event name:
+# (occupies from, runs from). "start"/"finish": from that time of the event on; None: no change.
+_EFFECTS = pl.DataFrame(
+    [
+        ("compute__do_build_and_run_instance", None, None, True, "finish"),
+        ("compute_start_instance", None, None, True, "finish"),
+        ("compute_unpause_instance", None, None, True, "finish"),
+        ("compute_resume_instance", None, None, True, "finish"),
+        ("compute_reboot_instance", None, None, True, "finish"),
+        ("compute_unrescue_instance", None, None, True, "finish"),
+        ("compute_restore_instance", None, None, True, "finish"),
+        ("compute_stop_instance", None, None, False, "finish"),
+        ("compute_pause_instance", None, None, False, "finish"),
+        ("compute_suspend_instance", None, None, False, "finish"),
+        ("compute_rescue_instance", None, None, False, "finish"),
+        ("compute_soft_delete_instance", None, None, False, "finish"),
+        ("compute_shelve_instance", None, None, False, "finish"),
+        ("compute_shelve_offload_instance", False, "finish", False, "finish"),
+        ("compute_unshelve_instance", True, "start", True, "finish"),
+    ],
+    schema={
+        "event": pl.String,
+        "occupies": pl.Boolean,
+        "occupies_at": pl.String,
+        "runs": pl.Boolean,
+        "runs_at": pl.String,
+    },
+    orient="row",
+)
+
+
+def instances(inputs: RawInputs) -> Ingested:
+    """nova.instances and their actions -> occupied and active.
+
+    Two witnesses for each instance: its row alone (``nova.instances``), and the row together with
+    its successful events (``nova.instance_actions``), which knows of shelving, stops and starts.
+    The reservation is the request spec's scheduler hint, or its flavor's name; where the spec is
+    purged it is null, and found later from the commitment of that host at that time.
+    """
+    joins = Joins()
+    rows = joins.left(
+        "nova.instances -> nova_api.request_specs",
+        inputs.get(INSTANCES),
+        inputs.get(REQUEST_SPECS).rename({"instance_uuid": "uuid"}),
+        "uuid",
+    )
+    events = _events(inputs, joins)
+    last_known = events.group_by("entity_id").agg(
+        created=pl.col("finish")
+        .filter(pl.col("event") == "compute__do_build_and_run_instance")
+        .min(),
+        freed=pl.col("finish").filter(pl.col("event") == "compute_terminate_instance").max(),
+    )
+    rows = rows.rename({"uuid": "entity_id"}).join(last_known, on="entity_id", how="left")
+    rows = rows.with_columns(
+        start="created_at",
+        end=pl.coalesce("deleted_at", "terminated_at", "freed"),
+        hostname="node",
+        reservation_id=pl.coalesce("flavor", "hint"),
+        disk_gb=pl.col("root_gb").fill_null(0) + pl.col("ephemeral_gb").fill_null(0),
+    )
+    failed = pl.col("launched_at").is_null() & pl.col("created").is_null()
+    failed &= (pl.col("vm_state") == "error") | pl.col("end").is_not_null()
+    launched = rows.filter(~failed.fill_null(value=False))
+    good, bad = refuse_bad_bounds(launched, stage="ingest", source=INSTANCES, row_id="entity_id")
+    runs = good.with_columns(start="launched_at").filter(
+        pl.col("start").is_not_null() & (pl.col("start") < pl.col("end")).fill_null(value=True)
+    )
+    by_events = _replay(good, events)
+    side = pl.concat(
+        entities(good, source, quantity)
+        for source in (INSTANCES, ACTIONS)
+        for quantity in ("occupied", "active")
+    )
+    return Ingested(
+        facts=pl.concat(
+            [
+                facts(good, INSTANCES, "occupied"),
+                facts(runs, INSTANCES, "active"),
+                *by_events,
+            ]
+        ),
+        entities=side,
+        rejects=pl.concat(
+            [
+                bad,
+                rejects(
+                    rows.filter(failed.fill_null(value=False)),
+                    stage="ingest",
+                    source=INSTANCES,
+                    reason="launch failed or never happened",
+                    row_id="entity_id",
+                ),
+            ]
+        ),
+        join_log=joins.log(),
+    )
+
+
+def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
+    """Give the successful events of every instance: entity_id, event, begin, finish, order."""
+    actions = inputs.get(ACTIONS).select(
+        entity_id="instance_uuid", action_id="id", action_finish="finish_time"
+    )
+    rows = joins.left(
+        "nova.instance_actions_events -> nova.instance_actions",
+        inputs.get(EVENTS).filter(pl.col("result") == "Success"),
+        actions,
+        "action_id",
+    )
+    return rows.select(
+        "entity_id",
+        "event",
+        "host",
+        order="id",
+        begin="start_time",
+        finish=pl.coalesce("finish_time", "action_finish", "start_time"),
+    ).filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
+
+
+def _replay(rows: pl.DataFrame, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Replay the events of instances that have a create event: occupied and active facts."""
+    known = events.join(_EFFECTS, on="event", how="inner")
+    lives = rows.select("entity_id", "start", "end").join(
+        events.filter(pl.col("event") == "compute__do_build_and_run_instance")
+        .select("entity_id")
+        .unique(),
+        on="entity_id",
+        how="semi",
+    )
+    born = lives.select("entity_id", timestamp="start", on=pl.lit(value=True))
+    unborn = lives.select("entity_id", timestamp="start", on=pl.lit(value=False))
+    given_up = _offloads_without_event(events)
+    occupies = pl.concat(
+        [
+            born.with_columns(order=pl.lit(-1, pl.Int64)),
+            given_up,
+            known.filter(pl.col("occupies").is_not_null()).select(
+                "entity_id",
+                timestamp=pl.when(pl.col("occupies_at") == "start")
+                .then("begin")
+                .otherwise("finish"),
+                on="occupies",
+                order="order",
+            ),
+        ]
+    )
+    active = pl.concat(
+        [
+            unborn.with_columns(order=pl.lit(-1, pl.Int64)),
+            known.select("entity_id", timestamp="finish", on="runs", order="order"),
+        ]
+    )
+    return (
+        facts(_intervals(occupies, lives), ACTIONS, "occupied"),
+        facts(_intervals(active, lives), ACTIONS, "active"),
+    )
+
+
+def _offloads_without_event(events: pl.DataFrame) -> pl.DataFrame:
+    """Find shelved instances that were unshelved without an offload event in between.
+
+    Nova offloads at once where the shelve grace time is 0; compute_shelve_instance then finishes
+    with the host given up.
+    """
+    steps = events.filter(
+        pl.col("event").is_in(
+            [
+                "compute_shelve_instance",
+                "compute_shelve_offload_instance",
+                "compute_unshelve_instance",
+            ]
+        )
+    ).sort("entity_id", "finish", "order")
+    following = pl.col("event").shift(-1).over("entity_id")
+    return steps.filter(
+        (pl.col("event") == "compute_shelve_instance") & (following == "compute_unshelve_instance")
+    ).select("entity_id", timestamp="finish", on=pl.lit(value=False), order="order")
+
+
+def _intervals(changes: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
+    """Turn changes of a Boolean state into the intervals in which it holds, within each life.
+
+    At one instant the last event by id decides.
+    """
+    within = (
+        changes.join(lives, on="entity_id", how="inner")
+        .with_columns(timestamp=pl.max_horizontal("timestamp", "start"))
+        .filter(pl.col("end").is_null() | (pl.col("timestamp") < pl.col("end")))
+        .sort("entity_id", "timestamp", "order")
+        .unique(["entity_id", "timestamp"], keep="last", maintain_order=True)
+    )
+    turns = within.filter(
+        (pl.col("on") != pl.col("on").shift(1).over("entity_id")).fill_null(value=True)
+    )
+    return (
+        turns.with_columns(
+            start="timestamp",
+            end=pl.coalesce(pl.col("timestamp").shift(-1).over("entity_id"), "end"),
+        )
+        .filter("on")
+        .select("entity_id", "start", "end")
+    )

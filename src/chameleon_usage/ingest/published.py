@@ -1,0 +1,103 @@
+"""The published record of the testbed: machine events -> total, lease files -> committed."""
+
+import polars as pl
+
+from chameleon_usage.core.loader import RawInputs
+from chameleon_usage.ingest.base import (
+    Ingested,
+    conform,
+    entities,
+    facts,
+    refuse_bad_bounds,
+    rejects,
+)
+from chameleon_usage.ingest.nova import BARE_METAL
+from chameleon_usage.models.domain import Leases, Profiles
+
+MACHINE_EVENTS, PUBLISHED_LEASES = "trace.machine_events", "published.leases"
+
+
+def _property(name: str) -> pl.Expr:
+    """Read one value of the PROPERTIES column, a Python dictionary in text."""
+    pattern = rf"'{name.replace('.', '[.]')}': '?([^',}}]+)"
+    return pl.col("PROPERTIES").str.extract(pattern)
+
+
+def machine_events(inputs: RawInputs) -> Ingested:
+    """Cloud trace format 0.3 -> total: a host exists from CREATE to DELETE.
+
+    ENABLE and DISABLE say whether it took leases, UPDATE what it was. Source: the Chameleon cloud
+    traces, format of ChameleonCloud/starcompactor.
+    """
+    events = inputs.get(MACHINE_EVENTS).with_columns(
+        entity_id="HOST_NAME (PHYSICAL)", hostname="HOST_NAME (PHYSICAL)"
+    )
+    lives = events.group_by("entity_id", "hostname").agg(
+        start=pl.col("EVENT_TIME").filter(pl.col("EVENT") == "CREATE").min(),
+        end=pl.col("EVENT_TIME").filter(pl.col("EVENT") == "DELETE").max(),
+    )
+    good, bad = refuse_bad_bounds(lives, stage="ingest", source=MACHINE_EVENTS, row_id="entity_id")
+    gib = 1024**3
+    profile = events.with_columns(
+        start="EVENT_TIME",
+        source=pl.lit(MACHINE_EVENTS),
+        host_class=pl.lit(BARE_METAL),
+        node_type=_property("node_type"),
+        vcpus=_property("architecture.smt_size").cast(pl.Int64, strict=False),
+        memory_mb=_property("main_memory.ram_size").cast(pl.Int64, strict=False) // 1024**2,
+        disk_gb=_property("storage_devices.0.size").cast(pl.Int64, strict=False) // gib,
+    ).unique(["hostname", "start"], keep="first", maintain_order=True)
+    return Ingested(
+        facts=facts(good, MACHINE_EVENTS, "total"),
+        entities=entities(
+            good.with_columns(host_class=pl.lit(BARE_METAL)), MACHINE_EVENTS, "total"
+        ),
+        profiles=conform(profile, Profiles),
+        rejects=bad,
+    )
+
+
+def leases(inputs: RawInputs) -> Ingested:
+    """Published lease files -> committed (node_cnt nodes, no host named) and requested lead time.
+
+    Source: CHISim (github.com/VUZhuangweiKang/CHISim), datasets/lease_info. Its makers dropped
+    leases in error; instances are not published, so there is no effective lead time.
+    """
+    rows = inputs.get(PUBLISHED_LEASES).with_columns(
+        entity_id="lease_id",
+        nodes=pl.col("node_cnt"),
+        host_class=pl.lit(BARE_METAL),
+        start=pl.max_horizontal("start_on", "created_at"),
+        end=pl.min_horizontal("end_on", "deleted_at"),
+    )
+    withdrawn = (pl.col("deleted_at") <= pl.col("start_on")).fill_null(value=False)
+    lead = rows.filter(pl.col("created_at").is_not_null()).with_columns(
+        requested_h=(pl.col("start_on") - pl.col("created_at")).dt.total_seconds() / 3600,
+        outcome=pl.when(withdrawn).then(pl.lit("cancelled")).otherwise(pl.lit("started")),
+    )
+    nodeless = ~(pl.col("nodes") > 0).fill_null(value=False)
+    refused = rows.with_columns(
+        _reason=pl.when(withdrawn)
+        .then(pl.lit("withdrawn before its start"))
+        .when(nodeless)
+        .then(pl.lit("no nodes"))
+    )
+    good, bad = refuse_bad_bounds(
+        refused.filter(pl.col("_reason").is_null()),
+        stage="ingest",
+        source=PUBLISHED_LEASES,
+        row_id="lease_id",
+    )
+    empty = rejects(
+        refused.filter(pl.col("_reason").is_not_null()),
+        stage="ingest",
+        source=PUBLISHED_LEASES,
+        reason=pl.col("_reason"),
+        row_id="lease_id",
+    )
+    return Ingested(
+        facts=facts(good, PUBLISHED_LEASES, "committed"),
+        entities=entities(good, PUBLISHED_LEASES, "committed"),
+        leases=conform(lead, Leases),
+        rejects=pl.concat([empty, bad]),
+    )

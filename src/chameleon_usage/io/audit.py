@@ -1,0 +1,106 @@
+"""Check what was written: contracts, laws and declared gaps."""
+
+from pathlib import Path
+
+import dataframely as dy
+import polars as pl
+
+from chameleon_usage.core.loader import load_table
+from chameleon_usage.models.domain import OPTIONAL_OUTPUTS, OUTPUTS
+from chameleon_usage.models.metrics import PARTITION
+from chameleon_usage.models.site import Site
+
+HIERARCHY = (
+    ("total", "reservable"),
+    ("reservable", "committed"),
+    ("committed", "occupied_reservation"),
+    ("occupied_reservation", "active_reservation"),
+    ("occupied_ondemand", "active_ondemand"),
+    ("total", "occupied"),
+)
+"""(parent, child) pairs that hold in every bucket of the corrected collector."""
+
+TOLERANCE = 1e-6
+GAP_SHARE = 0.5
+
+
+def check_site(directory: Path, site: Site) -> list[str]:
+    """Check one site's output directory.
+
+    Args:
+        directory: ``<output>/<site>``.
+        site: its configuration, for the declared gaps.
+
+    Returns:
+        what is wrong, a sentence each; empty if all holds.
+    """
+    problems: list[str] = []
+    tables: dict[str, pl.DataFrame] = {}
+    for name, schema in OUTPUTS.items():
+        path = directory / f"{name}.parquet"
+        if not path.exists():
+            if name not in OPTIONAL_OUTPUTS:
+                problems.append(f"{path}: missing; run 'chameleon-usage run' again")
+            continue
+        tables[name] = load_table(path)
+        extra = set(tables[name].columns) ^ set(schema.column_names())
+        if extra:
+            problems.append(f"{path}: columns differ from the contract: {', '.join(sorted(extra))}")
+            continue
+        try:
+            schema.validate(tables[name])
+        except dy.exc.ValidationError as error:
+            problems.append(f"{path}: {error}")
+    if "usage_timeline" in tables:
+        problems += _laws(directory, tables["usage_timeline"])
+    if "coverage" in tables:
+        problems += _gaps(directory, tables["coverage"], site)
+    return problems
+
+
+def _laws(directory: Path, timeline: pl.DataFrame) -> list[str]:
+    """Hold the corrected collector to the hierarchy and to the partition."""
+    corrected = timeline.filter(pl.col("collector_type") == "corrected")
+    if corrected.is_empty():
+        return [f"{directory}: usage_timeline holds no row of the corrected collector"]
+    wide = corrected.pivot(on="count_type", index=["timestamp"], values="value")
+    problems = []
+    for parent, child in HIERARCHY:
+        if {parent, child} <= set(wide.columns):
+            broken = wide.filter(pl.col(parent) < pl.col(child) - TOLERANCE)
+            if broken.height:
+                problems.append(
+                    f"{directory}: {parent} < {child} in {broken.height} buckets, "
+                    f"first at {broken['timestamp'].min()}"
+                )
+    values = wide.select(pl.exclude("timestamp"))
+    for name in values.columns:
+        if (low := values[name].min()) is not None and float(low) < -TOLERANCE:  # type: ignore[arg-type]
+            problems.append(f"{directory}: {name} is negative ({low})")
+    if {"total", *PARTITION} <= set(wide.columns):
+        parts = pl.sum_horizontal(PARTITION, ignore_nulls=False)
+        off = wide.filter((pl.col("total") - parts).abs() > TOLERANCE)
+        if off.height:
+            problems.append(
+                f"{directory}: the partition does not add up to total in {off.height} buckets, "
+                f"first at {off['timestamp'].min()}"
+            )
+    return problems
+
+
+def _gaps(directory: Path, coverage: pl.DataFrame, site: Site) -> list[str]:
+    """Confirm that a source that is declared blind before a date bears out little before it."""
+    problems = []
+    for gap in site.known_gaps:
+        before = coverage.filter(
+            (pl.col("source") == gap.source)
+            & (pl.col("timestamp").dt.date() < gap.before)
+            & pl.col("known_share").is_not_null()
+        )
+        share = before["known_share"].mean()
+        if share is not None and float(share) >= GAP_SHARE:  # type: ignore[arg-type]
+            problems.append(
+                f"{directory}: {gap.source} is declared as a gap before {gap.before}, but bears "
+                f"out {share:.0%} of the host time there; correct known_gaps of site {site.key}"
+            )
+    return problems

@@ -1,0 +1,280 @@
+"""The frames between the stages, and the output tables: columns, types and keys.
+
+Times inside the pipeline are naive UTC in whole seconds; in the outputs they carry their zone.
+"""
+
+import dataframely as dy
+import polars as pl
+
+from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, RESOURCES
+
+_COLLECTOR_TYPES = list(COLLECTORS)
+_COUNT_TYPES = list(METRICS)
+_RESOURCES = list(RESOURCES)
+
+STATES = ("present", "absent")
+
+
+def _time(**options: object) -> dy.Datetime:
+    return dy.Datetime(time_unit="us", **options)  # type: ignore[arg-type]
+
+
+def _stamp(**options: object) -> dy.Datetime:
+    return dy.Datetime(time_unit="us", time_zone="UTC", **options)  # type: ignore[arg-type]
+
+
+# --- stages ---------------------------------------------------------------------------------
+
+
+class Facts(dy.Schema):
+    """From this source: at this time this entity entered this state, for this quantity."""
+
+    timestamp = _time(primary_key=True)
+    source = dy.String(primary_key=True)  # the table that says so
+    entity_id = dy.String(primary_key=True)  # its row's key; "<key>/<n>" for its n-th host
+    quantity_type = dy.String(primary_key=True)
+    state = dy.Enum(list(STATES))
+
+
+class Entities(dy.Schema):
+    """What is known of each entity; what is not known is null."""
+
+    source = dy.String(primary_key=True)
+    entity_id = dy.String(primary_key=True)
+    quantity_type = dy.String(primary_key=True)
+    hostname = dy.String(nullable=True)  # hypervisor_hostname, or the device's name
+    host_id = dy.String(nullable=True)  # Blazar's id of the host or device
+    host_class = dy.String(nullable=True)  # bare_metal, kvm or device
+    node_type = dy.String(nullable=True)
+    nodes = dy.Int64()  # whole nodes held; 1 but for records that name no host
+    vcpus = dy.Int64(nullable=True)
+    memory_mb = dy.Int64(nullable=True)
+    disk_gb = dy.Int64(nullable=True)
+    gpus = dy.Int64(nullable=True)
+    reservation_id = dy.String(nullable=True)
+    lease_id = dy.String(nullable=True)
+    project_id = dy.String(nullable=True)
+    inferred = dy.Bool()  # a bound or the host came from another record
+
+
+class Profiles(dy.Schema):
+    """What a host was, from ``start`` until its next row: node type and physical size."""
+
+    hostname = dy.String(primary_key=True)
+    start = _time(primary_key=True)
+    source = dy.String(primary_key=True)
+    host_class = dy.String(nullable=True)
+    node_type = dy.String(nullable=True)
+    vcpus = dy.Int64(nullable=True)
+    memory_mb = dy.Int64(nullable=True)
+    disk_gb = dy.Int64(nullable=True)
+    gpus = dy.Int64(nullable=True)
+
+
+class Segments(dy.Schema):
+    """Who held what, when: disjoint per host for bare metal, step functions of sums for KVM."""
+
+    collector_type = dy.String()
+    quantity_type = dy.String()
+    source = dy.String(nullable=True)
+    hostname = dy.String(nullable=True)
+    node_type = dy.String(nullable=True)
+    node_units = dy.Int64()  # nodes = node_units / node_size
+    node_size = dy.Int64()
+    vcpus = dy.Int64(nullable=True)
+    memory_mb = dy.Int64(nullable=True)
+    disk_gb = dy.Int64(nullable=True)
+    gpus = dy.Int64(nullable=True)
+    start = _time()
+    end = _time()
+    inferred = dy.Bool()
+
+
+class Rejects(dy.Schema):
+    """Every row and hour that was refused, and why."""
+
+    stage = dy.String()
+    source = dy.String()
+    source_row_id = dy.String()
+    reason = dy.String()
+    start = _time(nullable=True)
+    end = _time(nullable=True)
+    hours = dy.Float64(nullable=True)  # entity-hours lost; null where the row tells none
+
+
+class JoinLog(dy.Schema):
+    """What every join kept and lost."""
+
+    name = dy.String(primary_key=True)
+    rows_left = dy.Int64()
+    matched = dy.Int64()  # left rows with at least one partner
+    unmatched = dy.Int64()
+    fan_out = dy.Float64()  # rows out per matched left row
+
+
+class Legacy(dy.Schema):
+    """The legacy caches as count types: one row per UTC date, node type and count type."""
+
+    timestamp = _time(primary_key=True)
+    node_type = dy.String(primary_key=True)
+    count_type = dy.String(primary_key=True)
+    value = dy.Float64()
+
+
+class Leases(dy.Schema):
+    """Leases that ask for nodes, with what their lead times rest on."""
+
+    lease_id = dy.String(primary_key=True)
+    node_type = dy.String(nullable=True)
+    created_at = _time()
+    nodes = dy.Int64(nullable=True)
+    requested_h = dy.Float64(nullable=True)
+    effective_h = dy.Float64(nullable=True)
+    outcome = dy.String()
+
+
+# --- outputs --------------------------------------------------------------------------------
+
+
+class UsageTimeline(dy.Schema):
+    """Time-weighted mean nodes per site, bucket, collector and count type."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    value = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+
+
+class UsageByResource(dy.Schema):
+    """As UsageTimeline, for every resource."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    resource = dy.Enum(_RESOURCES, primary_key=True)
+    value = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+
+
+class UsageByNodeType(dy.Schema):
+    """As UsageByResource, for every node type; rows with a value only."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    resource = dy.Enum(_RESOURCES, primary_key=True)
+    node_type = dy.String(primary_key=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+class UsageByHost(dy.Schema):
+    """Mean nodes per host; rows with a value only."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    hypervisor_hostname = dy.String(primary_key=True)
+    node_type = dy.String(nullable=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+class LeadtimeLeases(dy.Schema):
+    """One row per lease that asks for nodes; hours between its creation and its start."""
+
+    site = dy.String(primary_key=True)
+    lease_id = dy.String(primary_key=True)
+    node_type = dy.String(nullable=True)
+    created_at = _stamp()
+    nodes = dy.Int64(nullable=True)
+    requested_h = dy.Float64(nullable=True)
+    effective_h = dy.Float64(nullable=True)
+    outcome = dy.String()
+
+
+class LeadtimeTimeline(dy.Schema):
+    """Lead time in hours at the time of the request; the median where several share it."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    leadtime_type = dy.Enum(list(LEADTIMES), primary_key=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+class Comparison(dy.Schema):
+    """The three collectors side by side, in nodes."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    legacy = dy.Float64(nullable=True)
+    uncorrected = dy.Float64(nullable=True)
+    corrected = dy.Float64(nullable=True)
+    difference = dy.Float64(nullable=True)  # corrected - legacy
+    relative_difference = dy.Float64(nullable=True)  # difference / legacy, null at 0
+
+
+class ComparisonByNodeType(dy.Schema):
+    """The three collectors side by side for each node type, in nodes."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    node_type = dy.String(primary_key=True)
+    legacy = dy.Float64(nullable=True)
+    uncorrected = dy.Float64(nullable=True)
+    corrected = dy.Float64(nullable=True)
+    difference = dy.Float64(nullable=True)
+    relative_difference = dy.Float64(nullable=True)
+
+
+class Coverage(dy.Schema):
+    """Share of the published host time that a source's own records bear out."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    source = dy.String(primary_key=True)
+    quantity_type = dy.String(primary_key=True)
+    known_share = dy.Float64(nullable=True, min=0, max=1)
+
+
+class UsageWide(dy.Schema):
+    """One row per bucket and resource, columns as dashboards and KPI reports name them."""
+
+    time = _stamp(primary_key=True)
+    site = dy.String(primary_key=True)
+    resource = dy.Enum(_RESOURCES, primary_key=True)
+    total = dy.Float64(nullable=True)
+    reservable = dy.Float64(nullable=True)
+    committed = dy.Float64(nullable=True)
+    occupied_ondemand = dy.Float64(nullable=True)
+    occupied_reserved = dy.Float64(nullable=True)
+    active_ondemand = dy.Float64(nullable=True)
+    active_reserved = dy.Float64(nullable=True)
+
+
+OUTPUTS: dict[str, type[dy.Schema]] = {
+    "usage_timeline": UsageTimeline,
+    "usage_by_resource": UsageByResource,
+    "usage_by_node_type": UsageByNodeType,
+    "usage_by_host": UsageByHost,
+    "leadtime_leases": LeadtimeLeases,
+    "leadtime_timeline": LeadtimeTimeline,
+    "comparison": Comparison,
+    "comparison_by_node_type": ComparisonByNodeType,
+    "coverage": Coverage,
+    "rejects": Rejects,
+    "join_log": JoinLog,
+    "usage_wide": UsageWide,
+}
+"""Output table to its contract: exactly these columns, types and keys."""
+
+OPTIONAL_OUTPUTS = frozenset({"usage_by_host"})
+"""Written on request only."""
+
+
+def empty(schema: type[dy.Schema]) -> pl.DataFrame:
+    """Give a frame with a schema's columns and no row."""
+    return schema.create_empty()

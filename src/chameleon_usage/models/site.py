@@ -1,0 +1,147 @@
+"""The site configuration: which adapters a site has, and which source is believed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from chameleon_usage.core.engine import POLICIES
+from chameleon_usage.errors import UsageError
+
+DEFAULT_TOLERANCE = "15m"
+
+
+@dataclass(frozen=True)
+class Priority:
+    """How the sources of one quantity type make one history; see engine.resolve_source_priority."""
+
+    policy: str
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KnownGap:
+    """A source that is known to say nothing before a date."""
+
+    source: str
+    before: date
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site of the configuration.
+
+    Attributes:
+        key: its name in paths and tables' ``site`` column.
+        name: how figures and prose call it.
+        adapters: names of the registry, in any order.
+        sources: quantity type to source priority.
+        known_gaps: declared, and confirmed by coverage.
+        merge_tolerance: rows of one host less than this apart are one presence.
+        files: table to path or glob, for layouts other than <schema>.<table>.parquet.
+        db_uri: a reference to an environment variable, never a secret.
+    """
+
+    key: str
+    name: str
+    adapters: tuple[str, ...]
+    sources: Mapping[str, Priority]
+    known_gaps: tuple[KnownGap, ...] = ()
+    merge_tolerance: str = DEFAULT_TOLERANCE
+    files: Mapping[str, str] = field(default_factory=dict)
+    db_uri: str = ""
+
+
+_KEYS = {
+    "name",
+    "db_uri",
+    "adapters",
+    "sources",
+    "known_gaps",
+    "merge_tolerance",
+    "files",
+}
+_ANCHORS = "defaults"
+
+
+def load_sites(path: Path, adapters: frozenset[str]) -> dict[str, Site]:
+    """Read the site configuration.
+
+    Args:
+        path: a YAML file: site key to its entry; the key ``defaults`` holds YAML anchors only.
+        adapters: the names that the registry knows.
+
+    Raises:
+        UsageError: the file, a key or a value is wrong; the message names it.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: the site configuration cannot be read: {error}") from error
+    if not isinstance(document, dict) or not set(document) - {_ANCHORS}:
+        raise UsageError(f"{path}: expected a mapping of site keys to entries")
+    return {
+        key: _site(path, key, entry, adapters) for key, entry in document.items() if key != _ANCHORS
+    }
+
+
+def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site:
+    def wrong(what: str) -> UsageError:
+        return UsageError(f"{path}: site {key}: {what}")
+
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
+        raise wrong("a site key is lower case letters, digits and underscores")
+    if not isinstance(entry, dict):
+        raise wrong("expected a mapping")
+    if unknown := set(entry) - _KEYS:
+        raise wrong(f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(sorted(_KEYS))}")
+    names = tuple(entry.get("adapters") or ())
+    if not names:
+        raise wrong("'adapters' must list at least one adapter")
+    if strange := [name for name in names if name not in adapters]:
+        raise wrong(
+            f"unknown adapter {', '.join(map(str, strange))}; known: {', '.join(sorted(adapters))}"
+        )
+    db_uri = str(entry.get("db_uri", ""))
+    if db_uri and not re.fullmatch(r"\$\{\w+\}", db_uri):
+        raise wrong("'db_uri' must be a reference like ${CHI_TACC_DB_URI}, not an address")
+    try:
+        sources = {
+            quantity: _priority(rule) for quantity, rule in (entry.get("sources") or {}).items()
+        }
+        gaps = tuple(
+            KnownGap(gap["source"], _date(gap["before"])) for gap in entry.get("known_gaps") or ()
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise wrong(f"'sources' or 'known_gaps': {error}") from error
+    tolerance = str(entry.get("merge_tolerance", DEFAULT_TOLERANCE))
+    if not re.fullmatch(r"\d+[smhd]", tolerance):
+        raise wrong(f"'merge_tolerance' must be a duration like 15m, not {tolerance!r}")
+    return Site(
+        key=key,
+        name=str(entry.get("name", key)),
+        adapters=names,
+        sources=sources,
+        known_gaps=gaps,
+        merge_tolerance=tolerance,
+        files=entry.get("files") or {},
+        db_uri=db_uri,
+    )
+
+
+def _priority(rule: Mapping[str, Any]) -> Priority:
+    if rule["policy"] not in POLICIES:
+        msg = f"unknown policy {rule['policy']!r}; choose one of {', '.join(POLICIES)}"
+        raise ValueError(msg)
+    if not rule["order"]:
+        msg = "'order' is empty"
+        raise ValueError(msg)
+    return Priority(rule["policy"], tuple(rule["order"]))
+
+
+def _date(value: object) -> date:
+    return value if isinstance(value, date) else date.fromisoformat(str(value))
