@@ -150,7 +150,7 @@ def usage_stack(
     base = alt.Chart(_values(drawn))
     x = _time_axis(drawn)
     stack = (
-        base.transform_fold(present, as_=["part", "value"])
+        base.transform_fold([*present], as_=["part", "value"])
         .transform_calculate(
             Part=_lookup("part", {p: METRICS[p].label for p in present}),
             order=_lookup("part", {p: i for i, p in enumerate(present)}),
@@ -386,7 +386,7 @@ def _part_panels(
     x = _time_axis(drawn, count=4)
     scale = alt.Scale(domain=[0, top], clamp=True) if top else alt.Scale()
     areas = (
-        base.transform_fold(present, as_=["part", "value"])
+        base.transform_fold([*present], as_=["part", "value"])
         .transform_calculate(
             Part=_lookup("part", {p: METRICS[p].label for p in present}),
             order=_lookup("part", {p: i for i, p in enumerate(present)}),
@@ -595,8 +595,8 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
         .drop_nulls("hours")
         .sort("leadtime_type", "created_at", "node_type", "hours", descending=[True] + 3 * [False])
     )
-    counts = table.group_by("leadtime_type").len()["len"]
-    step = max(1, -(-(counts.max() or 0) // most))  # type: ignore[operator]
+    longest = max(table.group_by("leadtime_type").len()["len"].to_list(), default=0)
+    step = max(1, -(-longest // most))
     ranked = (table.group_by("node_type").len().sort("len", "node_type", descending=[True, False]))[
         "node_type"
     ].to_list()
@@ -1215,8 +1215,8 @@ def _span(table: pl.DataFrame) -> str:
     if table.is_empty():
         return "no days"
     times = table["timestamp"] if "timestamp" in table.columns else table["created_at"]
-    first, last = times.dt.year().min(), times.dt.year().max()
-    return f"{first}" if first == last else f"{first} to {last}"
+    years = sorted(set(times.dt.year().to_list()))
+    return f"{years[0]}" if len(years) == 1 else f"{years[0]} to {years[-1]}"
 
 
 def _ordinal(n: int) -> str:

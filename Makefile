@@ -1,0 +1,182 @@
+# The paper and everything it rests on. Plain `make` lists what can be asked for.
+#
+#   DATA=DIR             raw tables, one folder per site (default: the twin, made on the way)
+#   SITES="chi_tacc ..." only these sites (default: all)
+#   JOBS=N               steps at once (default 2; `-j N` does the same)
+
+PYTHON ?= python3
+JOBS ?= 2
+TWIN := data/twin
+DATA ?= $(TWIN)
+VENV := .venv
+OUT := output
+HTML := book/_build/html
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONHASHSEED := 0
+# Hash-based pages and files carry no date of their own.
+export SOURCE_DATE_EPOCH := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+.SECONDEXPANSION:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+ifeq (,$(filter -j%,$(MAKEFLAGS)))
+MAKEFLAGS += -j$(JOBS)
+endif
+
+# --- which sites ------------------------------------------------------------------------------
+
+ifeq ($(DATA),$(TWIN))
+SITES ?= chi_edge chi_tacc chi_uc kvm_tacc
+TRUTH := $(SITES)
+else
+SITES ?= $(patsubst $(DATA)/%/,%,$(sort $(dir $(wildcard $(DATA)/*/*.parquet))))
+TRUTH := $(filter $(patsubst $(DATA)/%/truth/intervals.parquet,%,$(wildcard $(DATA)/*/truth/intervals.parquet)),$(SITES))
+endif
+
+# Everything made in the tree belongs to one choice of DATA and SITES. When the choice changes,
+# what belongs to another one goes first, so that two choices can never mix.
+CHOICE := $(DATA): $(strip $(SITES))
+CHOICE_FILE := build/choice
+BUILDING := $(filter book run notebooks verify $(OUT)/% book/%,$(MAKECMDGOALS))
+ifneq (,$(BUILDING))
+ifeq (,$(strip $(SITES)))
+$(error No site in DATA=$(DATA): expected $(DATA)/<site>/<schema>.<table>.parquet)
+endif
+KEPT := $(shell cat $(CHOICE_FILE) 2>/dev/null)
+ifneq ($(CHOICE),$(KEPT))
+ifneq ($(firstword $(CHOICE)),$(firstword $(KEPT)))
+$(shell rm -rf $(OUT) book/notebooks)
+endif
+$(shell rm -rf $(OUT)/combined book/notebooks/{cross_site,validation,real_record}.ipynb $(HTML))
+$(foreach site,$(filter-out $(SITES) combined plots,$(notdir $(wildcard $(OUT)/*))),\
+	$(shell rm -rf $(OUT)/$(site) book/notebooks/$(site).ipynb $(OUT)/plots/$(site)_*))
+$(shell mkdir -p build && printf '%s\n' '$(CHOICE)' > $(CHOICE_FILE))
+endif
+endif
+
+# --- what depends on what ---------------------------------------------------------------------
+
+LOCK := $(VENV)/.lock
+READY := $(VENV)/.ready
+PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') data/sites.yaml
+FIGURES := $(wildcard src/chameleon_usage/viz/*.py) notebooks/build.py
+SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
+PAGES := $(wildcard book/*.md) book/metrics.md book/references.bib
+
+USAGE := $(SITES:%=$(OUT)/%/usage_timeline.parquet)
+COMBINED := $(OUT)/combined/usage_timeline.parquet
+NOTEBOOKS := $(SITES) cross_site real_record facts $(if $(TRUTH),validation)
+RUN_NOTEBOOKS := $(NOTEBOOKS:%=book/notebooks/%.ipynb) $(SITES:%=$(OUT)/plots/%_stack.svg)
+RUN := python notebooks/build.py run
+
+.PHONY: help book test data run notebooks verify bench clean
+
+help: ## list these targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo '  Options: DATA=DIR (real tables), SITES="chi_tacc ...", JOBS=N'
+
+book: $(HTML)/index.html ## everything needed, then the paper as HTML
+	@echo "The paper: $(HTML)/index.html"
+
+test: $(READY) ## the quick tests, style and types
+	ruff check .
+	ruff format --check --quiet .
+	mypy --no-error-summary
+	pytest -q -n $(JOBS) -m "not slow and not real"
+
+data: $(SITES:%=$(TWIN)/%/manifest.json) ## the twin: simulated raw tables and their truth
+
+run: $(USAGE) $(COMBINED) ## the pipeline: output tables
+
+notebooks: $(RUN_NOTEBOOKS) ## the notebooks, and the figures under output/plots
+
+verify: $(USAGE) $(COMBINED) ## contracts and laws on what was written
+	chameleon-usage check --output $(OUT)
+
+bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
+	python tests/bench.py --data-dir $(DATA) $(SITES)
+
+clean: ## remove everything made, but not the environment
+	rm -rf build $(OUT) $(TWIN) book/_build book/notebooks book/metrics.md
+
+# --- the environment --------------------------------------------------------------------------
+
+# uv is the fast way; where it cannot reach the index, plain pip takes the same lock.
+$(LOCK): requirements.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	{ test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install -q uv; } \
+		&& $(VENV)/bin/uv --system-certs pip sync -q --python $(VENV)/bin/python --require-hashes $< \
+		|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --require-hashes -r $<; }
+	rm -f $(READY)
+	touch $@
+
+$(READY): pyproject.toml $(LOCK)
+	$(VENV)/bin/uv pip install -q --offline --python $(VENV)/bin/python --no-deps --no-build-isolation -e . \
+		|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --no-deps --no-build-isolation -e .; }
+	touch $@
+
+# --- data, pipeline, notebooks ----------------------------------------------------------------
+
+# Results depend on the lock; on the package's metadata (lint rules and the like) they do not.
+$(TWIN)/%/manifest.json: $(SIMULATOR) $(LOCK) | $(READY)
+	chameleon-twin make --site $* --data-dir $(TWIN)
+
+# A site's tables: all files of its folder; the twin's manifest stands for a folder yet to be made.
+tables = $(shell find -L $(DATA)/$(1) -not -path '*/truth*' \( -name '*.parquet' -o -name '*.json' -o -name '*.csv' \) 2>/dev/null)
+
+$(USAGE): $(OUT)/%/usage_timeline.parquet: $(PIPELINE) $(LOCK) $(if $(filter $(TWIN),$(DATA)),$(TWIN)/%/manifest.json) $$(call tables,$$*) | $(READY)
+	chameleon-usage run --site $* --data-dir $(DATA) --output $(OUT)
+
+$(COMBINED): $(USAGE)
+	chameleon-usage combine --output $(OUT)
+
+# Pattern rules, so that the figures count as made by the notebook, together with it.
+book/notebooks/%.ipynb $(OUT)/plots/%_stack.svg $(OUT)/plots/%_stack.png: notebooks/site.py $(FIGURES) $(OUT)/%/usage_timeline.parquet
+	$(RUN) site book/notebooks/$*.ipynb -p site $* -p data_dir $(DATA) -p output_dir $(OUT)
+
+book/notebooks/cross_site.ipynb: notebooks/cross_site.py $(FIGURES) $(COMBINED)
+	$(RUN) cross_site $@ -p sites "$(SITES)" -p data_dir $(DATA) -p output_dir $(OUT)
+
+book/notebooks/validation.ipynb: notebooks/validation.py $(FIGURES) $(USAGE)
+	$(RUN) validation $@ -p sites "$(TRUTH)" -p data_dir $(DATA) -p output_dir $(OUT)
+
+book/notebooks/real_record.ipynb: notebooks/real_record.py $(FIGURES) $(USAGE) data/calibration.yaml $(wildcard data/real/*)
+	$(RUN) real_record $@ -p sites "$(SITES)" -p data_dir $(DATA) -p output_dir $(OUT)
+
+book/notebooks/facts.ipynb: notebooks/facts.py $(FIGURES) data/facts.yaml $(LOCK) | $(READY)
+	$(RUN) facts $@
+
+# --- the book ---------------------------------------------------------------------------------
+
+book/metrics.md: notebooks/metrics_page.py src/chameleon_usage/models/metrics.py | $(READY)
+	python $< $@
+
+build/static/charts.js: src/chameleon_usage/viz/render.py $(LOCK) | $(READY)
+	mkdir -p $(@D)
+	python -c 'from chameleon_usage.viz import render; print(render.book_script())' > $@.part
+	mv $@.part $@
+
+build/static/tex-svg.js: $(LOCK)
+	mkdir -p $(@D)
+	cp $$(python -c 'import mathjax; print(mathjax.__path__[0])')/static/mathjax/es5/tex-svg.js $@.part
+	mv $@.part $@
+
+# Built aside and put in place whole.
+$(HTML)/index.html: $(PAGES) $(RUN_NOTEBOOKS) build/static/charts.js build/static/tex-svg.js \
+		book/_config.yml book/_toc.yml $(wildcard book/_ext/*.py book/_static/*)
+	rm -rf build/book
+	python notebooks/build.py toc build/toc.yml $(NOTEBOOKS)
+	jupyter-book build book --toc $(CURDIR)/build/toc.yml --path-output build/book -n -W --keep-going -q
+	rm -rf $(HTML)
+	mkdir -p $(dir $(HTML))
+	mv build/book/_build/html $(HTML)
+	touch $@

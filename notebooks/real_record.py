@@ -1,0 +1,126 @@
+# %% tags=["parameters", "remove-cell"]
+data_dir = "data/twin"
+output_dir = "output"
+sites = "chi_edge chi_tacc chi_uc kvm_tacc"
+real_dir = "data/real"
+
+# %% [markdown]
+# (real-record)=
+# # The real record
+#
+# What is real on this page, and what is simulated? *Real* are the yearly means of the curves that
+# the testbed published, read off their plots, and what the published machine events and leases
+# give when the same pipeline reads them. {% if twin %}*Simulated* is the twin.{% else %}Beside them
+# stand the figures of the databases that this book was built from.{% endif %} They need
+# not agree in every year. They must be alike.
+
+# %% tags=["remove-cell"]
+import polars as pl
+import yaml
+from great_tables import GT
+
+from chameleon_usage.viz import plots, render
+from chameleon_usage.viz.paper import ROOT, is_twin, site_names
+
+render.enable()
+figures = ROOT / output_dir / "plots"
+names = site_names(sites.split())
+ours = "twin" if is_twin(ROOT / data_dir) else "database"
+curves = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))[
+    "real_curves"
+]
+compared = ["total", "reservable", "committed", "occupied"]
+
+# %% [markdown]
+# ## Published curves
+#
+# The published plots show two collectors: the legacy caches, and today's databases taken at their
+# word, which we call *uncorrected*.
+
+# %% tags=["remove-cell"]
+collector_of = {"legacy": "legacy", "current": "uncorrected"}
+rows = []
+for site, series in curves.items():
+    for key, years in series.items():
+        prefix, _, count_type = key.partition("_")
+        if prefix in collector_of and count_type in compared:
+            rows += [
+                (site, collector_of[prefix], count_type, year, float(mean))
+                for year, (mean, _bins) in years.items()
+            ]
+real = pl.DataFrame(
+    rows, schema=["site", "collector_type", "count_type", "year", "value"], orient="row"
+).with_columns(pl.lit("real").alias("record"))
+made = (
+    pl.concat(
+        plots.coarsen(
+            pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet").drop("site"),
+            "1y",
+            by=["collector_type", "count_type"],
+        ).with_columns(pl.lit(site).alias("site"))
+        for site in names
+    )
+    .drop_nulls("value")
+    .select(
+        "site",
+        "collector_type",
+        "count_type",
+        pl.col("timestamp").dt.year().cast(pl.Int64).alias("year"),
+        "value",
+        pl.lit(ours).alias("record"),
+    )
+)
+both = pl.concat([real, made]).filter(
+    pl.col("site").is_in([s for s in names if s in curves]),
+    pl.col("count_type").is_in(compared),
+    pl.col("collector_type").is_in(list(collector_of.values())),
+)
+
+# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (filled) beside ours (open; {{ source }}), for each site and count type. Grey: legacy; red: uncorrected. Data: output/plots/real_record.csv."}} tags=["hide-input"]
+plots.records(both, site_names=names, count_types=compared).save("real_record", figures)
+
+# %% tags=["hide-input"]
+ratios = (
+    both.pivot(
+        on="record",
+        on_columns=["real", ours],
+        index=["site", "collector_type", "count_type", "year"],
+        values="value",
+    )
+    .drop_nulls()
+    .with_columns((pl.col(ours) / pl.col("real") - 1).alias("difference"))
+)
+summary = (
+    ratios.group_by("site", "collector_type", "count_type")
+    .agg(
+        pl.len().alias("years"),
+        (pl.col("difference").abs() <= 0.15).sum().alias("years within 15 %"),
+        pl.col("difference").median().alias("median difference"),
+    )
+    .sort("site", "count_type", "collector_type")
+    .with_columns(pl.col("site").replace(names))
+)
+(
+    GT(summary, id="table-real-record", groupname_col="site")
+    .fmt_percent("median difference", decimals=1, force_sign=True)
+    .tab_header("How alike the yearly means are")
+)
+
+# %% [markdown] when="has_published"
+# ## Published machine events and leases
+#
+# The testbed published its machine events, and others a part of its leases. The pipeline reads
+# them like any other source. `data/README.md` says where the files are; here are their monthly
+# means. The leases are a sample: they stand below the real level.
+
+# %% mystnb={"figure": {"name": "fig-published-record", "caption": "Monthly means of what the published machine events (total) and published leases (committed) say, beside the corrected count of the same site ({{ source }}). Data: output/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
+published = pl.concat(
+    pl.read_csv(path, try_parse_dates=True) for path in sorted((ROOT / real_dir).glob("*.csv"))
+)
+plots.published(
+    published,
+    pl.concat(
+        pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet") for site in names
+    ),
+    site_names=names,
+).save("published_record", figures)

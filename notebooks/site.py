@@ -1,0 +1,150 @@
+# %% tags=["parameters", "remove-cell"]
+site = "chi_tacc"
+data_dir = "data/twin"
+output_dir = "output"
+
+# %% [markdown]
+# (site-{{ site }})=
+# # {{ site_name }}
+#
+# {% if twin %}```{note}
+# Simulated: the numbers on this page are those of the twin's {{ site_name }}, not of the real one.
+# ```
+# {% endif %}
+
+# %% tags=["remove-cell"]
+import polars as pl
+from great_tables import GT
+from myst_nb import glue
+
+from chameleon_usage.viz import plots, render
+from chameleon_usage.viz.paper import ROOT, site_names
+
+render.enable()
+here = ROOT / output_dir / site
+figures = ROOT / output_dir / "plots"
+name = site_names([site])[site]
+usage = pl.read_parquet(here / "usage_timeline.parquet")
+
+# %% [markdown]
+# ## What the nodes were doing
+#
+# Every node is in exactly one state at every moment. The parts add up to the black line.
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "Nodes of {{ site_name }} by what they were doing ({{ source }}), weekly means. The parts add up to the black line, the total. Hatched: not known, which is not zero. Data: output/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
+plots.usage_stack(usage, site_name=name).save(f"{site}_stack", figures)
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-percent", "caption": "The same in percent of all nodes of {{ site_name }} ({{ source }}): how well the site was used, whatever its size. Data: output/plots/{{ site }}_stack_percent.csv."}} tags=["hide-input"]
+plots.usage_stack(usage, site_name=name, percent=True).save(f"{site}_stack_percent", figures)
+
+# %% [markdown]
+# Yearly means, in nodes. A year is shown where at least 95 % of its days are known.
+
+# %% tags=["hide-input"]
+shown = ["total", "reservable", "committed", "occupied", "active", "available", "idle"]
+collectors = ["legacy", "uncorrected", "corrected"]
+yearly = (
+    plots.coarsen(usage, "1y", by=["collector_type", "count_type"])
+    .with_columns(pl.col("timestamp").dt.year().alias("year"))
+    .drop_nulls("value")
+)
+(
+    GT(
+        yearly.filter(pl.col("collector_type") == "corrected")
+        .pivot(on="count_type", on_columns=shown, index="year", values="value")
+        .sort("year")
+        .select("year", *shown),
+        id=f"table-{site}-yearly",
+    )
+    .fmt_number(shown, decimals=1)
+    .sub_missing(missing_text="unknown")
+)
+
+# %% tags=["remove-cell"]
+for row in yearly.sort("collector_type", "count_type", "year").iter_rows(named=True):
+    tail = "" if row["collector_type"] == "corrected" else f"_{row['collector_type']}"
+    glue(f"{site}_{row['count_type']}_{row['year']}{tail}", row["value"], display=False)
+
+# %% [markdown]
+# ## The collectors side by side
+#
+# *legacy* is what the earlier collector wrote at the time, *uncorrected* takes each row of today's
+# databases at its word, *corrected* is our reconstruction.
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means. Where the dashed line leaves the others, today's databases have forgotten. Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
+plots.usage_facet(usage, site_name=name).save(f"{site}_facet", figures)
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-comparison", "caption": "Corrected minus legacy at {{ site_name }} ({{ source }}), monthly means in nodes. Zero means that both agree; nothing is drawn where one of them has no figure. Data: output/plots/{{ site }}_comparison.csv."}} tags=["hide-input"] when="has_legacy"
+compared = pl.read_parquet(here / "comparison.parquet")
+plots.comparison(compared, site_name=name).save(f"{site}_comparison", figures)
+
+# %% [markdown]
+# ## Node types and resources
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-node-types", "caption": "What the nodes of each type were doing at {{ site_name }} ({{ source }}), monthly means, largest types first. Data: output/plots/{{ site }}_node_types.csv."}} tags=["hide-input"]
+plots.node_types(pl.read_parquet(here / "usage_by_node_type.parquet"), site_name=name).save(
+    f"{site}_node_types", figures
+)
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-resources", "caption": "What each resource of {{ site_name }} was doing ({{ source }}), in percent of its total, monthly means. A bare-metal instance holds the whole node in every resource. Data: output/plots/{{ site }}_resources.csv."}} tags=["hide-input"]
+plots.resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=name).save(
+    f"{site}_resources", figures
+)
+
+# %% [markdown]
+# ## Lead times
+#
+# How long before its start a lease was made, and how long until something really ran.
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime", "caption": "Hours from a lease's creation to its requested start, and to its first real start, at {{ site_name }} ({{ source }}); one point a lease, colour is the node type, log scale. Most leases start at once: they lie on the lower edge. Data: output/plots/{{ site }}_leadtime.csv."}} tags=["hide-input"]
+leases = pl.read_parquet(here / "leadtime_leases.parquet")
+plots.leadtime(leases, site_name=name).save(f"{site}_leadtime", figures)
+
+# %% tags=["hide-input"]
+outcomes = (
+    leases.group_by("outcome")
+    .agg(
+        pl.len().alias("leases"),
+        pl.col("requested_h").median().alias("requested, median (h)"),
+        pl.col("effective_h").median().alias("effective, median (h)"),
+    )
+    .sort("leases", "outcome", descending=[True, False])
+)
+(
+    GT(outcomes, id=f"table-{site}-outcomes")
+    .fmt_integer("leases")
+    .fmt_number(outcomes.columns[2:], decimals=2)
+    .sub_missing(missing_text="–")
+)
+
+# %% [markdown]
+# ## What did not count, and why
+#
+# No hour is lost without a reason: what goes in is either kept or rejected.
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-rejects", "caption": "Entity-hours rejected at {{ site_name }} ({{ source }}), by source and reason, with the number of rows. Data: output/plots/{{ site }}_rejects.csv."}} tags=["hide-input"]
+rejected = pl.read_parquet(here / "rejects.parquet")
+plots.rejects(rejected, site_name=name).save(f"{site}_rejects", figures)
+
+# %% tags=["remove-cell"]
+glue(f"{site}_rejected_rows", rejected.height, display=False)
+glue(f"{site}_rejected_hours", float(rejected["hours"].sum()), display=False)
+
+# %% [markdown]
+# Every join of the pipeline, with what it lost:
+
+# %% tags=["hide-input"]
+joins = pl.read_parquet(here / "join_log.parquet")
+(
+    GT(joins, id=f"table-{site}-joins")
+    .fmt_integer([c for c, t in joins.schema.items() if t.is_integer()])
+    .fmt_number([c for c, t in joins.schema.items() if t.is_float()], decimals=3)
+    .sub_missing(missing_text="–")
+)
+
+# %% [markdown]
+# ## How much is known
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source knows at {{ site_name }} ({{ source }}), by month and quantity. Dark: the source is silent, and something else had to bear witness. Data: output/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
+shares = pl.read_parquet(here / "coverage.parquet")
+plots.coverage(shares, site_name=name).save(f"{site}_coverage", figures)

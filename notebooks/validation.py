@@ -1,0 +1,130 @@
+# %% tags=["parameters", "remove-cell"]
+data_dir = "data/twin"
+output_dir = "output"
+sites = "chi_edge chi_tacc chi_uc kvm_tacc"
+
+# %% [markdown]
+# (validation)=
+# # Distance to the truth
+#
+# The twin keeps the truth of its simulated sites beside their damaged tables. The error of a
+# collector is
+#
+# $$ E = \frac{\sum_d |v_d - t_d|}{\sum_d t_d} $$
+#
+# over the days $d$ of an era on which it gives a value $v_d$, with $t_d$ the truth. The share of
+# days without a value is shown apart: who says nothing makes no error.
+
+# %% tags=["remove-cell"]
+import numpy as np
+import polars as pl
+from great_tables import GT
+from myst_nb import glue
+
+from chameleon_usage.models.metrics import COLLECTORS
+from chameleon_usage.viz import plots, render
+from chameleon_usage.viz.paper import ROOT, site_names
+
+render.enable()
+figures = ROOT / output_dir / "plots"
+names = site_names(sites.split())
+eras = {2016: "2016_2017", 2018: "2018_2019", 2020: "2020_2021", 2022: "2022_on"}
+measured = ["total", "reservable", "committed", "occupied", "active"]
+
+# %% [markdown]
+# The truth of a day is the integral of its intervals, computed here anew: nothing of the pipeline
+# is used for it.
+
+
+# %% tags=["hide-input"]
+def daily_means(intervals, edges):
+    """Mean count between each two edges (seconds) of intervals (start, end, nodes)."""
+    start, end = (intervals[c].dt.epoch("s").to_numpy() - edges[0] for c in ("start", "end"))
+    nodes = intervals["nodes"].to_numpy()
+    at = np.concatenate([start, end])
+    step = np.concatenate([nodes, -nodes])
+    order = np.argsort(at, kind="stable")
+    count = np.concatenate([[0.0], np.cumsum(step[order])])
+    moment = np.concatenate([[0.0], np.cumsum((step * at)[order])])
+    t = edges - edges[0]
+    seen = np.searchsorted(at[order], t, side="right")
+    return np.diff(t * count[seen] - moment[seen]) / np.diff(t)
+
+
+def truth_of(site, days):
+    intervals = pl.read_parquet(ROOT / data_dir / site / "truth" / "intervals.parquet")
+    edges = np.append(days.dt.epoch("s").to_numpy(), days.dt.epoch("s").max() + 86400)
+    means = {
+        kind: daily_means(intervals.filter(pl.col("quantity_type") == kind), edges)
+        for kind in intervals["quantity_type"].unique(maintain_order=True)
+    }
+    for kind in ("occupied", "active"):
+        means[kind] = means[f"{kind}_reservation"] + means[f"{kind}_ondemand"]
+    return pl.concat(
+        pl.DataFrame({"timestamp": days, "count_type": kind, "truth": means[kind]})
+        for kind in measured
+    )
+
+
+# %% tags=["hide-input"]
+def errors_of(site):
+    usage = pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet").with_columns(
+        pl.col("collector_type", "count_type").cast(pl.String)
+    )
+    days = usage["timestamp"].unique().sort()
+    era = pl.lit(None, dtype=pl.String)
+    for year, name in eras.items():
+        era = pl.when(pl.col("timestamp").dt.year() >= year).then(pl.lit(name)).otherwise(era)
+    both = usage.join(truth_of(site, days), on=["timestamp", "count_type"])
+    known = pl.col("value").is_not_null()
+    difference = pl.col("value") - pl.col("truth")
+    true = pl.col("truth").filter(known).sum()
+    return (
+        both.with_columns(era.alias("era"))
+        .sort("timestamp")
+        .group_by("site", "era", "count_type", "collector_type")
+        .agg(
+            pl.when(true > 0).then(difference.abs().sum() / true).alias("error"),
+            pl.when(true > 0).then(difference.sum() / true).alias("bias"),
+            difference.abs().mean().alias("mean_absolute_nodes"),
+            difference.abs().quantile(0.95).alias("p95_nodes"),
+            known.mean().alias("known_days"),
+        )
+        .filter(pl.col("known_days") > 0)
+        .sort("site", "era", "count_type", "collector_type")
+    )
+
+
+errors = pl.concat(errors_of(site) for site in names)
+
+# %% [markdown]
+# ## Every site, era and count
+
+# %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of each collector against the twin's truth, by era: one panel for each site and count type, log scale. Lower is better; a collector without a point gives no value there. Data: output/plots/validation.csv."}} tags=["hide-input"]
+plots.errors(errors, site_names=names, count_types=measured).save("validation", figures)
+
+# %% tags=["remove-cell"]
+for row in errors.drop_nulls("error").iter_rows(named=True):
+    key = f"{row['site']}_error_{row['era']}_{row['count_type']}_{row['collector_type']}"
+    glue(key, row["error"], display=False)
+
+# %% tags=["hide-input"]
+ordered = errors.sort(
+    pl.col("site").cast(pl.Enum(list(names))),
+    "era",
+    pl.col("count_type").cast(pl.Enum(measured)),
+    pl.col("collector_type").cast(pl.Enum(list(COLLECTORS))),
+)
+(
+    GT(
+        ordered.filter(pl.col("collector_type") == "corrected")
+        .drop("collector_type")
+        .with_columns(pl.col("site").replace(names)),
+        id="table-validation",
+        groupname_col="site",
+    )
+    .fmt_percent(["error", "bias", "known_days"], decimals=2)
+    .fmt_number(["mean_absolute_nodes", "p95_nodes"], decimals=2)
+    .sub_missing(missing_text="–")
+    .tab_header("The corrected count against the truth")
+)
