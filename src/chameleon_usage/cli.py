@@ -54,9 +54,19 @@ def cli() -> None:
     help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
 )
 @output_option
-@click.option("--start", type=_DATE, default="2016-01-01", show_default=True, help="First day.")
 @click.option(
-    "--end", type=_DATE, default="2026-01-01", show_default=True, help="Day after the last."
+    "--start",
+    type=_DATE,
+    default=f"{pipeline.DEFAULT_START:%F}",
+    show_default=True,
+    help="First day.",
+)
+@click.option(
+    "--end",
+    type=_DATE,
+    default=f"{pipeline.DEFAULT_END:%F}",
+    show_default=True,
+    help="Day after the last.",
 )
 @click.option("--bucket", default="1d", show_default=True, help="Length of a bucket: 1h, 1d, 1mo.")
 @click.option("--save-stages", is_flag=True, help="Keep facts and segments beside the outputs.")
@@ -69,6 +79,7 @@ def cli() -> None:
 @click.option("--by-host", is_flag=True, help="Write usage_by_host, too.")
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
 def run(
+    *,
     config: Path,
     names: Sequence[str],
     data_dir: Path,
@@ -77,7 +88,6 @@ def run(
     end: datetime,
     bucket: str,
     resume_from: str | None,
-    *,
     save_stages: bool,
     by_host: bool,
     skip_missing: bool,
@@ -104,7 +114,7 @@ def run(
 
 def _bucket(text: str) -> str:
     try:
-        pl.Series([datetime(2016, 1, 1)]).dt.offset_by(text)
+        pl.Series([pipeline.DEFAULT_START]).dt.offset_by(text)
     except pl.exceptions.PolarsError as error:
         raise UsageError(
             f"--bucket {text!r} is no duration; use for example 1h, 1d, 1w, 1mo"

@@ -55,7 +55,13 @@ def check_conservation(stage: str, before: pl.DataFrame, *after: pl.DataFrame) -
         )
 
 
-BEARING = ("source", "hostname", "start", "end")
+BEARING = {
+    "quantity_type": pl.String(),
+    "source": pl.String(),
+    "hostname": pl.String(),
+    "start": pl.Datetime("us"),
+    "end": pl.Datetime("us"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Reading:
 
     segments: pl.DataFrame
     rejects: pl.DataFrame
-    bearing: pl.DataFrame | None = None
+    bearing: pl.DataFrame
 
 
 @dataclass
@@ -85,7 +91,9 @@ class Collected:
     def bear(self, quantity: str, own: pl.DataFrame, published: pl.DataFrame) -> None:
         """Record how far each source's own presences reach within what is published."""
         within, _ = engine.cut(own, published.select("hostname", "start", "end"), HOST)
-        self.bearing.append(within.select(pl.lit(quantity).alias("quantity_type"), *BEARING))
+        self.bearing.append(
+            within.with_columns(quantity_type=pl.lit(quantity)).select(list(BEARING))
+        )
 
     def refuse(self, pieces: pl.DataFrame, stage: str, reason: str) -> None:
         """Record pieces of intervals that are not counted; one row per source and stretch."""
@@ -103,7 +111,7 @@ class Collected:
         return Reading(
             pl.concat([Segments.create_empty(), *self.segments]),
             pl.concat([Rejects.create_empty(), *self.rejects]),
-            pl.concat(self.bearing) if self.bearing else None,
+            pl.concat([pl.DataFrame(schema=BEARING), *self.bearing]),
         )
 
 
@@ -268,7 +276,9 @@ def corrected(
     total = _total(by_quantity, site, collected)
     reservable = _reservable(by_quantity, total, site, collected)
     committed = _committed(by_quantity["committed"], reservable, collected)
-    occupied = _occupied(by_quantity["occupied"], committed, total, history, site, collected)
+    occupied = _occupied(
+        by_quantity["occupied"], committed, total, history, site=site, collected=collected
+    )
     active = _active(by_quantity["active"], occupied, site, collected)
 
     sized_total = _sized(_whole(total), history, whole=True)
@@ -283,7 +293,14 @@ def corrected(
         seated[origin] = _held(ours, history, ceiling, f"occupied_{origin}", collected)
         _held(runs, history, seated[origin], f"active_{origin}", collected)
     pool_known = by_quantity["reservable"].group_by("hostname").agg(pl.col("start").min())
-    _out_of_pool(sized_total, sized_pool, pool_known, seated["ondemand"], maintenance, collected)
+    _out_of_pool(
+        sized_total,
+        sized_pool,
+        pool_known,
+        ondemand=seated["ondemand"],
+        maintenance=maintenance,
+        collected=collected,
+    )
     idle_windows = _windows(maintenance, sized_pool, held)
     collected.segments.append(_emit(idle_windows, "corrected", "maintenance_in_pool"))
     return collected.result()
@@ -293,6 +310,7 @@ def _out_of_pool(
     total: pl.DataFrame,
     pool: pl.DataFrame,
     pool_known: pl.DataFrame,
+    *,
     ondemand: pl.DataFrame,
     maintenance: pl.DataFrame,
     collected: Collected,
@@ -509,6 +527,7 @@ def _occupied(
     committed: pl.DataFrame,
     total: pl.DataFrame,
     history: pl.DataFrame,
+    *,
     site: Site,
     collected: Collected,
 ) -> pl.DataFrame:

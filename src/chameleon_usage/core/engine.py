@@ -75,7 +75,7 @@ def union(
         columns ``on``, ``start``, ``end`` and ``carry``, sorted by key and start, disjoint per key.
     """
     reach = END.cum_max().shift(1).over(on)
-    gap = (START > reach) & (START >= reach.dt.offset_by(tolerance))
+    gap = (reach < START) & (reach.dt.offset_by(tolerance) <= START)
     return (
         intervals.sort(*on, "start", "end")
         .with_columns(_run=gap.fill_null(value=True).cum_sum())
@@ -148,8 +148,8 @@ def stack(
     """
     steps = pl.concat(
         [
-            intervals.select(*on, at=START, *(pl.col(name) for name in sums)),
-            intervals.select(*on, at=END, *(-pl.col(name) for name in sums)),
+            intervals.select(*on, START.alias("at"), *sums),
+            intervals.select(*on, END.alias("at"), *(-pl.col(name) for name in sums)),
         ]
     )
     levels = (
@@ -235,7 +235,8 @@ def bucket_edges(start: object, end: object, every: str) -> pl.Series:
     """List the borders of the buckets that cover [start, end), both ends included.
 
     Args:
-        start: first border; end: last border, cut where the bucket does not divide the window.
+        start: first border.
+        end: last border; the last bucket is shorter where the length does not divide the window.
         every: a Polars duration, as "1h", "1d", "1mo".
     """
     edges = pl.datetime_range(start, end, every, time_unit="us", eager=True)  # type: ignore[call-overload]
@@ -269,8 +270,8 @@ def integrate(
     epoch = edges.dt.epoch("s")
     steps = pl.concat(
         [
-            segments.select(*by, t=START.dt.epoch("s"), *(pl.col(name) for name in units)),
-            segments.select(*by, t=END.dt.epoch("s"), *(-pl.col(name) for name in units)),
+            segments.select(*by, START.dt.epoch("s").alias("t"), *units),
+            segments.select(*by, END.dt.epoch("s").alias("t"), *(-pl.col(name) for name in units)),
         ]
     )
     bucket = epoch.search_sorted(steps["t"], side="right").cast(pl.Int64) - 1

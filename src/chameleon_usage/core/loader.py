@@ -1,7 +1,6 @@
-"""Files only: raw tables in, checked at the door; stage and output tables out, whole or not at all."""
+"""Files only: raw tables in, checked at the door; stages and outputs out, whole or not at all."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -148,7 +147,7 @@ def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
 
 
 def _check(frame: pl.DataFrame, name: str, spec: RawTable, door: _Door) -> pl.DataFrame:
-    """Cast to the declared types and refuse rows that cannot be read, have no key, or come twice."""
+    """Cast to the declared types; refuse rows that cannot be read, lack a key, or come twice."""
     door.rows[name] = frame.height
     kinds = _kept_columns(spec)
     row_id = pl.concat_str([pl.col(key).cast(pl.String) for key in spec.key], separator="|")
@@ -218,7 +217,7 @@ def _lost(before: pl.Series, after: pl.Series) -> pl.Series:
 
 
 def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame]) -> datetime:
-    """Tell when the tables were read: the manifest's word, else the last thing that was recorded."""
+    """Tell when the tables were read: the manifest's word, else the last thing recorded."""
     if manifest.exists():
         try:
             moment = datetime.fromisoformat(json.loads(manifest.read_text())["as_of"])
@@ -259,8 +258,8 @@ def whole_directory(target: Path) -> Iterator[Path]:
         yield scratch
         scratch.chmod(0o755)
         if target.exists():
-            os.replace(target, old)
-        os.replace(scratch, target)
+            target.replace(old)
+        scratch.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

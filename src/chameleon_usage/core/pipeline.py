@@ -15,7 +15,7 @@ from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.site import Site
 
 STAGES = ("facts", "segments", "usage")
-DEFAULT_START, DEFAULT_END = datetime(2016, 1, 1), datetime(2026, 1, 1)
+DEFAULT_START, DEFAULT_END = (datetime.fromisoformat(day) for day in ("2016-01-01", "2026-01-01"))
 
 
 @dataclass(frozen=True)

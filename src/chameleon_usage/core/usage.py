@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import dataframely as dy
 import polars as pl
 import polars.selectors as cs
 
@@ -333,10 +334,10 @@ def _legacy_usage(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:
     )
 
 
-def _finish(rows: pl.DataFrame, schema: type, site: str) -> pl.DataFrame:
+def _finish(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:
     """Bring rows to an output's columns, types and order."""
-    kinds = schema.create_empty().schema  # type: ignore[attr-defined]
-    key = schema.primary_key()  # type: ignore[attr-defined]
+    kinds = schema.create_empty().schema
+    key = schema.primary_key()
     return (
         rows.with_columns(site=pl.lit(site))
         .select(pl.col(name).cast(kind) for name, kind in kinds.items())
@@ -344,7 +345,7 @@ def _finish(rows: pl.DataFrame, schema: type, site: str) -> pl.DataFrame:
     )
 
 
-def _comparison(rows: pl.DataFrame, schema: type, site: str) -> pl.DataFrame:
+def _comparison(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:
     """Join the three collectors on their keys, and take the corrected one's distance to legacy."""
     index = [name for name in ("timestamp", "count_type", "node_type") if name in rows.columns]
     wide = rows.pivot(on="collector_type", index=index, values="value")

@@ -3,23 +3,20 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
+import dataframely as dy
 import polars as pl
 
 from chameleon_usage.models.domain import (
     Entities,
     Facts,
     JoinLog,
-    Legacy,
     Leases,
+    Legacy,
     Profiles,
     Rejects,
 )
 
 PRESENT, ABSENT = "present", "absent"
-
-
-def _frame(schema: type) -> pl.DataFrame:
-    return field(default_factory=schema.create_empty)  # type: ignore[attr-defined,no-any-return]
 
 
 MAINTENANCE = {
@@ -48,15 +45,15 @@ class Ingested:
         rejects, join_log: the audit (domain.Rejects, domain.JoinLog).
     """
 
-    facts: pl.DataFrame = _frame(Facts)
-    entities: pl.DataFrame = _frame(Entities)
-    profiles: pl.DataFrame = _frame(Profiles)
-    leases: pl.DataFrame = _frame(Leases)
-    legacy: pl.DataFrame = _frame(Legacy)
+    facts: pl.DataFrame = field(default_factory=Facts.create_empty)
+    entities: pl.DataFrame = field(default_factory=Entities.create_empty)
+    profiles: pl.DataFrame = field(default_factory=Profiles.create_empty)
+    leases: pl.DataFrame = field(default_factory=Leases.create_empty)
+    legacy: pl.DataFrame = field(default_factory=Legacy.create_empty)
     maintenance: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MAINTENANCE))
     completeness: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPLETENESS))
-    rejects: pl.DataFrame = _frame(Rejects)
-    join_log: pl.DataFrame = _frame(JoinLog)
+    rejects: pl.DataFrame = field(default_factory=Rejects.create_empty)
+    join_log: pl.DataFrame = field(default_factory=JoinLog.create_empty)
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Give the frames by name."""
@@ -74,9 +71,9 @@ def concat(parts: Iterable[Ingested]) -> Ingested:
     )
 
 
-def conform(frame: pl.DataFrame, schema: type) -> pl.DataFrame:
+def conform(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Order, cast and complete (with nulls) the columns of a frame to those of a schema."""
-    kinds = schema.create_empty().schema  # type: ignore[attr-defined]
+    kinds = schema.create_empty().schema
     return frame.select(
         (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(kind)
         for name, kind in kinds.items()

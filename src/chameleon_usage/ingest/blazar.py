@@ -188,7 +188,14 @@ def allocations(inputs: RawInputs) -> Ingested:
     slices = inputs.get("blazar.instance_reservations").select(
         "reservation_id", "vcpus", "memory_mb", "disk_gb"
     )
-    return _committed(inputs, rows, ALLOCATIONS, COMPUTEHOSTS, "hypervisor_hostname", slices)
+    return _committed(
+        inputs,
+        rows,
+        ALLOCATIONS,
+        host_table=COMPUTEHOSTS,
+        host_name="hypervisor_hostname",
+        slices=slices,
+    )
 
 
 def device_allocations(inputs: RawInputs) -> Ingested:
@@ -202,13 +209,16 @@ def device_allocations(inputs: RawInputs) -> Ingested:
             "disk_gb": pl.Int64,
         }
     )
-    return _committed(inputs, rows, DEVICE_ALLOCATIONS, DEVICES, "name", no_slices)
+    return _committed(
+        inputs, rows, DEVICE_ALLOCATIONS, host_table=DEVICES, host_name="name", slices=no_slices
+    )
 
 
 def _committed(
     inputs: RawInputs,
     rows: pl.DataFrame,
     source: str,
+    *,
     host_table: str,
     host_name: str,
     slices: pl.DataFrame,

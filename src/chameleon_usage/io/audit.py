@@ -64,28 +64,35 @@ def _laws(directory: Path, timeline: pl.DataFrame) -> list[str]:
     if corrected.is_empty():
         return [f"{directory}: usage_timeline holds no row of the corrected collector"]
     wide = corrected.pivot(on="count_type", index=["timestamp"], values="value")
-    problems = []
+    problems: list[str] = []
     for parent, child in HIERARCHY:
         if {parent, child} <= set(wide.columns):
             broken = wide.filter(pl.col(parent) < pl.col(child) - TOLERANCE)
             if broken.height:
                 problems.append(
                     f"{directory}: {parent} < {child} in {broken.height} buckets, "
-                    f"first at {broken['timestamp'].min()}"
+                    f"first at {_first(broken)}"
                 )
-    values = wide.select(pl.exclude("timestamp"))
-    for name in values.columns:
-        if (low := values[name].min()) is not None and float(low) < -TOLERANCE:  # type: ignore[arg-type]
-            problems.append(f"{directory}: {name} is negative ({low})")
+    for name in wide.columns[1:]:
+        negative = wide.filter(pl.col(name) < -TOLERANCE)
+        if negative.height:
+            problems.append(
+                f"{directory}: {name} is negative in {negative.height} buckets, "
+                f"first at {_first(negative)}"
+            )
     if {"total", *PARTITION} <= set(wide.columns):
         parts = pl.sum_horizontal(PARTITION, ignore_nulls=False)
         off = wide.filter((pl.col("total") - parts).abs() > TOLERANCE)
         if off.height:
             problems.append(
                 f"{directory}: the partition does not add up to total in {off.height} buckets, "
-                f"first at {off['timestamp'].min()}"
+                f"first at {_first(off)}"
             )
     return problems
+
+
+def _first(rows: pl.DataFrame) -> str:
+    return f"{rows['timestamp'].sort()[0]:%F %T}"
 
 
 def _gaps(directory: Path, coverage: pl.DataFrame, site: Site) -> list[str]:
@@ -97,8 +104,8 @@ def _gaps(directory: Path, coverage: pl.DataFrame, site: Site) -> list[str]:
             & (pl.col("timestamp").dt.date() < gap.before)
             & pl.col("known_share").is_not_null()
         )
-        share = before["known_share"].mean()
-        if share is not None and float(share) >= GAP_SHARE:  # type: ignore[arg-type]
+        share = before.select(pl.col("known_share").mean()).item()
+        if share is not None and share >= GAP_SHARE:
             problems.append(
                 f"{directory}: {gap.source} is declared as a gap before {gap.before}, but bears "
                 f"out {share:.0%} of the host time there; correct known_gaps of site {site.key}"

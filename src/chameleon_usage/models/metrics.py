@@ -27,6 +27,7 @@ class Metric:
 
     @property
     def measured(self) -> bool:
+        """Whether records tell it, so that no formula does."""
         return not self.formula
 
 
