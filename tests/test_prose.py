@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 import yaml
 from pybtex.database import parse_file  # type: ignore[import-untyped]
 
 from chameleon_usage.core.registry import ADAPTERS
+from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import load_sites
 
@@ -194,11 +196,40 @@ class TestSourcesChapter:
         assert not secret & {column for table in RAW_TABLES.values() for column in table.columns}
 
 
-def test_the_example_of_a_site_is_a_site(tmp_path):
-    example = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGES["generalizability.md"])
-    assert len(example) == 1
-    (tmp_path / "sites.yaml").write_text(example[0])
-    assert load_sites(tmp_path / "sites.yaml", frozenset(ADAPTERS))["my_cloud"].adapters
+class TestExamples:
+    """What the text shows runs as it stands."""
+
+    def test_every_output_table_is_told(self):
+        rows = re.findall(r"(?m)^\| (`.*?) \|", PAGES["implementation.md"].split("## The inv")[0])
+        assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(OUTPUTS)
+
+    def test_the_wide_table_has_the_columns_that_are_told(self):
+        told = re.search(r"(?ms)^`time`.*?^$", PAGES["applicability.md"])
+        assert told
+        assert re.findall(r"`(\w+)`", told[0]) == list(OUTPUTS["usage_wide"].columns())
+
+    def test_the_query_runs(self, tmp_path, monkeypatch):
+        wide = OUTPUTS["usage_wide"].create_empty()
+        day = pl.datetime(2024, 1, 1, time_unit="us", time_zone="UTC")
+        numbers = {name: 1.0 for name, kind in wide.schema.items() if kind.is_numeric()}
+        row = pl.select(
+            time=day,
+            site=pl.lit("a"),
+            resource=pl.lit("nodes"),
+            **{name: pl.lit(value) for name, value in numbers.items()},
+        )
+        (tmp_path / "output" / "a").mkdir(parents=True)
+        row.select(wide.columns).write_parquet(tmp_path / "output/a/usage_wide.parquet")
+        monkeypatch.chdir(tmp_path)
+        query = re.findall(r"(?ms)^```sql\n(.*?)^```$", PAGES["applicability.md"])
+        assert len(query) == 1
+        assert [(row[0], row[2]) for row in duckdb.sql(query[0]).fetchall()] == [("a", 1.0)]
+
+    def test_the_example_of_a_site_is_a_site(self, tmp_path):
+        example = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGES["generalizability.md"])
+        assert len(example) == 1
+        (tmp_path / "sites.yaml").write_text(example[0])
+        assert load_sites(tmp_path / "sites.yaml", frozenset(ADAPTERS))["my_cloud"].adapters
 
 
 def test_what_is_known_of_the_twin_only_stands_between_truth_marks():
