@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from chameleon_usage.models.domain import POLICIES
+
 START, END = pl.col("start"), pl.col("end")
 SECONDS = (END - START).dt.total_seconds()
 """Length of an interval in whole seconds (Int64)."""
 
 MIN_TIME = pl.datetime(1, 1, 1, time_unit="us")
 MAX_TIME = pl.datetime(9999, 1, 1, time_unit="us")
-
-POLICIES = ("authoritative", "gap-fill", "supplement")
 
 
 def seconds(intervals: pl.DataFrame) -> int:

@@ -13,34 +13,9 @@ import polars as pl
 from tqdm import tqdm
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.models.raw import RAW_TABLES, RawTable
+from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
 
 ZERO_DATE = "0000-00-00"
-
-
-@dataclass(frozen=True)
-class RawInputs:
-    """The raw tables of one site, as they passed the door.
-
-    Attributes:
-        tables: name to frame, with exactly the columns of its ``RawTable``.
-        rejects: rows refused at the door: ``source``, ``source_row_id``, ``reason``.
-        rows: name to number of rows found in the file, refused ones included.
-        absent: tables that were asked for and are not there.
-        as_of: the moment at which the tables were read from the services' databases.
-    """
-
-    tables: dict[str, pl.DataFrame]
-    rejects: pl.DataFrame
-    rows: dict[str, int]
-    absent: tuple[str, ...]
-    as_of: datetime
-
-    def get(self, name: str) -> pl.DataFrame:
-        """Give a table, or an empty one with its columns if it is absent."""
-        if name in self.tables:
-            return self.tables[name]
-        return pl.DataFrame(schema=_kept_columns(RAW_TABLES[name]))
 
 
 @dataclass
@@ -106,15 +81,6 @@ def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
     return sorted(directory.glob(files.get(name, f"{name}.parquet")))
 
 
-def _kept_columns(spec: RawTable) -> dict[str, pl.DataType]:
-    kept = dict(spec.columns)
-    for name, expression in spec.derived.items():
-        kept[name] = pl.String()
-        for source in expression.meta.root_names():
-            kept.pop(source, None)
-    return kept
-
-
 def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
     """Read the columns of one file; JSON documents are reduced while reading."""
     try:
@@ -133,12 +99,7 @@ def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
             pl.col(column) if column in present else pl.lit(None, dtype=kind).alias(column)
             for column, kind in spec.columns.items()
         ]
-        return (
-            scan.select(stored)
-            .with_columns(**spec.derived)
-            .select(list(_kept_columns(spec)))
-            .collect()
-        )
+        return scan.select(stored).with_columns(**spec.derived).select(list(spec.kept)).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UsageError(
             f"{path}: table {name} cannot be read ({str(error).splitlines()[0]}); "
@@ -149,7 +110,7 @@ def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
 def _check(frame: pl.DataFrame, name: str, spec: RawTable, door: _Door) -> pl.DataFrame:
     """Cast to the declared types; refuse rows that cannot be read, lack a key, or come twice."""
     door.rows[name] = frame.height
-    kinds = _kept_columns(spec)
+    kinds = spec.kept
     row_id = pl.concat_str([pl.col(key).cast(pl.String) for key in spec.key], separator="|")
     cast = frame.with_columns(
         [_cast(pl.col(column), frame.schema[column], kind) for column, kind in kinds.items()]

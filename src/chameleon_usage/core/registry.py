@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from chameleon_usage.core.loader import RawInputs
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, zun
 from chameleon_usage.ingest.base import Ingested, concat, conform
 from chameleon_usage.models.domain import Rejects
+from chameleon_usage.models.raw import RawInputs
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,12 @@ ADAPTERS: dict[str, Adapter] = {
     "nova_instances": Adapter(
         nova.instances,
         ("nova.instances",),
-        ("nova.instance_actions", "nova.instance_actions_events", "nova_api.request_specs"),
+        (
+            "nova.compute_nodes",
+            "nova.instance_actions",
+            "nova.instance_actions_events",
+            "nova_api.request_specs",
+        ),
     ),
     "blazar_hosts": Adapter(
         blazar.hosts,

@@ -2,7 +2,6 @@
 
 import polars as pl
 
-from chameleon_usage.core.loader import RawInputs
 from chameleon_usage.ingest.base import (
     Ingested,
     Joins,
@@ -14,6 +13,7 @@ from chameleon_usage.ingest.base import (
 )
 from chameleon_usage.ingest.nova import DEVICE, host_class, positive
 from chameleon_usage.models.domain import Leases, Profiles
+from chameleon_usage.models.raw import RawInputs
 
 COMPUTEHOSTS, ALLOCATIONS = "blazar.computehosts", "blazar.computehost_allocations"
 DEVICES, DEVICE_ALLOCATIONS = "blazar.devices", "blazar.device_allocations"

@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from chameleon_usage.core.loader import RawInputs
 from chameleon_usage.ingest.base import Ingested, conform, entities, facts, refuse_bad_bounds
 from chameleon_usage.ingest.nova import BARE_METAL
 from chameleon_usage.models.domain import Profiles
+from chameleon_usage.models.raw import RawInputs
 
 HARDWARE, NODE_INTERVALS = "doni.hardware", "inventory.node_intervals"
 

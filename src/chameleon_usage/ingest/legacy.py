@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from chameleon_usage.core.loader import RawInputs
 from chameleon_usage.ingest.base import Ingested, conform, refuse_bad_bounds, rejects
 from chameleon_usage.models.domain import Legacy
+from chameleon_usage.models.raw import RawInputs
 
 REPORT_CACHE, COUNT_CACHE = (
     "chameleon_usage.node_usage_report_cache",

@@ -2,7 +2,6 @@
 
 import polars as pl
 
-from chameleon_usage.core.loader import RawInputs
 from chameleon_usage.ingest.base import (
     Ingested,
     Joins,
@@ -13,6 +12,7 @@ from chameleon_usage.ingest.base import (
     rejects,
 )
 from chameleon_usage.models.domain import Profiles
+from chameleon_usage.models.raw import RawInputs
 
 COMPUTE_NODES, SERVICES = "nova.compute_nodes", "nova.services"
 INSTANCES, ACTIONS, EVENTS = (
@@ -98,6 +98,16 @@ def hosts(inputs: RawInputs) -> Ingested:
     )
 
 
+_ARRIVALS = (
+    "compute__do_build_and_run_instance",
+    "compute_finish_resize",
+    "compute_finish_revert_resize",
+    "compute_post_live_migration_at_destination",
+    "compute_rebuild_instance",
+    "compute_unshelve_instance",
+)
+"""Events whose host is where the instance is from their finish on."""
+
 # What an event that succeeded makes of an instance, by Nova's event name:
 # (occupies from, runs from). "start"/"finish": from that time of the event on; None: no change.
 _EFFECTS = pl.DataFrame(
@@ -166,10 +176,15 @@ def instances(inputs: RawInputs) -> Ingested:
     runs = good.with_columns(start="launched_at").filter(
         pl.col("start").is_not_null() & (pl.col("start") < pl.col("end")).fill_null(value=True)
     )
-    by_events = _replay(good, events)
+    stays = _stays(events, inputs.get(COMPUTE_NODES))
+    moved = pl.concat(
+        [good, _guests(good, stays)],
+        how="diagonal",
+    )
+    by_events = _replay(good, events, stays)
     side = pl.concat(
-        entities(good, source, quantity)
-        for source in (INSTANCES, ACTIONS)
+        entities(rows_of, source, quantity)
+        for source, rows_of in ((INSTANCES, good), (ACTIONS, moved))
         for quantity in ("occupied", "active")
     )
     return Ingested(
@@ -218,7 +233,74 @@ def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
     ).filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
 
 
-def _replay(rows: pl.DataFrame, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _stays(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
+    """Find where migrated VMs were, and when: uuid, entity_id, hostname, start, end.
+
+    An instance's row names its last node only; the host of the events by which it arrived tells
+    the others. On Ironic an event's host is the compute service's, not the node: those are left.
+    The last stay is the row's own and keeps its key; the n-th host before is "<uuid>/<n>".
+    """
+    names = (
+        nodes.filter((host_class() == KVM) & pl.col("host").is_not_null())
+        .group_by("host")
+        .agg(hostname=pl.col("hypervisor_hostname").unique())
+        .filter(pl.col("hostname").list.len() == 1)
+        .explode("hostname")
+    )
+    arrivals = (
+        events.filter(pl.col("event").is_in(_ARRIVALS))
+        .join(names, on="host", how="inner")
+        .sort("entity_id", "finish", "order")
+    )
+    moves = arrivals.filter(
+        pl.col("hostname").ne_missing(pl.col("hostname").shift(1).over("entity_id"))
+    ).with_columns(n=pl.int_range(pl.len()).over("entity_id"), stays=pl.len().over("entity_id"))
+    last = pl.col("n") == pl.col("stays") - 1
+    return (
+        moves.filter(pl.col("stays") > 1)
+        .with_columns(
+            # Before its first arrival was done, it was already being built there.
+            start=pl.when(pl.col("n") > 0).then("finish"),
+            end=pl.col("finish").shift(-1).over("entity_id"),
+            uuid="entity_id",
+        )
+        .with_columns(
+            entity_id=pl.when(last)
+            .then("uuid")
+            .otherwise(pl.concat_str("uuid", pl.lit("/"), pl.col("n") + 1))
+        )
+        .select("uuid", "entity_id", "hostname", "start", "end")
+    )
+
+
+def _guests(rows: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
+    """Give the earlier stays of migrated VMs rows of their own, with their own host."""
+    earlier = stays.filter(pl.col("uuid") != pl.col("entity_id"))
+    return (
+        earlier.select(pl.col("uuid"), _id="entity_id", _host="hostname")
+        .join(rows, left_on="uuid", right_on="entity_id", how="inner")
+        .with_columns(entity_id="_id", hostname="_host")
+        .drop("_id", "_host", "uuid")
+    )
+
+
+def _by_stay(intervals: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
+    """Cut the intervals of migrated VMs at their moves; stays have no gap between them."""
+    there = stays.rename({"entity_id": "_id", "uuid": "entity_id"})
+    return (
+        intervals.join(there, on="entity_id", how="left", suffix="_there")
+        .select(
+            entity_id=pl.coalesce("_id", "entity_id"),
+            start=pl.max_horizontal("start", "start_there"),
+            end=pl.min_horizontal("end", "end_there"),
+        )
+        .filter((pl.col("start") < pl.col("end")).fill_null(value=True))
+    )
+
+
+def _replay(
+    rows: pl.DataFrame, events: pl.DataFrame, stays: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Replay the events of instances that have a create event: occupied and active facts."""
     known = events.join(_EFFECTS, on="event", how="inner")
     lives = rows.select("entity_id", "start", "end").join(
@@ -252,8 +334,8 @@ def _replay(rows: pl.DataFrame, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.
         ]
     )
     return (
-        facts(_intervals(occupies, lives), ACTIONS, "occupied"),
-        facts(_intervals(active, lives), ACTIONS, "active"),
+        facts(_by_stay(_intervals(occupies, lives), stays), ACTIONS, "occupied"),
+        facts(_by_stay(_intervals(active, lives), stays), ACTIONS, "active"),
     )
 
 

@@ -2,7 +2,6 @@
 
 import polars as pl
 
-from chameleon_usage.core.loader import RawInputs
 from chameleon_usage.ingest.base import (
     Ingested,
     conform,
@@ -13,6 +12,7 @@ from chameleon_usage.ingest.base import (
 )
 from chameleon_usage.ingest.nova import BARE_METAL
 from chameleon_usage.models.domain import Leases, Profiles
+from chameleon_usage.models.raw import RawInputs
 
 MACHINE_EVENTS, PUBLISHED_LEASES = "trace.machine_events", "published.leases"
 

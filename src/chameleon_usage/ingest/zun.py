@@ -2,7 +2,6 @@
 
 import polars as pl
 
-from chameleon_usage.core.loader import RawInputs
 from chameleon_usage.ingest.base import (
     COMPLETENESS,
     Ingested,
@@ -11,6 +10,7 @@ from chameleon_usage.ingest.base import (
     facts,
     refuse_bad_bounds,
 )
+from chameleon_usage.models.raw import RawInputs
 
 CONTAINERS = "zun.container"
 _RUNNING = "Running"

@@ -13,6 +13,8 @@ _COUNT_TYPES = list(METRICS)
 _RESOURCES = list(RESOURCES)
 
 STATES = ("present", "absent")
+POLICIES = ("authoritative", "gap-fill", "supplement")
+"""How several sources of one quantity make one history; see engine.resolve_source_priority."""
 
 
 def _time(**options: object) -> dy.Datetime:

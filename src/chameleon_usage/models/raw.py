@@ -6,6 +6,7 @@ kept as ``<schema>.<table>.parquet``, one file a table.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import polars as pl
 
@@ -35,6 +36,15 @@ class RawTable:
     def columns(self) -> dict[str, pl.DataType]:
         """Every stored column that is read, with its type."""
         return self.required | self.optional
+
+    @property
+    def kept(self) -> dict[str, pl.DataType]:
+        """The columns of the frame after reading, documents replaced by what they held."""
+        documents = {
+            name for expression in self.derived.values() for name in expression.meta.root_names()
+        }
+        stored = {name: kind for name, kind in self.columns.items() if name not in documents}
+        return stored | dict.fromkeys(self.derived, TEXT)
 
 
 def _texts(*names: str) -> dict[str, pl.DataType]:
@@ -199,3 +209,28 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
 }
 """Every input table by its name ``<schema>.<table>``."""
+
+
+@dataclass(frozen=True)
+class RawInputs:
+    """The raw tables of one site, as they passed the door.
+
+    Attributes:
+        tables: name to frame, with exactly the columns of its ``RawTable``.
+        rejects: rows refused at the door: ``source``, ``source_row_id``, ``reason``.
+        rows: name to number of rows found in the file, refused ones included.
+        absent: tables that were asked for and are not there.
+        as_of: the moment at which the tables were read from the services' databases.
+    """
+
+    tables: dict[str, pl.DataFrame]
+    rejects: pl.DataFrame
+    rows: dict[str, int]
+    absent: tuple[str, ...]
+    as_of: datetime
+
+    def get(self, name: str) -> pl.DataFrame:
+        """Give a table, or an empty one with its columns if it is absent."""
+        if name in self.tables:
+            return self.tables[name]
+        return pl.DataFrame(schema=RAW_TABLES[name].kept)

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from chameleon_usage.core.engine import POLICIES
 from chameleon_usage.errors import UsageError
+from chameleon_usage.models.domain import POLICIES
 
 DEFAULT_TOLERANCE = "15m"
 
