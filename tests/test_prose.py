@@ -218,8 +218,8 @@ class TestExamples:
             resource=pl.lit("nodes"),
             **{name: pl.lit(value) for name, value in numbers.items()},
         )
-        (tmp_path / "output" / "a").mkdir(parents=True)
-        row.select(wide.columns).write_parquet(tmp_path / "output/a/usage_wide.parquet")
+        (tmp_path / "output/combined").mkdir(parents=True)
+        row.select(wide.columns).write_parquet(tmp_path / "output/combined/usage_wide.parquet")
         monkeypatch.chdir(tmp_path)
         query = re.findall(r"(?ms)^```sql\n(.*?)^```$", PAGES["applicability.md"])
         assert len(query) == 1
