@@ -14,8 +14,6 @@ HTML := book/_build/html
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
-# Hash-based pages and files carry no date of their own.
-export SOURCE_DATE_EPOCH := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SHELL := /bin/bash
@@ -63,8 +61,8 @@ endif
 
 # --- what depends on what ---------------------------------------------------------------------
 
-LOCK := $(VENV)/.lock
-READY := $(VENV)/.ready
+LOCK := $(VENV)/lock.done
+READY := $(VENV)/package.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') data/sites.yaml
 FIGURES := $(wildcard src/chameleon_usage/viz/*.py) notebooks/build.py
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
@@ -98,7 +96,7 @@ run: $(USAGE) $(COMBINED) ## the pipeline: output tables
 notebooks: $(RUN_NOTEBOOKS) ## the notebooks, and the figures under output/plots
 
 verify: $(USAGE) $(COMBINED) ## contracts and laws on what was written
-	chameleon-usage check --output $(OUT)
+	chameleon-usage check --output $(OUT) $(SITES:%=--site %)
 
 bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
 	python tests/bench.py --data-dir $(DATA) $(SITES)
@@ -137,7 +135,7 @@ $(USAGE): $(OUT)/%/usage_timeline.parquet: $(PIPELINE) $(LOCK) $(if $(filter $(T
 	chameleon-usage run --site $* --data-dir $(DATA) --output $(OUT)
 
 $(COMBINED): $(USAGE)
-	chameleon-usage combine --output $(OUT)
+	chameleon-usage combine --output $(OUT) $(SITES:%=--site %)
 
 # Pattern rules, so that the figures count as made by the notebook, together with it.
 book/notebooks/%.ipynb $(OUT)/plots/%_stack.svg $(OUT)/plots/%_stack.png: notebooks/site.py $(FIGURES) $(OUT)/%/usage_timeline.parquet

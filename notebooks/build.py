@@ -12,6 +12,7 @@ import ast
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
         words["twin"] = is_twin(ROOT / values["data_dir"])
         words["source"] = "simulated (twin)" if words["twin"] else "from the site's databases"
     if "real_dir" in values:
-        words["has_published"] = any((ROOT / values["real_dir"]).glob("*.csv"))
+        words["has_published"] = values["published_site"] in values["sites"].split()
     return words
 
 
@@ -133,7 +134,7 @@ def fill(notebook: nbformat.NotebookNode, words: dict[str, Any]) -> None:
     """
     engine = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - no HTML
 
-    def filled(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    def filled(value: Any) -> Any:
         if isinstance(value, str):
             return engine.from_string(value).render(words)
         if isinstance(value, dict):
@@ -186,18 +187,21 @@ def run_notebook(name: str, out: Path, given: tuple[tuple[str, str], ...]) -> No
     values = parameters(notebook, name, given)
     fill(notebook, context(values))
     notebook.metadata["kernelspec"] = {"display_name": "", "language": "python", "name": "python3"}
-    try:
-        done = papermill.execute_notebook(
-            notebook,
-            None,
-            parameters=values,
-            cwd=str(ROOT),
-            progress_bar=False,
-            log_output=False,
-            config=Config({"KernelManager": {"transport": "ipc"}}),  # no open ports
-        )
-    except papermill.PapermillExecutionError as error:
-        raise UsageError(f"notebooks/{name}.py failed\n{error}") from error
+    # The kernel is reached through sockets in a folder of its own: no open ports, no clashes.
+    with tempfile.TemporaryDirectory() as sockets:
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        try:
+            done = papermill.execute_notebook(
+                notebook,
+                None,
+                parameters=values,
+                cwd=str(ROOT),
+                progress_bar=False,
+                log_output=False,
+                config=config,
+            )
+        except papermill.PapermillExecutionError as error:
+            raise UsageError(f"notebooks/{name}.py failed\n{error}") from error
     settle(done)
     text = nbformat.writes(done)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -17,10 +17,9 @@ import polars as pl
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.viz import plots, render
+from chameleon_usage.viz import plots
 from chameleon_usage.viz.paper import ROOT, site_names
 
-render.enable()
 here = ROOT / output_dir / site
 figures = ROOT / output_dir / "plots"
 name = site_names([site])[site]

@@ -21,15 +21,14 @@ import polars as pl
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.models.metrics import COLLECTORS
-from chameleon_usage.viz import plots, render
+from chameleon_usage.models.metrics import COLLECTORS, MEASURED
+from chameleon_usage.viz import plots
 from chameleon_usage.viz.paper import ROOT, site_names
 
-render.enable()
 figures = ROOT / output_dir / "plots"
 names = site_names(sites.split())
 eras = {2016: "2016_2017", 2018: "2018_2019", 2020: "2020_2021", 2022: "2022_on"}
-measured = ["total", "reservable", "committed", "occupied", "active"]
+compared = ["total", "reservable", "committed", "occupied", "active"]
 
 # %% [markdown]
 # The truth of a day is the integral of its intervals, computed here anew: nothing of the pipeline
@@ -56,13 +55,13 @@ def truth_of(site, days):
     edges = np.append(days.dt.epoch("s").to_numpy(), days.dt.epoch("s").max() + 86400)
     means = {
         kind: daily_means(intervals.filter(pl.col("quantity_type") == kind), edges)
-        for kind in intervals["quantity_type"].unique(maintain_order=True)
+        for kind in MEASURED
     }
     for kind in ("occupied", "active"):
         means[kind] = means[f"{kind}_reservation"] + means[f"{kind}_ondemand"]
     return pl.concat(
         pl.DataFrame({"timestamp": days, "count_type": kind, "truth": means[kind]})
-        for kind in measured
+        for kind in compared
     )
 
 
@@ -101,7 +100,7 @@ errors = pl.concat(errors_of(site) for site in names)
 # ## Every site, era and count
 
 # %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of each collector against the twin's truth, by era: one panel for each site and count type, log scale. Lower is better; a collector without a point gives no value there. Data: output/plots/validation.csv."}} tags=["hide-input"]
-plots.errors(errors, site_names=names, count_types=measured).save("validation", figures)
+plots.errors(errors, site_names=names, count_types=compared).save("validation", figures)
 
 # %% tags=["remove-cell"]
 for row in errors.drop_nulls("error").iter_rows(named=True):
@@ -112,7 +111,7 @@ for row in errors.drop_nulls("error").iter_rows(named=True):
 ordered = errors.sort(
     pl.col("site").cast(pl.Enum(list(names))),
     "era",
-    pl.col("count_type").cast(pl.Enum(measured)),
+    pl.col("count_type").cast(pl.Enum(compared)),
     pl.col("collector_type").cast(pl.Enum(list(COLLECTORS))),
 )
 (

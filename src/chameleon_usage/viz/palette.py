@@ -49,8 +49,8 @@ SITES: dict[str, tuple[str, str]] = {
 }
 """Site to the dark shade (used) and the light one (available); KVM is the yellow one."""
 
-PUBLISHED: tuple[str, ...] = (VERMILION, ORANGE, GREEN, PURPLE)
-"""Published files, in the order of their names: the real record."""
+REAL, OURS = BLACK, VERMILION
+"""The published record, and what stands beside it."""
 
 _OTHER_SITES: tuple[tuple[str, str], ...] = (
     ("#A34700", "#F2BC98"),

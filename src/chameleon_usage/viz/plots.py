@@ -18,7 +18,7 @@ import polars.selectors as cs
 
 from chameleon_usage.models.metrics import METRICS, PARTITION, RESOURCES
 from chameleon_usage.viz import palette
-from chameleon_usage.viz.render import save_figure
+from chameleon_usage.viz.render import Drawing, save_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +46,8 @@ class Figure:
     chart: alt.TopLevelMixin
     data: pl.DataFrame
 
-    def save(self, name: str, out_dir: Path) -> alt.TopLevelMixin:
-        """Write `<name>.svg`, `.png` and `.csv` under `out_dir` and return the chart."""
+    def save(self, name: str, out_dir: Path) -> Drawing:
+        """Write `<name>.svg`, `.png` and `.csv` under `out_dir`; return what a page shows."""
         return save_figure(self.chart, name, out_dir, data=self.data)
 
 
@@ -995,6 +995,7 @@ def records(
         strokeDash=alt.StrokeDash(
             "record:N",
             title=None,
+            legend=_LINE_LEGEND,
             scale=alt.Scale(domain=["real", *others], range=[[1, 0], *([[4, 3]] * len(others))]),
         )
     )
@@ -1027,75 +1028,50 @@ def records(
     return Figure(_styled(chart), table)
 
 
-def published(
-    record: pl.DataFrame, usage: pl.DataFrame, *, site_names: dict[str, str], every: str = "1mo"
-) -> Figure:
-    """Set what published files say beside our count.
+def published(table: pl.DataFrame, *, site_name: str, ours: str) -> Figure:
+    """Set what published files say, month by month, beside our count.
 
     Args:
-        record: `site`, `timestamp` (start of a month), `record` (which files), `count_type`,
-            `value` in nodes.
-        usage: `usage_timeline` of the sites.
-        site_names: site to its name.
-        every: bucket to average over (see `coarsen`).
+        table: `panel`, `timestamp` (start of a month), `record` (`real` or `ours`), `value`.
+        site_name: for the title.
+        ours: what our record is called.
     """
-    pairs = record.select("site", "count_type").unique().sort("site", "count_type")
-    times = pl.col("timestamp").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    real = record.with_columns(times).select("site", "count_type", "timestamp", "record", "value")
-    ours = (
-        coarsen(
-            _text(usage)
-            .filter(pl.col("collector_type") == "corrected")
-            .join(pairs, on=["site", "count_type"], how="semi"),
-            every,
-            by=["site", "count_type"],
-        )
-        .filter(pl.col("timestamp").is_between(real["timestamp"].min(), real["timestamp"].max()))
-        .with_columns(pl.lit("corrected").alias("record"))
-        .select(real.columns)
-    )
-    table = pl.concat([real, ours]).sort("site", "count_type", "record", "timestamp")
-    names = sorted(set(real["record"].to_list()))
-    drawn = table.with_columns(
-        pl.col("value").round(2),
-        (
-            pl.col("site").replace(site_names)
-            + ", "
-            + pl.col("count_type").replace({k: m.label.lower() for k, m in METRICS.items()})
-        ).alias("panel"),
-    )
+    drawn = table.with_columns(pl.col("value").round(2)).sort("panel", "record", "timestamp")
     chart = (
-        alt.Chart(_values(drawn.select("panel", "timestamp", "record", "value")))
+        alt.Chart(_values(drawn))
         .mark_line(strokeWidth=1.5)
         .encode(
-            x=_time_axis(drawn, count=6),
-            y=alt.Y("value:Q", title="nodes"),
+            x=_time_axis(drawn, count=7),
+            y=alt.Y("value:Q", title=None),
             color=alt.Color(
                 "record:N",
                 title=None,
                 legend=_LINE_LEGEND,
-                scale=alt.Scale(
-                    domain=[*names, "corrected"],
-                    range=[
-                        *palette.PUBLISHED[: len(names)],
-                        palette.COLLECTORS["corrected"][0],
-                    ],
-                ),
+                scale=alt.Scale(domain=["real", ours], range=[palette.REAL, palette.OURS]),
             ),
-            tooltip=["record:N", "timestamp:T", alt.Tooltip("value:Q", format=",.1f")],
+            tooltip=[
+                "record:N",
+                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                alt.Tooltip("value:Q", format=",.1f"),
+            ],
         )
         .properties(width=WIDTH / 2 - 30, height=HEIGHT / 1.8)
-        .facet(facet=alt.Facet("panel:N", title=None), columns=2)
+        .facet(
+            facet=alt.Facet(
+                "panel:N", title=None, sort=table["panel"].unique(maintain_order=True).to_list()
+            ),
+            columns=2,
+        )
         .resolve_scale(y="independent")
         .properties(
-            title="What published files say",
-            description=f"Monthly mean nodes, {_span(table)}. "
+            title=f"{site_name}: what published files say, and the {ours}",
+            description=f"{site_name}, {_span(table)}, monthly. "
             + "; ".join(
-                f"{r['panel']}, {r['record']}: {r['value']:,.0f} on average"
+                f"{r['panel']}, {r['record']}: {r['value']:,.1f} on average"
                 for r in drawn.group_by("panel", "record", maintain_order=True)
                 .agg(pl.col("value").mean())
+                .drop_nulls()
                 .iter_rows(named=True)
-                if r["value"] is not None
             )
             + ".",
         )

@@ -15,28 +15,33 @@ from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import vl_convert as vlc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import altair as alt
     import polars as pl
 
-RENDERER = "book"
 PNG_SCALE = 2.0
 
 
-def enable() -> None:
-    """Make notebooks show charts as self-contained HTML (see `chart_html`)."""
-    alt.renderers.register(RENDERER, _mimebundle)
-    alt.renderers.enable(RENDERER)
-    alt.data_transformers.disable_max_rows()
+class Drawing:
+    """A chart as notebooks show it.
 
+    Attributes:
+        spec: its Vega-Lite specification; the description is the alternative text.
+    """
 
-def _mimebundle(spec: dict[str, Any], **_: object) -> dict[str, str]:
-    return {"text/html": chart_html(spec), "text/plain": spec.get("description", "chart")}
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = spec
+
+    def __repr__(self) -> str:
+        return str(self.spec.get("description", "chart"))
+
+    def _repr_html_(self) -> str:
+        return chart_html(self.spec)
 
 
 def chart_svg(spec: dict[str, Any]) -> str:
@@ -76,7 +81,7 @@ def _unique_ids(svg: str, prefix: str) -> str:
 
 def save_figure(
     chart: alt.TopLevelMixin, name: str, out_dir: Path, *, data: pl.DataFrame
-) -> alt.TopLevelMixin:
+) -> Drawing:
     """Write a figure as `<name>.svg` and `<name>.png`, and its numbers as `<name>.csv`.
 
     Args:
@@ -86,18 +91,18 @@ def save_figure(
         data: what the figure shows, as its reader would want it.
 
     Returns:
-        the chart, so that a notebook cell can end with the call.
+        the chart as a page shows it: a notebook cell ends with the call.
 
     Each file appears whole or not at all.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     spec = chart.to_dict()
     svg = chart_svg(spec)
-    png = vlc.vegalite_to_png(spec, scale=PNG_SCALE, allowed_base_urls=[])
+    png = vlc.svg_to_png(svg, scale=PNG_SCALE)
     write_atomically(out_dir / f"{name}.svg", lambda path: path.write_text(svg, encoding="utf-8"))
     write_atomically(out_dir / f"{name}.png", lambda path: path.write_bytes(png))
     write_atomically(out_dir / f"{name}.csv", data.write_csv)
-    return chart
+    return Drawing(spec)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
