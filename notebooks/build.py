@@ -199,6 +199,7 @@ def run_notebook(name: str, out: Path, given: tuple[tuple[str, str], ...]) -> No
                 progress_bar=False,
                 log_output=False,
                 config=config,
+                shutdown_kernel="immediate",
             )
         except papermill.PapermillExecutionError as error:
             raise UsageError(f"notebooks/{name}.py failed\n{error}") from error
