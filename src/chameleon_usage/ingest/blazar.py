@@ -293,6 +293,7 @@ def leases(inputs: RawInputs) -> Ingested:
         asked_type=pl.col("resource_properties").str.extract(_ASKED_TYPE),
         asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
     )
+    asks = asks.sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
     joins = Joins()
     reservations = inputs.get(RESERVATIONS).rename({"id": "reservation_id"})
     reservations = reservations.filter(
