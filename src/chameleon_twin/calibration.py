@@ -1,0 +1,84 @@
+"""The calibration facts of data/calibration.yaml, read once and checked at the door."""
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .clock import seconds
+
+PATH = Path(__file__).parents[2] / "data" / "calibration.yaml"
+SITES = ("chi_tacc", "chi_uc", "kvm_tacc", "chi_edge")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large a twin is: `fleet` scales hosts and demand together."""
+
+    name: str
+    fleet: float
+
+    def count(self, real: float, least: int = 1) -> int:
+        """A real count at this size, never below `least` unless the real one is 0."""
+        return max(least, round(real * self.fleet)) if real else 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One site's block of the calibration file with what all sites share."""
+
+    site: str
+    facts: dict[str, Any]
+    node_types: dict[str, dict[str, Any]]
+    leases: dict[str, Any]
+    real_curves: dict[str, dict[int, list[float]]]
+    as_of: int
+    profile: Profile
+
+    @property
+    def opened(self) -> int:
+        """When the site opened."""
+        return seconds(self.facts["opened"])
+
+    def rows(self, table: str) -> int:
+        """The real row count of a table, at this profile's size."""
+        return self.profile.count(self.facts["row_counts"][table], least=4)
+
+    def yearly(self, name: str) -> dict[int, float]:
+        """A yearly level in nodes, at this profile's size."""
+        return {year: v * self.profile.fleet for year, v in self.facts.get(name, {}).items()}
+
+    def yearly_legacy(self, name: str) -> dict[int, float]:
+        """A yearly level of the legacy collector's habits in nodes, at this profile's size."""
+        return {year: v * self.profile.fleet for year, v in self.facts["legacy"][name].items()}
+
+    def target(self, quantity: str) -> dict[int, float]:
+        """The yearly mean that the truth of a quantity is steered to, in nodes."""
+        return {y: v * self.profile.fleet for y, v in self.facts["targets"][quantity].items()}
+
+
+@cache
+def _document() -> dict[str, Any]:
+    with PATH.open() as stream:
+        document: dict[str, Any] = yaml.safe_load(stream)
+    return document
+
+
+def load(site: str, profile: Profile) -> Calibration:
+    """The calibration of one site; `KeyError` naming the known sites if there is none such."""
+    document = _document()
+    if site not in document["sites"]:
+        raise KeyError(f"unknown site {site!r}: the twin has {', '.join(SITES)}")
+    as_of = document["as_of"]
+    return Calibration(
+        site=site,
+        facts=document["sites"][site],
+        node_types=document["node_types"],
+        leases=document["leases"],
+        real_curves=document["real_curves"].get(site, {}),
+        as_of=seconds(as_of if not isinstance(as_of, date) else as_of.isoformat()),
+        profile=profile,
+    )

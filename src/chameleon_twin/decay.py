@@ -1,0 +1,271 @@
+"""What history did to the tables: hard deletes, purges, overwritten and impossible rows, by era.
+
+Nothing here touches the truth. Eras follow what is known of the real databases: Nova's host rows
+begin with restored backups in 2018, Blazar soft-deletes leases and allocations since 2018-07 and
+hosts since 2022-05, request_specs of old instances are purged, containers are hard-deleted.
+"""
+
+import numpy as np
+import polars as pl
+
+from .clock import DAY, NEVER, datetimes, seconds
+from .fleet import FAR
+from .ids import uuids
+from .scheduler import CANCELLED
+from .world import World
+
+Tables = dict[str, pl.DataFrame]
+
+SOFT_DELETE_SINCE = seconds("2018-07-01")  # leases and allocations
+HOST_SOFT_DELETE_SINCE = seconds("2022-05-01")
+NULL_CREATED_SHARE = 0.004  # of compute_nodes: zero dates, read as null
+NULL_FINISH_SHARE = 0.003  # of events
+HANDFUL = 4  # impossible rows of each kind
+
+
+def _before(column: str, when: int) -> pl.Expr:
+    return (pl.col(column) < datetimes(np.array([when]))[0]).fill_null(value=False)
+
+
+def decay(world: World, tables: Tables) -> Tables:
+    """The tables as they are today; the input stays as it was."""
+    out = dict(tables)
+    for step in (_nova_hosts, _pool, _allocations, _leases, _specs, _instances, _orphans,
+                 _impossible, _containers, _archive):  # fmt: skip
+        out = step(world, out)
+    return out
+
+
+def _nova_hosts(world: World, t: Tables) -> Tables:
+    """Rows deleted before the backups were restored are gone; some machines were never cleaned up;
+    some rows lost their creation date."""
+    if "nova.compute_nodes" not in t:
+        return t
+    rng, rows = world.rng("decay of compute_nodes"), t["nova.compute_nodes"]
+    stages = world.cal.facts.get("nova_recreated", [])
+    if stages:
+        rows = rows.filter(~_before("deleted_at", seconds(stages[-1]["at"]) + DAY))
+        late = pl.Series(datetimes(np.array([seconds("2021-12-14")])))[0]
+        last = rows.group_by("hypervisor_hostname").agg(pl.col("deleted_at").max(),
+                                                        pl.col("id").last())  # fmt: skip
+        gone = last.filter(
+            ~_before("deleted_at", seconds("2019-09-01"))
+            & _before("deleted_at", seconds("2021-07-01"))
+        ).sort("id")
+        n = max(1, round(0.02 * len(gone))) if len(gone) else 0
+        kept = gone["id"].gather(rng.choice(len(gone), n, replace=False)) if n else gone["id"]
+        rows = rows.with_columns(
+            pl.when(pl.col("id").is_in(kept.implode())).then(pl.lit(late)).otherwise("deleted_at")
+            .alias("deleted_at")
+        )
+    lost = rng.random(len(rows)) < NULL_CREATED_SHARE
+    lost[-1] = True
+    rows = rows.with_columns(
+        pl.when(~pl.Series(lost)).then("created_at").alias("created_at")
+    )
+    return t | {"nova.compute_nodes": rows}
+
+
+def _pool(world: World, t: Tables) -> Tables:
+    """Hosts removed from Blazar before 2022-05 left no trace, nor did their capabilities."""
+    hosts = t["blazar.computehosts"].filter(~_before("deleted_at", HOST_SOFT_DELETE_SINCE))
+    capabilities = t["blazar.computehost_extra_capabilities"].join(
+        hosts.select(computehost_id="id"), on="computehost_id", how="semi", maintain_order="left"
+    )
+    return t | {
+        "blazar.computehosts": hosts,
+        "blazar.computehost_extra_capabilities": capabilities,
+    }
+
+
+def _allocations(world: World, t: Tables) -> Tables:
+    """Removed one by one before 2018-07: gone. Replaced in place: the earlier host is lost."""
+    rows, a = t["blazar.computehost_allocations"], world.plan.allocations
+    if not len(rows):
+        return t
+    lease = world.plan.leases
+    over = np.where(lease.deleted == NEVER, lease.end, np.minimum(lease.end, lease.deleted))
+    alone = (a.deleted != NEVER) & (a.deleted < over[a.lease] - 1)
+    lost = alone & (a.deleted < SOFT_DELETE_SINCE) & ~a.in_place
+    ended = (lease.deleted[a.lease] == NEVER) & (a.deleted < SOFT_DELETE_SINCE) & ~alone
+    place = np.flatnonzero(a.in_place & (a.heir >= 0))
+    heir = a.heir[place]
+    once = ~np.isin(heir, place)  # an heir replaced in its turn keeps its row
+    place, heir = place[once], heir[once]
+    source_row = np.arange(len(a))
+    source_row[place] = heir
+    lost[heir] = True
+    moved = rows.select("compute_host_id", "deleted", "deleted_at", "updated_at")[
+        source_row.tolist()
+    ]
+    own = rows["id"]
+    rows = rows.with_columns(moved["compute_host_id"], moved["deleted_at"], moved["updated_at"])
+    rows = rows.with_columns(
+        deleted_at=pl.when(~pl.Series(ended)).then("deleted_at"),
+    ).with_columns(deleted=pl.when(pl.col("deleted_at").is_not_null()).then(own))
+    return t | {"blazar.computehost_allocations": rows.filter(~pl.Series(lost))}
+
+
+def _leases(world: World, t: Tables) -> Tables:
+    """Leases cancelled before their start before 2018-07 are gone with all their rows."""
+    lease = world.plan.leases
+    gone = (lease.outcome == CANCELLED) & (lease.deleted < SOFT_DELETE_SINCE)
+    if world.kind != "baremetal" or not gone.any():
+        return t
+    ids = world.lease_id.filter(pl.Series(gone)).implode()
+    reservations = world.reservation_id.filter(pl.Series(gone)).implode()
+    by_lease = ~pl.col("lease_id").is_in(ids)
+    by_reservation = ~pl.col("reservation_id").is_in(reservations)
+    return t | {
+        "blazar.leases": t["blazar.leases"].filter(~pl.col("id").is_in(ids)),
+        "blazar.reservations": t["blazar.reservations"].filter(by_lease),
+        "blazar.events": t["blazar.events"].filter(by_lease),
+        "blazar.computehost_reservations": t["blazar.computehost_reservations"].filter(
+            by_reservation
+        ),
+        "blazar.computehost_allocations": t["blazar.computehost_allocations"].filter(
+            by_reservation
+        ),
+    }
+
+
+def _specs(world: World, t: Tables) -> Tables:
+    """Old instances lost their specs; other specs outlived their instances."""
+    if "nova_api.request_specs" not in t:
+        return t
+    rng, rows = world.rng("decay of request_specs"), t["nova_api.request_specs"]
+    wanted = world.cal.rows("nova_api.request_specs")
+    n = len(rows)
+    share = world.cal.facts.get("archived_share", 0.0)
+    orphans = max(int(0.02 * n), wanted - n) if not share else max(0, wanted - n)
+    purge = max(0, n + orphans - wanted)
+    old = np.flatnonzero(world.instances.deleted != NEVER)
+    old = old[: max(purge, len(old) // 2)]
+    lost = np.zeros(n, dtype=bool)
+    lost[rng.choice(old, min(purge, len(old)), replace=False)] = True
+    kept = rows.filter(~pl.Series(lost))
+    stray = rows[np.sort(rng.integers(0, n, orphans)).tolist()]
+    stray = stray.with_columns(
+        pl.Series("id", np.arange(orphans) + n + 1), pl.Series("new", uuids(rng, orphans))
+    ).with_columns(spec=pl.col("spec").str.replace(
+        r'"instance_uuid": "[^"]*"', pl.concat_str(pl.lit('"instance_uuid": "'), "new", pl.lit('"')),
+    ))  # fmt: skip
+    stray = stray.with_columns(instance_uuid="new").drop("new")
+    return t | {"nova_api.request_specs": pl.concat([kept, stray])}
+
+
+def _instances(world: World, t: Tables) -> Tables:
+    """An instance that ended shelved and offloaded has lost its node; some events their finish."""
+    if "nova.instances" not in t:
+        return t
+    rng, run = world.rng("decay of instances"), world.instances
+    out = np.zeros(len(run), dtype=bool)
+    out[run.offloaded.instance[run.offloaded.end >= FAR]] = True
+    unknown = pl.Series(out)
+    rows = t["nova.instances"].with_columns(
+        pl.when(~unknown).then("node").alias("node"), pl.when(~unknown).then("host").alias("host")
+    )
+    events = t["nova.instance_actions_events"]
+    lost = rng.random(len(events)) < NULL_FINISH_SHARE
+    events = events.with_columns(pl.when(~pl.Series(lost)).then("finish_time").alias("finish_time"))
+    return t | {"nova.instances": rows, "nova.instance_actions_events": events}
+
+
+def _orphans(world: World, t: Tables) -> Tables:
+    """A handful of reservations is gone while their allocations are still there."""
+    rng, rows = world.rng("decay of reservations"), t["blazar.reservations"]
+    old = np.flatnonzero(rows["created_at"].to_numpy() < np.datetime64("2018-07-01"))
+    n = min(HANDFUL, len(old))
+    lost = np.zeros(len(rows), dtype=bool)
+    if n:
+        lost[rng.choice(old, n, replace=False)] = True
+    return t | {"blazar.reservations": rows.filter(~pl.Series(lost))}
+
+
+def _impossible(world: World, t: Tables) -> Tables:
+    """A handful of rows that cannot be: ends before starts, ends in the year 9999, no creation."""
+    rng = world.rng("impossible rows")
+    out = dict(t)
+    leases = t["blazar.leases"]
+    some = leases[np.sort(rng.choice(len(leases), min(2 * HANDFUL, len(leases)),
+                                     replace=False)).tolist()]  # fmt: skip
+    backwards = some.head(HANDFUL).with_columns(
+        end_date=pl.col("start_date") - pl.duration(hours=5), id=uuids(rng, len(some.head(HANDFUL)))
+    )
+    forever = some.tail(HANDFUL).with_columns(
+        end_date=pl.datetime(9999, 12, 31, 23, 59, 59), id=uuids(rng, len(some.tail(HANDFUL))),
+        status=pl.lit("ERROR"),
+    )  # fmt: skip
+    out["blazar.leases"] = pl.concat([leases, backwards, forever])
+    if "nova.instances" in t:
+        rows = t["nova.instances"]
+        n = min(HANDFUL, len(rows) // 4)
+        picks = np.sort(rng.choice(len(rows), 2 * n, replace=False))
+        top = int(rows["id"].max() or 0)  # type: ignore[arg-type]
+        odd = rows[picks[:n].tolist()].with_columns(
+            id=pl.Series(np.arange(n) + top + 1), uuid=uuids(rng, n),
+            deleted_at=pl.col("created_at") - pl.duration(hours=3),
+        )  # fmt: skip
+        odd = odd.with_columns(deleted="id")
+        nothing = rows[picks[n:].tolist()].with_columns(
+            id=pl.Series(np.arange(n) + top + n + 1), uuid=uuids(rng, n),
+            created_at=pl.lit(None, pl.Datetime("us")), launched_at=pl.lit(None, pl.Datetime("us")),
+        )  # fmt: skip
+        out["nova.instances"] = pl.concat([rows, odd, nothing])
+    return out
+
+
+def _containers(world: World, t: Tables) -> Tables:
+    """Deleted containers are gone, their actions with them."""
+    if "zun.container" not in t:
+        return t
+    n = world.cal.rows("zun.container")
+    kept = t["zun.container"].filter(pl.col("status") != "Deleted").tail(n)
+    actions = t["zun.container_actions"].join(
+        kept.select(container_uuid="uuid"), on="container_uuid", how="semi", maintain_order="left"
+    )
+    events = t["zun.container_actions_events"].join(
+        actions.select(action_id="id"), on="action_id", how="semi", maintain_order="left"
+    )
+    return t | {
+        "zun.container": kept,
+        "zun.container_actions": actions,
+        "zun.container_actions_events": events,
+    }
+
+
+def _archive(world: World, t: Tables) -> Tables:
+    """Some of the deleted instances were archived into the shadow tables."""
+    share = world.cal.facts.get("archived_share")
+    if not share:
+        return t
+    rng, rows = world.rng("archive"), t["nova.instances"]
+    old = np.flatnonzero(
+        (rows["deleted"] != 0).to_numpy()
+        & (rows["created_at"].fill_null(pl.datetime(2100, 1, 1)).to_numpy()
+           < np.datetime64("2023-01-01"))
+    )  # fmt: skip
+    n = min(len(old), round(share * len(rows)))
+    moved = np.zeros(len(rows), dtype=bool)
+    moved[rng.choice(old, n, replace=False)] = True
+    shadow = rows.filter(pl.Series(moved))
+    actions, events = t["nova.instance_actions"], t["nova.instance_actions_events"]
+    key = shadow.select(instance_uuid="uuid")
+    shadow_actions = actions.join(key, on="instance_uuid", how="semi", maintain_order="left")
+    action_key = shadow_actions.select(action_id="id")
+    return t | {
+        "nova.instances": rows.filter(~pl.Series(moved)),
+        "nova.shadow_instances": shadow,
+        "nova.instance_actions": actions.join(
+            key, on="instance_uuid", how="anti", maintain_order="left"
+        ),
+        "nova.shadow_instance_actions": shadow_actions,
+        "nova.instance_actions_events": events.join(
+            action_key, on="action_id", how="anti", maintain_order="left"
+        ),
+        "nova.shadow_instance_actions_events": events.join(
+            action_key, on="action_id", how="semi", maintain_order="left"
+        ),
+    }
+
+

@@ -1,0 +1,264 @@
+"""The hardware calendar: which machine stood where, when it was in the pool, and when it was broken.
+
+A machine is one hypervisor_hostname. A *presence* is one enrolment in Nova, the *pool life* is the
+planned time in Blazar's pool inside a presence, and a *re-enrolment* is the plan to take the host
+out of Blazar and put it back; the scheduler carries it out when the host is idle. At the Edge a
+machine is a device, and presence and pool life are the same.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .calibration import Calibration
+from .clock import DAY, HOUR, MINUTE, Seconds, seconds, whole, year_start
+from .ids import source, uuids
+from .intervals import Keys, intersect, union
+
+AWAY_SHARE = 0.06  # of the machines, away for a while and back under the same hostname
+FAR = 1 << 40  # later than any time the twin knows
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Intervals of machines: machine, start, end (seconds; `FAR` where still so)."""
+
+    machine: Keys
+    start: Seconds
+    end: Seconds
+
+    def __len__(self) -> int:
+        return len(self.machine)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All machines of a site. Arrays are indexed by machine unless they are `Spans`."""
+
+    uid: pl.Series
+    name: pl.Series
+    types: list[str]
+    type_of: NDArray[np.int64]
+    resources: NDArray[np.int64]  # (machine, [vcpus, memory_mb, disk_gb, gpus])
+    presence: Spans
+    pool: Spans
+    reenrol_machine: Keys
+    reenrol_at: Seconds
+    survivor: NDArray[np.bool_]  # today's Blazar row reaches back before 2022-05 by the calendar
+    maintenance: Spans
+
+    def __len__(self) -> int:
+        return len(self.type_of)
+
+
+def build(cal: Calibration, seed: int) -> Fleet:
+    """Lay out machines, presences, pool lives and maintenance of a site from its calendar."""
+    rng = source(seed, cal.site, "fleet")
+    batches = cal.facts["hardware"]
+    counts = [cal.profile.count(b["count"]) for b in batches]
+    batch = np.repeat(np.arange(len(batches)), counts)
+    n = len(batch)
+    begin = np.array([seconds(b["from"]) for b in batches])[batch]
+    close = np.array([seconds(b["to"]) if "to" in b else FAR for b in batches])[batch]
+    life = [batches[b].get("life", "") for b in batch]
+    close = _remove_in_stages(cal, life, close)
+    delay = np.array([b.get("pool_delay_days", 0) for b in batches])[batch] * DAY
+    start = begin + 14 * HOUR + whole(rng.uniform(0, 10 * HOUR, n))
+    end = np.where(close < FAR, close + 15 * HOUR + whole(rng.uniform(0, 6 * HOUR, n)), FAR)
+
+    types = sorted({b["node_type"] for b in batches})
+    type_of = np.array([types.index(b["node_type"]) for b in batches])[batch]
+    facts = [cal.node_types[t] for t in types]
+    sizes = [[f[r] for r in ("vcpus", "memory_mb", "disk_gb", "gpus")] for f in facts]
+
+    # Blazar comes minutes or hours after Nova and goes before it.
+    pool_from = start + delay + whole(rng.uniform(5 * MINUTE, 6 * HOUR, n))
+    pool_to = np.where(end < FAR, end - whole(rng.uniform(5 * MINUTE, 6 * HOUR, n)), FAR)
+    pool_to = _leave_early(cal, life, pool_to)
+    survivor, last_row = _surviving_rows(cal, rng, start, pool_from, pool_to)
+    # A device's name is unique among Blazar's devices, so that none ever comes back.
+    away_share = 0.0 if cal.facts["cloud_class"] == "device" else AWAY_SHARE
+    presence, pool = _absences(rng, start, end, pool_from, pool_to, last_row, away_share)
+    reenrol_machine, reenrol_at = _reenrolments(cal, rng, pool, last_row)
+    if cal.facts["cloud_class"] == "device":
+        pool, reenrol_machine, reenrol_at = presence, reenrol_machine[:0], reenrol_at[:0]
+
+    if cal.facts["cloud_class"] == "device":
+        uid = pl.Series([f"{types[type_of[i]]}-{i:03d}" for i in range(n)])
+    elif cal.facts["cloud_class"] == "kvm":
+        uid = pl.Series([f"c{i // 20 + 1:02d}-{i % 20 + 1:02d}.tacc.chameleon" for i in range(n)])
+    else:
+        uid = uuids(rng, n)
+    name = pl.Series([f"{'nc' if cal.site == 'chi_tacc' else 'chi'}{i + 1:03d}" for i in range(n)])
+    return Fleet(
+        uid=uid,
+        name=uid if cal.facts["cloud_class"] != "baremetal" else name,
+        types=types,
+        type_of=type_of,
+        resources=np.array(sizes, dtype=np.int64)[type_of],
+        presence=presence,
+        pool=pool,
+        reenrol_machine=reenrol_machine,
+        reenrol_at=reenrol_at,
+        survivor=survivor,
+        maintenance=_maintenance(cal, rng, presence),
+    )
+
+
+def _remove_in_stages(cal: Calibration, life: list[str], close: Seconds) -> Seconds:
+    """Let the stages of a removal take machines of a batch, the last of the batch first."""
+    close = close.copy()
+    for name, kept in cal.facts.get("kept", {}).items():
+        of_life = np.flatnonzero(np.array(life) == name)
+        close[of_life[: cal.profile.count(kept)]] = FAR
+    taken: set[int] = set()
+    for stage in cal.facts.get("early_removals", []):
+        of_life = np.flatnonzero(np.array(life) == stage["life"])
+        free = [i for i in of_life[::-1] if i not in taken and close[i] < FAR]
+        for i in free[: cal.profile.count(stage["count"], least=0)]:
+            close[i] = min(close[i], seconds(stage["at"]))
+            taken.add(i)
+    return close
+
+
+def _leave_early(cal: Calibration, life: list[str], pool_to: Seconds) -> Seconds:
+    """Some machines leave Blazar's pool long before they leave Nova."""
+    pool_to = pool_to.copy()
+    for stage in cal.facts.get("left_pool_early", []):
+        at = seconds(stage["at"])
+        of_life = [i for i, name in enumerate(life) if name == stage["life"] and pool_to[i] > at]
+        chosen = np.array(of_life[: cal.profile.count(stage["count"], least=0)], dtype=np.int64)
+        pool_to[chosen] = at + 60 * np.arange(len(chosen))
+    return pool_to
+
+
+def _surviving_rows(
+    cal: Calibration,
+    rng: np.random.Generator,
+    start: Seconds,
+    pool_from: Seconds,
+    pool_to: Seconds,
+) -> tuple[NDArray[np.bool_], Seconds]:
+    """When each machine got the Blazar row that still exists after 2022-05.
+
+    The levels of `surviving_pool_rows` are met by machines that arrive at that date first, then by
+    older ones, which are re-enrolled there. Returns (survives, time of that row or of the first).
+    """
+    gone = seconds("2022-05-01")
+    lives = (pool_from < gone) & (pool_to > gone)
+    last_row = pool_from.copy()
+    open_ = lives.copy()
+    done = 0
+    for day, level in sorted(cal.facts.get("surviving_pool_rows", {}).items()):
+        at = seconds(day)
+        wanted = cal.profile.count(level, least=0) - done
+        fresh = np.flatnonzero(open_ & (pool_from <= at + 3 * DAY) & (pool_from > at - 60 * DAY))
+        older = np.flatnonzero(open_ & (pool_from <= at - 60 * DAY))
+        chosen = np.concatenate([fresh, rng.permutation(older)])[: max(wanted, 0)]
+        again = chosen[pool_from[chosen] < at - 60 * DAY]
+        last_row[again] = at + whole(rng.uniform(0, 20 * DAY, len(again)))
+        open_[chosen] = False
+        done += len(chosen)
+    late = np.flatnonzero(open_ & (pool_from < seconds("2021-12-01")))
+    if "surviving_pool_rows" in cal.facts and len(late):
+        last_row[late] = seconds("2021-12-10") + whole(rng.uniform(0, 120 * DAY, len(late)))
+    return lives, last_row
+
+
+def _absences(
+    rng: np.random.Generator,
+    start: Seconds,
+    end: Seconds,
+    pool_from: Seconds,
+    pool_to: Seconds,
+    last_row: Seconds,
+    share: float,
+) -> tuple[Spans, Spans]:
+    """Some machines go away for days or months and come back under the same hostname."""
+    n = len(start)
+    machine = np.arange(n)
+    away = np.full(n, FAR)
+    back = np.full(n, FAR)
+    length = whole(np.exp(rng.normal(np.log(25 * DAY), 1.0, n)))
+    draw = rng.random(n)
+    # Either before the row that survives was made, or after removed rows began to leave a trace.
+    room = last_row - start
+    early = (draw < share) & (room > 200 * DAY)
+    away[early] = (start + whole(room * 0.5))[early]
+    traced = seconds("2022-06-01")
+    until = np.minimum(pool_to, seconds("2025-11-01"))
+    late = ~early & (draw < 1.7 * share) & (start < traced) & (until > traced + 200 * DAY)
+    away[late] = (traced + whole((until - traced) * 0.4))[late]
+    gone = away < FAR
+    away[gone] += 20 * HOUR
+    limit = np.where(early, last_row, until)
+    back[gone] = np.minimum(away + np.maximum(length, 2 * DAY), limit - 30 * DAY)[gone]
+    gone &= back > away + HOUR
+    first_end = np.where(gone, away, end)
+    first_pool_end = np.where(gone, away - 2 * HOUR, pool_to)
+    again = np.flatnonzero(gone)
+    presence = Spans(
+        np.r_[machine, again], np.r_[start, back[again]], np.r_[first_end, end[again]]
+    )
+    pool = Spans(
+        np.r_[machine, again],
+        np.r_[pool_from, back[again] + HOUR],
+        np.r_[first_pool_end, pool_to[again]],
+    )
+    keep = pool.end > pool.start
+    return presence, Spans(pool.machine[keep], pool.start[keep], pool.end[keep])
+
+
+def _reenrolments(
+    cal: Calibration, rng: np.random.Generator, pool: Spans, last_row: Seconds
+) -> tuple[Keys, Seconds]:
+    """Plans to re-enrol: the one that made the surviving row, and others of every second year."""
+    machine, at = [], []
+    stop = np.minimum(pool.end, cal.as_of)
+    years = np.maximum(stop - pool.start, 0) / (365 * DAY)
+    for piece in np.flatnonzero(years > 0):
+        i = pool.machine[piece]
+        plans = pool.start[piece] + whole(
+            rng.random(rng.poisson(years[piece] * 0.45)) * (stop[piece] - pool.start[piece])
+        )
+        # After the surviving row was made only rarely: those rows leave a trace.
+        kept = plans[(plans < last_row[i]) | (rng.random(len(plans)) < 0.02)]
+        kept = kept[(kept < last_row[i]) | (kept > seconds("2022-06-01"))]
+        machine += [i] * len(kept)
+        at += kept.tolist()
+        if pool.start[piece] + DAY < last_row[i] < stop[piece]:
+            machine.append(i)
+            at.append(int(last_row[i]))
+    return np.array(machine, dtype=np.int64), np.array(at, dtype=np.int64)
+
+
+def _maintenance(cal: Calibration, rng: np.random.Generator, presence: Spans) -> Spans:
+    """Maintenance windows that meet the yearly mean level, and the site's outages."""
+    machine, start, end = [np.empty(0, np.int64)] * 3
+    for year, nodes in sorted(cal.yearly("maintenance_nodes").items()):
+        low, high = year_start(year), min(year_start(year + 1), cal.as_of)
+        stop = np.minimum(presence.end, cal.as_of)
+        there = np.flatnonzero((presence.start < high) & (stop > low))
+        if high <= low or not len(there):
+            continue
+        length = np.exp(rng.normal(np.log(24 * HOUR), 1.35, 200000 // 40))
+        budget = nodes * (high - low)
+        chosen = length[: max(1, int(np.searchsorted(np.cumsum(length), budget)))]
+        piece = rng.choice(there, len(chosen))
+        begin = np.maximum(presence.start[piece], low) + rng.random(len(chosen)) * (
+            np.minimum(stop[piece], high) - np.maximum(presence.start[piece], low)
+        )
+        first, last = intersect(
+            whole(begin), whole(begin + chosen), presence.start[piece], stop[piece]
+        )
+        machine = np.r_[machine, presence.machine[piece]]
+        start, end = np.r_[start, first], np.r_[end, last]
+    for outage in cal.facts.get("outages", []):
+        low, high = seconds(outage["from"]) + 13 * HOUR, seconds(outage["to"]) + 22 * HOUR
+        there = (presence.start < low) & (presence.end > high)
+        machine = np.r_[machine, presence.machine[there]]
+        start = np.r_[start, np.full(there.sum(), low)]
+        end = np.r_[end, np.full(there.sum(), high)]
+    return Spans(*union(machine, start, end))

@@ -1,0 +1,381 @@
+"""What users do with what they hold: instances and containers, from launch to deletion.
+
+Rules of time, the same for the tables and for the truth:
+
+* a node is occupied from an instance's `created_at` to its `deleted_at`, only inside the commitment
+  of its reservation on that host, and not while it is shelved and offloaded: that time runs from
+  the finish of the `compute_shelve_offload_instance` event (without one: of the
+  `compute_shelve_instance` event) to the start of the `unshelve` action;
+* an instance is active from the finish of its successful create event; every later action takes
+  effect at the finish of its event; a failed action, a reboot or a rebuild changes nothing;
+* a launch that failed (`launched_at` null) occupies nothing, however long its row lingers.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .calibration import Calibration
+from .clock import DAY, HOUR, MINUTE, NEVER, Seconds, whole, year_start, years_of
+from .fleet import FAR
+from .ids import source
+from .intervals import Keys, cut
+from .scheduler import NEVER_STARTED, Schedule
+
+# Actions as nova names them, and the event that carries each one's effect.
+ACTIONS = (
+    "create", "delete", "stop", "start", "reboot", "rebuild", "pause", "unpause", "suspend",
+    "resume", "shelve", "unshelve", "attach_interface", "migrate", "live-migration",
+    "confirmResize", "resize", "shelveOffload",
+)  # fmt: skip
+(CREATE, DELETE, STOP, START, REBOOT, REBUILD, PAUSE, UNPAUSE, SUSPEND, RESUME, SHELVE, UNSHELVE,
+ ATTACH, MIGRATE, LIVE_MIGRATION, CONFIRM, RESIZE, OFFLOAD) = range(len(ACTIONS))  # fmt: skip
+EVENTS = {
+    CREATE: "compute__do_build_and_run_instance",
+    DELETE: "compute_terminate_instance",
+    STOP: "compute_stop_instance",
+    START: "compute_start_instance",
+    REBOOT: "compute_reboot_instance",
+    REBUILD: "compute_rebuild_instance",
+    PAUSE: "compute_pause_instance",
+    UNPAUSE: "compute_unpause_instance",
+    SUSPEND: "compute_suspend_instance",
+    RESUME: "compute_resume_instance",
+    SHELVE: "compute_shelve_instance",
+    UNSHELVE: "compute_unshelve_instance",
+    ATTACH: "compute_attach_interface",
+    MIGRATE: "compute_finish_resize",
+    LIVE_MIGRATION: "compute_post_live_migration_at_destination",
+    CONFIRM: "compute_confirm_resize",
+    RESIZE: "compute_prep_resize",
+    OFFLOAD: "compute_shelve_offload_instance",
+}
+PAIRS = {STOP: START, PAUSE: UNPAUSE, SUSPEND: RESUME, SHELVE: UNSHELVE}
+
+
+@dataclass(frozen=True)
+class Holes:
+    """Stretches in the life of instances: instance, [start, end), `FAR` where to its end."""
+
+    instance: Keys
+    start: Seconds
+    end: Seconds
+
+    @staticmethod
+    def none() -> "Holes":
+        """No stretches at all."""
+        empty = np.empty(0, np.int64)
+        return Holes(empty, empty, empty)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Actions on instances. `offload` is the finish of the offload event, `NEVER` without one."""
+
+    instance: Keys
+    kind: NDArray[np.int64]
+    start: Seconds
+    finish: Seconds
+    ok: NDArray[np.bool_]
+    offload: Seconds
+    source: Keys  # machine that the instance left, or -1
+    target: Keys  # machine that it came to, or -1
+
+    def __len__(self) -> int:
+        return len(self.instance)
+
+    @staticmethod
+    def make(
+        instance: Keys,
+        kind: NDArray[np.int64] | int,
+        start: Seconds,
+        finish: Seconds,
+        ok: NDArray[np.bool_] | bool = True,
+        offload: Seconds | int = NEVER,
+        source: Keys | int = -1,
+        target: Keys | int = -1,
+    ) -> "Actions":
+        """Actions from columns, single values being the same for all."""
+        n = len(instance)
+        columns = [np.broadcast_to(np.asarray(c), n).copy()
+                   for c in (kind, start, finish, ok, offload, source, target)]  # fmt: skip
+        return Actions(instance, *columns)
+
+    @staticmethod
+    def join(parts: list["Actions"]) -> "Actions":
+        """All parts in one, ordered by start, then instance."""
+        columns = [np.concatenate(c) for c in zip(*(vars(p).values() for p in parts))]
+        order = np.lexsort((columns[1], columns[0], columns[2]))
+        return Actions(*(c[order] for c in columns))
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Instances or containers, ascending by `created`.
+
+    `allocation` and `lease` are -1 on demand; `launched` is `NEVER` when the launch failed;
+    `deleted` is `NEVER` while it lives; `machine` is the last one.
+    """
+
+    allocation: Keys
+    lease: Keys
+    machine: Keys
+    flavor: NDArray[np.int64]
+    project: NDArray[np.int64]
+    created: Seconds
+    launched: Seconds
+    deleted: Seconds
+    actions: Actions
+    offloaded: Holes
+    stopped: Holes
+
+    def __len__(self) -> int:
+        return len(self.created)
+
+    def life(self, as_of: int) -> tuple[Seconds, Seconds]:
+        """[created, deleted or as_of), empty for failed launches."""
+        end = np.where(self.deleted == NEVER, as_of, self.deleted)
+        return self.created, np.where(self.launched == NEVER, self.created, end)
+
+    def occupied(self, as_of: int) -> tuple[Keys, Seconds, Seconds]:
+        """Pieces (instance, start, end) of occupation, not yet clipped to commitments."""
+        start, end = self.life(as_of)
+        h = self.offloaded
+        return cut(np.arange(len(self)), start, end, h.instance, h.start, np.minimum(h.end, FAR))
+
+    def active(self, as_of: int) -> tuple[Keys, Seconds, Seconds]:
+        """Pieces (instance, start, end) in which the instance runs, not yet clipped."""
+        _, end = self.life(as_of)
+        start = np.where(self.launched == NEVER, end, self.launched)
+        h = self.stopped
+        return cut(np.arange(len(self)), np.minimum(start, end), end, h.instance, h.start, h.end)
+
+
+def on_nodes(cal: Calibration, plan: Schedule, projects: NDArray[np.int64], seed: int) -> Instances:
+    """Instances (at the Edge: containers) on whole nodes, inside the leases that hold them.
+
+    `projects` gives the project of each lease. How much of a commitment is used follows the yearly
+    ratio of the targets of occupied and committed.
+    """
+    rng = source(seed, cal.site, "instances")
+    device = cal.facts["cloud_class"] == "device"
+    build = 40 if device else 600
+    begin, end = plan.held()
+    end = np.minimum(end, cal.as_of)
+    a = plan.allocations
+    people = ~plan.leases.robot[a.lease] & (plan.leases.outcome[a.lease] != NEVER_STARTED)
+    rows = np.flatnonzero(people & (end - begin > 4 * build) & (begin < cal.as_of))
+
+    # How much of each hold is used: all of it, some of it, or nothing. Hours count, not rows.
+    committed, occupied = cal.target("committed"), cal.target("occupied")
+    years = np.clip(years_of(begin[rows]), min(committed), max(committed))
+    ratio = np.array([occupied[y] / committed[y] for y in range(min(committed), 2026)])
+    full = np.clip((ratio[years - min(committed)] * 1.015 - 0.25) / 0.75, 0, 1)
+    dice, part = rng.random(len(rows)), rng.random(len(rows))
+    used = np.where(dice < full, 1.0, np.where(part < 0.5, 0.0, part * 2 - 1))
+    rows, used = rows[used > 0.02], used[used > 0.02]
+
+    hold = (end - begin)[rows]
+    delay = whole(np.exp(rng.normal(np.log(240), 1.1, len(rows))))
+    first = begin[rows] + np.minimum(np.maximum(delay, 20), hold // 6)
+    stays = used >= 1
+    last = np.where(stays, end[rows], first + whole((end[rows] - first) * used))
+    keep = last - first > 2 * build
+    rows, first, last, stays = rows[keep], first[keep], last[keep], stays[keep]
+
+    wanted = cal.profile.count(cal.facts["containers"]) if device else cal.rows("nova.instances")
+    failures = 0 if device else round(wanted * 0.085)
+    rows, first, last, stays = _relaunch(
+        rng, rows, first, last, stays, wanted - failures - len(rows), build
+    )
+    n = len(rows)
+    launched = first + np.minimum(
+        whole(build * rng.uniform(0.7, 1.8, n)), np.maximum((last - first) // 3, 1)
+    )
+    # The lease's end takes the instance with it, some seconds before or after the second.
+    over = a.deleted[rows] != NEVER
+    slip = rng.integers(-20, 40, n)
+    deleted = np.where(stays, last + slip, last)
+    deleted = np.where((stays & ~over) | (deleted >= cal.as_of), NEVER, deleted)
+    deleted = _linger(cal, rng, last, deleted, stays & over)
+    failed = _failures(cal, rng, plan, begin, end, failures)
+    created = np.concatenate([first, failed[1]])
+    order = np.argsort(created, kind="stable")
+    allocation = np.concatenate([rows, failed[0]])[order]
+    launched = np.concatenate([launched, np.full(len(failed[0]), NEVER)])[order]
+    deleted = np.concatenate([deleted, failed[2]])[order]
+    lease = a.lease[allocation]
+    bare = Instances(
+        allocation, lease, a.machine[allocation], np.zeros(len(order), np.int64),
+        projects[lease], created[order], launched, deleted,
+        Actions.join([Actions.make(np.empty(0, np.int64), 0, np.empty(0, np.int64),
+                                   np.empty(0, np.int64))]),
+        Holes.none(), Holes.none(),
+    )  # fmt: skip
+    extra = 0.5 * n if device else cal.rows("nova.instance_actions") - 2 * len(order)
+    kinds = {STOP: 1.0} if device else NODE_STORIES
+    return tell(cal, rng, bare, int(extra), kinds, quick=device)
+
+
+def _relaunch(
+    rng: np.random.Generator,
+    rows: Keys,
+    first: Seconds,
+    last: Seconds,
+    stays: NDArray[np.bool_],
+    more: int,
+    build: int,
+) -> tuple[Keys, Seconds, Seconds, NDArray[np.bool_]]:
+    """Break lives into several instances one after the other until there are `more` of them."""
+    if more <= 0 or not len(rows):
+        return rows, first, last, stays
+    room = np.maximum((last - first) // (12 * build) - 1, 0)
+    weight = np.minimum(room, 12.0) ** 0.7 + 1e-12
+    picks = np.bincount(rng.choice(len(rows), more, p=weight / weight.sum()), minlength=len(rows))
+    pieces = np.minimum(picks, room) + 1
+    index = np.repeat(np.arange(len(rows)), pieces)
+    nth = np.arange(len(index)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    width = ((last - first) // pieces)[index]
+    is_last = nth == pieces[index] - 1
+    start = first[index] + nth * width
+    stop = np.where(is_last, last[index], start + width - 30 - rng.integers(0, build, len(index)))
+    return rows[index], start, stop, stays[index] & is_last
+
+
+def _linger(
+    cal: Calibration,
+    rng: np.random.Generator,
+    last: Seconds,
+    deleted: Seconds,
+    may: NDArray[np.bool_],
+) -> Seconds:
+    """Rows of instances that were deleted long after their lease had ended (before 2022)."""
+    mean = 220 * HOUR
+    deleted = deleted.copy()
+    years = years_of(last)
+    for year, nodes in cal.yearly("lingering_nodes").items():
+        rows = np.flatnonzero(may & (years == year))
+        n = min(len(rows), round(0.7 * nodes * (year_start(year + 1) - year_start(year)) / mean))
+        chosen = rng.choice(rows, n, replace=False) if n else rows[:0]
+        late = last[chosen] + whole(rng.exponential(mean, n)) + MINUTE
+        deleted[chosen] = np.minimum(late, cal.as_of - DAY)
+    return deleted
+
+
+def _failures(
+    cal: Calibration,
+    rng: np.random.Generator,
+    plan: Schedule,
+    begin: Seconds,
+    end: Seconds,
+    n: int,
+) -> tuple[Keys, Seconds, Seconds]:
+    """Launches that failed inside a lease: (allocation, created, deleted)."""
+    lengths = np.where(plan.leases.robot[plan.allocations.lease], 0, np.maximum(end - begin, 0))
+    rows = np.flatnonzero((lengths > 20 * MINUTE) & (begin < cal.as_of - DAY))
+    if not n or not len(rows):
+        return rows[:0], begin[:0], begin[:0]
+    rows = np.sort(rng.choice(rows, n))
+    created = begin[rows] + whole(rng.random(n) * np.minimum(lengths[rows], 6 * HOUR) * 0.8)
+    years = years_of(created)
+    stay = rng.exponential(40 * MINUTE, n) + MINUTE
+    for year, nodes in cal.yearly("lingering_nodes").items():
+        of_year = np.flatnonzero(years == year)
+        if len(of_year):
+            seconds = 0.3 * nodes * (year_start(year + 1) - year_start(year)) * 2 / len(of_year)
+            some = of_year[rng.random(len(of_year)) < 0.5]
+            stay[some] += rng.exponential(seconds, len(some))
+    return rows, created, np.minimum(created + whole(stay), cal.as_of - HOUR)
+
+
+# How often each story is told, for bare metal and for virtual machines.
+NODE_STORIES = {STOP: 0.32, REBOOT: 0.34, REBUILD: 0.14, ATTACH: 0.17, SHELVE: 0.008, RESIZE: 0.0}
+VM_STORIES = {STOP: 0.28, REBOOT: 0.33, REBUILD: 0.05, ATTACH: 0.22, SHELVE: 0.03,
+              PAUSE: 0.03, SUSPEND: 0.04, RESIZE: 0.02}  # fmt: skip
+FAILED_SHARE = 0.04  # of the stories: the action fails and changes nothing
+OPEN_SHARE = 0.10  # of the pairs that are an instance's last story: nobody undoes them
+
+
+def tell(
+    cal: Calibration,
+    rng: np.random.Generator,
+    bare: Instances,
+    extra: int,
+    stories: dict[int, float],
+    quick: bool,
+    moves: Actions | None = None,
+) -> Instances:
+    """Give instances their actions, `extra` of them besides create and delete.
+
+    The life of an instance is divided into equal slots, one story each, so that stories never
+    overlap. `moves` are migrations decided elsewhere; stories keep 10 minutes away from them.
+    """
+    _, gone = bare.life(cal.as_of)
+    ran = bare.launched != NEVER
+    low = np.where(ran, bare.launched, 0)
+    length = np.where(ran, gone - low, 0)
+    room = np.clip(length // (20 * MINUTE) - 1, 0, 40)
+    if moves is not None and len(moves):
+        room[moves.instance] = 0
+    kinds = np.array(list(stories))
+    chance = np.array(list(stories.values())) / sum(stories.values())
+    cost = float(sum(c * (1.9 if k in PAIRS else 1.0) for k, c in zip(kinds, chance)))
+    weight = np.sqrt(room) * (room > 0)
+    told = int(extra / cost) if weight.sum() else 0
+    picks = rng.choice(len(bare), max(told, 0), p=weight / weight.sum()) if told > 0 else []
+    count = np.minimum(np.bincount(np.asarray(picks, dtype=np.int64), minlength=len(bare)), room)
+    for _ in range(6):  # what did not fit goes to others that have room
+        short = told - int(count.sum())
+        left = (room - count) * (room > 0)
+        if short <= 0 or not left.sum():
+            break
+        again = rng.choice(len(bare), short, p=left / left.sum())
+        count = np.minimum(count + np.bincount(again, minlength=len(bare)), room)
+    who = np.repeat(np.arange(len(bare)), count)
+    nth = np.arange(len(who)) - np.repeat(np.cumsum(count) - count, count)
+    width = length[who] / np.maximum(count[who], 1)
+    begin = whole(low[who] + (nth + rng.uniform(0.05, 0.3, len(who))) * width)
+    kind = kinds[np.searchsorted(np.cumsum(chance), rng.random(len(who)) * 0.999999)]
+    last = nth == count[who] - 1
+    pair = np.isin(kind, list(PAIRS))
+    failed = (rng.random(len(who)) < FAILED_SHARE) | (kind == RESIZE)
+    open_ = pair & last & (rng.random(len(who)) < OPEN_SHARE)
+    took = whole(np.clip(rng.gamma(2.0, 8.0 if quick else 60.0, len(who)), 2, 0.04 * width))
+    done = begin + took
+    undo = whole(begin + rng.uniform(0.15, 0.6, len(who)) * width)
+    undone = undo + whole(np.clip(rng.gamma(2.0, 60.0, len(who)), 2, 0.05 * width))
+
+    effective = pair & ~failed
+    shelved = effective & (kind == SHELVE)
+    # Offloaded at once, later by the periodic task, or at the shelving itself without an event.
+    # Where nobody unshelves there always is an offload event, else nothing would tell.
+    way = np.where(open_, 0.0, rng.random(len(who)))
+    offload = np.full(len(who), NEVER)
+    offload[shelved & (way < 0.5)] = (done + 3)[shelved & (way < 0.5)]
+    later = shelved & (way >= 0.5) & (way < 0.8)
+    offload[later] = (done + whole(0.4 * (undo - done)))[later]
+    out_from = np.where(offload == NEVER, done, offload)
+
+    main = Actions.make(who, kind, begin, done, ~failed, np.where(later, NEVER, offload))
+    tail = effective & ~open_
+    partner = np.array([PAIRS.get(k, k) for k in range(len(ACTIONS))])
+    second = Actions.make(who[tail], partner[kind[tail]], undo[tail], undone[tail])
+    late = Actions.make(who[later], OFFLOAD, offload[later] - 5, offload[later])
+    n = np.arange(len(bare))
+    ended = bare.deleted != NEVER
+    first = Actions.make(
+        n, CREATE, bare.created, np.where(ran, bare.launched, bare.created + 45), ran
+    )
+    end = Actions.make(
+        n[ended], DELETE, np.maximum(bare.deleted[ended] - 12, bare.created[ended]),
+        bare.deleted[ended],
+    )  # fmt: skip
+    parts = [first, main, second, late, end] + ([moves] if moves is not None else [])
+    return replace(
+        bare,
+        actions=Actions.join(parts),
+        stopped=Holes(who[effective], done[effective],
+                      np.where(open_, FAR, undone)[effective]),
+        offloaded=Holes(who[shelved], out_from[shelved], np.where(open_, FAR, undo)[shelved]),
+    )  # fmt: skip

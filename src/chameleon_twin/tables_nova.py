@@ -1,0 +1,489 @@
+"""Nova's tables: compute_nodes, services, instances, their actions and events, request_specs."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .clock import DAY, HOUR, MINUTE, NEVER, Seconds, datetimes, seconds, whole, year_start
+from .fleet import FAR
+from .ids import hexes, uuids
+from .lifecycle import (
+    ACTIONS, CONFIRM, CREATE, EVENTS, LIVE_MIGRATION, MIGRATE, PAUSE, REBUILD, SHELVE, STOP,
+    SUSPEND, UNSHELVE,
+)  # fmt: skip
+from .truth import presence_spans
+from .vms import FLAVORS, SIZES
+from .world import World
+
+Tables = dict[str, pl.DataFrame]
+
+IRONIC_HOSTS = 4  # compute services that stand for the Ironic nodes
+# Since when instance_actions carry a finish_time at all.
+FINISH_TIME_SINCE = seconds("2019-06-01")
+ZERO_SIZE_SINCE = seconds("2023-03-01")  # newer Nova: an Ironic row starts with all sizes 0
+
+
+def compute_nodes(world: World) -> pl.DataFrame:
+    """Rows of compute_nodes: a presence is cut by rebalancing, with gaps of seconds to minutes and
+    orphans that overlap the next row; all rows lie inside the presence."""
+    rng, cal = world.rng("compute_nodes"), world.cal
+    machine, start, end = presence_spans(world)
+    still = end >= cal.as_of
+    if world.kind == "kvm":
+        cuts = np.empty((0, 2), np.int64)
+        at = _poisson_cuts(rng, start, end, 0.04)
+    else:
+        cuts = _restored(world, rng, start, end)
+        at = _poisson_cuts(rng, start, end, _rebalance_rate(world, start, end, len(cuts)))
+    cuts = np.concatenate([cuts, at])
+    # One row per piece between the cuts of a presence, cuts at least two hours apart.
+    cuts = cuts[np.lexsort((cuts[:, 1], cuts[:, 0]))]
+    near = np.r_[False, (np.diff(cuts[:, 0]) == 0) & (np.diff(cuts[:, 1]) < 2 * HOUR)]
+    near |= (cuts[:, 1] < start[cuts[:, 0]] + HOUR) | (cuts[:, 1] > end[cuts[:, 0]] - HOUR)
+    piece, when = cuts[~near].T
+    owner = np.concatenate([np.arange(len(machine)), piece])
+    created = np.concatenate([start, when + rng.integers(5, 700, len(when))])
+    order = np.lexsort((created, owner))
+    owner, created = owner[order], created[order]
+    gone_owner = np.concatenate([piece, np.arange(len(machine))])
+    gone = np.concatenate([when, end])
+    final = np.concatenate([np.zeros(len(when), dtype=bool), np.ones(len(machine), dtype=bool)])
+    order = np.lexsort((gone, gone_owner))
+    gone, final = gone[order], final[order]
+    # Orphans: the old row lives on for hours or weeks beside the new one.
+    orphan = ~final & (rng.random(len(gone)) < 0.12)
+    late = gone + whole(rng.exponential(3 * DAY, len(gone))) + MINUTE
+    gone = np.where(orphan, np.minimum(late, np.minimum(end[owner], cal.as_of) - HOUR), gone)
+    live = final & still[owner]
+    gone = np.where(live, NEVER, gone)
+    extra_owner, extra_from, extra_to = _long_orphans(world, rng, machine, start, end)
+    owner = np.r_[owner, extra_owner]
+    created, gone = np.r_[created, extra_from], np.r_[gone, extra_to]
+    order = np.lexsort((owner, created))
+    owner, created, gone = owner[order], created[order], gone[order]
+
+    n = len(owner)
+    m = machine[owner]
+    ids = np.arange(n) + 1
+    deleted = gone != NEVER
+    kvm = world.kind == "kvm"
+    size = world.fleet.resources[m].copy()
+    zero = ~kvm & (created > ZERO_SIZE_SINCE) & (rng.random(n) < 0.05)
+    size[zero] = 0
+    host = world.fleet.uid.gather(m) if kvm else conductors(world).gather(
+        (m + np.arange(n)) % IRONIC_HOSTS)  # fmt: skip
+    return pl.DataFrame(
+        {
+            "created_at": datetimes(created),
+            "updated_at": datetimes(np.where(deleted, gone, cal.as_of - rng.integers(0, 60, n))),
+            "deleted_at": datetimes(gone),
+            "id": ids,
+            "service_id": m % IRONIC_HOSTS + 1,
+            "vcpus": size[:, 0],
+            "memory_mb": size[:, 1],
+            "local_gb": size[:, 2],
+            "vcpus_used": np.zeros(n, dtype=np.int64),
+            "memory_mb_used": np.zeros(n, dtype=np.int64),
+            "local_gb_used": np.zeros(n, dtype=np.int64),
+            "hypervisor_type": pl.repeat("QEMU" if kvm else "ironic", n, eager=True),
+            "hypervisor_version": np.full(n, 2012000 if kvm else 1),
+            "hypervisor_hostname": world.fleet.uid.gather(m),
+            "deleted": np.where(deleted, ids, 0),
+            "host": host,
+            "uuid": uuids(rng, n),
+        }
+    )
+
+
+def conductors(world: World) -> pl.Series:
+    """The compute service hosts that stand for Ironic nodes."""
+    return pl.Series([f"{world.cal.site.replace('_', '-')}-ironic-{i}" for i in range(IRONIC_HOSTS)])
+
+
+def _poisson_cuts(
+    rng: np.random.Generator, start: Seconds, end: Seconds, per_year: float
+) -> NDArray[np.int64]:
+    count = rng.poisson(np.maximum(end - start, 0) / (365 * DAY) * per_year)
+    owner = np.repeat(np.arange(len(start)), count)
+    at = start[owner] + whole(rng.random(len(owner)) * (end - start)[owner])
+    return np.stack([owner, at], axis=1)
+
+
+def _restored(
+    world: World, rng: np.random.Generator, start: Seconds, end: Seconds
+) -> NDArray[np.int64]:
+    """Cuts at the dates at which backups were restored and rows made anew."""
+    left = rng.permutation(len(start))
+    parts = []
+    for stage in world.cal.facts.get("nova_recreated", []):
+        n = round(stage["share"] * len(start))
+        last = stage is world.cal.facts["nova_recreated"][-1]
+        chosen = left if last else left[:n]
+        left = left[len(chosen) :]
+        at = seconds(stage["at"]) + whole(rng.uniform(10 * HOUR, 20 * HOUR, len(chosen)))
+        parts.append(np.stack([chosen, at], axis=1))
+    return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
+
+
+def _rebalance_rate(world: World, start: Seconds, end: Seconds, forced: int) -> float:
+    """Cuts per machine and year that give the real number of rows from 2018-07 on."""
+    since = seconds(world.cal.facts["nova_recreated"][-1]["at"])
+    years = np.maximum(end - np.maximum(start, since), 0).sum() / (365 * DAY)
+    rows = (end > since).sum() + len(_orphan_budget(world)) * 10
+    return float(max(0.05, (world.cal.rows("nova.compute_nodes") - rows) / max(years, 1)))
+
+
+def _orphan_budget(world: World) -> dict[int, float]:
+    return world.cal.yearly("orphan_nodes")
+
+
+def _long_orphans(
+    world: World, rng: np.random.Generator, machine: Seconds, start: Seconds, end: Seconds
+) -> tuple[NDArray[np.int64], Seconds, Seconds]:
+    """Second rows of a live hypervisor that stayed for months, by the yearly level of orphans."""
+    owners, begins, ends = [], [], []
+    for year, nodes in _orphan_budget(world).items():
+        low, high = year_start(year), year_start(year + 1)
+        room = np.minimum(end, high) - np.maximum(start, low)
+        budget = nodes * (high - low)
+        for i in rng.permutation(np.flatnonzero(room > 20 * DAY)):
+            if budget <= 0:
+                break
+            first = max(int(start[i]), low) + int(rng.integers(HOUR, 12 * DAY))
+            stop = min(int(end[i]), high) - int(rng.integers(HOUR, 5 * DAY))
+            stop = min(stop, first + int(budget) + HOUR)
+            owners.append(i)
+            begins.append(first)
+            ends.append(stop)
+            budget -= stop - first
+    as_array = [np.array(x, dtype=np.int64) for x in (owners, begins, ends)]
+    return as_array[0], as_array[1], as_array[2]
+
+
+def services(world: World) -> pl.DataFrame:
+    """Compute services and the others; on KVM the service host is the hypervisor."""
+    rng, cal = world.rng("services"), world.cal
+    n = cal.rows("nova.services")
+    machine, start, end = presence_spans(world)
+    kvm = world.kind == "kvm"
+    own = min(len(machine), n) if kvm else 0
+    rest = n - own
+    binary = pl.Series(
+        ["nova-compute", "nova-conductor", "nova-scheduler", "nova-consoleauth"]
+    ).gather(np.r_[np.zeros(own, np.int64), rng.integers(0 if not kvm else 1, 4, rest)])
+    made = np.r_[start[:own], cal.opened + whole(rng.random(rest) * (cal.as_of - cal.opened))]
+    gone = np.r_[np.where(end[:own] >= cal.as_of, NEVER, end[:own]),
+                 np.where(rng.random(rest) < 0.9, made[own:] + DAY, NEVER)]  # fmt: skip
+    gone = np.where(gone >= cal.as_of, NEVER, gone)
+    names = pl.Series([f"{cal.site.replace('_', '-')}-ctl-{i}" for i in range(rest)],
+                      dtype=pl.String)  # fmt: skip
+    ids = np.arange(n) + 1
+    return pl.DataFrame(
+        {
+            "created_at": datetimes(made),
+            "updated_at": datetimes(np.where(gone == NEVER, cal.as_of - 20, gone)),
+            "deleted_at": datetimes(gone),
+            "id": ids,
+            "host": pl.concat([world.fleet.uid.gather(machine[:own]), names]),
+            "binary": binary,
+            "topic": binary.str.strip_prefix("nova-"),
+            "report_count": rng.integers(1, 10**6, n),
+            "disabled": (rng.random(n) < 0.05).astype(np.int64),
+            "deleted": np.where(gone == NEVER, 0, ids),
+            "disabled_reason": pl.repeat(None, n, dtype=pl.String, eager=True),
+            "last_seen_up": datetimes(np.where(gone == NEVER, cal.as_of - 20, gone)),
+            "version": np.full(n, 66),
+            "uuid": uuids(rng, n),
+        }
+    )
+
+
+def instances(world: World) -> pl.DataFrame:
+    """One row per instance: a snapshot of its last state."""
+    rng, run, as_of = world.rng("nova.instances"), world.instances, world.cal.as_of
+    n = len(run)
+    ran = run.launched != NEVER
+    # A failed launch mostly has no node; where it has one, it was scheduled and then broke.
+    placed = ran | ((run.machine >= 0) & (rng.random(n) < 0.3))
+    node = np.where(placed, run.machine, -1)
+    a = run.actions
+    # launched_at is overwritten by whatever starts the instance anew.
+    launched = run.launched.copy()
+    anew = a.ok & np.isin(a.kind, (REBUILD, UNSHELVE, MIGRATE))
+    np.maximum.at(launched, a.instance[anew], a.finish[anew])
+    state = np.full(n, "active", dtype=object)
+    state[~ran] = "error"
+    open_holes = run.stopped.end >= FAR
+    how = np.zeros(n, dtype=np.int64)
+    first_state = {STOP: 1, PAUSE: 2, SUSPEND: 3, SHELVE: 4}
+    for kind, code in first_state.items():
+        mask = a.ok & (a.kind == kind)
+        how[a.instance[mask]] = code
+    whom = run.stopped.instance[open_holes]
+    names = np.array(["active", "stopped", "paused", "suspended", "shelved_offloaded"], object)
+    state[whom] = names[how[whom]]
+    gone = run.deleted != NEVER
+    state[gone] = "deleted"
+    ids = np.arange(n) + 1
+    kvm = world.kind == "kvm"
+    size = SIZES[run.flavor] if kvm else np.tile([1, 1, 20, 0], (n, 1))
+    terminated = run.deleted.copy()
+    if not kvm:  # on bare metal terminated_at is sometimes missing or wrong
+        dice = rng.random(n)
+        terminated[dice < 0.06] = NEVER
+        wrong = gone & (dice > 0.96)
+        terminated[wrong] -= rng.integers(HOUR, 40 * HOUR, wrong.sum())
+    has_node = pl.Series(node >= 0)
+    on = world.fleet.uid.gather(np.maximum(node, 0))
+    host = on if kvm else conductors(world).gather(np.maximum(node, 0) % IRONIC_HOSTS)
+    last_touch = np.where(gone, run.deleted, np.where(ran, launched, run.created + 60))
+    frame = pl.DataFrame(
+        {
+            "created_at": datetimes(run.created),
+            "updated_at": datetimes(np.minimum(last_touch, as_of)),
+            "deleted_at": datetimes(run.deleted),
+            "id": ids,
+            "user_id": world.user_of(run.project, rng),
+            "project_id": world.projects.gather(run.project),
+            "image_ref": pl.repeat("", n, eager=True),
+            "power_state": np.where(gone | ~ran, 0, 1),
+            "vm_state": pl.Series(state.tolist(), dtype=pl.String),
+            "memory_mb": size[:, 1],
+            "vcpus": size[:, 0],
+            "hostname": pl.select(pl.format("node-{}", pl.Series(ids))).to_series(),
+            "host": host,
+            "reservation_id": pl.select(
+                pl.format("r-{}", pl.Series(rng.integers(10**7, 10**8, n)))
+            ).to_series(),
+            "launched_at": datetimes(launched),
+            "terminated_at": datetimes(terminated),
+            "display_name": pl.select(pl.format("node-{}", pl.Series(ids))).to_series(),
+            "availability_zone": pl.repeat("nova", n, eager=True),
+            "instance_type_id": run.flavor + 1,
+            "uuid": world.instance_id,
+            "root_gb": size[:, 2],
+            "ephemeral_gb": np.zeros(n, dtype=np.int64),
+            "node": on,
+            "deleted": np.where(gone, ids, 0),
+            "cleaned": gone.astype(np.int64),
+            "hidden": np.zeros(n, dtype=np.int64),
+        }
+    )
+    return frame.with_columns(
+        pl.when(has_node).then("node").alias("node"), pl.when(has_node).then("host").alias("host")
+    )
+
+
+def actions(world: World) -> Tables:
+    """instance_actions and their events."""
+    rng, run, a = world.rng("nova.instance_actions"), world.instances, world.instances.actions
+    as_of = world.cal.as_of
+    keep = a.start < as_of
+    n = int(keep.sum())
+    who, kind, start, finish = (x[keep] for x in (a.instance, a.kind, a.start, a.finish))
+    ok = a.ok[keep]
+    done = finish < as_of
+    ids = np.arange(n) + 1
+    shown = done & (start >= FINISH_TIME_SINCE) & (rng.random(n) > 0.03)
+    project = run.project[who]
+    table = pl.DataFrame(
+        {
+            "created_at": datetimes(start),
+            "updated_at": datetimes(np.minimum(finish, as_of)),
+            "deleted_at": datetimes(np.full(n, NEVER)),
+            "id": ids,
+            "action": pl.Series(ACTIONS).gather(kind),
+            "instance_uuid": world.instance_id.gather(who),
+            "request_id": pl.select("req-" + uuids(rng, n)).to_series(),
+            "user_id": world.user_of(project, rng),
+            "project_id": world.projects.gather(project),
+            "start_time": datetimes(start),
+            "finish_time": datetimes(np.where(shown, finish, NEVER)),
+            "message": pl.Series([None, "Error"], dtype=pl.String).gather((~ok).astype(np.int64)),
+            "deleted": np.zeros(n, dtype=np.int64),
+        }
+    )
+    return {
+        "nova.instance_actions": table,
+        "nova.instance_actions_events": _events(world, keep, ids),
+    }
+
+
+def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl.DataFrame:
+    rng, run, a = world.rng("events of actions"), world.instances, world.instances.actions
+    as_of = world.cal.as_of
+    who, kind, start, finish, ok = (
+        x[keep] for x in (a.instance, a.kind, a.start, a.finish, a.ok)
+    )
+    left, target, offload = a.source[keep], a.target[keep], a.offload[keep]
+    names = sorted(
+        {*EVENTS.values(), "compute_live_migration", "compute_prep_resize",
+         "compute_check_can_live_migrate_destination", "compute_resize_instance"}
+    )  # fmt: skip
+    code = np.array([names.index(EVENTS[k]) for k in range(len(ACTIONS))])
+    kvm = world.kind == "kvm"
+    machine = run.machine[who]
+    if kvm:  # before a migration the instance was elsewhere
+        machine = _host_at(world, who, start)
+        machine = np.where(target >= 0, target, machine)
+    parts = [(ids, code[kind], start, finish, ok, machine)]
+    # Builds that were tried on other hosts first.
+    create = np.flatnonzero(kind == CREATE)
+    wanted = world.cal.rows("nova.instance_actions_events")
+    share = world.cal.rows("nova.instance_actions") / max(1, len(ids))
+    offs = np.flatnonzero(offload != NEVER)
+    offs = offs[kind[offs] != ACTIONS.index("shelveOffload")]
+    parts.append((ids[offs], np.full(len(offs), names.index("compute_shelve_offload_instance")),
+                  np.minimum(finish[offs] + 1, offload[offs]), offload[offs],
+                  np.ones(len(offs), dtype=bool), machine[offs]))  # fmt: skip
+    for way, steps in (
+        (LIVE_MIGRATION, (("compute_check_can_live_migrate_destination", True),
+                          ("compute_live_migration", False))),
+        (MIGRATE, (("compute_prep_resize", True), ("compute_resize_instance", False))),
+    ):  # fmt: skip
+        rows = np.flatnonzero(kind == way)
+        for step, at_target in steps:
+            parts.append((ids[rows], np.full(len(rows), names.index(step)), start[rows],
+                          np.minimum(start[rows] + 8, finish[rows]),
+                          np.ones(len(rows), dtype=bool),
+                          (target if at_target else left)[rows]))  # fmt: skip
+    so_far = sum(len(p[0]) for p in parts)
+    retries = max(0, int(wanted / max(share, 1e-9)) - so_far)
+    again = rng.choice(create, retries) if len(create) and retries else create[:0]
+    room = np.maximum(finish[again] - start[again], 2)
+    other = rng.integers(0, len(world.fleet), len(again)) if kvm else machine[again] + 1
+    parts.append((ids[again], code[kind[again]], start[again],
+                  start[again] + whole(rng.uniform(0.1, 0.5, len(again)) * room),
+                  np.zeros(len(again), dtype=bool), other))  # fmt: skip
+    action, event, begin, end, good, where = (np.concatenate(c) for c in zip(*parts))
+    order = np.lexsort((end, begin, action))
+    action, event, begin, end, good, where = (
+        c[order] for c in (action, event, begin, end, good, where)
+    )
+    n = len(action)
+    done = end < as_of
+    result = np.where(~done, 2, np.where(good, 0, 1))
+    known = pl.Series(where >= 0)
+    host = (world.fleet.uid.gather(np.maximum(where, 0) % len(world.fleet)) if kvm
+            else conductors(world).gather(np.maximum(where, 0) % IRONIC_HOSTS))  # fmt: skip
+    return pl.DataFrame(
+        {
+            "created_at": datetimes(begin),
+            "updated_at": datetimes(np.minimum(end, as_of)),
+            "deleted_at": datetimes(np.full(n, NEVER)),
+            "id": np.arange(n) + 1,
+            "event": pl.Series(names).gather(event),
+            "action_id": action,
+            "start_time": datetimes(begin),
+            "finish_time": datetimes(np.where(done, end, NEVER)),
+            "result": pl.Series(["Success", "Error", None], dtype=pl.String).gather(result),
+            "deleted": np.zeros(n, dtype=np.int64),
+            "host": pl.select(pl.when(known).then(host)).to_series(),
+        }
+    )
+
+
+def _host_at(world: World, who: NDArray[np.int64], when: Seconds) -> NDArray[np.int64]:
+    """The host of an instance at a time: what the next migration left, else the last."""
+    run, a = world.instances, world.instances.actions
+    at = np.flatnonzero((a.target >= 0) & (a.kind != CONFIRM))
+    if not len(at):
+        return run.machine[who]
+    order = at[np.lexsort((a.finish[at], a.instance[at]))]
+    span = 1 << 33
+    code = a.instance[order] * span + a.finish[order]
+    nxt = np.searchsorted(code, who * span + when, side="right")
+    row = order[np.minimum(nxt, len(order) - 1)]
+    same = (nxt < len(order)) & (a.instance[row] == who)
+    return np.where(same, a.source[row], run.machine[who])
+
+
+def request_specs(world: World) -> pl.DataFrame:
+    """What was asked of Nova, as JSON: flavor name, and the reservation as scheduler hint."""
+    rng, run = world.rng("request_specs"), world.instances
+    n = len(run)
+    kvm = world.kind == "kvm"
+    reserved = run.lease >= 0
+    reservation = world.reservation_id.gather(np.maximum(run.lease, 0))
+    has = pl.Series(reserved)
+    size = SIZES[run.flavor] if kvm else np.tile([1, 1, 20, 0], (n, 1))
+    plain = pl.Series([f.name for f in FLAVORS] if kvm else ["baremetal"] * len(FLAVORS))
+    name = plain.gather(run.flavor)
+    if kvm:
+        name = pl.select(
+            pl.when(has).then(pl.format("reservation:{}", reservation)).otherwise(name)
+        ).to_series()
+        hint = pl.repeat("null", n, eager=True)
+    else:
+        hint = pl.select(
+            pl.when(has).then(
+                pl.concat_str(pl.lit('{"reservation": ["'), reservation, pl.lit('"]}'))
+            ).otherwise(pl.lit("null"))
+        ).to_series()  # fmt: skip
+    spec = pl.select(
+        pl.concat_str(
+            pl.lit('{"nova_object.name": "RequestSpec", "nova_object.namespace": "nova", '
+                   '"nova_object.version": "1.14", "nova_object.data": {"project_id": "'),
+            world.projects.gather(run.project),
+            pl.lit('", "instance_uuid": "'),
+            world.instance_id,
+            pl.lit('", "num_instances": 1, "flavor": {"nova_object.name": "Flavor", '
+                   '"nova_object.data": {"name": "'),
+            name,
+            pl.lit('", "vcpus": '),
+            pl.Series(size[:, 0]).cast(pl.String),
+            pl.lit(', "memory_mb": '),
+            pl.Series(size[:, 1]).cast(pl.String),
+            pl.lit(', "root_gb": '),
+            pl.Series(size[:, 2]).cast(pl.String),
+            pl.lit('}}, "scheduler_hints": '),
+            hint,
+            pl.lit("}}"),
+        )
+    ).to_series()  # fmt: skip
+    return pl.DataFrame(
+        {
+            "created_at": datetimes(run.created),
+            "updated_at": datetimes(np.full(n, NEVER)),
+            "id": np.arange(n) + 1,
+            "instance_uuid": world.instance_id,
+            "spec": spec,
+        }
+    )
+
+
+def flavors(world: World) -> pl.DataFrame:
+    """nova_api.flavors: the plain ones, and on KVM one per live flavor:instance reservation."""
+    rng = world.rng("flavors")
+    if world.kind != "kvm":
+        names, size = ["baremetal"], np.array([[1, 1, 20, 0]])
+        made = np.array([world.cal.opened])
+        ids = hexes(rng, 1)
+    else:
+        rows = world.plan.leases
+        over = np.where(rows.deleted == NEVER, rows.end, rows.deleted)
+        live = np.flatnonzero((over > world.cal.as_of) & (rows.outcome < 2))
+        made = np.r_[np.full(len(FLAVORS), world.cal.opened), rows.created[live]]
+        size = np.concatenate([SIZES, SIZES[world.flavor[live]]])
+        reservation = world.reservation_id.gather(live)
+        names = [f.name for f in FLAVORS] + [f"reservation:{r}" for r in reservation]
+        ids = pl.concat([hexes(rng, len(FLAVORS)), reservation])
+    n = len(names)
+    return pl.DataFrame(
+        {
+            "created_at": datetimes(made),
+            "updated_at": datetimes(np.full(n, NEVER)),
+            "name": names,
+            "id": np.arange(n) + 1,
+            "memory_mb": size[:, 1],
+            "vcpus": size[:, 0],
+            "swap": np.zeros(n, dtype=np.int64),
+            "flavorid": ids,
+            "root_gb": size[:, 2],
+            "ephemeral_gb": np.zeros(n, dtype=np.int64),
+            "disabled": np.zeros(n, dtype=np.int64),
+            "is_public": pl.Series([int(":" not in x) for x in names], dtype=pl.Int64),
+        }
+    )
+
+
