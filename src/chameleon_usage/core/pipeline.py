@@ -11,7 +11,6 @@ from chameleon_usage.core.usage import Known, Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import Ingested
 from chameleon_usage.models.domain import OUTPUTS
-from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.site import Site
 
 STAGES = ("facts", "segments", "usage")
@@ -84,24 +83,12 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
 
 
 def _known(ingested: Ingested) -> pl.DataFrame:
-    """List the quantity types that the site's records speak of, and how complete they are."""
-    told = set(ingested.entities["quantity_type"].unique())
-    split = {"occupied": ("reservation", "ondemand"), "active": ("reservation", "ondemand")}
-    names = {
-        name
-        for quantity in told
-        for name in (
-            [f"{quantity}_{origin}" for origin in split[quantity]]
-            if quantity in split
-            else [quantity]
-        )
-    } | set(ingested.completeness["quantity_type"])
-    rows = pl.DataFrame(
-        {"quantity_type": sorted(names & set(MEASURED))}, schema={"quantity_type": pl.String}
+    """List the quantity types that the site's sources speak of, and how complete the best is."""
+    return (
+        ingested.completeness.group_by("quantity_type")
+        .agg(pl.col("share").max())
+        .sort("quantity_type")
     )
-    return rows.join(
-        ingested.completeness.select("quantity_type", "share"), on="quantity_type", how="left"
-    ).with_columns(pl.col("share").fill_null(1.0))
 
 
 def outputs(

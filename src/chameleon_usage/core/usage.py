@@ -26,6 +26,9 @@ from chameleon_usage.models.metrics import MEASURED, METRICS, RESOURCES
 KNOWN_ENOUGH = 0.95
 """A site's value is published where at least this share of its host time is known."""
 
+READINGS = ["uncorrected", "corrected"]
+"""The collectors that read facts; the legacy one left its own means."""
+
 _UNITS = {"nodes": "node_units"} | {name: name for name in RESOURCES if name != "nodes"}
 
 
@@ -123,13 +126,14 @@ def mean_usage(
             for column in told
         )
     )
+    index = ["collector_type", *by, "timestamp"]
+    # A collector that found nothing at all still says so, bucket by bucket.
+    collectors = pl.DataFrame({"collector_type": READINGS})
+    every = collectors.join(window.timestamps.select("timestamp"), how="cross")
     return {
-        resource: means.pivot(
-            on="quantity_type",
-            index=["collector_type", *by, "timestamp"],
-            values=resource,
-            maintain_order=True,
-        ).with_columns(cs.float().fill_null(0.0).fill_nan(None))
+        resource: means.pivot(on="quantity_type", index=index, values=resource, maintain_order=True)
+        .join(every, on=["collector_type", "timestamp"], how="left" if by else "right")
+        .select(*index, cs.float().fill_null(0.0).fill_nan(None))
         for resource in RESOURCES
     }
 

@@ -29,6 +29,16 @@ MAINTENANCE = {
 COMPLETENESS = {"quantity_type": pl.String(), "source": pl.String(), "share": pl.Float64()}
 
 
+HELD = ("occupied_reservation", "occupied_ondemand", "active_reservation", "active_ondemand")
+
+
+def speaks_of(source: str, *quantities: str, share: float = 1.0) -> pl.DataFrame:
+    """Say which quantity types a source tells, whether it has a row of them or not."""
+    return pl.DataFrame(
+        {"quantity_type": quantities, "source": source, "share": share}, schema=COMPLETENESS
+    )
+
+
 @dataclass(frozen=True)
 class Ingested:
     """Everything the adapters of a site say; results of several adapters are concatenated.
@@ -40,8 +50,8 @@ class Ingested:
         leases: lead times of leases that ask for nodes (domain.Leases).
         legacy: the legacy caches as count types (domain.Legacy).
         maintenance: windows of hosts: hostname, start, end.
-        completeness: quantity_type, source, share of its rows that a source still holds, for
-            sources whose rows are deleted for good.
+        completeness: quantity_type, source, share: the quantities that a source speaks of, and
+            the share of its rows that it still holds (1 unless rows were deleted for good).
         rejects, join_log: the audit (domain.Rejects, domain.JoinLog).
     """
 

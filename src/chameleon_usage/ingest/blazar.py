@@ -10,6 +10,7 @@ from chameleon_usage.ingest.base import (
     facts,
     refuse_bad_bounds,
     rejects,
+    speaks_of,
 )
 from chameleon_usage.ingest.nova import DEVICE, host_class, positive
 from chameleon_usage.models.domain import Leases, Profiles
@@ -79,6 +80,7 @@ def devices(inputs: RawInputs) -> Ingested:
     )
     as_total = pl.col("quantity_type").replace({"reservable": "total"})
     return Ingested(
+        completeness=speaks_of(DEVICES, "total", "reservable"),
         facts=pl.concat([pool.facts, pool.facts.with_columns(as_total)]),
         entities=pl.concat([pool.entities, pool.entities.with_columns(as_total)]),
         profiles=pool.profiles,
@@ -120,6 +122,7 @@ def _pool(
     gone, gone_bad = refuse_bad_bounds(gone, stage="ingest", source=source, row_id="entity_id")
     profile = good.filter(pl.col("hostname").is_not_null()).with_columns(source=pl.lit(source))
     return Ingested(
+        completeness=speaks_of(source, "reservable"),
         facts=pl.concat([facts(good, source, "reservable"), facts(gone, source, "reservable")]),
         entities=pl.concat(
             [entities(good, source, "reservable"), entities(gone, source, "reservable")]
@@ -253,6 +256,7 @@ def _committed(
     kept = judged.filter(pl.col("_reason").is_null())
     good, bad = refuse_bad_bounds(kept, stage="ingest", source=source, row_id="id")
     return Ingested(
+        completeness=speaks_of(source, "committed"),
         facts=facts(good, source, "committed"),
         entities=entities(good, source, "committed"),
         rejects=pl.concat(

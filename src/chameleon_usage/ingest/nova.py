@@ -3,6 +3,7 @@
 import polars as pl
 
 from chameleon_usage.ingest.base import (
+    HELD,
     Ingested,
     Joins,
     conform,
@@ -10,6 +11,7 @@ from chameleon_usage.ingest.base import (
     facts,
     refuse_bad_bounds,
     rejects,
+    speaks_of,
 )
 from chameleon_usage.models.domain import Profiles
 from chameleon_usage.models.raw import RawInputs
@@ -77,6 +79,7 @@ def hosts(inputs: RawInputs) -> Ingested:
     of_hosts = services.filter(pl.col("host").is_in(names.implode()))
     up, down = refuse_bad_bounds(of_hosts, stage="ingest", source=SERVICES, row_id="id")
     return Ingested(
+        completeness=speaks_of(COMPUTE_NODES, "total"),
         facts=pl.concat([facts(seen, COMPUTE_NODES, "total"), facts(up, SERVICES, "total")]),
         entities=pl.concat(
             [entities(seen, COMPUTE_NODES, "total"), entities(up, SERVICES, "total")]
@@ -188,6 +191,7 @@ def instances(inputs: RawInputs) -> Ingested:
         for quantity in ("occupied", "active")
     )
     return Ingested(
+        completeness=speaks_of(INSTANCES, *HELD),
         facts=pl.concat(
             [
                 facts(good, INSTANCES, "occupied"),

@@ -9,6 +9,7 @@ from chameleon_usage.ingest.base import (
     facts,
     refuse_bad_bounds,
     rejects,
+    speaks_of,
 )
 from chameleon_usage.ingest.nova import BARE_METAL
 from chameleon_usage.models.domain import Leases, Profiles
@@ -48,6 +49,7 @@ def machine_events(inputs: RawInputs) -> Ingested:
         disk_gb=_property("storage_devices.0.size").cast(pl.Int64, strict=False) // gib,
     ).unique(["hostname", "start"], keep="first", maintain_order=True)
     return Ingested(
+        completeness=speaks_of(MACHINE_EVENTS, "total"),
         facts=facts(good, MACHINE_EVENTS, "total"),
         entities=entities(
             good.with_columns(host_class=pl.lit(BARE_METAL)), MACHINE_EVENTS, "total"
@@ -96,6 +98,7 @@ def leases(inputs: RawInputs) -> Ingested:
         row_id="lease_id",
     )
     return Ingested(
+        completeness=speaks_of(PUBLISHED_LEASES, "committed"),
         facts=facts(good, PUBLISHED_LEASES, "committed"),
         entities=entities(good, PUBLISHED_LEASES, "committed"),
         leases=conform(lead, Leases),

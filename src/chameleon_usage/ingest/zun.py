@@ -3,12 +3,12 @@
 import polars as pl
 
 from chameleon_usage.ingest.base import (
-    COMPLETENESS,
     Ingested,
     Joins,
     entities,
     facts,
     refuse_bad_bounds,
+    speaks_of,
 )
 from chameleon_usage.models.raw import RawInputs
 
@@ -62,13 +62,16 @@ def containers(inputs: RawInputs) -> Ingested:
     ever = inputs.get(CONTAINERS)["id"].max()
     share = inputs.get(CONTAINERS).height / ever if isinstance(ever, int) and ever > 0 else 0.0
     return Ingested(
-        completeness=pl.DataFrame(
-            {
-                "quantity_type": ["occupied_reservation", "active_reservation"],
-                "source": CONTAINERS,
-                "share": min(share, 1.0),
-            },
-            schema=COMPLETENESS,
+        completeness=pl.concat(
+            [
+                speaks_of(
+                    CONTAINERS,
+                    "occupied_reservation",
+                    "active_reservation",
+                    share=min(share, 1.0),
+                ),
+                speaks_of(CONTAINERS, "occupied_ondemand", "active_ondemand"),
+            ]
         ),
         facts=pl.concat([facts(good, CONTAINERS, "occupied"), facts(runs, CONTAINERS, "active")]),
         entities=pl.concat(
