@@ -236,13 +236,15 @@ def usage_tables(
     }
     cached = _legacy_usage(legacy, window)
     by_resource = pl.concat([_long(frame, resource=resource) for resource, frame in totals.items()])
-    told = by_resource.group_by("collector_type", "count_type", "resource").agg(
-        ever=pl.col("value").count() > 0
-    )
+    # A resource of which no host tells its total is not there, nor is a state nobody speaks of.
+    told = by_resource.filter(pl.col("value").is_not_null())
+    sized = told.filter((pl.col("count_type") == "total") & (pl.col("value") > 0))
+    if "total" in known.quantities:
+        told = told.join(sized, on="resource", how="semi").vstack(
+            told.filter(pl.col("resource") == "nodes")
+        )
     by_resource = by_resource.join(
-        told.filter("ever").drop("ever"),
-        on=["collector_type", "count_type", "resource"],
-        how="semi",
+        told, on=["collector_type", "count_type", "resource"], how="semi"
     )
     legacy_totals = _every_bucket(
         cached.group_by("collector_type", "timestamp", "count_type")

@@ -235,7 +235,7 @@ def _committed(
         joined,
         slices.unique("reservation_id", keep="first", maintain_order=True),
         "reservation_id",
-    ).with_columns(entity_id="id")
+    ).with_columns(entity_id="id", inferred=pl.col("end_date").is_null())
     orphan = pl.col("lease_created").is_null() & pl.col("start_date").is_null()
     cancelled = pl.col("lease_deleted") <= pl.col("start_date")
     withdrawn = pl.col("end") <= pl.col("start_date")

@@ -101,8 +101,10 @@ def hosts(inputs: RawInputs) -> Ingested:
     )
 
 
+CREATE = "compute__do_build_and_run_instance"
+
 _ARRIVALS = (
-    "compute__do_build_and_run_instance",
+    CREATE,
     "compute_finish_resize",
     "compute_finish_revert_resize",
     "compute_post_live_migration_at_destination",
@@ -115,7 +117,7 @@ _ARRIVALS = (
 # (occupies from, runs from). "start"/"finish": from that time of the event on; None: no change.
 _EFFECTS = pl.DataFrame(
     [
-        ("compute__do_build_and_run_instance", None, None, True, "finish"),
+        (CREATE, None, None, True, "finish"),
         ("compute_start_instance", None, None, True, "finish"),
         ("compute_unpause_instance", None, None, True, "finish"),
         ("compute_resume_instance", None, None, True, "finish"),
@@ -158,16 +160,17 @@ def instances(inputs: RawInputs) -> Ingested:
         "uuid",
     )
     events = _events(inputs, joins)
+    create = pl.col("event") == CREATE
     last_known = events.group_by("entity_id").agg(
-        created=pl.col("finish")
-        .filter(pl.col("event") == "compute__do_build_and_run_instance")
-        .min(),
+        begun=pl.col("begin").filter(create).min(),
+        created=pl.col("finish").filter(create).min(),
         freed=pl.col("finish").filter(pl.col("event") == "compute_terminate_instance").max(),
     )
     rows = rows.rename({"uuid": "entity_id"}).join(last_known, on="entity_id", how="left")
     rows = rows.with_columns(
-        start="created_at",
+        start=pl.coalesce("created_at", "begun", "launched_at"),
         end=pl.coalesce("deleted_at", "terminated_at", "freed"),
+        inferred=pl.col("created_at").is_null(),
         hostname="node",
         reservation_id=pl.coalesce("flavor", "hint"),
         disk_gb=pl.col("root_gb").fill_null(0) + pl.col("ephemeral_gb").fill_null(0),
@@ -308,9 +311,7 @@ def _replay(
     """Replay the events of instances that have a create event: occupied and active facts."""
     known = events.join(_EFFECTS, on="event", how="inner")
     lives = rows.select("entity_id", "start", "end").join(
-        events.filter(pl.col("event") == "compute__do_build_and_run_instance")
-        .select("entity_id")
-        .unique(),
+        events.filter(pl.col("event") == CREATE).select("entity_id").unique(),
         on="entity_id",
         how="semi",
     )
