@@ -170,7 +170,7 @@ build/static/tex-svg.js: $(LOCK)
 
 # Built aside and put in place whole.
 $(HTML)/index.html: $(PAGES) $(RUN_NOTEBOOKS) build/static/charts.js build/static/tex-svg.js \
-		book/_config.yml book/_toc.yml $(wildcard book/_ext/*.py book/_static/*)
+		book/_config.yml book/_toc.yml $(wildcard book/_ext/*.py book/assets/*)
 	rm -rf build/book
 	python notebooks/build.py toc build/toc.yml $(NOTEBOOKS)
 	jupyter-book build book --toc $(CURDIR)/build/toc.yml --path-output build/book -n -W --keep-going -q

@@ -120,7 +120,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 def book_script() -> str:
     """Give the script that brings charts to life: the Vega libraries and a few lines of ours."""
-    return vlc.javascript_bundle(_LIVE)
+    return f"(() => {{\n{vlc.javascript_bundle(_LIVE)}\n}})();"
 
 
 # Charts start when they come into view, follow the theme of the page, and start again, from the
