@@ -46,7 +46,7 @@ class Fleet:
     pool: Spans
     reenrol_machine: Keys
     reenrol_at: Seconds
-    survivor: NDArray[np.bool_]  # today's Blazar row reaches back before 2022-05 by the calendar
+    wanted: NDArray[np.bool_]  # machines that stayed long: today's Blazar row is older than 2018-07
     maintenance: Spans
 
     def __len__(self) -> int:
@@ -102,7 +102,7 @@ def build(cal: Calibration, seed: int) -> Fleet:
         pool=pool,
         reenrol_machine=reenrol_machine,
         reenrol_at=reenrol_at,
-        survivor=survivor,
+        wanted=survivor & (last_row < seconds("2018-07-01")),
         maintenance=_maintenance(cal, rng, presence),
     )
 
@@ -189,7 +189,7 @@ def _absences(
     away[early] = (start + whole(room * 0.5))[early]
     traced = seconds("2022-06-01")
     until = np.minimum(pool_to, seconds("2025-11-01"))
-    late = ~early & (draw < 1.7 * share) & (start < traced) & (until > traced + 200 * DAY)
+    late = ~early & (draw > 1 - 0.3 * share) & (start < traced) & (until > traced + 200 * DAY)
     away[late] = (traced + whole((until - traced) * 0.4))[late]
     gone = away < FAR
     away[gone] += 20 * HOUR

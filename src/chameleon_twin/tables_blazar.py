@@ -301,10 +301,10 @@ def pool(world: World) -> Tables:
     # Some hosts left the pool by a flag, not by a delete: their row's last change tells when.
     newest = np.full(len(f), -1)
     np.maximum.at(newest, machine, start)
-    flagged = (end < FAR) & (start == newest[machine]) & (rng.random(len(machine)) < 0.06)
+    flagged = (end < FAR) & (start == newest[machine]) & (rng.random(len(machine)) < 0.03)
     # Duplicates: a second row of a host inside an enrolment.
     long_lived = np.flatnonzero(np.minimum(end, world.cal.as_of) - start > 60 * DAY)
-    n_twice = min(len(long_lived), world.cal.profile.count(6, least=1))
+    n_twice = min(len(long_lived), world.cal.profile.count(4, least=1))
     twice = np.sort(rng.choice(long_lived, n_twice, replace=False)) if n_twice else long_lived[:0]
     dup_start = start[twice] + 2 * DAY
     span = np.minimum(end[twice], world.cal.as_of) - dup_start
@@ -427,7 +427,7 @@ def _capabilities(
             )
         )
         if key == "node_type" and world.kind == "kvm":  # a few hosts carry their GPUs as well
-            some = pl.Series(f.resources[machine, 3] > 0)
+            some = pl.Series((f.resources[machine, 3] > 0) | (machine < 9))
             gpus = pl.Series(f.resources[machine, 3]).cast(pl.String)
             extra = frames[0].with_columns(capability_value=gpus).filter(some)
             frames.append(extra.with_columns(property_id=pl.lit("gpu.gpu_count")))

@@ -31,7 +31,7 @@ def compute_nodes(world: World) -> pl.DataFrame:
     still = end >= cal.as_of
     if world.kind == "kvm":
         cuts = np.empty((0, 2), np.int64)
-        at = _poisson_cuts(rng, start, end, 0.04)
+        at = _poisson_cuts(rng, start, end, 0.075)
     else:
         cuts = _restored(world, rng, start, end)
         at = _poisson_cuts(rng, start, end, _rebalance_rate(world, start, end, len(cuts)))
