@@ -1,0 +1,224 @@
+"""Slow, plain readings of the twin's tables, to set beside its truth. Times are epoch seconds."""
+
+from pathlib import Path
+
+import polars as pl
+
+GAP = 15 * 60
+
+
+def read(folder: Path, name: str) -> pl.DataFrame:
+    """One table, its datetimes as epoch seconds."""
+    frame = pl.read_parquet(folder / f"{name}.parquet")
+    return frame.with_columns(pl.col(pl.Datetime).dt.epoch("s"))
+
+
+def merge(spans: list[tuple[int, int]], gap: int = 0) -> list[tuple[int, int]]:
+    """Union of half-open spans; spans less than `gap` apart are one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(s for s in spans if s[1] > s[0]):
+        if merged and (start <= merged[-1][1] or start - merged[-1][1] < gap):
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def spans_by(rows: list[tuple[str, int, int]], gap: int = 0) -> set[tuple[str, int, int]]:
+    """Merged (host, start, end) of many hosts."""
+    hosts: dict[str, list[tuple[int, int]]] = {}
+    for host, start, end in rows:
+        hosts.setdefault(host, []).append((start, end))
+    return {(h, s, e) for h, spans in hosts.items() for s, e in merge(spans, gap)}
+
+
+def truth(folder: Path, quantity: str) -> set[tuple[str, int, int]]:
+    """The truth's intervals of a quantity."""
+    rows = read(folder / "truth", "intervals").filter(quantity_type=quantity)
+    return set(rows.select("host", "start", "end").rows())
+
+
+def total(folder: Path, as_of: int) -> set[tuple[str, int, int]]:
+    """compute_nodes read as presences; at the Edge devices."""
+    if (folder / "blazar.devices.parquet").exists() and not (
+        folder / "nova.compute_nodes.parquet"
+    ).exists():
+        rows = read(folder, "blazar.devices").select(
+            "name", "created_at", pl.col("deleted_at").fill_null(as_of)
+        )
+        return spans_by(rows.rows())
+    rows = read(folder, "nova.compute_nodes").select(
+        "hypervisor_hostname", "created_at", pl.col("deleted_at").fill_null(as_of)
+    )
+    return spans_by(rows.rows(), GAP)
+
+
+def reservable(folder: Path, as_of: int) -> set[tuple[str, int, int]]:
+    """computehosts read as enrolments; at the Edge devices."""
+    rows = read(folder, "blazar.computehosts")
+    if not len(rows):
+        return total(folder, as_of)
+    end = pl.when(pl.col("deleted_at").is_null() & (pl.col("reservable") == 0)).then(
+        "updated_at"
+    ).otherwise(pl.col("deleted_at").fill_null(as_of))  # fmt: skip
+    return spans_by(rows.select("hypervisor_hostname", "created_at", end.alias("end")).rows())
+
+
+def committed(folder: Path, as_of: int) -> pl.DataFrame:
+    """Allocations by the definition of `committed`: host, reservation_id, start, end, unmerged."""
+    if len(hosts := read(folder, "blazar.computehosts")):
+        rows = read(folder, "blazar.computehost_allocations").join(
+            hosts.select(compute_host_id="id", host="hypervisor_hostname"), on="compute_host_id"
+        )
+    else:
+        rows = read(folder, "blazar.device_allocations").join(
+            read(folder, "blazar.devices").select(device_id="id", host="name"), on="device_id"
+        )
+    reservations = read(folder, "blazar.reservations").select("lease_id", reservation_id="id")
+    leases = read(folder, "blazar.leases").select(
+        "start_date", "end_date", lease_id="id", made="created_at", gone="deleted_at"
+    )
+    return (
+        rows.join(reservations, on="reservation_id")
+        .join(leases, on="lease_id")
+        .select(
+            "host",
+            "reservation_id",
+            start=pl.max_horizontal("start_date", "made", "created_at"),
+            end=pl.min_horizontal("end_date", "gone", "deleted_at", pl.lit(as_of)),
+        )
+        .filter(pl.col("end") > pl.col("start"))
+    )
+
+
+LIFE = ("quantity", "host", "reservation_id", "start", "end", "vcpus")
+ON = {
+    "compute_start_instance", "compute_unpause_instance", "compute_resume_instance",
+    "compute_unshelve_instance", "compute_container_start",
+}  # fmt: skip
+OFF = {
+    "compute_stop_instance", "compute_pause_instance", "compute_suspend_instance",
+    "compute_shelve_instance", "compute_container_stop",
+}  # fmt: skip
+BUILT = {"compute__do_build_and_run_instance", "compute__do_container_create"}
+MOVED = {"compute_post_live_migration_at_destination", "compute_finish_resize"}
+
+
+def _stories(folder: Path) -> dict[str, list[tuple[int, str, str]]]:
+    """Per instance, (time, what, host of the event) of every successful event, in order."""
+    edge = (folder / "zun.container.parquet").exists()
+    table, key = ("zun.container_actions", "container_uuid") if edge else (
+        "nova.instance_actions", "instance_uuid")  # fmt: skip
+    actions = read(folder, table)
+    events = read(folder, f"{table}_events").filter(pl.col("result") == "Success")
+    host = pl.lit("") if edge else pl.col("host")
+    rows = events.join(actions.select("action", key, action_id="id"), on="action_id").select(
+        key, "finish_time", "event", host.alias("at"), "id"
+    )
+    # Occupation comes back with the start of an unshelve.
+    begun = events.join(actions.select("action", key, action_id="id"), on="action_id").filter(
+        pl.col("event") == "compute_unshelve_instance"
+    ).select(key, finish_time="start_time", event=pl.lit("unshelving"), at=pl.lit(""), id="id")  # fmt: skip
+    told: dict[str, list[tuple[int, str, str]]] = {}
+    both = pl.concat([rows, begun]).sort("finish_time", "id")
+    for uuid, when, event, at, _ in both.rows():
+        told.setdefault(uuid, []).append((when, event, at))
+    return told
+
+
+def lives(folder: Path, as_of: int) -> pl.DataFrame:
+    """Every stretch in which an instance or container is there, or runs, by its events.
+
+    Columns: quantity (occupied, active), host, reservation_id (null on demand), start, end, vcpus.
+    """
+    edge = (folder / "zun.container.parquet").exists()
+    told = _stories(folder)
+    if edge:
+        rows = read(folder, "zun.container").select(
+            "uuid", "created_at", node="host", vcpus=pl.lit(0),
+            reservation_id=pl.col("annotations").str.extract(r'"reservation": "([0-9a-f-]+)"'),
+        )  # fmt: skip
+        ended = {
+            uuid: when for uuid, story in told.items()
+            for when, event, _ in story if event == "compute_container_delete"
+        }  # fmt: skip
+        rows = rows.with_columns(
+            deleted_at=pl.Series([ended.get(u) for u in rows["uuid"]], dtype=pl.Int64)
+        )
+    else:
+        specs = read(folder, "nova_api.request_specs").select(
+            uuid="instance_uuid",
+            reservation_id=pl.col("spec").str.extract(
+                r'"reservation": \["([0-9a-f-]+)"|"name": "reservation:([0-9a-f-]+)"', 1
+            ).fill_null(pl.col("spec").str.extract(r'"name": "reservation:([0-9a-f-]+)"')),
+        )  # fmt: skip
+        # Nova's own reservation_id is that of a boot request and has nothing to do with Blazar.
+        rows = read(folder, "nova.instances").drop("reservation_id").filter(
+            pl.col("launched_at").is_not_null()
+        ).join(specs, on="uuid", how="left")  # fmt: skip
+    out: list[tuple[str, str, str | None, int, int, int]] = []
+    columns = ("uuid", "created_at", "deleted_at", "node", "reservation_id", "vcpus")
+    for uuid, created, deleted, node, reservation, vcpus in rows.select(columns).rows():
+        end = as_of if deleted is None else deleted
+        story = [s for s in told.get(uuid, []) if s[0] is not None]
+        moves = [(when, at) for when, event, at in story if event in MOVED]
+        first = next((at for _, event, at in story if event in BUILT), node) if moves else node
+        places = [(created, first), *moves]
+        there, runs = True, False
+        since, running = created, 0
+        for when, event, _ in [*story, (end, "end", "")]:
+            when = min(when, end)
+            if there and (event == "end" or _offloads(story, when, event)):
+                out += [("occupied", h, reservation, s, e, vcpus)
+                        for h, s, e in _cut(places, since, when)]  # fmt: skip
+                there = False
+            elif event == "unshelving" and not there:
+                there, since = True, when
+            if event in BUILT | ON and not runs:
+                runs, running = True, when
+            elif runs and (event in OFF or event == "end"):
+                out += [("active", h, reservation, s, e, vcpus)
+                        for h, s, e in _cut(places, running, when)]  # fmt: skip
+                runs = False
+    return pl.DataFrame(
+        out, schema=dict(zip(LIFE, [pl.String] * 3 + [pl.Int64] * 3, strict=True)), orient="row"
+    ).filter(pl.col("end") > pl.col("start"))
+
+
+def _offloads(story: list[tuple[int, str, str]], when: int, event: str) -> bool:
+    """An offload event, or a shelving that no offload event follows before the next unshelving."""
+    if event == "compute_shelve_offload_instance":
+        return True
+    if event != "compute_shelve_instance":
+        return False
+    for later, name, _ in story:
+        if later >= when and name == "compute_shelve_offload_instance":
+            return False
+        if later > when and name == "unshelving":
+            return True
+    return True
+
+
+def _cut(places: list[tuple[int, str]], start: int, end: int) -> list[tuple[str, int, int]]:
+    """A stretch cut at the moves from place to place."""
+    until = [when for when, _ in places[1:]] + [end]
+    return [
+        (host, max(start, since), min(end, stop))
+        for (since, host), stop in zip(places, until, strict=True)
+        if min(end, stop) > max(start, since)
+    ]
+
+
+def in_commitments(stays: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """Stays of reserved instances, clipped to what their reservation holds on that host."""
+    spans: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for host, reservation, start, end in held.select(
+        "host", "reservation_id", "start", "end"
+    ).rows():
+        spans.setdefault((host, reservation), []).append((start, end))
+    out = []
+    for quantity, host, reservation, start, end, vcpus in stays.rows():
+        for low, high in merge(spans.get((host, reservation), [])):
+            if min(end, high) > max(start, low):
+                out.append((quantity, host, max(start, low), min(end, high), vcpus))
+    return pl.DataFrame(out, schema=["quantity", "host", "start", "end", "vcpus"], orient="row")
