@@ -112,7 +112,7 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
         words["has_legacy"] = has_legacy(ROOT / values["output_dir"] / values["site"])
     if "data_dir" in values:
         words["twin"] = is_twin(ROOT / values["data_dir"])
-        words["source"] = "simulated (twin)" if words["twin"] else "from the site's databases"
+        words["source"] = "simulated" if words["twin"] else "from the site's databases"
     if "real_dir" in values:
         words["has_published"] = values["published_site"] in values["sites"].split()
     return words

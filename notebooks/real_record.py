@@ -76,7 +76,7 @@ both = pl.concat([real, made]).filter(
     pl.col("collector_type").is_in(list(collector_of.values())),
 )
 
-# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (filled) beside ours (open; {{ source }}), for each site and count type. Grey: legacy; red: uncorrected. Data: output/plots/real_record.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, with points) beside ours (dashed; {{ source }}), for each site and count type. Grey: legacy; red: uncorrected. Data: output/plots/real_record.csv."}} tags=["hide-input"]
 plots.records(both, site_names=names, count_types=compared).save("real_record", figures)
 
 # %% tags=["hide-input"]

@@ -125,5 +125,11 @@ ordered = errors.sort(
     .fmt_percent(["error", "bias", "known_days"], decimals=2)
     .fmt_number(["mean_absolute_nodes", "p95_nodes"], decimals=2)
     .sub_missing(missing_text="–")
+    .cols_label(
+        count_type="count",
+        mean_absolute_nodes="mean (nodes)",
+        p95_nodes="95th pct. (nodes)",
+        known_days="days known",
+    )
     .tab_header("The corrected count against the truth")
 )

@@ -26,12 +26,16 @@ STATES: dict[str, str] = {
     "active": BLUE,
     "stopped": PURPLE,
     "idle": ORANGE,
+    "leased": YELLOW,
     "available": SKY_BLUE,
     "available_ondemand": GREEN,
     "maintenance": VERMILION,
     "unknown": "#D9D9D9",
 }
-"""Part of the partition to colour, in the order of stacking, from the bottom."""
+"""Part of the partition to colour, in the order of stacking, from the bottom.
+
+`leased` stands for active, stopped and idle together, where nothing tells them apart.
+"""
 
 COLLECTORS: dict[str, tuple[str, list[int]]] = {
     "legacy": (GREY, [1, 0]),
@@ -41,28 +45,31 @@ COLLECTORS: dict[str, tuple[str, list[int]]] = {
 }
 """Collector type to colour and dash."""
 
-SITES: dict[str, tuple[str, str]] = {
-    "chi_edge": ("#8C4A72", "#E3B8D0"),
-    "chi_tacc": ("#00568A", "#9CCBEA"),
-    "chi_uc": ("#00694D", "#8FD3BD"),
-    "kvm_tacc": ("#C9A800", "#F7EE9B"),
+SITES: dict[str, tuple[str, str, str]] = {
+    "chi_edge": ("#8C4A72", "#BD86A4", "#E9C9DA"),
+    "chi_tacc": ("#00568A", "#5A9AC4", "#A9D2EC"),
+    "chi_uc": ("#00694D", "#4FA88D", "#A2DCC9"),
+    "kvm_tacc": ("#C9A800", "#E0CB4C", "#F7EE9B"),
 }
-"""Site to the dark shade (used) and the light one (available); KVM is the yellow one."""
+"""Site to its shades: dark = used, middle = leased (nobody knows if used), light = available.
+
+KVM is the yellow one.
+"""
 
 REAL, OURS = BLACK, VERMILION
 """The published record, and what stands beside it."""
 
-_OTHER_SITES: tuple[tuple[str, str], ...] = (
-    ("#A34700", "#F2BC98"),
-    ("#A66F00", "#F6D488"),
-    ("#4D4D4D", "#C4C4C4"),
+_OTHER_SITES: tuple[tuple[str, str, str], ...] = (
+    ("#A34700", "#D0824A", "#F5C9AB"),
+    ("#A66F00", "#D3A441", "#F8DEA0"),
+    ("#4D4D4D", "#8A8A8A", "#CCCCCC"),
 )
 
 _NODE_TYPES: tuple[str, ...] = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
 
 
-def site_shades(site: str) -> tuple[str, str]:
-    """Give the (dark, light) shades of a site; a site not listed gets fixed ones by its name."""
+def site_shades(site: str) -> tuple[str, str, str]:
+    """Give the shades of a site, dark first; a site not listed gets fixed ones by its name."""
     return SITES.get(site) or _OTHER_SITES[crc32(site.encode()) % len(_OTHER_SITES)]
 
 

@@ -29,6 +29,12 @@ HEIGHT = 280
 KNOWN_SHARE = 0.95
 """A bucket of which less is known is unknown, as in the tables."""
 
+PARTS: dict[str, str] = {
+    **{part: METRICS[part].label for part in palette.STATES if part in METRICS},
+    "leased": "Leased (use unknown)",
+}
+"""What the stacks are made of: the partition, and what stands for it where use is unknown."""
+
 _LINE_LEGEND = alt.Legend(symbolType="stroke", symbolStrokeWidth=2, symbolSize=300)
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
@@ -79,36 +85,53 @@ def coarsen(
 
 
 def partition_table(
-    usage: pl.DataFrame, *, every: str, collector: str = "corrected"
+    usage: pl.DataFrame, *, every: str, by: Sequence[str] = (), collector: str = "corrected"
 ) -> pl.DataFrame:
     """Lay the parts that make up the total side by side.
 
     Args:
-        usage: `usage_timeline` rows of one site.
+        usage: `usage_timeline` rows of one site, or any table like it.
         every: bucket to average over (see `coarsen`).
+        by: further columns that name a group.
         collector: whose count to take.
 
     Returns:
-        `timestamp`, `total` and one column per part, in nodes. A day counts only where total and
-        all parts are known, so that the parts add up; a bucket with too few such days is null.
+        `by`, `timestamp`, `total` and one column per part of `PARTS`, in nodes (or the unit of
+        the table). Where nobody knows what became of leased nodes, they are `leased` and the
+        parts of which they consist are 0. A day counts only where the total and all its parts
+        are known, so that the parts add up; a bucket with too few such days is null. The buckets
+        before there was anything are left out.
     """
-    names = ["total", *PARTITION]
+    names = ["total", "committed", *PARTITION]
+    used = ["active", "stopped", "idle"]
+    rest = [name for name in ("total", *PARTITION) if name not in used]
     wide = (
         _text(usage)
         .filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names))
-        .pivot(on="count_type", on_columns=names, index="timestamp", values="value")
-        .sort("timestamp")
+        .pivot(on="count_type", on_columns=names, index=[*by, "timestamp"], values="value")
+        .sort(*by, "timestamp")
     )
-    known = pl.all_horizontal(pl.col(name).is_not_null() for name in names)
+    told = pl.all_horizontal(pl.col(used).is_not_null())
+    known = pl.all_horizontal(pl.col(rest).is_not_null()) & (
+        told | pl.col("committed").is_not_null()
+    )
+    daily = wide.select(
+        *by,
+        "timestamp",
+        *(pl.when(known).then(name).alias(name) for name in rest),
+        *(pl.when(known & told).then(name).when(known).then(0.0).alias(name) for name in used),
+        pl.when(known & told).then(0.0).when(known).then("committed").alias("leased"),
+    )
     return (
-        wide.with_columns(pl.when(known).then(pl.col(name)).alias(name) for name in names)
-        .group_by(pl.col("timestamp").dt.truncate(every), maintain_order=True)
+        daily.group_by(*by, pl.col("timestamp").dt.truncate(every), maintain_order=True)
         .agg(
-            pl.when(pl.col(name).is_not_null().mean() >= KNOWN_SHARE)
+            pl.when(pl.col("total").is_not_null().mean() >= KNOWN_SHARE)
             .then(pl.col(name).mean())
+            .round(3)
             .alias(name)
-            for name in names
+            for name in ("total", *PARTS)
         )
+        .filter(((pl.col("total") > 0) | pl.col("total").is_null()).cum_max().over(by or pl.lit(0)))
     )
 
 
@@ -130,7 +153,7 @@ def usage_stack(
         every: bucket to average over (see `coarsen`).
     """
     table = partition_table(usage, every=every, collector=collector)
-    parts = list(PARTITION)
+    parts = list(PARTS)
     if percent:
         table = table.with_columns(
             pl.when(pl.col("total") > 0).then(100 * pl.col(part) / pl.col("total")).alias(part)
@@ -144,7 +167,7 @@ def usage_stack(
         (pl.col("total") - pl.col("unknown")).alias("known")
     )
     colours = alt.Scale(
-        domain=[METRICS[p].label for p in present] + ["Unknown"],
+        domain=[PARTS[p] for p in present] + ["Unknown"],
         range=[palette.STATES[p] for p in present] + [palette.STATES["unknown"]],
     )
     base = alt.Chart(_values(drawn))
@@ -152,7 +175,7 @@ def usage_stack(
     stack = (
         base.transform_fold([*present], as_=["part", "value"])
         .transform_calculate(
-            Part=_lookup("part", {p: METRICS[p].label for p in present}),
+            Part=_lookup("part", {p: PARTS[p] for p in present}),
             order=_lookup("part", {p: i for i, p in enumerate(present)}),
         )
         .mark_area(interpolate="step-after", line=False)
@@ -193,7 +216,7 @@ def _stack_words(
 ) -> str:
     unit = "percent of all nodes" if percent else "nodes"
     means = table.select(pl.col(*parts).mean()).row(0, named=True)
-    words = ", ".join(f"{METRICS[p].label.lower()} {means[p]:,.1f}" for p in parts if means[p])
+    words = ", ".join(f"{PARTS[p].lower()} {means[p]:,.1f}" for p in parts if means[p])
     span = _span(table)
     if not words:
         return f"{site_name}, {span}: no day of which all parts are known."
@@ -300,8 +323,11 @@ def node_types(
         most: this many types, by node-hours; the rest are left to the table.
         collector: whose count to draw.
     """
-    table = _parts_by(
-        by_node_type.filter(pl.col("resource") == "nodes"), "node_type", every, collector
+    table = partition_table(
+        by_node_type.filter(pl.col("resource") == "nodes"),
+        every=every,
+        by=["node_type"],
+        collector=collector,
     )
     order = (
         table.group_by("node_type")
@@ -332,14 +358,14 @@ def resources(
         every: bucket to average over (see `coarsen`).
         collector: whose count to draw.
     """
-    table = _parts_by(by_resource, "resource", every, collector)
+    table = partition_table(by_resource, every=every, by=["resource"], collector=collector)
     order = [r for r in RESOURCES if (table.filter(pl.col("resource") == r)["total"] > 0).any()]
     labels = {r: RESOURCES[r] for r in order}
     drawn = table.filter(pl.col("resource").is_in(order)).with_columns(
         pl.col("resource").replace(labels),
         *(
             pl.when(pl.col("total") > 0).then(100 * pl.col(p) / pl.col("total")).round(2).alias(p)
-            for p in ["total", *PARTITION]
+            for p in ["total", *PARTS]
         ),
     )
     chart = _part_panels(drawn, "resource", list(labels.values()), unit="% of all", top=100)
@@ -363,21 +389,6 @@ def resources(
     )
 
 
-def _parts_by(frame: pl.DataFrame, key: str, every: str, collector: str) -> pl.DataFrame:
-    """Lay the parts side by side for each value of `key`, averaged to longer buckets."""
-    names = ["total", *PARTITION]
-    return (
-        coarsen(
-            frame.filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names)),
-            every,
-            by=[key, "count_type"],
-        )
-        .with_columns(pl.col("value").round(2))
-        .pivot(on="count_type", on_columns=names, index=[key, "timestamp"], values="value")
-        .sort(key, "timestamp")
-    )
-
-
 def _part_panels(
     drawn: pl.DataFrame, key: str, order: list[str], *, unit: str, top: float | None = None
 ) -> alt.FacetChart:
@@ -388,7 +399,7 @@ def _part_panels(
     areas = (
         base.transform_fold([*present], as_=["part", "value"])
         .transform_calculate(
-            Part=_lookup("part", {p: METRICS[p].label for p in present}),
+            Part=_lookup("part", {p: PARTS[p] for p in present}),
             order=_lookup("part", {p: i for i, p in enumerate(present)}),
         )
         .mark_area(interpolate="step-after")
@@ -399,7 +410,7 @@ def _part_panels(
                 "Part:N",
                 title=None,
                 scale=alt.Scale(
-                    domain=[METRICS[p].label for p in present],
+                    domain=[PARTS[p] for p in present],
                     range=[palette.STATES[p] for p in present],
                 ),
             ),
@@ -431,7 +442,7 @@ def rejects(audit: pl.DataFrame, *, site_name: str, most: int = 15) -> Figure:
         most: this many reasons, by hours; the rest are left to the table.
     """
     table = (
-        audit.group_by("stage", "source", "reason")
+        audit.group_by("source", "reason")
         .agg(pl.len().alias("rows"), pl.col("hours").sum().round(1))
         .sort("hours", "reason", "source", descending=[True, False, False])
     )
@@ -442,8 +453,13 @@ def rejects(audit: pl.DataFrame, *, site_name: str, most: int = 15) -> Figure:
         y=alt.Y("what:N", sort=drawn["what"].to_list(), title=None, axis=alt.Axis(labelLimit=420))
     )
     bars = base.mark_bar(color=palette.GREY).encode(
-        x=alt.X("hours:Q", title="entity-hours rejected", scale=alt.Scale(type="symlog")),
-        tooltip=["stage:N", "what:N", "rows:Q", alt.Tooltip("hours:Q", format=",.0f")],
+        x=alt.X(
+            "hours:Q",
+            title="entity-hours rejected",
+            scale=alt.Scale(type="symlog"),
+            axis=alt.Axis(values=[0, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8], format="~s"),
+        ),
+        tooltip=["what:N", "rows:Q", alt.Tooltip("hours:Q", format=",.0f")],
     )
     text = base.mark_text(align="left", dx=4).encode(
         x="hours:Q", text=alt.Text("rows:Q", format=",d")
@@ -478,7 +494,7 @@ def coverage(shares: pl.DataFrame, *, site_name: str, every: str = "1mo") -> Fig
     )
     chart = (
         alt.Chart(_values(drawn.select("row", "timestamp", "until", "known_share")))
-        .mark_rect()
+        .mark_rect(stroke=None)
         .encode(
             x=_time_axis(drawn),
             x2="until:T",
@@ -486,7 +502,7 @@ def coverage(shares: pl.DataFrame, *, site_name: str, every: str = "1mo") -> Fig
             color=alt.Color(
                 "known_share:Q",
                 title="known",
-                legend=alt.Legend(format=".0%"),
+                legend=alt.Legend(format=".0%", values=[0, 0.5, 1]),
                 scale=alt.Scale(domain=[0, 1], scheme="viridis"),
             ),
         )
@@ -574,8 +590,8 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
     Args:
         leases: `leadtime_leases` rows of one site.
         site_name: for the title.
-        most: points drawn per panel; where there are more, every n-th in the order of creation
-            is drawn, and the title says so.
+        most: points drawn of those up to one minute, and of the longer ones; where there are
+            more, every n-th in the order of creation is drawn, and the title says so.
 
     Lead times under one minute are drawn at one minute, the left end of the log axis.
     """
@@ -595,28 +611,34 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
         .drop_nulls("hours")
         .sort("leadtime_type", "created_at", "node_type", "hours", descending=[True] + 3 * [False])
     )
-    longest = max(table.group_by("leadtime_type").len()["len"].to_list(), default=0)
-    step = max(1, -(-longest // most))
     ranked = (table.group_by("node_type").len().sort("len", "node_type", descending=[True, False]))[
         "node_type"
     ].to_list()
     colours = palette.node_type_colours([t for t in ranked if t != "unknown"])
     named = [t for t in colours if t != "other"]
-    drawn = table.gather_every(step).with_columns(
-        pl.col("hours").clip(1 / 60).round(3),
+    at_once = pl.col("hours") <= 1 / 60
+    strata = [table.filter(at_once), table.filter(~at_once)]
+    steps = [max(1, -(-stratum.height // most)) for stratum in strata]
+    drawn = pl.concat(
+        stratum.gather_every(step) for stratum, step in zip(strata, steps, strict=True)
+    ).select(
+        pl.col("created_at").dt.truncate("1h").alias("timestamp"),
         pl.when(pl.col("node_type").is_in(named))
         .then("node_type")
         .otherwise(pl.lit("other"))
         .alias("node_type"),
-        pl.col("created_at").dt.truncate("1h").alias("timestamp"),
+        "leadtime_type",
+        pl.col("hours").clip(1 / 60).round(3),
     )
     used = [t for t in colours if (drawn["node_type"] == t).any()]
-    thin = f"every {_ordinal(step)} lease drawn" if step > 1 else "every lease drawn"
+    thin = (
+        f"drawn: {_every(steps[0])} lead time of at most one minute, {_every(steps[1])} longer one"
+    )
     chart = (
-        alt.Chart(_values(drawn.select("timestamp", "node_type", "leadtime_type", "hours")))
+        alt.Chart(_values(drawn))
         .mark_point(filled=True, size=9, opacity=0.55)
         .encode(
-            x=_time_axis(drawn.select("timestamp"), count=5, title="lease created"),
+            x=_time_axis(drawn, count=5, title="lease created"),
             y=alt.Y(
                 "hours:Q",
                 title="hours",
@@ -659,7 +681,7 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
             ),
         )
     )
-    return Figure(_styled(chart), table)
+    return Figure(_styled(chart), drawn)
 
 
 def _leadtime_words(table: pl.DataFrame) -> str:
@@ -687,34 +709,41 @@ def cross_site_table(
         collector: whose count to take.
 
     Returns:
-        `site`, `timestamp`, `total`, `used` = occupied, `available` = what could have been used:
-        reservable and on-demand capacity less occupied; null where any of these is unknown.
+        `site`, `timestamp`, `total`, `used` = occupied, `leased` = committed where nobody knows
+        how much of it was used (else 0), `available` = what else could have been used: reservable
+        and on-demand capacity less the former; null where any of these is unknown. The buckets
+        before the site existed are left out.
     """
-    names = ["total", "reservable", "ondemand_capacity", "occupied"]
+    names = ["total", "reservable", "ondemand_capacity", "committed", "occupied"]
     wide = (
         _text(usage)
         .filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names))
         .pivot(on="count_type", on_columns=names, index=["site", "timestamp"], values="value")
     )
-    known = pl.all_horizontal(pl.col(name).is_not_null() for name in names)
+    told = pl.col("occupied").is_not_null()
+    known = pl.all_horizontal(pl.col(names[:3]).is_not_null()) & (
+        told | pl.col("committed").is_not_null()
+    )
+    held = pl.when(told).then("occupied").otherwise("committed")
+    capacity = pl.col("reservable") + pl.col("ondemand_capacity")
     daily = wide.select(
         "site",
         "timestamp",
         "total",
-        pl.when(known).then("occupied").alias("used"),
-        pl.when(known)
-        .then((pl.col("reservable") + pl.col("ondemand_capacity") - pl.col("occupied")).clip(0))
-        .alias("available"),
+        pl.when(known).then(pl.when(told).then("occupied").otherwise(0.0)).alias("used"),
+        pl.when(known).then(pl.when(told).then(0.0).otherwise("committed")).alias("leased"),
+        pl.when(known).then((capacity - held).clip(0)).alias("available"),
     ).unpivot(index=["site", "timestamp"], variable_name="quantity")
     return (
         coarsen(daily, every, by=["site", "quantity"])
         .pivot(
             on="quantity",
-            on_columns=["total", "used", "available"],
+            on_columns=["total", "used", "leased", "available"],
             index=["site", "timestamp"],
             values="value",
         )
         .sort("site", "timestamp")
+        .filter(((pl.col("total") > 0) | pl.col("total").is_null()).cum_max().over("site"))
     )
 
 
@@ -734,18 +763,18 @@ def cross_site_usage(
         collector: whose count to draw.
     """
     table = cross_site_table(usage, every=every, collector=collector).with_columns(
-        pl.col("total", "used", "available").round(2)
+        pl.col("total", "used", "leased", "available").round(2)
     )
     sites = [site for site in site_names if (table["site"] == site).any()]
     keys: list[tuple[str, str, str]] = []
     for site in sites:
-        dark, light = palette.site_shades(site)
-        keys += [
-            (f"{site_names[site]}, used", dark, f"{site}/used"),
-            (f"{site_names[site]}, available", light, f"{site}/available"),
-        ]
+        states = ("used", "leased (use unknown)", "available")
+        for state, shade in zip(states, palette.site_shades(site), strict=True):
+            key = state.split()[0]
+            if (table.filter(pl.col("site") == site)[key].fill_null(0) > 0).any():
+                keys.append((f"{site_names[site]}, {state}", shade, f"{site}/{key}"))
     long = (
-        table.select("site", "timestamp", "used", "available")
+        table.select("site", "timestamp", "used", "leased", "available")
         .unpivot(index=["site", "timestamp"], variable_name="state", value_name="nodes")
         .select(
             "timestamp",
@@ -758,6 +787,7 @@ def cross_site_usage(
             .alias("order"),
             "nodes",
         )
+        .drop_nulls("series")
         .sort("order", "timestamp")
     )
     # The sum has a total only where every site that existed is known.
@@ -848,7 +878,7 @@ def site_comparison(
     table = cross_site_table(usage, every=every, collector=collector).select(
         "site",
         "timestamp",
-        pl.when(pl.col("total") > 0)
+        pl.when(pl.col("total") > 0, pl.col("leased") == 0)
         .then(100 * pl.col("used") / pl.col("total"))
         .round(2)
         .alias("used_percent"),
@@ -1147,16 +1177,27 @@ def _lookup(field: str, values: dict[str, Any]) -> str:
 
 
 def _hatch(slope: float = 0.45) -> dict[str, Any]:
-    """Stripes, as a gradient with hard steps: neither a value nor a zero."""
-    stripes = 90
+    """Stripes, as a gradient with hard steps: neither a value nor a zero.
+
+    The gradient runs to the corner of the box: (1, slope), stretched so that (1, 1) is its end.
+    """
+    stripes = 160
+    stretch = (1 + slope) / (1 + slope**2)
     stops = []
     for i in range(stripes):
-        colour = palette.STATES["unknown"] if i % 2 else "#FFFFFF"
+        colour = palette.STATES["unknown"] if i % 2 else "#F4F4F4"
         stops += [
             {"offset": round(i / stripes, 4), "color": colour},
             {"offset": round((i + 1) / stripes, 4), "color": colour},
         ]
-    return {"gradient": "linear", "x1": 0, "y1": 0, "x2": 1, "y2": slope, "stops": stops}
+    return {
+        "gradient": "linear",
+        "x1": 0,
+        "y1": 0,
+        "x2": round(stretch, 4),
+        "y2": round(slope * stretch, 4),
+        "stops": stops,
+    }
 
 
 def _gaps(table: pl.DataFrame, value: str, every: str) -> pl.DataFrame:
@@ -1195,7 +1236,8 @@ def _span(table: pl.DataFrame) -> str:
     return f"{years[0]}" if len(years) == 1 else f"{years[0]} to {years[-1]}"
 
 
-def _ordinal(n: int) -> str:
-    if n % 100 in {11, 12, 13}:
-        return f"{n}th"
-    return f"{n}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(n % 10, 'th') }"
+def _every(n: int) -> str:
+    if n == 1:
+        return "every"
+    tail = "th" if n % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"every {n}{tail}"
