@@ -119,17 +119,43 @@ def cut(
         columns, and the pieces without one, with the children's columns;
         seconds(inside) + seconds(outside) == seconds(children).
     """
-    pieces = (
-        children.join(partition(parents, on), on=on, how="left", suffix="_parent")
-        .with_columns(
-            start=pl.max_horizontal(START, "start_parent"), end=pl.min_horizontal(END, "end_parent")
+    parts = partition(parents, on).sort(*on, "start").with_row_index("_first")
+    begins = parts.select(*on, "start", "_first")
+    # A partition leaves no gap, so the parts of a child are all those from the one that holds its
+    # start to the one that holds its last second: found by search, not by pairing.
+    reach = (
+        children.sort("start")
+        .join_asof(begins, on="start", by=on, check_sortedness=False)
+        .sort("end")
+        .join_asof(
+            begins.rename({"start": "_start", "_first": "_last"}),
+            left_on="end",
+            right_on="_start",
+            by=on,
+            allow_exact_matches=False,
+            check_sortedness=False,
         )
-        .filter(START < END)
-        .drop("start_parent", "end_parent")
+        .drop("_start")
+    )
+    orphans = reach.filter(pl.col("_first").is_null()).select(children.columns)
+    pieces = (
+        reach.filter(pl.col("_first").is_not_null())
+        .with_columns(_part=pl.int_ranges("_first", pl.col("_last") + 1))
+        .drop("_first", "_last")
+        .explode("_part")
+    )
+    found = parts.drop("_first", *on)[pieces["_part"]]
+    pieces = (
+        pieces.drop("_part")
+        .hstack(found.rename({"start": "_start", "end": "_end"}))
+        .with_columns(
+            start=pl.max_horizontal(START, "_start"), end=pl.min_horizontal(END, "_end")
+        )
+        .drop("_start", "_end")
     )
     inside = pieces.filter(pl.col("_inside")).drop("_inside")
-    outside = pieces.filter(~pl.col("_inside").fill_null(value=False)).select(children.columns)
-    return inside, outside
+    outside = pieces.filter(~pl.col("_inside")).select(children.columns)
+    return inside, pl.concat([outside, orphans])
 
 
 def stack(

@@ -167,6 +167,36 @@ def refuse_bad_bounds(
     return good, rejects(bad, stage=stage, source=source, reason=pl.col("_reason"), row_id=row_id)
 
 
+def state_intervals(changes: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
+    """Turn changes of a Boolean state into the intervals in which it holds, within each life.
+
+    Args:
+        changes: ``entity_id``, ``timestamp``, ``on``, and ``order``, which decides at one instant.
+        lives: ``entity_id``, ``start``, ``end`` (null: still alive); one row per entity.
+
+    Returns:
+        ``entity_id``, ``start``, ``end`` (null: still so), disjoint per entity.
+    """
+    within = (
+        changes.join(lives, on="entity_id", how="inner")
+        .with_columns(timestamp=pl.max_horizontal("timestamp", "start"))
+        .filter(pl.col("end").is_null() | (pl.col("timestamp") < pl.col("end")))
+        .sort("entity_id", "timestamp", "order")
+        .unique(["entity_id", "timestamp"], keep="last", maintain_order=True)
+    )
+    turns = within.filter(
+        (pl.col("on") != pl.col("on").shift(1).over("entity_id")).fill_null(value=True)
+    )
+    return (
+        turns.with_columns(
+            start="timestamp",
+            end=pl.coalesce(pl.col("timestamp").shift(-1).over("entity_id"), "end"),
+        )
+        .filter("on")
+        .select("entity_id", "start", "end")
+    )
+
+
 @dataclass
 class Joins:
     """A left join that keeps count of what it matched."""

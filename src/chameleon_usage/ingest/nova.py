@@ -12,6 +12,7 @@ from chameleon_usage.ingest.base import (
     refuse_bad_bounds,
     rejects,
     speaks_of,
+    state_intervals,
 )
 from chameleon_usage.models.domain import Profiles
 from chameleon_usage.models.raw import RawInputs
@@ -339,8 +340,8 @@ def _replay(
         ]
     )
     return (
-        facts(_by_stay(_intervals(occupies, lives), stays), ACTIONS, "occupied"),
-        facts(_by_stay(_intervals(active, lives), stays), ACTIONS, "active"),
+        facts(_by_stay(state_intervals(occupies, lives), stays), ACTIONS, "occupied"),
+        facts(_by_stay(state_intervals(active, lives), stays), ACTIONS, "active"),
     )
 
 
@@ -363,28 +364,3 @@ def _offloads_without_event(events: pl.DataFrame) -> pl.DataFrame:
     return steps.filter(
         (pl.col("event") == "compute_shelve_instance") & (following == "compute_unshelve_instance")
     ).select("entity_id", timestamp="finish", on=pl.lit(value=False), order="order")
-
-
-def _intervals(changes: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
-    """Turn changes of a Boolean state into the intervals in which it holds, within each life.
-
-    At one instant the last event by id decides.
-    """
-    within = (
-        changes.join(lives, on="entity_id", how="inner")
-        .with_columns(timestamp=pl.max_horizontal("timestamp", "start"))
-        .filter(pl.col("end").is_null() | (pl.col("timestamp") < pl.col("end")))
-        .sort("entity_id", "timestamp", "order")
-        .unique(["entity_id", "timestamp"], keep="last", maintain_order=True)
-    )
-    turns = within.filter(
-        (pl.col("on") != pl.col("on").shift(1).over("entity_id")).fill_null(value=True)
-    )
-    return (
-        turns.with_columns(
-            start="timestamp",
-            end=pl.coalesce(pl.col("timestamp").shift(-1).over("entity_id"), "end"),
-        )
-        .filter("on")
-        .select("entity_id", "start", "end")
-    )

@@ -9,54 +9,70 @@ from chameleon_usage.ingest.base import (
     facts,
     refuse_bad_bounds,
     speaks_of,
+    state_intervals,
 )
 from chameleon_usage.models.raw import RawInputs
 
-CONTAINERS = "zun.container"
-_RUNNING = "Running"
+CONTAINERS, ACTIONS, EVENTS = (
+    "zun.container",
+    "zun.container_actions",
+    "zun.container_actions_events",
+)
 _GONE = ("Deleted", "Deleting", "Error")
+_RUNS = pl.DataFrame(
+    {
+        "action": ["start", "reboot", "unpause", "stop", "kill", "pause"],
+        "on": [True, True, True, False, False, False],
+    }
+)
+"""What a successful action makes of a container: whether it runs from its finish on."""
 
 
 def containers(inputs: RawInputs) -> Ingested:
-    """zun.container -> occupied (it sits on the device) and active (it runs).
+    """zun.container and its actions -> occupied (it sits on the device) and active (it runs).
 
     Zun deletes rows for good, and with them their actions: what the table holds is the present.
-    A container runs from its started_at; one that no longer runs stopped when it was last updated.
+    A container runs from its started_at, or its create event's finish, on; its successful events
+    tell when it stopped and started again.
     """
     joins = Joins()
-    deleted = (
-        joins.left(
-            "zun.container_actions -> zun.container_actions_events",
-            inputs.get("zun.container_actions").filter(
-                pl.col("action").is_in(["delete", "kill", "stop"])
-            ),
-            inputs.get("zun.container_actions_events")
-            .filter(pl.col("result") == "Success")
-            .group_by(id="action_id")
-            .agg(done=pl.col("finish_time").max()),
-            "id",
-        )
-        .with_columns(done=pl.coalesce("done", "finish_time"))
-        .group_by("container_uuid")
-        .agg(
-            deleted=pl.col("done").filter(pl.col("action") == "delete").max(),
-            stopped=pl.col("done").filter(pl.col("action") != "delete").max(),
-        )
+    events = joins.left(
+        "zun.container_actions_events -> zun.container_actions",
+        inputs.get(EVENTS).filter(pl.col("result") == "Success"),
+        inputs.get(ACTIONS).select("container_uuid", "action", action_id="id"),
+        "action_id",
+    ).select(
+        "action",
+        entity_id="container_uuid",
+        timestamp=pl.coalesce("finish_time", "start_time"),
+        order="id",
     )
+    told = events.group_by("entity_id").agg(
+        deleted=pl.col("timestamp").filter(pl.col("action") == "delete").max(),
+        created=pl.col("timestamp").filter(pl.col("action") == "create").min(),
+    )
+    gone = pl.when(pl.col("status").is_in(_GONE)).then("updated_at")
     rows = (
         inputs.get(CONTAINERS)
-        .join(deleted, left_on="uuid", right_on="container_uuid", how="left")
+        .rename({"uuid": "entity_id"})
+        .join(told, on="entity_id", how="left")
         .with_columns(
-            entity_id="uuid",
             hostname="host",
-            start="created_at",
-            end=pl.coalesce("deleted", pl.when(pl.col("status").is_in(_GONE)).then("updated_at")),
+            start=pl.coalesce("created_at", "created", "started_at"),
+            end=pl.coalesce("deleted", gone),
+            inferred=pl.col("created_at").is_null(),
         )
     )
-    good, bad = refuse_bad_bounds(rows, stage="ingest", source=CONTAINERS, row_id="uuid")
-    halted = pl.when(pl.col("status") != _RUNNING).then(pl.coalesce("stopped", "updated_at"))
-    runs = good.with_columns(start="started_at", end=pl.min_horizontal("end", halted)).filter(
-        pl.col("start").is_not_null() & (pl.col("start") < pl.col("end")).fill_null(value=True)
+    good, bad = refuse_bad_bounds(rows, stage="ingest", source=CONTAINERS, row_id="entity_id")
+    begins = good.select(
+        "entity_id",
+        timestamp=pl.coalesce("created", "started_at"),
+        on=pl.lit(value=True),
+        order=pl.lit(-1, pl.Int64),
+    ).drop_nulls("timestamp")
+    turns = events.join(_RUNS, on="action", how="inner")
+    runs = state_intervals(
+        pl.concat([begins, turns.select(begins.columns)]), good.select("entity_id", "start", "end")
     )
     # Ids count up, so the ids that are missing tell how many rows were deleted for good.
     ever = inputs.get(CONTAINERS)["id"].max()
@@ -75,7 +91,7 @@ def containers(inputs: RawInputs) -> Ingested:
         ),
         facts=pl.concat([facts(good, CONTAINERS, "occupied"), facts(runs, CONTAINERS, "active")]),
         entities=pl.concat(
-            [entities(good, CONTAINERS, "occupied"), entities(runs, CONTAINERS, "active")]
+            [entities(good, CONTAINERS, "occupied"), entities(good, CONTAINERS, "active")]
         ),
         rejects=bad,
         join_log=joins.log(),

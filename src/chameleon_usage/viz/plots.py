@@ -166,9 +166,9 @@ def usage_stack(
     drawn = table.select("timestamp", "total", "unknown", *present).with_columns(
         (pl.col("total") - pl.col("unknown")).alias("known")
     )
+    legend = present + ["unknown"] * (table["unknown"].sum() > 0)
     colours = alt.Scale(
-        domain=[PARTS[p] for p in present] + ["Unknown"],
-        range=[palette.STATES[p] for p in present] + [palette.STATES["unknown"]],
+        domain=[PARTS[p] for p in legend], range=[palette.STATES[p] for p in legend]
     )
     base = alt.Chart(_values(drawn))
     x = _time_axis(drawn)
@@ -457,7 +457,10 @@ def rejects(audit: pl.DataFrame, *, site_name: str, most: int = 15) -> Figure:
             "hours:Q",
             title="entity-hours rejected",
             scale=alt.Scale(type="symlog"),
-            axis=alt.Axis(values=[0, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8], format="~s"),
+            axis=alt.Axis(
+                values=[0, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8],
+                labelExpr="format(datum.value, '~s')",
+            ),
         ),
         tooltip=["what:N", "rows:Q", alt.Tooltip("hours:Q", format=",.0f")],
     )
