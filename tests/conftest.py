@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from chameleon_usage import cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,5 +41,35 @@ def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(
             [sys.executable, *map(str, args)], cwd=cwd, capture_output=True, text=True, check=False
         )
+
+    return run
+
+
+@dataclass
+class Said:
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def usage(capsys, monkeypatch) -> Callable[..., Said]:
+    """Run `chameleon-usage ARGS...` in this process.
+
+    An exception that would end in a traceback fails the test.
+    """
+
+    def run(*args: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["chameleon-usage", *map(str, args)])
+        capsys.readouterr()
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        said = capsys.readouterr()
+        return Said(status, said.out, said.err)
 
     return run

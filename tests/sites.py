@@ -62,10 +62,10 @@ def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> P
         values = [row.get(column) for row in rows]
         if kind == pl.Datetime("us"):
             values = [day(v) if isinstance(v, int | float) else v for v in values]
-        if any(isinstance(v, str) for v in values) and kind != pl.String:
+        if any(isinstance(v, str) for v in values):
             values = [None if v is None else str(v) for v in values]
-            kind = pl.String()
-        frames[column] = pl.Series(column, values, dtype=kind)
+        as_text = pl.String() if any(isinstance(v, str) for v in values) else kind
+        frames[column] = pl.Series(column, values, dtype=as_text)
     path = folder / f"{name}.parquet"
     pl.DataFrame(frames).write_parquet(path)
     return path
@@ -330,10 +330,10 @@ class TinySite:
             host=host,
         )
 
-    def device(self, name: str, start: float | None, end: float | None = None, **row: Any):
-        """blazar.devices: an Edge device; its id is "d-<name>"."""
+    def device(self, label: str, start: float | None, end: float | None = None, **row: Any):
+        """blazar.devices: an Edge device; its id is "d-<label>", its name the label."""
         times = {"created_at": start, "deleted_at": end, "reservable": 1}
-        return self.add("blazar.devices", **{"id": f"d-{name}", "name": name} | times | row)
+        return self.add("blazar.devices", **{"id": f"d-{label}", "name": label} | times | row)
 
     def container(self, name: str, host: str, start: float, **row: Any):
         """zun.container: a container that runs on a device since its creation."""
@@ -455,6 +455,79 @@ class TinySite:
             & pl.col("stage").str.starts_with(stage)
         )
         return rows["hours"].sum()
+
+
+def lively_site(**options: Any) -> TinySite:
+    """A bare-metal site with a bit of everything; bad rows, too."""
+    site = TinySite("chi_tacc", **options)
+    site.host("h1", node_type="compute_skylake")
+    site.host("h2", 0, 8, node_type="compute_skylake")
+    site.host("h3", node_type="gpu_p100", gpus=2)
+    site.hypervisor("h4", 0)  # Blazar never knew it
+    site.hypervisor("h5", 0)
+    site.pool_host("h5", 0, 5)  # taken out of the pool
+    site.hypervisor("h2", 3, 9)
+    site.hypervisor("h6", 5, 4)
+    site.lease("L1", 1, 6, ["b-h1", "b-h2"], node_type="compute_skylake")
+    site.lease("L2", 2.25, 4.5, ["b-h3"], node_type="gpu_p100")
+    site.lease("L3", 6, 8, created_at=1, node_type="compute_skylake")
+    site.lease("L4", 8, 9, created_at=1, deleted_at=2, node_type="compute_skylake")
+    site.lease("L5", 7, 6, ["b-h3"])
+    site.lease("L6", 8, 9, ["b-gone"], created_at=2)
+    site.instance("I1", "h1", 1.25, 5, lease="L1", active=1.5)
+    site.action("I1", "stop", 3)
+    site.action("I1", "start", 4)
+    site.instance("I2", "h2", 2, 7, lease="L1")
+    site.instance("I3", None, 2.5, 4, lease="L2")
+    site.instance("I4", "h3", 8, 9, project_id="q")
+    site.instance("I5", None, 3, None, launched_at=None, vm_state="error", created_event=False)
+    for number in range(DAYS):
+        for kind in ("compute_skylake", "gpu_p100"):
+            used = 12.0 * (number % 3)
+            site.cached_day(
+                number,
+                kind,
+                maint_hours=6,
+                used_hours=used,
+                reserved_hours=6,
+                idle_hours=36 - used,
+                total_hours=48,
+            )
+    site.cached_day(4, "gpu_p100")
+    for host, start, end in (("h3", 6, 7), ("h1", 3, 4), ("h1", 9, 8)):
+        site.add(
+            "chameleon_usage.node_maintenance",
+            hypervisor_hostname=host,
+            start_time=start,
+            end_time=end,
+        )
+    return site
+
+
+def lively_kvm_site(**options: Any) -> TinySite:
+    """Virtual machines inside and outside reservations."""
+    site = TinySite("kvm_tacc", **options)
+    site.host("k1", hypervisor_type="QEMU")
+    site.host("k2", 2, 8, hypervisor_type="QEMU", vcpus=24)
+    site.hypervisor("k3", 0, hypervisor_type="QEMU", vcpus=96)
+    site.slices("L1", 1, 6, ["b-k1", "b-k1", "b-k2"], vcpus=12)
+    site.instance("V1", "k1", 1.5, 5, lease="L1", flavor=True, vcpus=12, memory_mb=1200, root_gb=12)
+    site.instance("V2", "k3", 2, 9, vcpus=32, memory_mb=64, root_gb=8, project_id="q")
+    site.action("V2", "pause", 4)
+    site.action("V2", "unpause", 5)
+    site.instance("V3", "k3", 3, None, vcpus=16, memory_mb=64, root_gb=8, project_id="q")
+    return site
+
+
+def lively_edge_site(**options: Any) -> TinySite:
+    """Devices and containers."""
+    site = TinySite("chi_edge", **options)
+    site.device("pi", 0)
+    site.device("nano", 1, reservable=0, updated_at=7)
+    site.lease("L1", 2, 5, ["d-pi"], resource_type="device", node_type="raspberrypi4-64")
+    site.lease("L2", 3, 6, ["d-nano"], resource_type="device")
+    site.container("c1", "pi", 2.5, started_at=3)
+    return site
 
 
 def on(*stretches: tuple[float, float], days: int = DAYS, height: float = 1.0) -> list[float]:

@@ -6,6 +6,7 @@ Times are small whole numbers of seconds after a common epoch; keys are letters.
 # ruff: noqa: DTZ001 - times inside the pipeline are naive UTC
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from datetime import datetime, timedelta
 
@@ -204,7 +205,7 @@ class TestUnion:
         for key in "ab":
             mine = sorted(second for name, second in seconds if name == key)
             expected |= {(key, second) for second in mine}
-            for before, after in zip(mine, mine[1:], strict=False):
+            for before, after in itertools.pairwise(mine):
                 if after - before - 1 < tolerance:
                     expected |= {(key, second) for second in range(before, after)}
         merged = engine.union(rows, ["key"], tolerance=f"{tolerance}s")
@@ -444,7 +445,7 @@ class TestResolveSourcePriority:
         assert resolve(told(("a", "hearsay", 0, 5)), "supplement") == []
 
     def test_an_unknown_policy_is_named_with_the_choice(self):
-        with pytest.raises(ValueError, match="'majority'.*authoritative, gap-fill, supplement"):
+        with pytest.raises(ValueError, match=r"'majority'.*authoritative, gap-fill, supplement"):
             resolve(told(("a", "high", 0, 5)), "majority")
 
     @quick
