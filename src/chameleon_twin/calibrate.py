@@ -71,7 +71,9 @@ def uncorrected(folder: Path, as_of: int, opened: int) -> dict[str, dict[int, fl
             end=pl.min_horizontal("end_date", "lease_deleted", "deleted_at"),
         )
     )  # fmt: skip
-    out["committed"] = yearly_means(_seconds(held, "start", 0), _seconds(held, "end", as_of), opened=opened)
+    out["committed"] = yearly_means(
+        _seconds(held, "start", 0), _seconds(held, "end", as_of), opened=opened
+    )
     if (folder / "nova.instances.parquet").exists():
         rows = read("nova.instances").filter(
             pl.col("node").is_not_null() & pl.col("created_at").is_not_null()

@@ -1,6 +1,6 @@
 """Time as the twin keeps it: whole seconds since 1970 UTC in int64, `NEVER` for what has not been."""
 
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ def seconds(when: str | date | datetime) -> int:
         when = datetime.fromisoformat(when)
     if not isinstance(when, datetime):
         when = datetime(when.year, when.month, when.day)
-    return int(when.replace(tzinfo=timezone.utc).timestamp())
+    return int(when.replace(tzinfo=UTC).timestamp())
 
 
 def year_start(year: int) -> int:

@@ -38,7 +38,8 @@ def decay(world: World, tables: Tables) -> Tables:
 
 def _nova_hosts(world: World, t: Tables) -> Tables:
     """Rows deleted before the backups were restored are gone; some machines were never cleaned up;
-    some rows lost their creation date."""
+    some rows lost their creation date.
+    """
     if "nova.compute_nodes" not in t:
         return t
     rng, rows = world.rng("decay of compute_nodes"), t["nova.compute_nodes"]
@@ -55,14 +56,14 @@ def _nova_hosts(world: World, t: Tables) -> Tables:
         n = max(1, round(0.02 * len(gone))) if len(gone) else 0
         kept = gone["id"].gather(rng.choice(len(gone), n, replace=False)) if n else gone["id"]
         rows = rows.with_columns(
-            pl.when(pl.col("id").is_in(kept.implode())).then(pl.lit(late)).otherwise("deleted_at")
+            pl.when(pl.col("id").is_in(kept.implode()))
+            .then(pl.lit(late))
+            .otherwise("deleted_at")
             .alias("deleted_at")
         )
     lost = rng.random(len(rows)) < NULL_CREATED_SHARE
     lost[-1] = True
-    rows = rows.with_columns(
-        pl.when(~pl.Series(lost)).then("created_at").alias("created_at")
-    )
+    rows = rows.with_columns(pl.when(~pl.Series(lost)).then("created_at").alias("created_at"))
     return t | {"nova.compute_nodes": rows}
 
 
@@ -267,5 +268,3 @@ def _archive(world: World, t: Tables) -> Tables:
             action_key, on="action_id", how="semi", maintain_order="left"
         ),
     }
-
-

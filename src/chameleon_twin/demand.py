@@ -135,8 +135,8 @@ def lognormal_sigma(median: float, p90: float) -> float:
 # Medians in hours and widths of log-normals; chosen so that the published medians and shares
 # of `calibration.leases` come out of the whole, for non-GPU (False) and GPU leases (True).
 SHORT = {
-    False: {"median_h": 1.9, "sigma": 1.8, "day": 0.34, "week": 0.08, "other_median_h": 40.0},
-    True: {"median_h": 10.0, "sigma": 1.6, "day": 0.12, "week": 0.30, "other_median_h": 110.0},
+    False: {"median_h": 2.15, "sigma": 1.8, "day": 0.34, "week": 0.06, "other_median_h": 40.0},
+    True: {"median_h": 10.5, "sigma": 1.6, "day": 0.12, "week": 0.11, "other_median_h": 96.0},
 }
 LONG = {"median_h": 96.0, "sigma": 0.65, "week": 0.62, "other_median_h": 100.0}
 ENDLESS = {"share": 0.26, "median_h": 560.0, "sigma": 0.75, "requested_at_once": 0.35}
@@ -213,18 +213,16 @@ def _in_minutes(hours: NDArray[np.float64]) -> Seconds:
 def _requested(rng: np.random.Generator, n: int, shape: dict[str, float]) -> Seconds:
     """Durations asked for by those with a short need: a day, a week, or something else."""
     kind = rng.random(n)
-    hours = np.clip(np.exp(rng.normal(np.log(shape["other_median_h"]), 1.0, n)), 0.5, 165)
+    hours = np.clip(np.exp(rng.normal(np.log(shape["other_median_h"]), 1.0, n)), 0.5, 168)
     hours[kind < shape["day"]] = 24
     hours[kind > 1 - shape["week"]] = 168
     return _in_minutes(hours)
 
 
-def _long_needs(
-    rng: np.random.Generator, n: int
-) -> tuple[Seconds, Seconds, NDArray[np.bool_]]:
+def _long_needs(rng: np.random.Generator, n: int) -> tuple[Seconds, Seconds, NDArray[np.bool_]]:
     """Long needs, what is asked for at first, and whether the rest comes by extension."""
     need = _lognormal(rng, n, LONG)
-    hours = np.clip(np.exp(rng.normal(np.log(LONG["other_median_h"]), 0.6, n)), 12, 165)
+    hours = np.clip(np.exp(rng.normal(np.log(LONG["other_median_h"]), 0.6, n)), 12, 168)
     hours[rng.random(n) < LONG["week"]] = 168
     endless = rng.random(n) < ENDLESS["share"]
     at_once = endless & (rng.random(n) < ENDLESS["requested_at_once"])

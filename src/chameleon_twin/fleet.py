@@ -185,11 +185,13 @@ def _absences(
     draw = rng.random(n)
     # Either before the row that survives was made, or after removed rows began to leave a trace.
     room = last_row - start
+    if share:
+        draw[np.argmax(room)] = 0.0  # at least one, however small the site
     early = (draw < share) & (room > 200 * DAY)
     away[early] = (start + whole(room * 0.5))[early]
     traced = seconds("2022-06-01")
     until = np.minimum(pool_to, seconds("2025-11-01"))
-    late = ~early & (draw > 1 - 0.3 * share) & (start < traced) & (until > traced + 200 * DAY)
+    late = ~early & (draw > 1 - 0.15 * share) & (start < traced) & (until > traced + 200 * DAY)
     away[late] = (traced + whole((until - traced) * 0.4))[late]
     gone = away < FAR
     away[gone] += 20 * HOUR
@@ -199,9 +201,7 @@ def _absences(
     first_end = np.where(gone, away, end)
     first_pool_end = np.where(gone, away - 2 * HOUR, pool_to)
     again = np.flatnonzero(gone)
-    presence = Spans(
-        np.r_[machine, again], np.r_[start, back[again]], np.r_[first_end, end[again]]
-    )
+    presence = Spans(np.r_[machine, again], np.r_[start, back[again]], np.r_[first_end, end[again]])
     pool = Spans(
         np.r_[machine, again],
         np.r_[pool_from, back[again] + HOUR],

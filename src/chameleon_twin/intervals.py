@@ -82,9 +82,7 @@ def staircase(
     # Neighbours of equal level are one piece.
     same = np.r_[
         False,
-        (keys[1:] == keys[:-1])
-        & (times[1:] == until[:-1])
-        & (level[1:] == level[:-1]).all(axis=1),
+        (keys[1:] == keys[:-1]) & (times[1:] == until[:-1]) & (level[1:] == level[:-1]).all(axis=1),
     ]
     first = np.flatnonzero(~same)
     ends = np.r_[first[1:] - 1, len(keys) - 1] if len(first) else first

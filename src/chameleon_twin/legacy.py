@@ -105,8 +105,7 @@ def caches(world: World) -> dict[str, pl.DataFrame]:
 
 def empty_caches() -> dict[str, pl.DataFrame]:
     """The caches of a site that the legacy collector never served."""
-    hours = {c: pl.Float64 for c in
-             ("maint_hours", "reserved_hours", "used_hours", "idle_hours")}  # fmt: skip
+    hours = dict.fromkeys(("maint_hours", "reserved_hours", "used_hours", "idle_hours"), pl.Float64)  # fmt: skip
     return {
         "chameleon_usage.node_usage_report_cache": pl.DataFrame(
             schema={"date": pl.Datetime("us"), "node_type": pl.String, **hours,
@@ -128,9 +127,7 @@ def _names(world: World) -> tuple[tuple[np.ndarray, list[str]], list[tuple[int, 
     return (np.array(types, dtype=object), older), spans
 
 
-def _never_counted(
-    world: World, rng: np.random.Generator
-) -> dict[tuple[int, int], np.ndarray]:
+def _never_counted(world: World, rng: np.random.Generator) -> dict[tuple[int, int], np.ndarray]:
     """Per year the machines that the collector's inventory missed."""
     order = rng.permutation(len(world.fleet))
     machine, start, end = presence_spans(world)
@@ -192,5 +189,3 @@ def _overlaps(
         np.cumsum(count) - count, count
     )  # fmt: skip
     return window, begin[row], stop[row]
-
-

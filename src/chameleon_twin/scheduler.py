@@ -29,13 +29,13 @@ OUTCOMES = (
 PENDING, RUNNING, COMPLETED, RELEASED, CANCELLED, NEVER_STARTED, NO_HOSTS = range(7)
 
 WEEK = 7 * DAY
-REPLACED_SHARE = 0.25  # of the leases whose host breaks
-IN_PLACE_SHARE = 0.25  # of the replacements, by editing the row (its past is lost in the decay)
-ADDED_SHARE, SHRUNK_SHARE = 0.03, 0.02
+REPLACED_SHARE = 0.15  # of the leases whose host breaks
+IN_PLACE_SHARE = 0.15  # of the replacements, by editing the row (its past is lost in the decay)
+ADDED_SHARE, SHRUNK_SHARE = 0.03, 0.012
 NEVER_STARTED_SHARE = 0.008
 # Machines that stayed longest were also the more wanted ones (digitised current_committed against
 # current_reservable before 2022): how often a look at another machine prefers one of them.
-FAVOUR = 0.6
+FAVOUR = 0.85
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,9 @@ class Pool:
         self.free: list[list[int]] = [[] for _ in fleet.types]
         self.slot = [-1] * n
         self.favoured: list[bool] = fleet.wanted.tolist()
-        self.members = [[i for i in range(n) if self.type_of[i] == t] for t in range(len(self.free))]
+        self.members = [
+            [i for i in range(n) if self.type_of[i] == t] for t in range(len(self.free))
+        ]
         self.count = [0] * len(self.free)
         self.windows: list[tuple[list[int], list[int]]] = [([], []) for _ in range(n)]
         down = fleet.maintenance
@@ -233,6 +235,8 @@ class _Play:
         self.popularity = [cal.node_types[t]["popularity"] for t in fleet.types]
         self.targets = level.at(wishes.created).tolist()
         self.level = 0
+        # Rare events that have happened: each happens at its first chance, however small the site.
+        self.seen: set[str] = set()
         advance = wishes.advance & ~wishes.robot
         share = cal.leases["cancelled_before_start_share"] * (~wishes.robot).sum()
         self.cancel_share = min(0.6, share / max(1, advance.sum()))
@@ -351,21 +355,21 @@ class _Play:
         pool.refresh(m)
         for booking in pool.bookings[m]:
             lease = self.alloc[booking[2]][0]
-            if booking[0] <= now < booking[1] and self.rng.random() < REPLACED_SHARE:
+            replaced = self.rng.random() < REPLACED_SHARE or "replaced" not in self.seen
+            if booking[0] <= now < booking[1] and replaced:
                 heirs = pool.pick(pool.type_of[m], 1, now, booking[1], now, self.rng)
                 if heirs and self.started[lease]:
                     old = booking[2]
                     self._release(old, now)
                     new = self._allocate(lease, heirs[0], now, now, self.end[lease])
                     self.alloc[old][5] = new
-                    self.alloc[old][6] = int(self.rng.random() < IN_PLACE_SHARE)
-                    self._count(1)
+                    in_place = self.rng.random() < IN_PLACE_SHARE or "replaced" not in self.seen
+                    self.alloc[old][6] = int(in_place)
+                    self.seen.add("replaced")
+                    self.level += 1
                 return
 
     # --- allocations --------------------------------------------------------------------------
-
-    def _count(self, step: int) -> None:
-        self.level += step
 
     def _allocate(self, lease: int, m: int, now: int, start: int, end: int) -> int:
         i = len(self.alloc)
@@ -385,7 +389,7 @@ class _Play:
         pool = self.pool
         pool.bookings[m] = [b for b in pool.bookings[m] if b[2] != i]
         if self.started[lease]:
-            self._count(-1)
+            self.level -= 1
         known = self.version[self.open_version[i]]
         if now < known[4]:
             known[2] = now
@@ -430,25 +434,20 @@ class _Play:
             return
         if rng.random() < NEVER_STARTED_SHARE and not robot:
             self.outcome[i] = NEVER_STARTED
-        self.push(first, START, i)
-        if not advance:
-            self.heap_start(i, first)
+        if advance:
+            self.push(first, START, i)
+        else:
+            self._start(now, i)
         self._plan(i)
         if not robot and need > 4 * HOUR:
             dice = rng.random()
             when = first + int(need * rng.uniform(0.1, 0.6))
-            if dice < ADDED_SHARE:
+            if dice < ADDED_SHARE or "added" not in self.seen:
                 self.push(when, ADD, i)
-            elif dice < ADDED_SHARE + SHRUNK_SHARE:
+            elif dice < ADDED_SHARE + SHRUNK_SHARE or "shrunk" not in self.seen:
                 self.push(when, SHRINK, i)
 
-    def heap_start(self, i: int, now: int) -> None:
-        """Start an on-demand lease at once."""
-        self._start(now, i)
-
-    def _find(
-        self, gpu: bool, n: int, start: int, end: int, now: int
-    ) -> tuple[int, list[int]]:
+    def _find(self, gpu: bool, n: int, start: int, end: int, now: int) -> tuple[int, list[int]]:
         pool, rng = self.pool, self.rng
         kinds = [k for k, c in enumerate(pool.count) if c and self.is_gpu[k] == gpu]
         kinds = kinds or [k for k, c in enumerate(pool.count) if c]
@@ -494,7 +493,7 @@ class _Play:
         self.started[i] = True
         if self.outcome[i] == PENDING:
             self.outcome[i] = RUNNING
-        self._count(len(self.held_by[i]))
+        self.level += len(self.held_by[i])
 
     def _end(self, now: int, i: int) -> None:
         if self.plan[i] != now or not self.held_by[i]:
@@ -535,33 +534,34 @@ class _Play:
             return
         for m in self.pool.pick(self.kind[i], 1, now, self.end[i], now, self.rng):
             self._allocate(i, m, now, now, self.end[i])
-            self._count(1)
+            self.level += 1
             self.nodes[i] += 1
+            self.seen.add("added")
             self.updated[i] = now
 
     def _shrink(self, now: int, i: int) -> None:
         if self.started[i] and len(self.held_by[i]) > 1 and now < self.plan[i]:
             self._release(self.held_by[i][-1], now)
             self.updated[i] = now
+            self.seen.add("shrunk")
 
     def _schedule(self) -> Schedule:
         w = self.wishes
         enrol = np.array(self.enrol, dtype=np.int64).reshape(-1, 3)
         alloc = np.array(self.alloc, dtype=np.int64).reshape(-1, 7)
         version = np.array(self.version, dtype=np.int64).reshape(-1, 5)
-        as_array = np.array
         return Schedule(
             Enrolments(enrol[:, 0], enrol[:, 1], enrol[:, 2]),
             Leases(
                 w.created,
-                as_array(self.start, dtype=np.int64),
-                as_array(self.end, dtype=np.int64),
-                as_array(self.first_end, dtype=np.int64),
-                as_array(self.deleted, dtype=np.int64),
-                as_array(self.updated, dtype=np.int64),
-                as_array(self.outcome, dtype=np.int64),
-                as_array(self.kind, dtype=np.int64),
-                as_array(self.nodes, dtype=np.int64),
+                np.array(self.start, dtype=np.int64),
+                np.array(self.end, dtype=np.int64),
+                np.array(self.first_end, dtype=np.int64),
+                np.array(self.deleted, dtype=np.int64),
+                np.array(self.updated, dtype=np.int64),
+                np.array(self.outcome, dtype=np.int64),
+                np.array(self.kind, dtype=np.int64),
+                np.array(self.nodes, dtype=np.int64),
                 w.robot,
                 w.gpu,
                 w.advance,

@@ -51,7 +51,9 @@ def truths(world: World) -> Tables:
     }
 
 
-def make(site: str, data_dir: Path, seed: int, profile: Profile, with_decay: bool) -> dict[str, int]:
+def make(
+    site: str, data_dir: Path, seed: int, profile: Profile, with_decay: bool
+) -> dict[str, int]:
     """Write one site's directory, whole or not at all; returns the row counts of its tables."""
     cal = load(site, profile)
     world = simulate(cal, seed)

@@ -25,6 +25,8 @@ RESERVATION_STATUS = {
 }  # fmt: skip
 # The leases for addresses or networks only: the two robots make most of them.
 OTHER_TYPES = ("virtual:floatingip", "network")
+FLAGGED_SHARE = 0.015  # of the hosts that left the pool, by a flag
+TWICE = 4  # hosts with a duplicate row, at full size
 # Since when capabilities are compared with "==" instead of "=".
 DOUBLE_EQUALS = seconds("2018-03-01")
 
@@ -268,9 +270,7 @@ def _allocations(world: World) -> Tables:
         "reservation_id": world.reservation_id.gather(a.lease),
         **_soft(ids, a.deleted),
     }
-    host = pl.DataFrame(
-        {**common, "compute_host_id": enrolment_ids(world).gather(a.enrolment)}
-    )
+    host = pl.DataFrame({**common, "compute_host_id": enrolment_ids(world).gather(a.enrolment)})
     device = pl.DataFrame({**common, "device_id": device_ids(world).gather(a.machine)})
     if world.kind == "device":
         return {
@@ -291,7 +291,7 @@ def device_ids(world: World) -> pl.Series:
 
 
 def pool(world: World) -> Tables:
-    """computehosts with their capabilities, devices with theirs, resource_properties."""
+    """Computehosts with their capabilities, devices with theirs, resource_properties."""
     rng, f, e = world.rng("computehosts"), world.fleet, world.plan.enrolments
     device = world.kind == "device"
     machine, start, end = e.machine, e.start, e.end
@@ -301,10 +301,10 @@ def pool(world: World) -> Tables:
     # Some hosts left the pool by a flag, not by a delete: their row's last change tells when.
     newest = np.full(len(f), -1)
     np.maximum.at(newest, machine, start)
-    flagged = (end < FAR) & (start == newest[machine]) & (rng.random(len(machine)) < 0.03)
+    flagged = (end < FAR) & (start == newest[machine]) & (rng.random(len(machine)) < FLAGGED_SHARE)
     # Duplicates: a second row of a host inside an enrolment.
     long_lived = np.flatnonzero(np.minimum(end, world.cal.as_of) - start > 60 * DAY)
-    n_twice = min(len(long_lived), world.cal.profile.count(4, least=1))
+    n_twice = min(len(long_lived), world.cal.profile.count(TWICE, least=1))
     twice = np.sort(rng.choice(long_lived, n_twice, replace=False)) if n_twice else long_lived[:0]
     dup_start = start[twice] + 2 * DAY
     span = np.minimum(end[twice], world.cal.as_of) - dup_start
@@ -440,9 +440,7 @@ def _capabilities(
             properties.with_columns(id=pl.lit(gpu_id), property_name=pl.lit("gpu.gpu_count")),
         ])  # fmt: skip
     ids = uuids(rng, len(rows))
-    rows = rows.with_columns(
-        id=ids, deleted=pl.when(pl.col("deleted_at").is_not_null()).then(ids)
-    )
+    rows = rows.with_columns(id=ids, deleted=pl.when(pl.col("deleted_at").is_not_null()).then(ids))
     return properties, rows
 
 

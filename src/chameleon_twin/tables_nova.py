@@ -8,8 +8,18 @@ from .clock import DAY, HOUR, MINUTE, NEVER, Seconds, datetimes, seconds, whole,
 from .fleet import FAR
 from .ids import hexes, uuids
 from .lifecycle import (
-    ACTIONS, CONFIRM, CREATE, EVENTS, LIVE_MIGRATION, MIGRATE, PAUSE, REBUILD, SHELVE, STOP,
-    SUSPEND, UNSHELVE,
+    ACTIONS,
+    CONFIRM,
+    CREATE,
+    EVENTS,
+    LIVE_MIGRATION,
+    MIGRATE,
+    PAUSE,
+    REBUILD,
+    SHELVE,
+    STOP,
+    SUSPEND,
+    UNSHELVE,
 )  # fmt: skip
 from .truth import presence_spans
 from .vms import FLAVORS, SIZES
@@ -25,7 +35,8 @@ ZERO_SIZE_SINCE = seconds("2023-03-01")  # newer Nova: an Ironic row starts with
 
 def compute_nodes(world: World) -> pl.DataFrame:
     """Rows of compute_nodes: a presence is cut by rebalancing, with gaps of seconds to minutes and
-    orphans that overlap the next row; all rows lie inside the presence."""
+    orphans that overlap the next row; all rows lie inside the presence.
+    """
     rng, cal = world.rng("compute_nodes"), world.cal
     machine, start, end = presence_spans(world)
     still = end >= cal.as_of
@@ -97,7 +108,9 @@ def compute_nodes(world: World) -> pl.DataFrame:
 
 def conductors(world: World) -> pl.Series:
     """The compute service hosts that stand for Ironic nodes."""
-    return pl.Series([f"{world.cal.site.replace('_', '-')}-ironic-{i}" for i in range(IRONIC_HOSTS)])
+    return pl.Series(
+        [f"{world.cal.site.replace('_', '-')}-ironic-{i}" for i in range(IRONIC_HOSTS)]
+    )
 
 
 def _poisson_cuts(
@@ -312,9 +325,7 @@ def actions(world: World) -> Tables:
 def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl.DataFrame:
     rng, run, a = world.rng("events of actions"), world.instances, world.instances.actions
     as_of = world.cal.as_of
-    who, kind, start, finish, ok = (
-        x[keep] for x in (a.instance, a.kind, a.start, a.finish, a.ok)
-    )
+    who, kind, start, finish, ok = (x[keep] for x in (a.instance, a.kind, a.start, a.finish, a.ok))
     left, target, offload = a.source[keep], a.target[keep], a.offload[keep]
     names = sorted(
         {*EVENTS.values(), "compute_live_migration", "compute_prep_resize",
@@ -485,5 +496,3 @@ def flavors(world: World) -> pl.DataFrame:
             "is_public": pl.Series([int(":" not in x) for x in names], dtype=pl.Int64),
         }
     )
-
-

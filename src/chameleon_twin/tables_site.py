@@ -57,7 +57,7 @@ def inventory(world: World) -> pl.DataFrame:
 
 
 def doni(world: World) -> Tables:
-    """hardware that was there from 2021 on, its availability windows and worker tasks."""
+    """Hardware that was there from 2021 on, its availability windows and worker tasks."""
     rng, f, p, as_of = world.rng("doni"), world.fleet, world.fleet.presence, world.cal.as_of
     n = len(f)
     first, last = np.full(n, FAR), np.zeros(n, dtype=np.int64)
@@ -178,9 +178,7 @@ def containers(world: World) -> Tables:
         }
     )
     keep = (a.start < as_of) & np.isin(a.kind, list(CONTAINER_EVENTS))
-    who, kind, start, finish, ok = (
-        x[keep] for x in (a.instance, a.kind, a.start, a.finish, a.ok)
-    )
+    who, kind, start, finish, ok = (x[keep] for x in (a.instance, a.kind, a.start, a.finish, a.ok))
     k = len(who)
     done = np.where(finish < as_of, finish, NEVER)
     ids = np.arange(k) + 1

@@ -18,11 +18,28 @@ from .fleet import FAR, Fleet, Spans
 from .ids import source
 from .intervals import Keys
 from .lifecycle import (
-    CONFIRM, LIVE_MIGRATION, MIGRATE, VM_STORIES, Actions, Holes, Instances, tell,
+    CONFIRM,
+    LIVE_MIGRATION,
+    MIGRATE,
+    VM_STORIES,
+    Actions,
+    Holes,
+    Instances,
+    tell,
 )  # fmt: skip
 from .scheduler import (
-    CANCELLED, COMPLETED, NO_HOSTS, PENDING, RELEASED, RUNNING, Allocations, Controller,
-    Enrolments, Leases, Schedule, Versions,
+    CANCELLED,
+    COMPLETED,
+    NO_HOSTS,
+    PENDING,
+    RELEASED,
+    RUNNING,
+    Allocations,
+    Controller,
+    Enrolments,
+    Leases,
+    Schedule,
+    Versions,
 )  # fmt: skip
 
 
@@ -245,9 +262,10 @@ def _in_reservations(
     index = np.repeat(np.arange(len(rows)), pieces)
     nth = np.arange(len(index)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     a = rows[index]
-    first = begin[a] + np.minimum(whole(rng.exponential(400, len(rows))), (end - begin)[rows] // 4)[
-        index
-    ]
+    first = (
+        begin[a]
+        + np.minimum(whole(rng.exponential(400, len(rows))), (end - begin)[rows] // 4)[index]
+    )
     width = (end[a] - first) // pieces[index]
     last = nth == pieces[index] - 1
     created = first + nth * width
@@ -264,9 +282,7 @@ def _in_reservations(
 class _OnDemand:
     """The event loop of on-demand machines: created, migrated, deleted, within what hosts have."""
 
-    def __init__(
-        self, cal: Calibration, fleet: Fleet, closed: Seconds, n: int, seed: int
-    ) -> None:
+    def __init__(self, cal: Calibration, fleet: Fleet, closed: Seconds, n: int, seed: int) -> None:
         self.cal, self.fleet, self.as_of = cal, fleet, cal.as_of
         self.rng = rng = source(seed, cal.site, "machines")
         required = seconds(cal.facts["reservations_required"])
