@@ -51,7 +51,8 @@ def chart_svg(spec: dict[str, Any]) -> str:
 
 @cache
 def _svg(spec: str) -> str:  # a figure goes to a file and to a page: drawn once
-    return vlc.vegalite_to_svg(spec, allowed_base_urls=[])
+    # Vega numbers its ids through the whole process; here each drawing counts from 0.
+    return _named_ids(vlc.vegalite_to_svg(spec, allowed_base_urls=[]), "id")
 
 
 def chart_html(spec: dict[str, Any]) -> str:
@@ -61,7 +62,7 @@ def chart_html(spec: dict[str, Any]) -> str:
     """
     text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
     name = "chart-" + sha256(text.encode()).hexdigest()[:12]
-    svg = _unique_ids(chart_svg(spec), name)
+    svg = _named_ids(chart_svg(spec), name)
     label = html.escape(spec.get("description", ""), quote=True)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     script = text.replace("<", "\\u003c")
@@ -73,10 +74,12 @@ def chart_html(spec: dict[str, Any]) -> str:
     )
 
 
-def _unique_ids(svg: str, prefix: str) -> str:
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
-    return re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
+def _named_ids(svg: str, prefix: str) -> str:
+    """Number the ids of an SVG in the order of their appearance, after a prefix."""
+    names = {old: f"{prefix}-{i}" for i, old in enumerate(re.findall(r'\bid="([^"]+)"', svg))}
+    svg = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{names[m[1]]}"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{names[m[1]]})", svg)
+    return re.sub(r'href="#([^"]+)"', lambda m: f'href="#{names[m[1]]}"', svg)
 
 
 def save_figure(

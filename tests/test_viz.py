@@ -1,0 +1,326 @@
+"""Figures: exact means, parts that add up, unknown that is not zero, files that never differ."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chameleon_usage.models.metrics import COLLECTORS, PARTITION
+from chameleon_usage.viz import palette, plots, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+START = datetime(2019, 1, 1, tzinfo=UTC)
+SITE = "CHI@Test"
+
+
+def daily(values: dict[str, list[float | None]], *, collector="corrected", site="test"):
+    """A usage timeline: one list of daily values for each count type."""
+    return pl.DataFrame(
+        [
+            (site, START + timedelta(days=day), collector, kind, value)
+            for kind, days in values.items()
+            for day, value in enumerate(days)
+        ],
+        schema={
+            "site": pl.String,
+            "timestamp": pl.Datetime("us", "UTC"),
+            "collector_type": pl.Enum(list(COLLECTORS)),
+            "count_type": pl.String,
+            "value": pl.Float64,
+        },
+        orient="row",
+    )
+
+
+def site_of(days: int = 90, *, unknown_from: int | None = None, **parts: float) -> pl.DataFrame:
+    """A site whose parts are constant, from some day on not known."""
+    amounts = dict.fromkeys(PARTITION, 0.0) | parts
+    amounts["total"] = sum(amounts.values())
+    amounts["idle_and_occupied"] = 0.0
+    amounts["occupied"] = amounts["active"] + amounts["stopped"]
+    amounts["committed"] = amounts["occupied"] + amounts["idle"]
+    amounts["reservable"] = amounts["committed"] + amounts["available"]
+    amounts["ondemand_capacity"] = amounts["available_ondemand"]
+    del amounts["idle_and_occupied"]
+    known = days if unknown_from is None else unknown_from
+    return daily({k: [v] * known + [None] * (days - known) for k, v in amounts.items()})
+
+
+class TestCoarsen:
+    @given(st.lists(st.floats(0, 1000), min_size=59, max_size=59))
+    def test_a_month_times_its_length_is_its_node_days(self, values):
+        months = plots.coarsen(daily({"total": values}), "1mo", by=["count_type"])
+        assert months["value"].to_list() == pytest.approx(
+            [sum(values[:31]) / 31, sum(values[31:]) / 28]
+        )
+
+    @pytest.mark.parametrize(("unknown", "known"), [(1, True), (2, False), (31, False)])
+    def test_a_month_is_known_where_95_percent_of_its_days_are(self, unknown, known):
+        month = plots.coarsen(
+            daily({"total": [None] * unknown + [7.0] * (31 - unknown)}), "1mo", by=["count_type"]
+        )
+        assert month["value"].to_list() == ([7.0] if known else [None])
+
+    def test_the_order_of_rows_changes_nothing(self):
+        frame = daily({"total": [0.1 * day for day in range(59)], "idle": [0.3] * 59})
+        shuffled = frame.sample(fraction=1, shuffle=True, seed=1)
+        args = ("1mo",)
+        assert plots.coarsen(shuffled, *args, by=["count_type"]).equals(
+            plots.coarsen(frame, *args, by=["count_type"])
+        )
+
+
+class TestPartition:
+    def test_the_parts_add_up_to_the_total(self):
+        table = plots.partition_table(
+            site_of(active=5, stopped=1, idle=2, available=10, maintenance=3, unknown=1), every="1w"
+        )
+        parts = table.select(pl.sum_horizontal(list(plots.PARTS))).to_series()
+        assert parts.to_list() == pytest.approx(table["total"].to_list())
+        assert table["leased"].sum() == 0
+
+    def test_leased_nodes_whose_use_nobody_knows_are_leased(self):
+        frame = site_of(active=5, idle=2, available=10).filter(
+            ~pl.col("count_type").is_in(["active", "stopped", "idle", "occupied"])
+        )
+        table = plots.partition_table(frame, every="1mo")
+        assert table["leased"].to_list() == pytest.approx([7] * 3)
+        assert table["active"].sum() == 0
+        assert table["total"].to_list() == pytest.approx([17] * 3)
+
+    def test_what_is_not_known_is_null_not_zero(self):
+        table = plots.partition_table(site_of(active=5, available=5, unknown_from=31), every="1mo")
+        assert table["total"].to_list() == [10, None, None]
+        assert table["active"].to_list() == [5, None, None]
+
+    def test_the_time_before_there_was_anything_is_left_out(self):
+        before = {k: [0.0] * 31 + [1.0] * 28 for k in ("total", "available")}
+        rest = dict.fromkeys(("committed", *PARTITION), [0.0] * 59)
+        table = plots.partition_table(daily({**rest, **before}), every="1mo")
+        assert table["timestamp"].to_list() == [datetime(2019, 2, 1, tzinfo=UTC)]
+
+    def test_percent_adds_up_to_a_hundred(self):
+        figure = plots.usage_stack(
+            site_of(active=1, idle=1, available=4), site_name=SITE, percent=True
+        )
+        parts = figure.data.select(pl.sum_horizontal(list(plots.PARTS))).to_series()
+        assert parts.to_list() == pytest.approx([100] * figure.data.height, abs=0.1)
+
+    def test_an_unknown_stretch_is_hatched(self):
+        known = render.chart_svg(
+            plots.usage_stack(site_of(active=5), site_name=SITE).chart.to_dict()
+        )
+        gap = plots.usage_stack(site_of(active=5, unknown_from=40), site_name=SITE).chart
+        assert known.count("url(#") < render.chart_svg(gap.to_dict()).count("url(#")
+
+
+class TestCrossSite:
+    def test_used_and_available_make_what_could_be_used(self):
+        table = plots.cross_site_table(
+            site_of(active=5, stopped=1, idle=2, available=10, maintenance=4), every="1mo"
+        )
+        assert table.select("total", "used", "leased", "available").row(0) == (22, 6, 0, 12)
+
+    def test_a_site_without_records_of_use_is_leased_not_unused(self):
+        frame = site_of(active=5, idle=2, available=10).filter(pl.col("count_type") != "occupied")
+        table = plots.cross_site_table(frame, every="1mo")
+        assert table.select("total", "used", "leased", "available").row(0) == (17, 0, 7, 10)
+        share = plots.site_comparison(frame, site_names={"test": SITE}).data
+        assert share["used_percent"].null_count() == share.height
+
+    def test_kvm_is_yellow(self):
+        for shade in palette.SITES["kvm_tacc"]:
+            red, green, blue = (int(shade[i : i + 2], 16) for i in (1, 3, 5))
+            assert min(red, green) > 1.4 * blue
+
+
+class TestLeadtime:
+    def leases(self, count: int) -> pl.DataFrame:
+        return pl.DataFrame(
+            {
+                "created_at": [START + timedelta(hours=i) for i in range(count)],
+                "node_type": ["gpu_p100" if i % 3 else None for i in range(count)],
+                "requested_h": [0.0 if i % 2 else 24.0 for i in range(count)],
+                "effective_h": [None if i % 5 == 0 else 0.5 for i in range(count)],
+            }
+        ).with_columns(pl.col("created_at").cast(pl.Datetime("us", "UTC")))
+
+    def test_few_leases_are_all_drawn(self):
+        figure = plots.leadtime(self.leases(100), site_name=SITE)
+        assert figure.data.height == 180
+        assert figure.data["hours"].min() == pytest.approx(1 / 60, abs=1e-3)
+
+    def test_many_are_thinned_evenly_and_the_title_says_so(self):
+        figure = plots.leadtime(self.leases(1000), site_name=SITE, most=100)
+        assert figure.data.height <= 202
+        spec = figure.chart.to_dict()
+        assert "every 5th" in spec["title"]["subtitle"]
+        assert "every 13th longer" in spec["title"]["subtitle"]
+
+
+def figure(name: str) -> plots.Figure:
+    """Draw one figure anew."""
+    usage = site_of(active=5, stopped=1, idle=2, available=10, maintenance=4, unknown=1)
+    typed = usage.with_columns(pl.lit("nodes").alias("resource"), pl.lit("gpu").alias("node_type"))
+    month = pl.lit(START).cast(pl.Datetime("us", "UTC")).alias("timestamp")
+    errors = pl.DataFrame({"site": ["test"], "era": ["2022_on"], "count_type": ["total"]})
+    draw: dict[str, Callable[[], plots.Figure]] = {
+        "stack": lambda: plots.usage_stack(usage, site_name=SITE),
+        "percent": lambda: plots.usage_stack(usage, site_name=SITE, percent=True),
+        "facet": lambda: plots.usage_facet(usage, site_name=SITE),
+        "node_types": lambda: plots.node_types(typed, site_name=SITE),
+        "resources": lambda: plots.resources(typed, site_name=SITE),
+        "cross_site": lambda: plots.cross_site_usage(usage, site_names={"test": SITE}),
+        "share": lambda: plots.site_comparison(usage, site_names={"test": SITE}),
+        "leadtime": lambda: plots.leadtime(TestLeadtime().leases(50), site_name=SITE),
+        "rejects": lambda: plots.rejects(
+            pl.DataFrame(
+                {"source": ["a", "a"], "reason": ["no end", "no end"], "hours": [3.0, None]}
+            ),
+            site_name=SITE,
+        ),
+        "coverage": lambda: plots.coverage(
+            usage.select(
+                "timestamp",
+                pl.col("count_type").alias("quantity_type"),
+                pl.lit("a").alias("source"),
+                (pl.col("value") / 100).alias("known_share"),
+            ),
+            site_name=SITE,
+        ),
+        "comparison": lambda: plots.comparison(
+            usage.rename({"value": "difference"}).filter(pl.col("count_type") == "total"),
+            site_name=SITE,
+        ),
+        "errors": lambda: plots.errors(
+            errors.with_columns(
+                pl.lit("corrected").alias("collector_type"), pl.lit(0.02).alias("error")
+            ),
+            site_names={"test": SITE},
+            count_types=["total"],
+        ),
+        "records": lambda: plots.records(
+            pl.DataFrame(
+                {
+                    "site": ["test"] * 2,
+                    "collector_type": ["legacy"] * 2,
+                    "count_type": ["total"] * 2,
+                    "year": [2019, 2020],
+                    "record": ["real", "twin"],
+                    "value": [3.0, 4.0],
+                }
+            ),
+            site_names={"test": SITE},
+            count_types=["total"],
+        ),
+        "published": lambda: plots.published(
+            pl.DataFrame({"panel": ["total"] * 2, "record": ["real", "twin"], "value": [1.0, 2.0]})
+            .with_columns(month)
+            .select("panel", "timestamp", "record", "value"),
+            site_name=SITE,
+            ours="twin",
+        ),
+    }
+    return draw[name]()
+
+
+FIGURES = (
+    *("stack", "percent", "facet", "node_types", "resources", "cross_site", "share"),
+    *("leadtime", "rejects", "coverage", "comparison", "errors", "records", "published"),
+)
+drawn = cache(figure)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+class TestEveryFigure:
+    def test_tells_its_finding_in_words_and_numbers(self, name):
+        words = drawn(name).chart.to_dict()["description"]
+        assert "CHI@Test" in words or "the real published curves" in words or "used" in words
+        assert len(words) > 40
+        assert not re.search(r"\b(None|nan|inf)\b", words)
+
+    def test_is_the_same_on_every_run(self, name, tmp_path):
+        again = figure(name)
+        for folder, chart in (("one", drawn(name)), ("two", again)):
+            render._svg.cache_clear()
+            chart.save(name, tmp_path / folder)
+        files = sorted(p.name for p in (tmp_path / "one").iterdir())
+        assert files == [f"{name}.csv", f"{name}.png", f"{name}.svg"]
+        for file in files:
+            one, two = ((tmp_path / folder / file).read_bytes() for folder in ("one", "two"))
+            assert one == two
+            assert one
+
+    def test_names_no_other_place(self, name):
+        spec = drawn(name).chart.to_dict()
+        page = render.chart_html(spec)
+        places = set(re.findall(r"https?://[^\"'\s<>)]+", page))
+        assert places <= {
+            "http://www.w3.org/2000/svg",
+            "http://www.w3.org/1999/xlink",
+            spec["$schema"],
+        }
+
+
+class TestPage:
+    def test_ids_of_two_charts_on_one_page_differ(self):
+        pages = [render.chart_html(drawn(n).chart.to_dict()) for n in ("stack", "percent")]
+        ids = [set(re.findall(r'\bid="([^"]+)"', page)) for page in pages]
+        assert len(ids[0]) > 1
+        assert ids[0].isdisjoint(ids[1])
+        for page, own in zip(pages, ids, strict=True):
+            assert set(re.findall(r"url\(#([^)]+)\)", page.split("<script")[0])) <= own
+
+    def test_the_words_of_a_chart_cannot_break_out_of_it(self):
+        spec = drawn("stack").chart.to_dict() | {"description": '</script><b>"&'}
+        page = render.chart_html(spec)
+        assert page.count("</script>") == 1
+        assert "<b>" not in page
+
+    def test_the_script_of_the_book_keeps_to_itself(self):
+        script = render.book_script()
+        assert script.startswith("(() => {")
+        assert script == render.book_script()
+
+    def test_a_failed_write_leaves_nothing(self, tmp_path):
+        target = tmp_path / "figure.svg"
+        target.write_text("before")
+
+        def fail(part: Path) -> None:
+            part.write_text("half")
+            raise OSError("disk full")
+
+        with pytest.raises(OSError, match="disk full"):
+            render.write_atomically(target, fail)
+        assert [p.name for p in tmp_path.iterdir()] == ["figure.svg"]
+        assert target.read_text() == "before"
+
+
+class TestPalette:
+    @pytest.mark.parametrize(
+        "colours",
+        [
+            list(palette.STATES.values()),
+            [colour for colour, _ in palette.COLLECTORS.values()],
+            [shade for shades in palette.SITES.values() for shade in shades],
+        ],
+    )
+    def test_one_colour_one_meaning(self, colours):
+        assert len(set(colours)) == len(colours)
+
+    def test_every_part_and_collector_has_its_colour(self):
+        assert set(PARTITION) <= set(palette.STATES) == set(plots.PARTS)
+        assert set(COLLECTORS) <= set(palette.COLLECTORS)
+
+    def test_a_site_of_another_maker_keeps_its_colour(self):
+        assert palette.site_shades("my_site") == palette.site_shades("my_site")
