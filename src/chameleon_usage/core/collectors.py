@@ -124,9 +124,19 @@ def spans(ingested: Ingested, as_of: datetime) -> pl.DataFrame:
     """
     key = ["quantity_type", "source", "entity_id"]
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
+    # Neighbours after one sort: an entity's next fact is the next row, if that is still its own.
+    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(-1) for name in key)
+    sources = pl.concat([ingested.facts["source"], ingested.entities["source"]])
+    coded = pl.Schema(
+        {
+            "quantity_type": pl.Enum(list(UNCORRECTED_SOURCES)),
+            "source": pl.Enum(sources.unique().sort()),
+        }
+    )
     intervals = (
-        ingested.facts.sort(*key, "timestamp")
-        .with_columns(end=pl.col("timestamp").shift(-1).over(key))
+        ingested.facts.cast(coded)
+        .sort(*key, "timestamp")
+        .with_columns(end=pl.when(same).then(pl.col("timestamp").shift(-1)))
         .filter((pl.col("state") == PRESENT) & (pl.col("timestamp") < now))
         .select(
             *key,
@@ -135,7 +145,10 @@ def spans(ingested: Ingested, as_of: datetime) -> pl.DataFrame:
             open=pl.col("end").is_null(),
         )
     )
-    return intervals.join(ingested.entities, on=key, how="left")
+    known = ingested.entities.cast(coded)
+    return intervals.join(known, on=key, how="left").cast(
+        pl.Schema(dict.fromkeys(coded, pl.String))
+    )
 
 
 def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
@@ -274,6 +287,7 @@ def corrected(
         for quantity in UNCORRECTED_SOURCES
     }
     by_quantity["occupied"] = _preferred(by_quantity["occupied"], "occupied", site)
+    windows = engine.union(maintenance, HOST)
     total = _total(by_quantity, site, collected)
     reservable = _reservable(by_quantity, total, site, collected)
     committed = _committed(by_quantity["committed"], reservable, collected)
@@ -297,10 +311,10 @@ def corrected(
         sized_pool,
         pool_known,
         ondemand=seated["ondemand"],
-        maintenance=maintenance,
+        windows=windows,
         collected=collected,
     )
-    idle_windows = _windows(maintenance, sized_pool, held)
+    idle_windows = _unheld(windows, sized_pool, held)
     collected.segments.append(_emit(idle_windows, "corrected", "maintenance_in_pool"))
     return collected.result()
 
@@ -311,7 +325,7 @@ def _out_of_pool(
     pool_known: pl.DataFrame,
     *,
     ondemand: pl.DataFrame,
-    maintenance: pl.DataFrame,
+    windows: pl.DataFrame,
     collected: Collected,
 ) -> None:
     """Tell what total - reservable is: on-demand capacity on KVM, else maintenance or unknown."""
@@ -324,14 +338,13 @@ def _out_of_pool(
         ("ondemand_capacity", capacity),
         ("maintenance_out_of_pool", known),
         ("unknown", unknown),
-        ("maintenance_ondemand", _windows(maintenance, capacity, ondemand)),
+        ("maintenance_ondemand", _unheld(windows, capacity, ondemand)),
     ):
         collected.segments.append(_emit(pieces, "corrected", quantity))
 
 
-def _windows(maintenance: pl.DataFrame, room: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+def _unheld(windows: pl.DataFrame, room: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     """Take maintenance windows from what of ``room`` nothing holds: a node that is held is held."""
-    windows = engine.union(maintenance, HOST)
     inside, _ = engine.cut(windows, room, HOST)
     levels = held.filter(pl.col("hostname").is_not_null()).select(
         "hostname", "start", "end", *(pl.col(name).alias(f"_held_{name}") for name in UNITS)
@@ -443,7 +456,7 @@ def _resolve(
     """Merge each source's rows, then let the site's source priority decide.
 
     Returns:
-        (the resolved presences, each source's own)
+        (the resolved presences, what each source says without inference)
     """
     _log_superseded(hosts, quantity, collected)
     # Rebalancing leaves short gaps between a hypervisor's rows; Blazar's enrolments have none.
@@ -459,7 +472,9 @@ def _resolve(
     resolved = engine.resolve_source_priority(
         own, policy=rule.policy, order=rule.order, on=HOST, fillers=(WITNESSES,)
     )
-    return resolved, own.filter(pl.col("source").is_in(rule.order))
+    seen = _per_source(hosts.filter(~pl.col("inferred")), pl.col("source"), tolerance)
+    told = pl.concat([seen, own.filter(pl.col("source") == WITNESSES)])
+    return resolved, told.filter(pl.col("source").is_in(rule.order))
 
 
 def _log_superseded(hosts: pl.DataFrame, quantity: str, collected: Collected) -> None:

@@ -148,9 +148,7 @@ def cut(
     pieces = (
         pieces.drop("_part")
         .hstack(found.rename({"start": "_start", "end": "_end"}))
-        .with_columns(
-            start=pl.max_horizontal(START, "_start"), end=pl.min_horizontal(END, "_end")
-        )
+        .with_columns(start=pl.max_horizontal(START, "_start"), end=pl.min_horizontal(END, "_end"))
         .drop("_start", "_end")
     )
     inside = pieces.filter(pl.col("_inside")).drop("_inside")

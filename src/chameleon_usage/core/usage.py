@@ -253,22 +253,15 @@ def usage_tables(
         timestamps,
     )
     by_resource = pl.concat([by_resource, _long(legacy_totals, resource="nodes")])
-    by_type = pl.concat(
-        [
-            *(_present(_long(frame, resource=resource)) for resource, frame in types.items()),
-            cached.with_columns(resource=pl.lit("nodes")).select(
-                "collector_type", "node_type", "timestamp", "count_type", "value", "resource"
-            ),
-        ]
-    )
+    by_type = _by_type(types, cached, site)
     timeline = by_resource.filter(pl.col("resource") == "nodes")
     tables = {
         "usage_timeline": _finish(timeline, UsageTimeline, site),
         "usage_by_resource": _finish(by_resource, UsageByResource, site),
-        "usage_by_node_type": _finish(by_type, UsageByNodeType, site),
+        "usage_by_node_type": by_type,
         "comparison": _comparison(timeline, Comparison, site),
         "comparison_by_node_type": _comparison(
-            by_type.filter(pl.col("resource") == "nodes"), ComparisonByNodeType, site
+            by_type.filter(pl.col("resource") == "nodes").drop("site"), ComparisonByNodeType, site
         ),
         "usage_wide": _wide(totals, site),
     }
@@ -305,13 +298,61 @@ def _long(frame: pl.DataFrame, **constants: str) -> pl.DataFrame:
     )
 
 
-def _present(rows: pl.DataFrame) -> pl.DataFrame:
-    """Keep rows with a value, of groups and times at which the group has any."""
-    group = [
-        name
-        for name in ("collector_type", "hostname", "node_type", "timestamp", "resource")
-        if name in rows.columns
+def _by_type(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame, site: str) -> pl.DataFrame:
+    """Make usage_by_node_type: rows with a value, of count types that a node type ever has.
+
+    Written series by series, in order as they come: sorting millions of rows costs more than
+    making them.
+    """
+    codes = UsageByNodeType.create_empty().schema
+    present = pl.any_horizontal(pl.col(name) != 0 for name in METRICS)
+    parts = [
+        cached.filter(pl.col("count_type") == count_type)
+        .sort("node_type", "timestamp")
+        .select(
+            *_constants(codes, site, "legacy", count_type, "nodes"),
+            "timestamp",
+            "node_type",
+            "value",
+        )
+        for count_type in METRICS
     ]
+    for collector in READINGS:
+        for resource, frame in types.items():
+            rows = frame.filter((pl.col("collector_type") == collector) & present)
+            rows = rows.sort("node_type", "timestamp")
+            ever = rows.group_by("node_type").agg((pl.col(name) != 0).any() for name in METRICS)
+            for count_type in METRICS:
+                having = ever.filter(pl.col(count_type))["node_type"]
+                part = rows.filter(
+                    pl.col(count_type).is_not_null() & pl.col("node_type").is_in(having.implode())
+                )
+                parts.append(
+                    part.select(
+                        *_constants(codes, site, collector, count_type, resource),
+                        "timestamp",
+                        "node_type",
+                        value=count_type,
+                    )
+                )
+    return pl.concat(parts).select(codes.names())
+
+
+def _constants(
+    codes: pl.Schema, site: str, collector: str, count_type: str, resource: str
+) -> list[pl.Expr]:
+    values = {
+        "site": site,
+        "collector_type": collector,
+        "count_type": count_type,
+        "resource": resource,
+    }
+    return [pl.lit(value, dtype=codes[name]).alias(name) for name, value in values.items()]
+
+
+def _present(rows: pl.DataFrame) -> pl.DataFrame:
+    """Keep rows with a value, of hosts and times at which the host has any."""
+    group = ["collector_type", "hostname", "node_type", "timestamp"]
     told = rows.filter(pl.col("value").is_not_null())
     some = told.filter(pl.col("value") != 0).select(group).unique()
     return told.join(some, on=group, how="semi", nulls_equal=True)
