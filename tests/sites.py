@@ -481,7 +481,7 @@ def lively_site(**options: Any) -> TinySite:
     site.instance("I3", None, 2.5, 4, lease="L2")
     site.instance("I4", "h3", 8, 9, project_id="q")
     site.instance("I5", None, 3, None, launched_at=None, vm_state="error", created_event=False)
-    for number in range(DAYS):
+    for number in (*range(DAYS), 4):  # day 4 twice
         for kind in ("compute_skylake", "gpu_p100"):
             used = 12.0 * (number % 3)
             site.cached_day(
@@ -493,7 +493,6 @@ def lively_site(**options: Any) -> TinySite:
                 idle_hours=36 - used,
                 total_hours=48,
             )
-    site.cached_day(4, "gpu_p100")
     for host, start, end in (("h3", 6, 7), ("h1", 3, 4), ("h1", 9, 8)):
         site.add(
             "chameleon_usage.node_maintenance",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 import yaml
+
 from sites import PROJECT, TinySite, lively_edge_site, lively_site, write_table
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class TestDirectories:
         assert "make data" in message
         assert "--data-dir" in message
 
-    def test_a_data_directory_without_the_named_site(self, fails, tmp_path, raw):
+    @pytest.mark.usefixtures("raw")
+    def test_a_data_directory_without_the_named_site(self, fails, tmp_path):
         message = fails("--site", "chi_uc")
         assert str(tmp_path / "raw" / "chi_uc") in message
         assert "--data-dir" in message
@@ -72,7 +74,8 @@ class TestDirectories:
         assert str(tmp_path / "raw" / "chi_tacc") in message
         assert "<schema>.<table>.parquet" in message
 
-    def test_an_output_that_cannot_be_written(self, fails, tmp_path, raw):
+    @pytest.mark.usefixtures("raw")
+    def test_an_output_that_cannot_be_written(self, fails, tmp_path):
         (tmp_path / "taken").write_text("a file, not a directory")
         message = fails("--output", tmp_path / "taken", output=tmp_path / "taken")
         assert str(tmp_path / "taken") in message
@@ -193,41 +196,43 @@ class TestTables:
         assert [path.name for path in out.iterdir()] == ["chi_tacc"]
 
 
+@pytest.mark.usefixtures("raw")
 class TestCall:
-    def test_an_unknown_site(self, fails, raw):
+    def test_an_unknown_site(self, fails):
         message = fails("--site", "chi_mars")
         assert "chi_mars" in message
         assert "chi_tacc" in message
 
     @pytest.mark.parametrize("end", ["2019-01-01", "2020-01-01"])
-    def test_a_start_that_is_not_before_the_end(self, fails, raw, end):
+    def test_a_start_that_is_not_before_the_end(self, fails, end):
         message = fails("--start", "2020-01-01", "--end", end)
         assert "--start" in message
         assert "2020-01-01" in message
         assert f"--end {end}" in message
 
-    def test_a_date_that_is_none(self, fails, raw):
+    def test_a_date_that_is_none(self, fails):
         assert "'soon'" in fails("--start", "soon")
 
     @pytest.mark.parametrize("bucket", ["fortnight", "1", "0d", "-1d", ""])
-    def test_a_bucket_that_is_no_length_of_time(self, fails, raw, bucket):
+    def test_a_bucket_that_is_no_length_of_time(self, fails, bucket):
         message = fails("--bucket", bucket)
         assert "--bucket" in message
         assert "1h" in message
 
     @pytest.mark.parametrize("stage", ["facts", "segments", "usage"])
-    def test_a_stage_that_was_never_saved(self, fails, raw, tmp_path, stage):
+    def test_a_stage_that_was_never_saved(self, fails, tmp_path, stage):
         message = fails("--site", "chi_tacc", "--from", stage)
         assert str(tmp_path / "out" / "chi_tacc") in message
         assert "chameleon-usage run" in message
 
-    def test_an_unknown_stage(self, fails, raw):
+    def test_an_unknown_stage(self, fails):
         assert "facts" in fails("--from", "the-middle")
 
 
+@pytest.mark.usefixtures("raw")
 class TestConfiguration:
     @pytest.fixture
-    def fails_with(self, fails, tmp_path, raw):
+    def fails_with(self, fails, tmp_path):
         def run(**changes: object) -> str:
             entry = yaml.safe_load(CONFIG.read_text())["chi_tacc"] | changes
             path = tmp_path / "sites.yaml"
@@ -290,12 +295,12 @@ class TestConfiguration:
         assert "merge_tolerance" in fails_with(merge_tolerance="a while")
 
     @pytest.mark.parametrize("text", ["", "- chi_tacc", "chi_tacc: [", "\x00"])
-    def test_a_file_that_is_no_configuration(self, fails, raw, tmp_path, text):
+    def test_a_file_that_is_no_configuration(self, fails, tmp_path, text):
         path = tmp_path / "sites.yaml"
         path.write_text(text)
         assert str(path) in fails("--config", path)
 
-    def test_a_missing_file(self, fails, raw, tmp_path):
+    def test_a_missing_file(self, fails, tmp_path):
         assert str(tmp_path / "none.yaml") in fails("--config", tmp_path / "none.yaml")
 
 

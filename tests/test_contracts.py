@@ -1,6 +1,5 @@
 """What every output table promises, on tiny sites with a bit of everything."""
 
-# ruff: noqa: DTZ001 - times inside the pipeline are naive UTC
 from __future__ import annotations
 
 import hashlib
@@ -10,10 +9,10 @@ from datetime import UTC, date, datetime
 import polars as pl
 import polars.selectors as cs
 import pytest
-from sites import DAYS, TinySite, day, lively_edge_site, lively_kvm_site, lively_site, on
 
 from chameleon_usage.core import loader, pipeline
 from chameleon_usage.core.usage import Window
+from sites import DAYS, TinySite, day, lively_edge_site, lively_kvm_site, lively_site, on
 
 COLUMNS = {
     "usage_timeline": ["site", "timestamp", "collector_type", "count_type", "value"],

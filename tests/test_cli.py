@@ -1,0 +1,411 @@
+"""The operator's commands: run, combine, check."""
+
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from chameleon_usage.core import loader
+from sites import PROJECT, lively_edge_site, lively_kvm_site, lively_site
+
+CONFIG = PROJECT / "data" / "sites.yaml"
+TEN_DAYS = ("--start", "2020-01-01", "--end", "2020-01-11")
+TABLES = {
+    "usage_timeline",
+    "usage_by_resource",
+    "usage_by_node_type",
+    "leadtime_leases",
+    "leadtime_timeline",
+    "comparison",
+    "comparison_by_node_type",
+    "coverage",
+    "rejects",
+    "join_log",
+    "usage_wide",
+}
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("raw")
+    for make in (lively_site, lively_kvm_site, lively_edge_site):
+        make().write(folder)
+    return folder
+
+
+@pytest.fixture
+def run(usage, raw, tmp_path):
+    """Run ten days of every site that is not told otherwise; give the output directory."""
+
+    def call(*args: str, output: Path = tmp_path / "out") -> Path:
+        said = usage(
+            *("run", "--config", CONFIG, "--data-dir", raw, "--output", output), *TEN_DAYS, *args
+        )
+        assert said.status == 0, said.err
+        return output
+
+    return call
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
+
+
+class TestRun:
+    def test_every_site_with_data_gets_a_directory_with_every_table(self, run):
+        out = run()
+        assert names(out) == {"chi_tacc", "kvm_tacc", "chi_edge"}
+        for site in out.iterdir():
+            assert names(site) == {f"{table}.parquet" for table in TABLES}
+
+    def test_only_the_named_sites(self, run):
+        assert names(run("--site", "kvm_tacc", "--site", "chi_edge")) == {"kvm_tacc", "chi_edge"}
+
+    def test_by_host_adds_one_table_and_changes_no_other(self, run, tmp_path):
+        plain = bytes_of(run("--site", "chi_tacc") / "chi_tacc")
+        more = bytes_of(
+            run("--site", "chi_tacc", "--by-host", output=tmp_path / "more") / "chi_tacc"
+        )
+        assert set(more) - set(plain) == {"usage_by_host.parquet"}
+        assert {name: more[name] for name in plain} == plain
+
+    def test_by_host_holds_every_host(self, run):
+        out = run("--site", "chi_tacc", "--by-host")
+        hosts = pl.read_parquet(out / "chi_tacc" / "usage_by_host.parquet")
+        assert set(hosts["hypervisor_hostname"]) == {"h1", "h2", "h3", "h4", "h5"}
+
+    def test_an_older_output_is_replaced_whole(self, run):
+        out = run("--site", "chi_tacc", "--by-host", "--save-stages")
+        (out / "chi_tacc" / "old_table.parquet").write_bytes(b"left over")
+        run("--site", "chi_tacc")
+        assert names(out / "chi_tacc") == {f"{table}.parquet" for table in TABLES}
+
+    def test_it_says_what_it_did(self, usage, raw, tmp_path):
+        said = usage(
+            *("run", "--config", CONFIG, "--data-dir", raw, "--output", tmp_path / "out"),
+            *("--site", "chi_tacc"),
+        )
+        assert "chi_tacc" in said.err
+        assert "rows" in said.err
+
+    def test_all_of_2016_to_2025_unless_told_otherwise(self, usage, raw, tmp_path):
+        said = usage(
+            *("run", "--config", CONFIG, "--data-dir", raw, "--output", tmp_path / "out"),
+            *("--site", "chi_edge"),
+        )
+        assert said.status == 0
+        timeline = pl.read_parquet(tmp_path / "out" / "chi_edge" / "usage_timeline.parquet")
+        days = timeline["timestamp"].dt.date().unique().sort()
+        assert (f"{days[0]}", f"{days[-1]}", days.len()) == ("2016-01-01", "2025-12-31", 3653)
+
+
+class TestBuckets:
+    @pytest.mark.parametrize("site", ["chi_tacc", "kvm_tacc", "chi_edge"])
+    def test_sum_times_length_is_node_hours_whatever_the_bucket(self, run, tmp_path, site):
+        hours = {}
+        for bucket, length in (("1h", 1), ("1d", 24), ("5d", 120), ("1mo", 240)):
+            out = run("--site", site, "--bucket", bucket, output=tmp_path / bucket) / site
+            table = pl.read_parquet(out / "usage_by_resource.parquet")
+            ours = table.filter(pl.col("collector_type") != "legacy")
+            sums = ours.group_by("collector_type", "count_type", "resource").agg(
+                pl.col("value").sum() * length, complete=pl.col("value").null_count() == 0
+            )
+            hours[bucket] = {row[:3]: row[3] for row in sums.rows() if row[4]}
+        assert hours["1d"]["corrected", "committed", "nodes"] > 0
+        for bucket in ("1h", "5d", "1mo"):
+            both = set(hours["1d"]) & set(hours[bucket])
+            assert len(both) >= 20
+            for key in both:
+                assert hours[bucket][key] == pytest.approx(hours["1d"][key], rel=1e-12), key
+
+    def test_an_hourly_run_has_an_hour_a_row(self, run):
+        out = run("--site", "kvm_tacc", "--bucket", "1h") / "kvm_tacc"
+        assert pl.read_parquet(out / "usage_timeline.parquet")["timestamp"].n_unique() == 240
+
+    def test_legacy_is_daily_and_is_averaged_over_longer_buckets_only(self, run, tmp_path):
+        def legacy(bucket: str) -> list[float | None]:
+            out = run("--site", "chi_tacc", "--bucket", bucket, output=tmp_path / bucket)
+            table = pl.read_parquet(out / "chi_tacc" / "usage_timeline.parquet")
+            rows = table.filter(
+                (pl.col("collector_type") == "legacy") & (pl.col("count_type") == "occupied")
+            )
+            return rows.sort("timestamp")["value"].to_list()
+
+        daily = legacy("1d")
+        assert daily == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+        assert legacy("5d") == [sum(daily[:5]) / 5, sum(daily[5:]) / 5]
+        assert not any(legacy("1h"))
+
+
+class TestInterrupted:
+    """A directory appears whole or not at all, however the run ends."""
+
+    @pytest.fixture
+    def broken_off(self, monkeypatch):
+        """Let writing the outputs end in the middle."""
+        whole = loader.save_tables
+
+        def arm(error: type[BaseException]) -> None:
+            def half(directory, tables):
+                whole(directory, dict(list(tables.items())[:3]))
+                raise error
+
+            monkeypatch.setattr(loader, "save_tables", half)
+
+        yield arm
+        monkeypatch.undo()
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+    def test_nothing_half_written_is_left(self, usage, raw, tmp_path, broken_off, error):
+        out = tmp_path / "out"
+        broken_off(error)
+        call = ("run", "--config", CONFIG, "--data-dir", raw, "--output", out)
+        if error is KeyboardInterrupt:
+            assert usage(*call, "--site", "chi_tacc").status != 0
+        else:
+            with pytest.raises(error):
+                usage(*call, "--site", "chi_tacc")
+        assert not out.exists() or names(out) == set()
+
+    def test_what_was_there_before_stays(self, usage, run, raw, broken_off):
+        out = run("--site", "chi_tacc")
+        before = bytes_of(out / "chi_tacc")
+        broken_off(KeyboardInterrupt)
+        said = usage("run", "--config", CONFIG, "--data-dir", raw, "--output", out)
+        assert said.status != 0
+        assert names(out) == {"chi_tacc"}
+        assert bytes_of(out / "chi_tacc") == before
+
+    def test_killed_and_started_again_it_ends_with_the_same_bytes(self, run, raw, tmp_path, usage):
+        killed = tmp_path / "killed"
+        script = (
+            "import os, signal, sys\n"
+            "from chameleon_usage import cli\n"
+            "from chameleon_usage.core import loader\n"
+            "whole = loader.save_tables\n"
+            "def half(directory, tables):\n"
+            "    whole(directory, dict(list(tables.items())[:3]))\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            "loader.save_tables = half\n"
+            "cli.main()\n"
+        )
+        call = ["run", "--config", CONFIG, "--data-dir", raw, "--output", killed, *TEN_DAYS]
+        ended = subprocess.run(
+            [sys.executable, "-c", script, *map(str, call), "--site", "chi_tacc"],
+            check=False,
+            capture_output=True,
+        )
+        assert ended.returncode == -9, ended.stderr
+        assert not (killed / "chi_tacc").exists()
+        run("--site", "chi_tacc", output=killed)
+        undisturbed = run("--site", "chi_tacc")
+        assert bytes_of(killed / "chi_tacc") == bytes_of(undisturbed / "chi_tacc")
+        assert usage("combine", "--output", killed).status == 0
+        assert usage("check", "--config", CONFIG, "--output", killed).status == 0
+
+
+class TestCombine:
+    def test_all_sites_together(self, usage, run):
+        out = run()
+        said = usage("combine", "--output", out)
+        assert said.status == 0, said.err
+        assert names(out / "combined") == {f"{table}.parquet" for table in TABLES}
+        for table in TABLES:
+            combined = pl.read_parquet(out / "combined" / f"{table}.parquet")
+            parts = [
+                pl.read_parquet(out / site / f"{table}.parquet").height
+                for site in ("chi_tacc", "kvm_tacc", "chi_edge")
+            ]
+            assert combined.height == sum(parts), table
+            if table != "rejects":  # nothing was refused at the KVM site
+                assert set(combined["site"]) == {"chi_tacc", "kvm_tacc", "chi_edge"}, table
+
+    def test_combining_again_does_not_combine_the_combined(self, usage, run):
+        out = run()
+        usage("combine", "--output", out)
+        once = bytes_of(out / "combined")
+        usage("combine", "--output", out)
+        assert bytes_of(out / "combined") == once
+
+    def test_only_the_named_sites(self, usage, run):
+        out = run()
+        usage("combine", "--output", out, "--site", "chi_edge", "--site", "kvm_tacc")
+        combined = pl.read_parquet(out / "combined" / "usage_timeline.parquet")
+        assert set(combined["site"]) == {"chi_edge", "kvm_tacc"}
+
+    def test_a_site_without_outputs_is_named(self, usage, run):
+        said = usage("combine", "--output", run("--site", "chi_edge"), "--site", "chi_uc")
+        assert said.status != 0
+        assert "chi_uc" in said.err
+
+    def test_nothing_to_combine(self, usage, tmp_path):
+        said = usage("combine", "--output", tmp_path / "none")
+        assert said.status != 0
+        assert "chameleon-usage run" in said.err
+
+
+COUNT = pl.col("count_type")
+CORRECTED = pl.col("collector_type") == "corrected"
+VALUE = pl.col("value")
+FIRST = pl.col("timestamp") == pl.col("timestamp").min()
+
+
+def add_to(count_type: str, amount: float) -> pl.Expr:
+    chosen = CORRECTED & (count_type == COUNT) & FIRST
+    return pl.when(chosen).then(VALUE + amount).otherwise(VALUE)
+
+
+TAMPERINGS = {
+    "committed above reservable": (
+        "usage_timeline",
+        lambda t: t.with_columns(value=add_to("committed", 100)),
+        "committed",
+    ),
+    "a negative value": (
+        "usage_timeline",
+        lambda t: t.with_columns(value=add_to("stopped", -1)),
+        "stopped",
+    ),
+    "a partition that does not add up": (
+        "usage_timeline",
+        lambda t: t.with_columns(value=add_to("maintenance", 1)),
+        "partition",
+    ),
+    "a derived state that is not its formula": (
+        "usage_timeline",
+        lambda t: t.with_columns(value=add_to("idle", 0.5)).with_columns(
+            value=add_to("available", -0.5)
+        ),
+        "idle",
+    ),
+    "NaN": (
+        "usage_timeline",
+        lambda t: t.with_columns(value=VALUE.fill_null(0.0) * float("nan")),
+        "usage_timeline",
+    ),
+    "infinity": (
+        "usage_by_resource",
+        lambda t: t.with_columns(value=VALUE + float("inf")),
+        "usage_by_resource",
+    ),
+    "a row twice": ("usage_timeline", lambda t: pl.concat([t, t[:1]]), "usage_timeline"),
+    "a day that is missing": (
+        "usage_timeline",
+        lambda t: t.filter(pl.col("timestamp") != pl.col("timestamp").median()),
+        "usage_timeline",
+    ),
+    "an extra column": (
+        "usage_by_node_type",
+        lambda t: t.with_columns(note=pl.lit("x")),
+        "note",
+    ),
+    "a missing column": ("leadtime_leases", lambda t: t.drop("outcome"), "outcome"),
+    "an unknown count type": (
+        "usage_timeline",
+        lambda t: t.with_columns(COUNT.cast(pl.String).replace("idle", "lazy")),
+        "usage_timeline",
+    ),
+    "a difference that is none": (
+        "comparison",
+        lambda t: t.with_columns(difference=pl.col("difference") + 1),
+        "comparison",
+    ),
+    "a share above 1": (
+        "coverage",
+        lambda t: t.with_columns(known_share=pl.lit(1.5)),
+        "coverage",
+    ),
+    "a resource that disagrees with the timeline": (
+        "usage_by_resource",
+        lambda t: t.with_columns(value=VALUE * 2),
+        "usage_by_resource",
+    ),
+}
+
+
+class TestCheck:
+    def check(self, usage, out: Path):
+        return usage("check", "--config", CONFIG, "--output", out)
+
+    def test_good_outputs_pass(self, usage, run):
+        out = run("--by-host")
+        usage("combine", "--output", out)
+        said = self.check(usage, out)
+        assert said.status == 0, said.err
+        for site in ("chi_tacc", "kvm_tacc", "chi_edge"):
+            assert site in said.out
+
+    @pytest.mark.parametrize("what", TAMPERINGS)
+    def test_tampered_outputs_fail_and_are_named(self, usage, run, what):
+        table, change, named = TAMPERINGS[what]
+        out = run("--site", "chi_tacc")
+        path = out / "chi_tacc" / f"{table}.parquet"
+        change(pl.read_parquet(path)).write_parquet(path)
+        said = self.check(usage, out)
+        assert said.status != 0
+        assert str(out / "chi_tacc") in said.err
+        assert named in said.err
+
+    def test_a_missing_table(self, usage, run):
+        out = run("--site", "chi_tacc")
+        (out / "chi_tacc" / "coverage.parquet").unlink()
+        said = self.check(usage, out)
+        assert said.status != 0
+        assert "coverage.parquet" in said.err
+        assert "chameleon-usage run" in said.err
+
+    def test_a_damaged_table(self, usage, run):
+        out = run("--site", "chi_tacc")
+        path = out / "chi_tacc" / "comparison.parquet"
+        path.write_bytes(path.read_bytes()[:100])
+        said = self.check(usage, out)
+        assert said.status != 0
+        assert str(path) in said.err
+
+    def test_a_declared_gap_that_is_none(self, usage, raw, tmp_path):
+        """Declared gaps are confirmed by coverage: here the source bears out every day."""
+        config = tmp_path / "sites.yaml"
+        text = CONFIG.read_text().replace("before: 2018-01-01", "before: 2020-01-08")
+        config.write_text(text)
+        out = tmp_path / "out"
+        call = ("--config", config, "--output", out, "--site", "chi_tacc")
+        assert usage("run", *call, "--data-dir", raw, *TEN_DAYS).status == 0
+        said = usage("check", *call)
+        assert said.status != 0
+        assert "nova.compute_nodes" in said.err
+        assert "known_gaps" in said.err
+
+    def test_a_site_without_outputs(self, usage, run):
+        out = run("--site", "chi_tacc")
+        said = usage("check", "--config", CONFIG, "--output", out, "--site", "chi_uc")
+        assert said.status != 0
+        assert "chi_uc" in said.err
+
+
+class TestInstalledCommand:
+    def test_it_lists_its_commands(self):
+        command = Path(sys.executable).with_name("chameleon-usage")
+        said = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
+        for name in ("run", "check", "combine"):
+            assert f"\n  {name} " in said.stdout
+
+    def test_an_error_is_one_line_and_status_1(self, tmp_path):
+        command = Path(sys.executable).with_name("chameleon-usage")
+        said = subprocess.run(
+            [command, "run", "--config", CONFIG, "--data-dir", tmp_path / "none"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert said.returncode == 1
+        assert said.stderr.startswith("Error: ")
+        assert len(said.stderr.strip().splitlines()) == 1

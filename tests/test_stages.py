@@ -1,0 +1,157 @@
+"""Stages can be saved, loaded and run alone, and give the same bytes."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from chameleon_usage.core import loader, pipeline
+from chameleon_usage.errors import UsageError
+from sites import PROJECT, lively_edge_site, lively_kvm_site, lively_site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = PROJECT / "data" / "sites.yaml"
+MAKERS = {"chi_tacc": lively_site, "kvm_tacc": lively_kvm_site, "chi_edge": lively_edge_site}
+TEN_DAYS = ("--start", "2020-01-01", "--end", "2020-01-11")
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*.parquet"))
+    }
+
+
+@pytest.fixture
+def saved(usage, tmp_path):
+    """Run with --save-stages; then the raw tables are gone. Gives a function to run on."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for make in MAKERS.values():
+        make().write(raw)
+    call = ("run", "--config", CONFIG, "--data-dir", raw, "--output", out, *TEN_DAYS, "--by-host")
+    assert usage(*call, "--save-stages").status == 0
+    shutil.rmtree(raw)
+
+    def again(stage: str, *args: str) -> Path:
+        said = usage(*call, "--from", stage, *args)
+        assert said.status == 0, said.err
+        return out
+
+    again.out = out
+    return again
+
+
+@pytest.mark.parametrize("stage", ["facts", "segments", "usage"])
+def test_from_a_saved_stage_come_the_same_bytes(saved, stage):
+    before = bytes_below(saved.out)
+    assert len(before) > 60
+    assert bytes_below(saved(stage)) == before
+
+
+def test_one_stage_after_another_comes_to_the_same_bytes(saved):
+    before = bytes_below(saved.out)
+    saved("segments")
+    saved("facts")
+    assert bytes_below(saved("usage")) == before
+
+
+@pytest.mark.parametrize("stage", ["facts", "segments"])
+def test_a_saved_stage_serves_other_buckets(saved, stage):
+    out = saved(stage, "--bucket", "1h")
+    timeline = pl.read_parquet(out / "chi_tacc" / "usage_timeline.parquet")
+    assert timeline["timestamp"].n_unique() == 240
+
+
+def test_without_being_asked_no_stage_is_saved(usage, tmp_path):
+    lively_site().write(tmp_path / "raw")
+    out = tmp_path / "out"
+    usage("run", "--config", CONFIG, "--data-dir", tmp_path / "raw", "--output", out, *TEN_DAYS)
+    assert (out / "chi_tacc" / "usage_timeline.parquet").exists()
+    assert not (out / "chi_tacc" / "stages").exists()
+
+
+def test_a_damaged_stage_is_named(saved, usage, tmp_path):
+    path = next((saved.out / "chi_tacc" / "stages" / "segments").glob("segments.parquet"))
+    path.write_bytes(path.read_bytes()[:50])
+    before = bytes_below(saved.out)
+    said = usage("run", "--config", CONFIG, "--output", tmp_path / "out", "--from", "segments")
+    assert said.status != 0
+    assert str(path) in said.err
+    assert "--save-stages" in said.err
+    assert bytes_below(saved.out) == before
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+class TestEachStageAlone:
+    def test_facts_are_what_was_saved(self, make, tmp_path):
+        stage = make().facts
+        pipeline.save_facts(tmp_path / "stages", stage)
+        loaded = pipeline.load_facts(tmp_path)
+        assert loaded.as_of == stage.as_of
+        for name, frame in stage.ingested.tables().items():
+            assert_frame_equal(loaded.ingested.tables()[name], frame)
+
+    def test_segments_are_what_was_saved(self, make, tmp_path):
+        stage = make().stage
+        pipeline.save_segments(tmp_path / "stages", stage)
+        loaded = pipeline.load_segments(tmp_path)
+        for name, frame in vars(stage).items():
+            assert_frame_equal(vars(loaded)[name], frame)
+
+    def test_usage_is_what_was_saved(self, make, tmp_path):
+        tables = make().outputs
+        pipeline.save_usage(tmp_path, tables)
+        loaded = pipeline.load_usage(tmp_path)
+        assert loaded.keys() == tables.keys()
+        for name, frame in tables.items():
+            assert_frame_equal(loaded[name], frame)
+
+    def test_facts_say_who_entered_which_state_when_by_whose_word(self, make):
+        facts = make().facts.ingested.facts
+        assert facts.columns == ["timestamp", "source", "entity_id", "quantity_type", "state"]
+        assert facts.height > 0
+        entities = make().facts.ingested.entities
+        key = ["source", "entity_id", "quantity_type"]
+        assert facts.join(entities, on=key, how="anti").is_empty()
+
+
+def test_stages_that_are_not_there_name_the_way_out(tmp_path):
+    for load in (pipeline.load_facts, pipeline.load_segments):
+        with pytest.raises(UsageError, match="--save-stages"):
+            load(tmp_path)
+    with pytest.raises(UsageError, match="chameleon-usage run"):
+        pipeline.load_usage(tmp_path)
+
+
+class TestWholeDirectory:
+    def test_appears_with_everything_in_it(self, tmp_path):
+        with loader.whole_directory(tmp_path / "a" / "site") as scratch:
+            (scratch / "one").write_text("1")
+            assert not (tmp_path / "a" / "site").exists()
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["site"]
+        assert (tmp_path / "a" / "site" / "one").read_text() == "1"
+
+    def test_takes_the_place_of_an_older_one(self, tmp_path):
+        for text in ("1", "2"):
+            with loader.whole_directory(tmp_path / "site") as scratch:
+                (scratch / text).write_text(text)
+        assert [path.name for path in tmp_path.rglob("*")] == ["site", "2"]
+
+    def test_after_an_error_all_is_as_before(self, tmp_path):
+        with loader.whole_directory(tmp_path / "site") as scratch:
+            (scratch / "one").write_text("1")
+
+        def break_off() -> None:
+            with loader.whole_directory(tmp_path / "site") as scratch:
+                (scratch / "two").write_text("2")
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            break_off()
+        assert [path.name for path in tmp_path.rglob("*")] == ["site", "one"]
