@@ -386,13 +386,15 @@ class TestIntervals:
         fill = np.array([7, 25, 99, 40, 86])
         whose = np.array([0, 0, 0, 1, 1])
         line = np.zeros((2, 120), dtype=np.int64)
-        for o, s, e in zip(*cut(owner, low, high, whose, hole, fill), strict=True):
+        for o, s, e in zip(*cut((owner, low, high), (whose, hole, fill)), strict=True):
             line[o, s:e] += 1
         there = np.zeros((2, 120), dtype=np.int64)
         there[0, 7:20] = there[0, 25:50] = 1
         there[1, 10:30] = there[1, 40:85] = there[1, 86:90] = 1
         assert (line == there).all()
-        hours = daily_seconds(key, start * 7200, np.maximum(end, start) * 7200, 3, 0, 10)
+        hours = daily_seconds(
+            key, start * 7200, np.maximum(end, start) * 7200, groups=3, first_day=0, days=10
+        )
         plain_hours = np.stack([grid[k] for k in range(3)], axis=1)[:120] * 7200
         assert (hours == plain_hours.reshape(10, 12, 3).sum(1)).all()
 

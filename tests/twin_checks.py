@@ -116,9 +116,11 @@ def _stories(folder: Path) -> dict[str, list[tuple[int, str, str]]]:
         key, "finish_time", "event", host.alias("at"), "id"
     )
     # Occupation comes back with the start of an unshelve.
-    begun = events.join(actions.select("action", key, action_id="id"), on="action_id").filter(
-        pl.col("event") == "compute_unshelve_instance"
-    ).select(key, finish_time="start_time", event=pl.lit("unshelving"), at=pl.lit(""), id="id")  # fmt: skip
+    begun = (
+        events.join(actions.select("action", key, action_id="id"), on="action_id")
+        .filter(pl.col("event") == "compute_unshelve_instance")
+        .select(key, finish_time="start_time", event=pl.lit("unshelving"), at=pl.lit(""), id="id")
+    )
     told: dict[str, list[tuple[int, str, str]]] = {}
     both = pl.concat([rows, begun]).sort("finish_time", "id")
     for uuid, when, event, at, _ in both.rows():
@@ -166,8 +168,8 @@ def lives(folder: Path, as_of: int) -> pl.DataFrame:
         places = [(created, first), *moves]
         there, runs = True, False
         since, running = created, 0
-        for when, event, _ in [*story, (end, "end", "")]:
-            when = min(when, end)
+        for finish, event, _ in [*story, (end, "end", "")]:
+            when = min(finish, end)
             if there and (event == "end" or _offloads(story, when, event)):
                 out += [("occupied", h, reservation, s, e, vcpus)
                         for h, s, e in _cut(places, since, when)]  # fmt: skip

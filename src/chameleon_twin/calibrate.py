@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import polars as pl
 
@@ -119,18 +120,18 @@ def main(data_dir: Path) -> None:
     for folder in sorted(p for p in data_dir.iterdir() if (p / "manifest.json").exists()):
         manifest = json.loads((folder / "manifest.json").read_text())
         cal = load(manifest["site"], Profile("full", 1.0))
-        print(f"== {manifest['name']}")
+        click.echo(f"== {manifest['name']}")
         for table, real in cal.facts["row_counts"].items():
             got = manifest["tables"].get(table)
             off = (got - real) / real if real and got is not None else 0.0
             mark = "  <<<" if abs(off) > 0.1 or got is None else ""
-            print(f"  {table:45s} {real:>9,} {got or 0:>9,} {off:+7.1%}{mark}")
+            click.echo(f"  {table:45s} {real:>9,} {got or 0:>9,} {off:+7.1%}{mark}")
         series = {"truth": truths(folder, cal.opened)}
         as_of = int(np.datetime64(manifest["as_of"], "s").astype(np.int64))
         series["current"] = uncorrected(folder, as_of, cal.opened)
         if (folder / "chameleon_usage.node_usage_report_cache.parquet").exists():
             series["legacy"] = legacy(folder)
-        print("  " + " " * 20 + "".join(f"{y:>12}" for y in YEARS))
+        click.echo("  " + " " * 20 + "".join(f"{y:>12}" for y in YEARS))
         for collector, values in series.items():
             for quantity in ("total", "reservable", "committed", "occupied"):
                 ours = values.get(quantity, {})
@@ -143,7 +144,7 @@ def main(data_dir: Path) -> None:
                     flag = "!" if r and abs(ours.get(y, 0) / r[0] - 1) > 0.15 else " "
                     line += f"{ours.get(y, 0):6.0f}/{r[0]:4.0f}{flag}" if r else (
                         f"{ours.get(y, 0):6.0f}      ")  # fmt: skip
-                print(f"  {collector:8s}{quantity:12s}{line}")
+                click.echo(f"  {collector:8s}{quantity:12s}{line}")
 
 
 if __name__ == "__main__":

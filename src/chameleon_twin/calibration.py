@@ -11,6 +11,8 @@ import yaml
 from .clock import seconds
 
 PATH = Path(__file__).parents[2] / "data" / "calibration.yaml"
+PROJECTS = 300  # per site, and users per project (assumption)
+USERS_PER_PROJECT = 5
 SITES = ("chi_tacc", "chi_uc", "kvm_tacc", "chi_edge")
 
 

@@ -4,6 +4,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -30,7 +31,7 @@ def main() -> None:
 @click.option("--no-decay", is_flag=True, help="Write the tables as if nothing was ever lost.")
 @click.option("--profile", default="full", show_default=True, type=click.Choice(list(PROFILES)))
 def make_command(
-    sites: tuple[str, ...], data_dir: Path, scale: float, seed: int, no_decay: bool, profile: str
+    *, sites: tuple[str, ...], data_dir: Path, scale: float, seed: int, no_decay: bool, profile: str
 ) -> None:
     """Make the tables and the truth of the sites."""
     wanted = list(dict.fromkeys(sites)) or list(SITES)
@@ -41,7 +42,7 @@ def make_command(
             )
     size = Profile(profile, PROFILES[profile] * scale)
     jobs = [(site, data_dir, seed, size, not no_decay) for site in wanted]
-    done = tqdm(total=len(jobs), unit="site", disable=not sys.stderr.isatty())
+    done: tqdm[Any] = tqdm(total=len(jobs), unit="site", disable=not sys.stderr.isatty())
     if profile == "tiny" or len(jobs) == 1:  # a process of its own would cost more than it saves
         for job in jobs:
             _report(job[0], make(*job), done)
@@ -53,6 +54,6 @@ def make_command(
     done.close()
 
 
-def _report(site: str, counts: dict[str, int], progress: "tqdm[None]") -> None:
+def _report(site: str, counts: dict[str, int], progress: "tqdm[Any]") -> None:
     progress.update()
     progress.write(f"{site}: {len(counts)} tables, {sum(counts.values()):,} rows", file=sys.stderr)

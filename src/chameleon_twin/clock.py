@@ -1,4 +1,4 @@
-"""Time as the twin keeps it: whole seconds since 1970 UTC in int64, `NEVER` for what has not been."""
+"""Time as the twin keeps it: whole seconds since 1970 UTC, `NEVER` for what has not been."""
 
 from datetime import UTC, date, datetime
 
@@ -17,7 +17,7 @@ def seconds(when: str | date | datetime) -> int:
     if isinstance(when, str):
         when = datetime.fromisoformat(when)
     if not isinstance(when, datetime):
-        when = datetime(when.year, when.month, when.day)
+        when = datetime(when.year, when.month, when.day, tzinfo=UTC)
     return int(when.replace(tzinfo=UTC).timestamp())
 
 

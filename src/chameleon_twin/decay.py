@@ -37,8 +37,9 @@ def decay(world: World, tables: Tables) -> Tables:
 
 
 def _nova_hosts(world: World, t: Tables) -> Tables:
-    """Rows deleted before the backups were restored are gone; some machines were never cleaned up;
-    some rows lost their creation date.
+    """Rows deleted before the backups were restored are gone.
+
+    Some machines were never cleaned up, and some rows lost their creation date.
     """
     if "nova.compute_nodes" not in t:
         return t
@@ -67,7 +68,7 @@ def _nova_hosts(world: World, t: Tables) -> Tables:
     return t | {"nova.compute_nodes": rows}
 
 
-def _pool(world: World, t: Tables) -> Tables:
+def _pool(_world: World, t: Tables) -> Tables:
     """Hosts removed from Blazar before 2022-05 left no trace, nor did their capabilities."""
     hosts = t["blazar.computehosts"].filter(~_before("deleted_at", HOST_SOFT_DELETE_SINCE))
     capabilities = t["blazar.computehost_extra_capabilities"].join(
@@ -148,9 +149,9 @@ def _specs(world: World, t: Tables) -> Tables:
     stray = rows[np.sort(rng.integers(0, n, orphans)).tolist()]
     stray = stray.with_columns(
         pl.Series("id", np.arange(orphans) + n + 1), pl.Series("new", uuids(rng, orphans))
-    ).with_columns(spec=pl.col("spec").str.replace(
-        r'"instance_uuid": "[^"]*"', pl.concat_str(pl.lit('"instance_uuid": "'), "new", pl.lit('"')),
-    ))  # fmt: skip
+    )
+    named = pl.concat_str(pl.lit('"instance_uuid": "'), "new", pl.lit('"'))
+    stray = stray.with_columns(pl.col("spec").str.replace(r'"instance_uuid": "[^"]*"', named))
     stray = stray.with_columns(instance_uuid="new").drop("new")
     return t | {"nova_api.request_specs": pl.concat([kept, stray])}
 

@@ -4,13 +4,14 @@ Levels follow the yearly means of the real curves with the rhythm of the week, t
 deadlines of conferences; each lease's wishes follow the published figures (calibration `leases`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .calibration import Calibration
-from .clock import DAY, HOUR, MINUTE, Seconds, whole, year_start
+from .clock import DAY, HOUR, MINUTE, Seconds, seconds, whole, year_start
 from .fleet import Fleet
 from .ids import source
 
@@ -108,7 +109,13 @@ def pool_capacity(cal: Calibration, fleet: Fleet) -> Level:
 
 
 def arrivals(
-    rng: np.random.Generator, n: int, level: Level, start: int, end: int, outages: list[list[int]]
+    rng: np.random.Generator,
+    n: int,
+    level: Level,
+    start: int,
+    end: int,
+    *,
+    outages: Sequence[tuple[int, int]] = (),
 ) -> Seconds:
     """`n` ascending arrival times, as dense as the level and as lively as the hour of the week."""
     low = max(0, (start - level.origin) // HOUR)
@@ -147,16 +154,13 @@ def requests(cal: Calibration, fleet: Fleet, level: Level, n: int, seed: int) ->
     """Draw `n` leases for nodes, robots' among them."""
     rng = source(seed, cal.site, "requests")
     outages = [
-        [o[0], o[1]]
-        for o in (
-            (_at(x["from"]) + 13 * HOUR, _at(x["to"]) + 22 * HOUR)
-            for x in cal.facts.get("outages", [])
-        )
+        (seconds(x["from"]) + 13 * HOUR, seconds(x["to"]) + 22 * HOUR)
+        for x in cal.facts.get("outages", [])
     ]
     robots = round(n * cal.facts["robot_share"])
     robot_from = max(cal.opened, year_start(2016))
-    people = arrivals(rng, n - robots, level, cal.opened + DAY, cal.as_of, outages)
-    machines = arrivals(rng, robots, level, robot_from, cal.as_of, outages)
+    people = arrivals(rng, n - robots, level, cal.opened + DAY, cal.as_of, outages=outages)
+    machines = arrivals(rng, robots, level, robot_from, cal.as_of, outages=outages)
     created = np.concatenate([people, machines])
     order = np.argsort(created, kind="stable")
     created, robot = created[order], (np.arange(n) >= n - robots)[order]
@@ -196,10 +200,6 @@ def requests(cal: Calibration, fleet: Fleet, level: Level, n: int, seed: int) ->
     )  # fmt: skip
 
 
-def _at(day: object) -> int:
-    return int(np.datetime64(str(day), "s").astype(np.int64))
-
-
 def _lognormal(rng: np.random.Generator, n: int, shape: dict[str, float]) -> Seconds:
     hours = np.exp(rng.normal(np.log(shape["median_h"]), shape["sigma"], n))
     return whole(np.minimum(hours, 2400) * HOUR)
@@ -233,7 +233,7 @@ def _long_needs(rng: np.random.Generator, n: int) -> tuple[Seconds, Seconds, NDA
 
 
 def _gpu_share(cal: Calibration, fleet: Fleet, times: Seconds) -> NDArray[np.float64]:
-    """Share of the requests that ask for a GPU node: by popularity of the nodes then in the pool."""
+    """Share of the requests for a GPU node: by popularity of the nodes then in the pool."""
     facts = [cal.node_types[t] for t in fleet.types]
     weight = np.array([f["popularity"] for f in facts])[fleet.type_of[fleet.pool.machine]]
     is_gpu = fleet.resources[fleet.pool.machine, 3] > 0

@@ -1,4 +1,4 @@
-"""The hardware calendar: which machine stood where, when it was in the pool, and when it was broken.
+"""The hardware calendar: which machine stood where, when in the pool, and when broken.
 
 A machine is one hypervisor_hostname. A *presence* is one enrolment in Nova, the *pool life* is the
 planned time in Blazar's pool inside a presence, and a *re-enrolment* is the plan to take the host
@@ -77,10 +77,13 @@ def build(cal: Calibration, seed: int) -> Fleet:
     pool_from = start + delay + whole(rng.uniform(5 * MINUTE, 6 * HOUR, n))
     pool_to = np.where(end < FAR, end - whole(rng.uniform(5 * MINUTE, 6 * HOUR, n)), FAR)
     pool_to = _leave_early(cal, life, pool_to)
-    survivor, last_row = _surviving_rows(cal, rng, start, pool_from, pool_to)
+    survivor, last_row = _surviving_rows(cal, rng, pool_from, pool_to)
     # A device's name is unique among Blazar's devices, so that none ever comes back.
     away_share = 0.0 if cal.facts["cloud_class"] == "device" else AWAY_SHARE
-    presence, pool = _absences(rng, start, end, pool_from, pool_to, last_row, away_share)
+    every = np.arange(n)
+    presence, pool = _absences(
+        rng, Spans(every, start, end), Spans(every, pool_from, pool_to), last_row, away_share
+    )
     reenrol_machine, reenrol_at = _reenrolments(cal, rng, pool, last_row)
     if cal.facts["cloud_class"] == "device":
         pool, reenrol_machine, reenrol_at = presence, reenrol_machine[:0], reenrol_at[:0]
@@ -137,7 +140,6 @@ def _leave_early(cal: Calibration, life: list[str], pool_to: Seconds) -> Seconds
 def _surviving_rows(
     cal: Calibration,
     rng: np.random.Generator,
-    start: Seconds,
     pool_from: Seconds,
     pool_to: Seconds,
 ) -> tuple[NDArray[np.bool_], Seconds]:
@@ -168,17 +170,15 @@ def _surviving_rows(
 
 
 def _absences(
-    rng: np.random.Generator,
-    start: Seconds,
-    end: Seconds,
-    pool_from: Seconds,
-    pool_to: Seconds,
-    last_row: Seconds,
-    share: float,
+    rng: np.random.Generator, presence: Spans, pool: Spans, last_row: Seconds, share: float
 ) -> tuple[Spans, Spans]:
-    """Some machines go away for days or months and come back under the same hostname."""
+    """Some machines go away for days or months and come back under the same hostname.
+
+    Takes one presence and one pool life per machine; those of the absent are cut in two.
+    """
+    machine, start, end = presence.machine, presence.start, presence.end
+    pool_from, pool_to = pool.start, pool.end
     n = len(start)
-    machine = np.arange(n)
     away = np.full(n, FAR)
     back = np.full(n, FAR)
     length = whole(np.exp(rng.normal(np.log(25 * DAY), 1.0, n)))
@@ -201,14 +201,14 @@ def _absences(
     first_end = np.where(gone, away, end)
     first_pool_end = np.where(gone, away - 2 * HOUR, pool_to)
     again = np.flatnonzero(gone)
-    presence = Spans(np.r_[machine, again], np.r_[start, back[again]], np.r_[first_end, end[again]])
-    pool = Spans(
+    twice = Spans(np.r_[machine, again], np.r_[start, back[again]], np.r_[first_end, end[again]])
+    lives = Spans(
         np.r_[machine, again],
         np.r_[pool_from, back[again] + HOUR],
         np.r_[first_pool_end, pool_to[again]],
     )
-    keep = pool.end > pool.start
-    return presence, Spans(pool.machine[keep], pool.start[keep], pool.end[keep])
+    keep = lives.end > lives.start
+    return twice, Spans(lives.machine[keep], lives.start[keep], lives.end[keep])
 
 
 def _reenrolments(
@@ -243,7 +243,7 @@ def _maintenance(cal: Calibration, rng: np.random.Generator, presence: Spans) ->
         there = np.flatnonzero((presence.start < high) & (stop > low))
         if high <= low or not len(there):
             continue
-        length = np.exp(rng.normal(np.log(24 * HOUR), 1.35, 200000 // 40))
+        length = np.exp(rng.normal(np.log(24 * HOUR), 1.35, 5000))
         budget = nodes * (high - low)
         chosen = length[: max(1, int(np.searchsorted(np.cumsum(length), budget)))]
         piece = rng.choice(there, len(chosen))
@@ -257,8 +257,8 @@ def _maintenance(cal: Calibration, rng: np.random.Generator, presence: Spans) ->
         start, end = np.r_[start, first], np.r_[end, last]
     for outage in cal.facts.get("outages", []):
         low, high = seconds(outage["from"]) + 13 * HOUR, seconds(outage["to"]) + 22 * HOUR
-        there = (presence.start < low) & (presence.end > high)
-        machine = np.r_[machine, presence.machine[there]]
-        start = np.r_[start, np.full(there.sum(), low)]
-        end = np.r_[end, np.full(there.sum(), high)]
+        hit = np.flatnonzero((presence.start < low) & (presence.end > high))
+        machine = np.r_[machine, presence.machine[hit]]
+        start = np.r_[start, np.full(len(hit), low)]
+        end = np.r_[end, np.full(len(hit), high)]
     return Spans(*union(machine, start, end))

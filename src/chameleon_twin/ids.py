@@ -11,7 +11,7 @@ DIGITS = np.array([i for i in range(36) if i not in (8, 13, 18, 23)])
 
 
 def source(seed: int, site: str, purpose: str) -> np.random.Generator:
-    """A generator of its own for each purpose: one more draw in one place moves nothing elsewhere."""
+    """A generator for each purpose: one more draw in one place moves nothing elsewhere."""
     return np.random.default_rng([seed, crc32(site.encode()), crc32(purpose.encode())])
 
 

@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from .clock import DAY, Seconds
 
 Keys = NDArray[np.int64]
+Spans = tuple[Keys, Seconds, Seconds]  # key, start, end
 
 
-def union(key: Keys, start: Seconds, end: Seconds, gap: int = 0) -> tuple[Keys, Seconds, Seconds]:
+def union(key: Keys, start: Seconds, end: Seconds, gap: int = 0) -> Spans:
     """Merge what overlaps, touches, or lies less than `gap` seconds apart within a key."""
     keep = end > start
     key, start, end = key[keep], start[keep], end[keep]
@@ -35,14 +36,14 @@ def intersect(
     return first, np.maximum(np.minimum(end, high), first)
 
 
-def cut(
-    owner: Keys, start: Seconds, end: Seconds, hole_owner: Keys, hole: Seconds, fill: Seconds
-) -> tuple[Keys, Seconds, Seconds]:
-    """Take the holes [hole, fill) out of their owners' intervals.
+def cut(spans: Spans, holes: Spans) -> Spans:
+    """Take the holes out of their owners' intervals.
 
-    `owner` must be 0..n-1 ascending, one interval each; the holes of an owner must not overlap.
-    Returns owner, start, end of the pieces.
+    The keys of `spans` must be 0..n-1 ascending, one interval each; the holes of an owner must not
+    overlap. Returns owner, start, end of the pieces.
     """
+    owner, start, end = spans
+    hole_owner, hole, fill = holes
     order = np.lexsort((hole, hole_owner))
     hole_owner, hole, fill = hole_owner[order], hole[order], fill[order]
     low, high = start[hole_owner], end[hole_owner]
@@ -90,7 +91,7 @@ def staircase(
 
 
 def daily_seconds(
-    group: Keys, start: Seconds, end: Seconds, groups: int, first_day: int, days: int
+    group: Keys, start: Seconds, end: Seconds, *, groups: int, first_day: int, days: int
 ) -> NDArray[np.float64]:
     """Seconds covered per (day, group): shape (days, groups). `first_day` is a midnight."""
     start, end = intersect(start, end, first_day, first_day + days * DAY)
@@ -105,16 +106,3 @@ def daily_seconds(
     np.add.at(total, (first, group), -(start - first * DAY).astype(float))
     np.add.at(total, (last, group), -((last + 1) * DAY - end).astype(float))
     return total
-
-
-def owner_at(
-    key: Keys, start: Seconds, end: Seconds, ask: Keys, when: Seconds
-) -> NDArray[np.int64]:
-    """Row of the interval of `ask` that holds `when`, or -1. Intervals of a key must not overlap."""
-    order = np.lexsort((start, key))
-    span = 1 << 33
-    code = key[order] * span + start[order]
-    at = np.searchsorted(code, ask * span + when, side="right") - 1
-    row = order[np.maximum(at, 0)]
-    good = (at >= 0) & (key[row] == ask) & (start[row] <= when) & (when < end[row])
-    return np.where(good, row, -1)

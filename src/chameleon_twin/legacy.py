@@ -5,73 +5,86 @@ arrival; hosts counted from an inventory that lags; some of the hosts never coun
 missing, days cached twice, hours rounded; a node is in maintenance only while nobody holds it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
 
 from .clock import DAY, HOUR, datetimes, seconds, year_start
+from .fleet import FAR
 from .intervals import cut, daily_seconds, intersect, union
 from .truth import commitments, pool_spans, presence_spans, usage
-from .world import World
 
-MISSING_SHARE, TWICE_SHARE = 0.012, 0.01
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .intervals import Spans
+    from .world import World
+
+MISSING_SHARE, TWICE_SHARE, SHOUTED_SHARE = 0.012, 0.01, 0.004  # of the days
 
 
 def caches(world: World) -> dict[str, pl.DataFrame]:
     """chameleon_usage.node_usage_report_cache and node_count_cache."""
-    rng, cal, f = world.rng("legacy"), world.cal, world.fleet
-    first = cal.opened - cal.opened % DAY
-    days = (cal.as_of - first) // DAY  # the last whole day before the last morning
-    names, group = _names(world)
-    known_from = np.full(len(f), cal.opened)
-    for name, when in cal.facts["legacy"]["known_from"].items():
-        if name in f.types:
-            known_from[f.type_of == f.types.index(name)] = seconds(when)
-    blind = _never_counted(world, rng)
+    rng, days = world.rng("legacy"), _days(world)
+    rows = _every_day(world, rng)
+    kept = rng.random(days) >= MISSING_SHARE
+    rows = rows.filter(pl.Series(kept).gather(rows["day"]))
+    surplus = 1 - world.cal.rows("chameleon_usage.node_usage_report_cache") / max(len(rows), 1)
+    if surplus > 0.02:  # whole stretches of days were never cached
+        cached = np.ones(days, dtype=bool)
+        for at in rng.integers(0, days, max(1, round(surplus * days / 9))):
+            cached[at : at + 9] = False
+        rows = rows.filter(pl.Series(cached).gather(rows["day"]))
+    twice = pl.Series(rng.random(days) < TWICE_SHARE).gather(rows["day"])
+    rows = pl.concat([rows, rows.filter(twice)]).sort("date", "node_type")
+    return {
+        "chameleon_usage.node_usage_report_cache": rows.drop("cnt", "day"),
+        "chameleon_usage.node_count_cache": rows.select(
+            pl.col("date").dt.date(), "node_type", "cnt"
+        ),
+    }
 
-    def hours(machine: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """Hours per day and machine type of what the collector can see."""
-        low = np.maximum(known_from[machine], 0)
-        start, end = intersect(start, end, low, cal.as_of)
-        parts = [(machine, start, end)]
-        for (year_low, year_high), machines in blind.items():
-            cut_parts = []
-            for m, s, e in parts:
-                inside = machines[m]
-                cut_parts += [
-                    (m[~inside], s[~inside], e[~inside]),
-                    (m[inside], *intersect(s[inside], e[inside], 0, year_low)),
-                    (m[inside], *intersect(s[inside], e[inside], year_high, cal.as_of + 1)),
-                ]
-            parts = cut_parts
-        m, s, e = (np.concatenate(c) for c in zip(*parts))
-        per_type = daily_seconds(f.type_of[m], s, e, len(f.types), first, days)
-        return per_type / HOUR
+
+def _days(world: World) -> int:
+    """Whole days from the opening to the last morning."""
+    return (world.cal.as_of - world.cal.opened) // DAY
+
+
+def _every_day(world: World, rng: np.random.Generator) -> pl.DataFrame:
+    """What the collector would write if it never missed a day; `day` counts from the opening."""
+    cal, f, days = world.cal, world.fleet, _days(world)
+    first = cal.opened - cal.opened % DAY
+    seen = _Sight(world, rng)
 
     # The inventory of the day: new nodes counted a few days late, removed ones a little too long.
     machine, start, end = presence_spans(world)
     lag = rng.integers(0, 9, len(machine)) * DAY
-    total = hours(machine, start + lag, np.where(end < cal.as_of, end + lag // 2, end))
-    committed_m, committed_s, committed_e, _ = commitments(world)
-    held = union(committed_m, committed_s, committed_e)
-    committed = hours(*held)
-    occupied_m, occupied_s, occupied_e, _ = usage(world, active=False)["occupied_reservation"]
-    used = hours(*union(occupied_m, occupied_s, occupied_e))
-    maintenance = hours(*_unheld_maintenance(world, held))
-
-    count = np.rint(total / 24)
+    late = (machine, start + lag, np.where(end < cal.as_of, end + lag // 2, end))
+    held = union(*commitments(world)[:3])
+    used_spans = union(*usage(world, active=False)["occupied_reservation"][:3])
+    count, committed, used, maintenance = (
+        daily_seconds(
+            f.type_of[m], s, e, groups=len(f.types), first_day=first, days=days
+        ) / HOUR
+        for m, s, e in map(seen, (late, held, used_spans, _unheld_maintenance(world, held)))
+    )  # fmt: skip
+    count = np.rint(count / 24)
     maintenance = np.minimum(maintenance, count * 24)
     committed = np.minimum(committed, count * 24 - maintenance)
     used = np.minimum(used, committed)
-    shown = count > 0
-    # Renamed types: the days before the renaming go under the old name.
-    day, kind = np.nonzero(shown)
+    day, kind = np.nonzero(count)
     when = first + day * DAY
-    label = names[0][kind]
-    for i, (_, until) in enumerate(group):
-        label = np.where((kind == group[i][0]) & (when < until), names[1][i], label)
-    odd = rng.random(days) < 0.004  # a day on which the names came in capitals
+    label = np.array(f.types, dtype=object)[kind]
+    for rename in cal.facts["legacy"]["renames"]:  # earlier days go under the name of the time
+        if rename["node_type"] in f.types:
+            then = (kind == f.types.index(rename["node_type"])) & (when < seconds(rename["until"]))
+            label = np.where(then, rename["was"], label)
+    odd = rng.random(days) < SHOUTED_SHARE
     label = np.where(odd[day], np.char.upper(label.astype(str)).astype(object), label)
-    rows = pl.DataFrame(
+    return pl.DataFrame(
         {
             "date": datetimes(when),
             "node_type": pl.Series(label.tolist(), dtype=pl.String),
@@ -84,108 +97,72 @@ def caches(world: World) -> dict[str, pl.DataFrame]:
             "day": day,
         }
     )
-    kept = np.ones(days, dtype=bool)
-    kept[rng.random(days) < MISSING_SHARE] = False
-    rows = rows.filter(pl.Series(kept[day]))
-    surplus = 1 - world.cal.rows("chameleon_usage.node_usage_report_cache") / max(len(rows), 1)
-    if surplus > 0.02:  # whole stretches of days were never cached
-        gaps = np.ones(days, dtype=bool)
-        for at in rng.integers(0, days, max(1, round(surplus * days / 9))):
-            gaps[at : at + 9] = False
-        rows = rows.filter(pl.Series(gaps).gather(rows["day"]))
-    twice = pl.Series(rng.random(days) < TWICE_SHARE).gather(rows["day"])
-    rows = pl.concat([rows, rows.filter(twice)]).sort("date", "node_type")
-    usage_cache = rows.drop("cnt", "day")
-    count_cache = rows.select(pl.col("date").dt.date(), "node_type", "cnt")
-    return {
-        "chameleon_usage.node_usage_report_cache": usage_cache,
-        "chameleon_usage.node_count_cache": count_cache,
-    }
 
 
-def empty_caches() -> dict[str, pl.DataFrame]:
-    """The caches of a site that the legacy collector never served."""
-    hours = dict.fromkeys(("maint_hours", "reserved_hours", "used_hours", "idle_hours"), pl.Float64)  # fmt: skip
-    return {
-        "chameleon_usage.node_usage_report_cache": pl.DataFrame(
-            schema={"date": pl.Datetime("us"), "node_type": pl.String, **hours,
-                    "total_hours": pl.Int64}
-        ),
-        "chameleon_usage.node_count_cache": pl.DataFrame(
-            schema={"date": pl.Date, "node_type": pl.String, "cnt": pl.Int64}
-        ),
-    }  # fmt: skip
+class _Sight:
+    """What the collector can see of machines: known types only, and never the machines it misses.
+
+    Types become known months after they arrived; the missed machines change from year to year.
+    """
+
+    def __init__(self, world: World, rng: np.random.Generator) -> None:
+        f, legacy = world.fleet, world.cal.facts["legacy"]
+        self.known_from = np.full(len(f), world.cal.opened)
+        for name, when in legacy["known_from"].items():
+            if name in f.types:
+                self.known_from[f.type_of == f.types.index(name)] = seconds(when)
+        order = rng.permutation(len(f))
+        machine, start, end = presence_spans(world)
+        self.missed: list[tuple[int, int, NDArray[np.bool_]]] = []
+        for year, nodes in world.cal.yearly_legacy("unknown_nodes").items():
+            low, high = year_start(year), year_start(year + 1)
+            there = np.zeros(len(f))
+            np.add.at(there, machine, np.subtract(*intersect(start, end, low, high)[::-1]))
+            share = np.cumsum(there[order]) / (high - low)
+            flags = np.zeros(len(f), dtype=bool)
+            flags[order[: int(np.searchsorted(share, nodes))]] = True
+            self.missed.append((low, high, flags))
+
+    def __call__(self, spans: Spans) -> Spans:
+        """Cut intervals of machines to what is seen."""
+        m, start, end = spans
+        s, e = intersect(start, end, self.known_from[m], FAR)
+        for low, high, flags in self.missed:
+            hit = flags[m]
+            before, after = intersect(s, e, 0, low), intersect(s, e, high, FAR)
+            m = np.concatenate([m, m[hit]])
+            e = np.concatenate([np.where(hit, before[1], e), after[1][hit]])
+            s = np.concatenate([np.where(hit, before[0], s), after[0][hit]])
+        return m, s, e
 
 
-def _names(world: World) -> tuple[tuple[np.ndarray, list[str]], list[tuple[int, int]]]:
-    """Today's type names; older names with (type, until)."""
-    types, older, spans = world.fleet.types, [], []
-    for rename in world.cal.facts["legacy"]["renames"]:
-        if rename["node_type"] in types:
-            older.append(rename["was"])
-            spans.append((types.index(rename["node_type"]), seconds(rename["until"])))
-    return (np.array(types, dtype=object), older), spans
-
-
-def _never_counted(world: World, rng: np.random.Generator) -> dict[tuple[int, int], np.ndarray]:
-    """Per year the machines that the collector's inventory missed."""
-    order = rng.permutation(len(world.fleet))
-    machine, start, end = presence_spans(world)
-    missed = {}
-    for year, nodes in world.cal.yearly_legacy("unknown_nodes").items():
-        low, high = year_start(year), year_start(year + 1)
-        there = np.zeros(len(world.fleet))
-        np.add.at(there, machine, np.maximum(np.minimum(end, high) - np.maximum(start, low), 0))
-        share = np.cumsum(there[order]) / (high - low)
-        flags = np.zeros(len(world.fleet), dtype=bool)
-        flags[order[: int(np.searchsorted(share, nodes))]] = True
-        missed[(low, high)] = flags
-    return missed
-
-
-def _unheld_maintenance(
-    world: World, held: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _unheld_maintenance(world: World, held: Spans) -> Spans:
     """Time in maintenance, or out of Blazar's pool, while nobody holds the node."""
     down = world.fleet.maintenance
     machine, start, end = presence_spans(world)
     pool_m, pool_s, pool_e = pool_spans(world)
-    row = _row_of(machine, start, end, pool_m, pool_s)
-    o, s, e = cut(np.arange(len(machine)), start, end, row, pool_s, pool_e)
-    away = (machine[o], s, e)
-    out = union(*(np.concatenate(c) for c in zip((down.machine, down.start, down.end), away)))
-    # Take the held stretches out, one window at a time per machine.
-    m, s, e = out
-    pieces = _overlaps(m, s, e, *held)
-    o, s2, e2 = cut(np.arange(len(m)), s, e, *pieces)
-    return m[o], s2, e2
-
-
-def _row_of(
-    machine: np.ndarray, start: np.ndarray, end: np.ndarray, ask: np.ndarray, when: np.ndarray
-) -> np.ndarray:
-    order = np.lexsort((start, machine))
+    # Each enrolment lies in one presence: the last that began before it.
     span = 1 << 33
-    code = machine[order] * span + start[order]
-    return order[np.searchsorted(code, ask * span + when, side="right") - 1]
+    row = np.searchsorted(machine * span + start, pool_m * span + pool_s, side="right") - 1
+    o, s, e = cut((np.arange(len(machine)), start, end), (row, pool_s, pool_e))
+    window = union(np.r_[down.machine, machine[o]], np.r_[down.start, s], np.r_[down.end, e])
+    rows = np.arange(len(window[0]))
+    owner, start, end = cut((rows, window[1], window[2]), _overlaps(window, held))
+    return window[0][owner], start, end
 
 
-def _overlaps(
-    key: np.ndarray, start: np.ndarray, end: np.ndarray,
-    other: np.ndarray, begin: np.ndarray, stop: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """All overlaps of windows with intervals of the same key: (window, start, end)."""
-    windows = pl.DataFrame({"k": key, "s": start, "e": end, "w": np.arange(len(key))})
-    others = pl.DataFrame({"k": other, "b": begin, "x": stop})
+def _overlaps(windows: Spans, others: Spans) -> Spans:
+    """All overlaps of windows with intervals of the same key: (window, start, end).
+
+    Both are sorted and disjoint per key, so that those that overlap a window are neighbours.
+    """
+    key, start, end = windows
+    other, begin, stop = others
     span = 1 << 33
-    # Both are disjoint per key and sorted: the overlapping ones are neighbours.
-    code = (others["k"] * span + others["x"]).to_numpy()
-    low = np.searchsorted(code, key * span + start, side="right")
-    code = (others["k"] * span + others["b"]).to_numpy()
-    high = np.searchsorted(code, key * span + end, side="left")
+    low = np.searchsorted(other * span + stop, key * span + start, side="right")
+    high = np.searchsorted(other * span + begin, key * span + end, side="left")
     count = np.maximum(high - low, 0)
-    window = np.repeat(windows["w"].to_numpy(), count)
-    row = np.repeat(low, count) + np.arange(count.sum()) - np.repeat(
-        np.cumsum(count) - count, count
-    )  # fmt: skip
+    window = np.repeat(np.arange(len(key)), count)
+    nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    row = np.repeat(low, count) + nth
     return window, begin[row], stop[row]

@@ -85,12 +85,17 @@ class Actions:
     def __len__(self) -> int:
         return len(self.instance)
 
+    def where(self, keep: NDArray[np.bool_]) -> "Actions":
+        """Only the actions of a mask."""
+        return Actions(*(column[keep] for column in vars(self).values()))
+
     @staticmethod
     def make(
         instance: Keys,
         kind: NDArray[np.int64] | int,
         start: Seconds,
         finish: Seconds,
+        *,
         ok: NDArray[np.bool_] | bool = True,
         offload: Seconds | int = NEVER,
         source: Keys | int = -1,
@@ -103,9 +108,15 @@ class Actions:
         return Actions(instance, *columns)
 
     @staticmethod
+    def none() -> "Actions":
+        """No actions at all."""
+        empty = np.empty(0, np.int64)
+        return Actions.make(empty, 0, empty, empty)
+
+    @staticmethod
     def join(parts: list["Actions"]) -> "Actions":
         """All parts in one, ordered by start, then instance."""
-        columns = [np.concatenate(c) for c in zip(*(vars(p).values() for p in parts))]
+        columns = [np.concatenate(c) for c in zip(*(vars(p).values() for p in parts), strict=True)]
         order = np.lexsort((columns[1], columns[0], columns[2]))
         return Actions(*(c[order] for c in columns))
 
@@ -142,14 +153,16 @@ class Instances:
         """Pieces (instance, start, end) of occupation, not yet clipped to commitments."""
         start, end = self.life(as_of)
         h = self.offloaded
-        return cut(np.arange(len(self)), start, end, h.instance, h.start, np.minimum(h.end, FAR))
+        return cut((np.arange(len(self)), start, end), (h.instance, h.start, h.end))
 
     def active(self, as_of: int) -> tuple[Keys, Seconds, Seconds]:
         """Pieces (instance, start, end) in which the instance runs, not yet clipped."""
         _, end = self.life(as_of)
         start = np.where(self.launched == NEVER, end, self.launched)
         h = self.stopped
-        return cut(np.arange(len(self)), np.minimum(start, end), end, h.instance, h.start, h.end)
+        return cut(
+            (np.arange(len(self)), np.minimum(start, end), end), (h.instance, h.start, h.end)
+        )
 
 
 def on_nodes(cal: Calibration, plan: Schedule, projects: NDArray[np.int64], seed: int) -> Instances:
@@ -187,7 +200,7 @@ def on_nodes(cal: Calibration, plan: Schedule, projects: NDArray[np.int64], seed
     wanted = cal.profile.count(cal.facts["containers"]) if device else cal.rows("nova.instances")
     failures = 0 if device else round(wanted * 0.085)
     rows, first, last, stays = _relaunch(
-        rng, rows, first, last, stays, wanted - failures - len(rows), build
+        rng, rows, first, last, stays, more=wanted - failures - len(rows), build=build
     )
     n = len(rows)
     launched = first + np.minimum(
@@ -199,7 +212,7 @@ def on_nodes(cal: Calibration, plan: Schedule, projects: NDArray[np.int64], seed
     deleted = np.where(stays, last + slip, last)
     deleted = np.where((stays & ~over) | (deleted >= cal.as_of), NEVER, deleted)
     deleted = _linger(cal, rng, last, deleted, stays & over)
-    failed = _failures(cal, rng, plan, begin, end, failures)
+    failed = _failures(cal, rng, plan, failures)
     created = np.concatenate([first, failed[1]])
     order = np.argsort(created, kind="stable")
     allocation = np.concatenate([rows, failed[0]])[order]
@@ -209,13 +222,12 @@ def on_nodes(cal: Calibration, plan: Schedule, projects: NDArray[np.int64], seed
     bare = Instances(
         allocation, lease, a.machine[allocation], np.zeros(len(order), np.int64),
         projects[lease], created[order], launched, deleted,
-        Actions.join([Actions.make(np.empty(0, np.int64), 0, np.empty(0, np.int64),
-                                   np.empty(0, np.int64))]),
+        Actions.none(),
         Holes.none(), Holes.none(),
     )  # fmt: skip
     extra = 0.5 * n if device else cal.rows("nova.instance_actions") - 2 * len(order)
     kinds = {STOP: 1.0} if device else NODE_STORIES
-    return tell(cal, rng, bare, int(extra), kinds, quick=device)
+    return tell(cal, rng, bare, int(extra), stories=kinds, quick=device)
 
 
 def _relaunch(
@@ -224,6 +236,7 @@ def _relaunch(
     first: Seconds,
     last: Seconds,
     stays: NDArray[np.bool_],
+    *,
     more: int,
     build: int,
 ) -> tuple[Keys, Seconds, Seconds, NDArray[np.bool_]]:
@@ -264,14 +277,11 @@ def _linger(
 
 
 def _failures(
-    cal: Calibration,
-    rng: np.random.Generator,
-    plan: Schedule,
-    begin: Seconds,
-    end: Seconds,
-    n: int,
+    cal: Calibration, rng: np.random.Generator, plan: Schedule, n: int
 ) -> tuple[Keys, Seconds, Seconds]:
     """Launches that failed inside a lease: (allocation, created, deleted)."""
+    begin, end = plan.held()
+    end = np.minimum(end, cal.as_of)
     lengths = np.where(plan.leases.robot[plan.allocations.lease], 0, np.maximum(end - begin, 0))
     rows = np.flatnonzero((lengths > 20 * MINUTE) & (begin < cal.as_of - DAY))
     if not n or not len(rows):
@@ -302,6 +312,7 @@ def tell(
     rng: np.random.Generator,
     bare: Instances,
     extra: int,
+    *,
     stories: dict[int, float],
     quick: bool,
     moves: Actions | None = None,
@@ -309,35 +320,14 @@ def tell(
     """Give instances their actions, `extra` of them besides create and delete.
 
     The life of an instance is divided into equal slots, one story each, so that stories never
-    overlap. `moves` are migrations decided elsewhere; stories keep 10 minutes away from them.
+    overlap. `moves` are migrations decided elsewhere; machines that move have no other story.
     """
-    _, gone = bare.life(cal.as_of)
     ran = bare.launched != NEVER
-    low = np.where(ran, bare.launched, 0)
-    length = np.where(ran, gone - low, 0)
-    room = np.clip(length // (20 * MINUTE) - 1, 0, 40)
-    if moves is not None and len(moves):
-        room[moves.instance] = 0
     kinds = np.array(list(stories))
     chance = np.array(list(stories.values())) / sum(stories.values())
-    cost = float(sum(c * (1.9 if k in PAIRS else 1.0) for k, c in zip(kinds, chance)))
-    weight = np.sqrt(room) * (room > 0)
-    told = int(extra / cost) if weight.sum() else 0
-    picks = rng.choice(len(bare), max(told, 0), p=weight / weight.sum()) if told > 0 else []
-    count = np.minimum(np.bincount(np.asarray(picks, dtype=np.int64), minlength=len(bare)), room)
-    for _ in range(6):  # what did not fit goes to others that have room
-        short = told - int(count.sum())
-        left = (room - count) * (room > 0)
-        if short <= 0 or not left.sum():
-            break
-        again = rng.choice(len(bare), short, p=left / left.sum())
-        count = np.minimum(count + np.bincount(again, minlength=len(bare)), room)
-    who = np.repeat(np.arange(len(bare)), count)
-    nth = np.arange(len(who)) - np.repeat(np.cumsum(count) - count, count)
-    width = length[who] / np.maximum(count[who], 1)
-    begin = whole(low[who] + (nth + rng.uniform(0.05, 0.3, len(who))) * width)
+    cost = float(np.where(np.isin(kinds, list(PAIRS)), 1.9, 1.0) @ chance)
+    who, begin, width, last = _slots(rng, bare, int(extra / cost), cal.as_of, moves)
     kind = kinds[np.searchsorted(np.cumsum(chance), rng.random(len(who)) * 0.999999)]
-    last = nth == count[who] - 1
     pair = np.isin(kind, list(PAIRS))
     failed = (rng.random(len(who)) < FAILED_SHARE) | (kind == RESIZE)
     open_ = pair & last & (rng.random(len(who)) < OPEN_SHARE)
@@ -357,7 +347,7 @@ def tell(
     offload[later] = (done + whole(0.4 * (undo - done)))[later]
     out_from = np.where(offload == NEVER, done, offload)
 
-    main = Actions.make(who, kind, begin, done, ~failed, np.where(later, NEVER, offload))
+    main = Actions.make(who, kind, begin, done, ok=~failed, offload=np.where(later, NEVER, offload))
     tail = effective & ~open_
     partner = np.array([PAIRS.get(k, k) for k in range(len(ACTIONS))])
     second = Actions.make(who[tail], partner[kind[tail]], undo[tail], undone[tail])
@@ -365,7 +355,7 @@ def tell(
     n = np.arange(len(bare))
     ended = bare.deleted != NEVER
     first = Actions.make(
-        n, CREATE, bare.created, np.where(ran, bare.launched, bare.created + 45), ran
+        n, CREATE, bare.created, np.where(ran, bare.launched, bare.created + 45), ok=ran
     )
     end = Actions.make(
         n[ended], DELETE, np.maximum(bare.deleted[ended] - 12, bare.created[ended]),
@@ -379,3 +369,29 @@ def tell(
                       np.where(open_, FAR, undone)[effective]),
         offloaded=Holes(who[shelved], out_from[shelved], np.where(open_, FAR, undo)[shelved]),
     )  # fmt: skip
+
+
+def _slots(
+    rng: np.random.Generator, bare: Instances, told: int, as_of: int, moves: Actions | None
+) -> tuple[Keys, Seconds, NDArray[np.float64], NDArray[np.bool_]]:
+    """Room for `told` stories: (instance, begin, width of the slot, whether it is the last)."""
+    _, gone = bare.life(as_of)
+    low = np.where(bare.launched != NEVER, bare.launched, gone)
+    length = gone - low
+    room = np.clip(length // (20 * MINUTE) - 1, 0, 40)
+    if moves is not None:
+        room[moves.instance] = 0
+    weight = np.sqrt(room)
+    count = np.zeros(len(bare), dtype=np.int64)
+    for _ in range(7):  # what does not fit goes to others that have room
+        short = told - int(count.sum())
+        if short <= 0 or not weight.sum():
+            break
+        picks = rng.choice(len(bare), short, p=weight / weight.sum())
+        count = np.minimum(count + np.bincount(picks, minlength=len(bare)), room)
+        weight = (room - count).astype(float)
+    who = np.repeat(np.arange(len(bare)), count)
+    nth = np.arange(len(who)) - np.repeat(np.cumsum(count) - count, count)
+    width = length[who] / count[who]
+    begin = whole(low[who] + (nth + rng.uniform(0.05, 0.3, len(who))) * width)
+    return who, begin, width, nth == count[who] - 1

@@ -132,8 +132,9 @@ class Controller:
 class Pool:
     """The machines in Blazar's pool: their bookings, and which are free right now."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, rng: np.random.Generator) -> None:
         n = len(fleet)
+        self.rng = rng
         self.type_of: list[int] = fleet.type_of.tolist()
         self.enrolment = [-1] * n
         self.pool_end = [0] * n
@@ -149,7 +150,9 @@ class Pool:
         self.count = [0] * len(self.free)
         self.windows: list[tuple[list[int], list[int]]] = [([], []) for _ in range(n)]
         down = fleet.maintenance
-        for m, s, e in zip(down.machine.tolist(), down.start.tolist(), down.end.tolist()):
+        for m, s, e in zip(
+            down.machine.tolist(), down.start.tolist(), down.end.tolist(), strict=True
+        ):
             self.windows[m][0].append(s)
             self.windows[m][1].append(e)
 
@@ -184,12 +187,10 @@ class Pool:
             return False
         return all(b[1] <= start or b[0] >= end or b[2] == own for b in self.bookings[m])
 
-    def pick(
-        self, kind: int, n: int, start: int, end: int, now: int, rng: np.random.Generator
-    ) -> list[int]:
+    def pick(self, kind: int, n: int, start: int, end: int, now: int) -> list[int]:
         """Up to `n` machines of a type for [start, end); fewer if there are no more."""
         chosen: list[int] = []
-        row = self.free[kind]
+        row, rng = self.free[kind], self.rng
         if start <= now:
             tries = 0
             while len(chosen) < n and len(row) > len(chosen) and tries < 4 * n + 40:
@@ -228,7 +229,7 @@ class _Play:
     ) -> None:
         self.fleet, self.wishes, self.as_of = fleet, wishes, cal.as_of
         self.rng = source(seed, cal.site, "scheduler")
-        self.pool = Pool(fleet)
+        self.pool = Pool(fleet, self.rng)
         self.heap: list[tuple[int, int, int, int]] = []
         self.serial = 0
         self.is_gpu = [cal.node_types[t]["gpus"] > 0 for t in fleet.types]
@@ -284,15 +285,17 @@ class _Play:
         f = self.fleet
         self.lives: list[int] = []
         for i, (m, s, e) in enumerate(
-            zip(f.pool.machine.tolist(), f.pool.start.tolist(), f.pool.end.tolist())
+            zip(f.pool.machine.tolist(), f.pool.start.tolist(), f.pool.end.tolist(), strict=True)
         ):
             self.push(s, ENROL, i)
             self.push(e, REMOVE, m)
         self.life_end = f.pool.end.tolist()
-        for m, at in zip(f.reenrol_machine.tolist(), f.reenrol_at.tolist()):
+        for m, at in zip(f.reenrol_machine.tolist(), f.reenrol_at.tolist(), strict=True):
             self.push(at, REENROL, m)
         down = f.maintenance
-        for m, s, e in zip(down.machine.tolist(), down.start.tolist(), down.end.tolist()):
+        for m, s, e in zip(
+            down.machine.tolist(), down.start.tolist(), down.end.tolist(), strict=True
+        ):
             self.push(s, BROKEN, m)
             self.push(e, HEALTHY, m)
 
@@ -345,7 +348,7 @@ class _Play:
             pool.draining[m] = False
             pool.refresh(m)
 
-    def _healthy(self, now: int, m: int) -> None:
+    def _healthy(self, _now: int, m: int) -> None:
         self.pool.broken[m] -= 1
         self.pool.refresh(m)
 
@@ -357,7 +360,7 @@ class _Play:
             lease = self.alloc[booking[2]][0]
             replaced = self.rng.random() < REPLACED_SHARE or "replaced" not in self.seen
             if booking[0] <= now < booking[1] and replaced:
-                heirs = pool.pick(pool.type_of[m], 1, now, booking[1], now, self.rng)
+                heirs = pool.pick(pool.type_of[m], 1, now, booking[1], now)
                 if heirs and self.started[lease]:
                     old = booking[2]
                     self._release(old, now)
@@ -464,7 +467,7 @@ class _Play:
             kind = kinds.pop(at)
             weights.pop(at)
             wanted = min(n, max(1, pool.count[kind] // 3))
-            hosts = pool.pick(kind, wanted, start, end, now, rng)
+            hosts = pool.pick(kind, wanted, start, end, now)
             if len(hosts) == wanted:
                 return kind, hosts
             if len(hosts) >= len(best[1]):
@@ -487,7 +490,7 @@ class _Play:
         self.plan[i] = end
         self.push(end, END, i)
 
-    def _start(self, now: int, i: int) -> None:
+    def _start(self, _now: int, i: int) -> None:
         if self.started[i] or not self.held_by[i]:
             return
         self.started[i] = True
@@ -515,9 +518,11 @@ class _Play:
         wish = min(self.need[i] + int(self.rng.uniform(0.02, 0.6) * DAY), old + WEEK)
         new = max(wish // MINUTE * MINUTE, old + HOUR)
         hosts = [self.alloc[a][1] for a in self.held_by[i]]
-        if not all(self.pool.fits(m, old, new, a) for m, a in zip(hosts, self.held_by[i])):
+        if not all(
+            self.pool.fits(m, old, new, a) for m, a in zip(hosts, self.held_by[i], strict=True)
+        ):
             return
-        for m, a in zip(hosts, self.held_by[i]):
+        for m, a in zip(hosts, self.held_by[i], strict=True):
             for booking in self.pool.bookings[m]:
                 if booking[2] == a:
                     booking[1] = new
@@ -532,7 +537,7 @@ class _Play:
     def _add(self, now: int, i: int) -> None:
         if not self.held_by[i] or not self.started[i] or now >= self.plan[i]:
             return
-        for m in self.pool.pick(self.kind[i], 1, now, self.end[i], now, self.rng):
+        for m in self.pool.pick(self.kind[i], 1, now, self.end[i], now):
             self._allocate(i, m, now, now, self.end[i])
             self.level += 1
             self.nodes[i] += 1

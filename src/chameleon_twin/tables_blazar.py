@@ -1,9 +1,12 @@
 """Blazar's tables: leases, reservations, allocations, events, and the pool of hosts or devices."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .calibration import PROJECTS, USERS_PER_PROJECT
 from .clock import DAY, MINUTE, NEVER, Seconds, datetimes, seconds, whole
 from .demand import arrivals, target_level
 from .fleet import FAR
@@ -11,7 +14,7 @@ from .ids import uuids
 from .scheduler import CANCELLED, COMPLETED, NEVER_STARTED, NO_HOSTS, PENDING, RELEASED, RUNNING
 from .truth import start_event_done
 from .vms import FLAVORS, SIZES
-from .world import PROJECTS, World
+from .world import World
 
 Tables = dict[str, pl.DataFrame]
 
@@ -27,6 +30,7 @@ RESERVATION_STATUS = {
 OTHER_TYPES = ("virtual:floatingip", "network")
 FLAGGED_SHARE = 0.015  # of the hosts that left the pool, by a flag
 TWICE = 4  # hosts with a duplicate row, at full size
+ROBOT_SHARE_OF_OTHERS = 0.8  # of the leases for addresses or networks only (assumption)
 # Since when capabilities are compared with "==" instead of "=".
 DOUBLE_EQUALS = seconds("2018-03-01")
 
@@ -44,18 +48,29 @@ def _soft(ids: pl.Series, deleted: Seconds) -> dict[str, pl.Series]:
     }
 
 
-def reservations(world: World) -> Tables:
-    """leases, reservations, events, and the allocation tables of the site's kind."""
-    rng = world.rng("blazar")
-    cal, plan, rows = world.cal, world.plan, world.plan.leases
-    nodes = len(rows)
-    others = max(0, cal.rows("blazar.leases") - nodes)
-    if world.kind == "kvm":
-        others = 0
-    level = target_level(cal, "committed" if world.kind != "kvm" else "occupied")
-    created = arrivals(rng, others, level, cal.opened + DAY, cal.as_of, []) if others else (
-        np.empty(0, np.int64))  # fmt: skip
-    robot = rng.random(others) < 0.8
+@dataclass(frozen=True)
+class _AllLeases:
+    """Every lease of the site: first those for nodes, then those for addresses and networks."""
+
+    ids: pl.Series
+    created: Seconds
+    start: Seconds
+    end: Seconds
+    deleted: Seconds
+    updated: Seconds
+    outcome: NDArray[np.int64]
+    project: NDArray[np.int64]
+    robot: NDArray[np.bool_]
+
+
+def _all_leases(world: World, rng: np.random.Generator) -> _AllLeases:
+    cal, rows = world.cal, world.plan.leases
+    others = max(0, cal.rows("blazar.leases") - len(rows)) if world.kind != "kvm" else 0
+    created = np.empty(0, np.int64)
+    if others:
+        level = target_level(cal, "committed")
+        created = arrivals(rng, others, level, cal.opened + DAY, cal.as_of)
+    robot = rng.random(others) < ROBOT_SHARE_OF_OTHERS
     start = created // MINUTE * MINUTE
     end = start + np.where(robot, DAY, whole(rng.uniform(0.2, 7, others) * 1440) * MINUTE)
     stay = np.where(robot, rng.integers(24, 40, others), whole(rng.exponential(2 * DAY, others)))
@@ -63,106 +78,107 @@ def reservations(world: World) -> Tables:
     gone = np.where((gone < end) & (gone < cal.as_of), gone, NEVER)
     over = np.where(gone == NEVER, end, gone)
     state = np.where(over >= cal.as_of, RUNNING, np.where(gone == NEVER, COMPLETED, RELEASED))
-
-    all_created = np.r_[rows.created, created]
-    all_start, all_end = np.r_[rows.start, start], np.r_[rows.end, end]
-    deleted = np.r_[np.where(rows.outcome == NO_HOSTS, NEVER, rows.deleted), gone]
-    updated = np.r_[rows.updated, np.where(over < cal.as_of, over, created)]
-    outcome = np.r_[rows.outcome, state]
     robots = PROJECTS - 1 - rng.integers(0, 2, others)
-    project = np.r_[world.project, np.where(robot, robots, rng.integers(0, PROJECTS - 2, others))]
-    lease_id = pl.concat([world.lease_id, uuids(rng, others)])
-    users = world.user_of(project, rng)
-    is_robot = pl.Series(np.r_[rows.robot, robot])
-    first_users = world.users.gather(project * 5)
-    users = pl.select(pl.when(is_robot).then(first_users).otherwise(users)).to_series()
-    n = nodes + others
-    out: Tables = {}
-    out["blazar.leases"] = pl.DataFrame(
+    project = np.where(robot, robots, rng.integers(0, PROJECTS - 2, others))
+    return _AllLeases(
+        ids=pl.concat([world.lease_id, uuids(rng, others)]),
+        created=np.r_[rows.created, created],
+        start=np.r_[rows.start, start],
+        end=np.r_[rows.end, end],
+        deleted=np.r_[np.where(rows.outcome == NO_HOSTS, NEVER, rows.deleted), gone],
+        updated=np.r_[rows.updated, np.where(over < cal.as_of, over, created)],
+        outcome=np.r_[rows.outcome, state],
+        project=np.r_[world.project, project],
+        robot=np.r_[rows.robot, robot],
+    )
+
+
+def reservations(world: World) -> Tables:
+    """Leases, reservations, events, and the requests and allocations of the site's kind."""
+    rng = world.rng("blazar")
+    every = _all_leases(world, rng)
+    n = len(every.ids)
+    users = world.user_of(every.project, rng)
+    robots = world.users.gather(every.project * USERS_PER_PROJECT)
+    users = pl.select(pl.when(pl.Series(every.robot)).then(robots).otherwise(users)).to_series()
+    leases = pl.DataFrame(
         {
-            "created_at": datetimes(all_created),
-            "updated_at": datetimes(updated),
-            "id": lease_id,
+            "created_at": datetimes(every.created),
+            "updated_at": datetimes(every.updated),
+            "id": every.ids,
             "name": pl.select(pl.format("lease-{}", pl.arange(0, n, eager=True))).to_series(),
             "user_id": users,
-            "project_id": world.projects.gather(project),
-            "start_date": datetimes(all_start),
-            "end_date": datetimes(all_end),
-            "status": _named(LEASE_STATUS, outcome),
+            "project_id": world.projects.gather(every.project),
+            "start_date": datetimes(every.start),
+            "end_date": datetimes(every.end),
+            "status": _named(LEASE_STATUS, every.outcome),
             "degraded": pl.repeat(0, n, dtype=pl.Int64, eager=True),
-            **_soft(lease_id, deleted),
+            **_soft(every.ids, every.deleted),
         }
     )
+    hosted, whole_hosts = _with_nodes(world)
+    return {
+        "blazar.leases": leases,
+        "blazar.reservations": _reservations(world, rng, every, hosted, whole_hosts),
+        "blazar.events": _events(world, every),
+        **_requests(world, every, hosted, whole_hosts),
+        **_allocations(world),
+    }
 
-    # Reservations: of nodes for the leases above, of addresses and networks for the rest, and
-    # addresses beside nodes for some.
-    wanted = cal.rows("blazar.reservations")
-    node_type = {"kvm": "flavor:instance", "device": "device"}.get(world.kind, "physical:host")
-    with_nodes = np.arange(nodes)
-    types = np.zeros(nodes, dtype=np.int64)
-    bare: list[np.ndarray] = []
-    if world.kind == "kvm":
-        failed = np.flatnonzero(rows.outcome == NO_HOSTS)
-        asks = cal.rows("blazar.instance_reservations")
-        held = np.flatnonzero(rows.outcome != NO_HOSTS)
-        spare = max(0, asks - len(held))
-        flavored = np.sort(np.r_[held, failed[:spare]])
-        whole_hosts = failed[spare : spare + cal.rows("blazar.computehost_reservations")]
-        with_nodes = np.r_[flavored, whole_hosts]
-        types = np.r_[np.zeros(len(flavored), np.int64), np.full(len(whole_hosts), 3)]
-    elif world.kind == "device":
-        with_nodes = with_nodes[: min(nodes, wanted)]
-        types = types[: len(with_nodes)]
-    room = max(0, wanted - len(with_nodes))
-    if world.kind == "baremetal":
-        bare = [np.arange(nodes, n)]
-        room -= others
-    extra = rng.integers(0, nodes, max(room, 0)) if nodes else np.empty(0, np.int64)
-    lease = np.concatenate([with_nodes, *bare, extra]).astype(np.int64)
-    more = len(lease) - len(with_nodes)
-    types = np.r_[types, 1 + (rng.random(more) < 0.3)]
-    ids = pl.concat([world.reservation_id.gather(with_nodes), uuids(rng, more)])
-    names = pl.Series([node_type, *OTHER_TYPES, "physical:host"]).gather(types)
-    out["blazar.reservations"] = pl.DataFrame(
+
+def _with_nodes(world: World) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Leases with a reservation of the site's own kind, and (on KVM) of whole hosts, in vain."""
+    rows, cal = world.plan.leases, world.cal
+    if world.kind != "kvm":
+        return np.arange(min(len(rows), cal.rows("blazar.reservations"))), np.empty(0, np.int64)
+    failed, held = (np.flatnonzero((rows.outcome == NO_HOSTS) == x) for x in (True, False))
+    spare = max(0, cal.rows("blazar.instance_reservations") - len(held))
+    whole_hosts = failed[spare : spare + cal.rows("blazar.computehost_reservations")]
+    return np.sort(np.r_[held, failed[:spare]]), whole_hosts
+
+
+def _reservations(
+    world: World,
+    rng: np.random.Generator,
+    every: _AllLeases,
+    hosted: NDArray[np.int64],
+    whole_hosts: NDArray[np.int64],
+) -> pl.DataFrame:
+    """Of nodes, of addresses and networks alone, and of addresses beside nodes for some leases."""
+    nodes = len(world.plan.leases)
+    own = {"kvm": "flavor:instance", "device": "device"}.get(world.kind, "physical:host")
+    alone = np.arange(nodes, len(every.ids)) if world.kind == "baremetal" else hosted[:0]
+    room = world.cal.rows("blazar.reservations") - len(hosted) - len(whole_hosts) - len(alone)
+    beside = rng.integers(0, nodes, max(room, 0))
+    lease = np.concatenate([hosted, whole_hosts, alone, beside])
+    more = len(alone) + len(beside)
+    kinds = np.r_[np.zeros(len(hosted), np.int64), np.full(len(whole_hosts), 3),
+                  1 + (rng.random(more) < 0.3)]  # fmt: skip
+    ids = pl.concat([world.reservation_id.gather(np.r_[hosted, whole_hosts]), uuids(rng, more)])
+    return pl.DataFrame(
         {
-            "created_at": datetimes(all_created[lease]),
-            "updated_at": datetimes(updated[lease]),
+            "created_at": datetimes(every.created[lease]),
+            "updated_at": datetimes(every.updated[lease]),
             "id": ids,
-            "lease_id": lease_id.gather(lease),
+            "lease_id": every.ids.gather(lease),
             "resource_id": uuids(rng, len(lease)),
-            "resource_type": names,
-            "status": _named(RESERVATION_STATUS, outcome[lease]),
+            "resource_type": pl.Series([own, *OTHER_TYPES, "physical:host"]).gather(kinds),
+            "status": _named(RESERVATION_STATUS, every.outcome[lease]),
             "missing_resources": pl.repeat(0, len(lease), dtype=pl.Int64, eager=True),
             "resources_changed": pl.repeat(0, len(lease), dtype=pl.Int64, eager=True),
-            **_soft(ids, deleted[lease]),
+            **_soft(ids, every.deleted[lease]),
         }
     )
-    out["blazar.events"] = _events(
-        world, lease_id, all_created, all_start, all_end, deleted, outcome
-    )
-    hosted = with_nodes[types[: len(with_nodes)] == 0]
-    whole_only = with_nodes[types[: len(with_nodes)] == 3]
-    out |= _requests(world, hosted, whole_only, all_created, updated, deleted)
-    out |= _allocations(world)
-    return out
 
 
-def _events(
-    world: World,
-    lease_id: pl.Series,
-    created: Seconds,
-    start: Seconds,
-    end: Seconds,
-    deleted: Seconds,
-    outcome: NDArray[np.int64],
-) -> pl.DataFrame:
-    rng = world.rng("events")
+def _events(world: World, every: _AllLeases) -> pl.DataFrame:
+    rng, as_of = world.rng("events"), world.cal.as_of
+    created, start, end, deleted = every.created, every.start, every.end, every.deleted
     n = len(created)
-    as_of = world.cal.as_of
     others = np.maximum(start, created)[len(world.plan.leases) :] + 2
     done = np.r_[start_event_done(world), np.where(others < as_of, others, NEVER)]
-    ended = (deleted == NEVER) & (end < as_of) & (outcome != NO_HOSTS)
-    failed = np.isin(outcome, (NEVER_STARTED, NO_HOSTS))
+    ended = (deleted == NEVER) & (end < as_of) & (every.outcome != NO_HOSTS)
+    failed = np.isin(every.outcome, (NEVER_STARTED, NO_HOSTS))
     ids = uuids(rng, 3 * n)
     warn = np.maximum(end - 2 * DAY, start)
     warned = (warn < as_of) & (np.where(deleted == NEVER, as_of, deleted) > warn)
@@ -181,7 +197,7 @@ def _events(
             "created_at": datetimes(np.tile(created, 3)),
             "updated_at": datetimes(touched),
             "id": ids,
-            "lease_id": pl.concat([lease_id] * 3),
+            "lease_id": pl.concat([every.ids] * 3),
             "event_type": pl.Series(["start_lease", "end_lease", "before_end_lease"]).gather(
                 np.repeat(np.arange(3), n)
             ),
@@ -193,16 +209,12 @@ def _events(
 
 
 def _requests(
-    world: World,
-    hosted: NDArray[np.int64],
-    whole_only: NDArray[np.int64],
-    created: Seconds,
-    updated: Seconds,
-    deleted: Seconds,
+    world: World, every: _AllLeases, hosted: NDArray[np.int64], whole_hosts: NDArray[np.int64]
 ) -> Tables:
     """What the reservations asked for."""
     rng, rows = world.rng("requests for hosts"), world.plan.leases
-    lease = hosted if world.kind != "kvm" else whole_only
+    created, updated, deleted = every.created, every.updated, every.deleted
+    lease = hosted if world.kind != "kvm" else whole_hosts
     ids = uuids(rng, len(lease))
     count = np.maximum(rows.nodes[lease], 1)
     equals = pl.Series(["=", "=="]).gather((created[lease] >= DOUBLE_EQUALS).astype(np.int64))
@@ -339,7 +351,7 @@ def pool(world: World) -> Tables:
             **_soft(text, deleted),
         }
     )  # fmt: skip
-    properties, capabilities = _capabilities(world, text, machine, start, changed, deleted)
+    properties, capabilities = _capabilities(world, hosts, machine)
     out: Tables = {
         "blazar.computehosts": hosts,
         "blazar.resource_properties": properties,
@@ -372,12 +384,7 @@ def capability_keys(world: World) -> list[str]:
 
 
 def _capabilities(
-    world: World,
-    host: pl.Series,
-    machine: NDArray[np.int64],
-    start: Seconds,
-    changed: Seconds,
-    deleted: Seconds,
+    world: World, hosts: pl.DataFrame, machine: NDArray[np.int64]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """resource_properties, and each host's value of each of them."""
     rng, f = world.rng("capabilities"), world.fleet
@@ -417,12 +424,12 @@ def _capabilities(
         frames.append(
             pl.DataFrame(
                 {
-                    "created_at": datetimes(start),
-                    "updated_at": datetimes(changed),
-                    "computehost_id": host,
+                    "created_at": hosts["created_at"],
+                    "updated_at": hosts["updated_at"],
+                    "computehost_id": hosts["id"],
                     "capability_value": value,
                     "property_id": pl.repeat(property_id[i], len(machine), eager=True),
-                    "deleted_at": datetimes(deleted),
+                    "deleted_at": hosts["deleted_at"],
                 }
             )
         )

@@ -34,8 +34,10 @@ ZERO_SIZE_SINCE = seconds("2023-03-01")  # newer Nova: an Ironic row starts with
 
 
 def compute_nodes(world: World) -> pl.DataFrame:
-    """Rows of compute_nodes: a presence is cut by rebalancing, with gaps of seconds to minutes and
-    orphans that overlap the next row; all rows lie inside the presence.
+    """Rows of compute_nodes, all inside the presences.
+
+    Rebalancing cuts a presence, with gaps of seconds to minutes, and leaves orphans that overlap
+    the next row.
     """
     rng, cal = world.rng("compute_nodes"), world.cal
     machine, start, end = presence_spans(world)
@@ -44,8 +46,8 @@ def compute_nodes(world: World) -> pl.DataFrame:
         cuts = np.empty((0, 2), np.int64)
         at = _poisson_cuts(rng, start, end, 0.075)
     else:
-        cuts = _restored(world, rng, start, end)
-        at = _poisson_cuts(rng, start, end, _rebalance_rate(world, start, end, len(cuts)))
+        cuts = _restored(world, rng, len(start))
+        at = _poisson_cuts(rng, start, end, _rebalance_rate(world, start, end))
     cuts = np.concatenate([cuts, at])
     # One row per piece between the cuts of a presence, cuts at least two hours apart.
     cuts = cuts[np.lexsort((cuts[:, 1], cuts[:, 0]))]
@@ -67,7 +69,7 @@ def compute_nodes(world: World) -> pl.DataFrame:
     gone = np.where(orphan, np.minimum(late, np.minimum(end[owner], cal.as_of) - HOUR), gone)
     live = final & still[owner]
     gone = np.where(live, NEVER, gone)
-    extra_owner, extra_from, extra_to = _long_orphans(world, rng, machine, start, end)
+    extra_owner, extra_from, extra_to = _long_orphans(world, rng, start, end)
     owner = np.r_[owner, extra_owner]
     created, gone = np.r_[created, extra_from], np.r_[gone, extra_to]
     order = np.lexsort((owner, created))
@@ -122,14 +124,12 @@ def _poisson_cuts(
     return np.stack([owner, at], axis=1)
 
 
-def _restored(
-    world: World, rng: np.random.Generator, start: Seconds, end: Seconds
-) -> NDArray[np.int64]:
+def _restored(world: World, rng: np.random.Generator, n_presences: int) -> NDArray[np.int64]:
     """Cuts at the dates at which backups were restored and rows made anew."""
-    left = rng.permutation(len(start))
+    left = rng.permutation(n_presences)
     parts = []
     for stage in world.cal.facts.get("nova_recreated", []):
-        n = round(stage["share"] * len(start))
+        n = round(stage["share"] * n_presences)
         last = stage is world.cal.facts["nova_recreated"][-1]
         chosen = left if last else left[:n]
         left = left[len(chosen) :]
@@ -138,24 +138,21 @@ def _restored(
     return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
 
 
-def _rebalance_rate(world: World, start: Seconds, end: Seconds, forced: int) -> float:
+def _rebalance_rate(world: World, start: Seconds, end: Seconds) -> float:
     """Cuts per machine and year that give the real number of rows from 2018-07 on."""
     since = seconds(world.cal.facts["nova_recreated"][-1]["at"])
     years = np.maximum(end - np.maximum(start, since), 0).sum() / (365 * DAY)
-    rows = (end > since).sum() + len(_orphan_budget(world)) * 10
+    orphans = sum(world.cal.yearly("orphan_nodes").values())
+    rows = (end > since).sum() + orphans
     return float(max(0.05, (world.cal.rows("nova.compute_nodes") - rows) / max(years, 1)))
 
 
-def _orphan_budget(world: World) -> dict[int, float]:
-    return world.cal.yearly("orphan_nodes")
-
-
 def _long_orphans(
-    world: World, rng: np.random.Generator, machine: Seconds, start: Seconds, end: Seconds
+    world: World, rng: np.random.Generator, start: Seconds, end: Seconds
 ) -> tuple[NDArray[np.int64], Seconds, Seconds]:
     """Second rows of a live hypervisor that stayed for months, by the yearly level of orphans."""
     owners, begins, ends = [], [], []
-    for year, nodes in _orphan_budget(world).items():
+    for year, nodes in world.cal.yearly("orphan_nodes").items():
         low, high = year_start(year), year_start(year + 1)
         room = np.minimum(end, high) - np.maximum(start, low)
         budget = nodes * (high - low)
@@ -292,9 +289,9 @@ def actions(world: World) -> Tables:
     rng, run, a = world.rng("nova.instance_actions"), world.instances, world.instances.actions
     as_of = world.cal.as_of
     keep = a.start < as_of
-    n = int(keep.sum())
-    who, kind, start, finish = (x[keep] for x in (a.instance, a.kind, a.start, a.finish))
-    ok = a.ok[keep]
+    a = a.where(keep)
+    n = len(a)
+    who, kind, start, finish, ok = a.instance, a.kind, a.start, a.finish, a.ok
     done = finish < as_of
     ids = np.arange(n) + 1
     shown = done & (start >= FINISH_TIME_SINCE) & (rng.random(n) > 0.03)
@@ -325,8 +322,9 @@ def actions(world: World) -> Tables:
 def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl.DataFrame:
     rng, run, a = world.rng("events of actions"), world.instances, world.instances.actions
     as_of = world.cal.as_of
-    who, kind, start, finish, ok = (x[keep] for x in (a.instance, a.kind, a.start, a.finish, a.ok))
-    left, target, offload = a.source[keep], a.target[keep], a.offload[keep]
+    a = a.where(keep)
+    who, kind, start, finish, ok = a.instance, a.kind, a.start, a.finish, a.ok
+    left, target, offload = a.source, a.target, a.offload
     names = sorted(
         {*EVENTS.values(), "compute_live_migration", "compute_prep_resize",
          "compute_check_can_live_migrate_destination", "compute_resize_instance"}
@@ -366,7 +364,7 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     parts.append((ids[again], code[kind[again]], start[again],
                   start[again] + whole(rng.uniform(0.1, 0.5, len(again)) * room),
                   np.zeros(len(again), dtype=bool), other))  # fmt: skip
-    action, event, begin, end, good, where = (np.concatenate(c) for c in zip(*parts))
+    action, event, begin, end, good, where = (np.concatenate(c) for c in zip(*parts, strict=True))
     order = np.lexsort((end, begin, action))
     action, event, begin, end, good, where = (
         c[order] for c in (action, event, begin, end, good, where)
@@ -411,7 +409,7 @@ def _host_at(world: World, who: NDArray[np.int64], when: Seconds) -> NDArray[np.
 
 def request_specs(world: World) -> pl.DataFrame:
     """What was asked of Nova, as JSON: flavor name, and the reservation as scheduler hint."""
-    rng, run = world.rng("request_specs"), world.instances
+    run = world.instances
     n = len(run)
     kvm = world.kind == "kvm"
     reserved = run.lease >= 0

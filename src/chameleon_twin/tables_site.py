@@ -33,9 +33,8 @@ def inventory(world: World) -> pl.DataFrame:
     np.minimum.at(first, p.machine, p.start)
     np.maximum.at(last, p.machine, p.end)
     batch = first // DAY  # one commit for all nodes of a day
-    lag = {int(day): int(x * DAY) for day, x in zip(
-        np.unique(batch), np.clip(rng.exponential(4, len(np.unique(batch))), 0.2, 20))}  # fmt: skip
-    start = first + np.array([lag[int(b)] for b in batch])
+    commits, commit = np.unique(batch, return_inverse=True)
+    start = first + whole(np.clip(rng.exponential(4, len(commits)), 0.2, 20) * DAY)[commit]
     end = np.where(last < FAR, last + whole(np.clip(rng.exponential(6, n), 0.2, 25) * DAY), NEVER)
     for late in world.cal.facts.get("inventory_removals", []):
         hit = (last > seconds(late["from"])) & (last < seconds(late["to"]))
@@ -178,7 +177,8 @@ def containers(world: World) -> Tables:
         }
     )
     keep = (a.start < as_of) & np.isin(a.kind, list(CONTAINER_EVENTS))
-    who, kind, start, finish, ok = (x[keep] for x in (a.instance, a.kind, a.start, a.finish, a.ok))
+    a = a.where(keep)
+    who, kind, start, finish, ok = a.instance, a.kind, a.start, a.finish, a.ok
     k = len(who)
     done = np.where(finish < as_of, finish, NEVER)
     ids = np.arange(k) + 1

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from .clock import NEVER, Seconds, datetimes
 from .fleet import FAR
-from .intervals import Keys, intersect, staircase, union
+from .intervals import Keys, Spans, intersect, staircase, union
 from .scheduler import CANCELLED, NEVER_STARTED, NO_HOSTS, OUTCOMES
 from .vms import SIZES, places
 from .world import World
@@ -36,13 +36,13 @@ QUANTITIES = (
 Pieces = tuple[Keys, Seconds, Seconds, NDArray[np.int64]]
 
 
-def presence_spans(world: World) -> tuple[Keys, Seconds, Seconds]:
+def presence_spans(world: World) -> Spans:
     """Total: [enrolled, removed) of each machine."""
     p = world.fleet.presence
     return union(p.machine, p.start, np.minimum(p.end, world.cal.as_of), gap=15 * 60)
 
 
-def pool_spans(world: World) -> tuple[Keys, Seconds, Seconds]:
+def pool_spans(world: World) -> Spans:
     """Reservable: enrolments in Blazar; a device is reservable while it is there."""
     if world.kind == "device":
         return presence_spans(world)
@@ -100,15 +100,16 @@ def intervals(world: World) -> pl.DataFrame:
         ("reservable", pool_spans(world)),
         ("maintenance", (down.machine, down.start, np.minimum(down.end, world.cal.as_of))),
     ):
-        frames.append(_frame(world, name, *spans, world.fleet.resources[spans[0]]))
+        frames.append(_frame(world, name, spans, world.fleet.resources[spans[0]]))
     parts = {"committed": commitments(world), **usage(world, False), **usage(world, True)}
     for name, (machine, start, end, size) in parts.items():
         if whole:
-            machine, start, end = union(machine, start, end)
-            size = world.fleet.resources[machine]
+            spans = union(machine, start, end)
+            levels = world.fleet.resources[spans[0]]
         else:
-            machine, start, end, size = staircase(machine, start, end, size)
-        frames.append(_frame(world, name, machine, start, end, size))
+            *steps, levels = staircase(machine, start, end, size)
+            spans = (steps[0], steps[1], steps[2])
+        frames.append(_frame(world, name, spans, levels))
     order = pl.Enum(QUANTITIES)
     return (
         pl.concat(frames)
@@ -118,9 +119,8 @@ def intervals(world: World) -> pl.DataFrame:
     )
 
 
-def _frame(
-    world: World, name: str, machine: Keys, start: Seconds, end: Seconds, size: NDArray[np.int64]
-) -> pl.DataFrame:
+def _frame(world: World, name: str, spans: Spans, size: NDArray[np.int64]) -> pl.DataFrame:
+    machine, start, end = spans
     physical = world.fleet.resources[machine, 0]
     keep = end > start
     return pl.DataFrame(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .calibration import Calibration
+from .calibration import PROJECTS, Calibration
 from .clock import DAY, HOUR, MINUTE, NEVER, Seconds, seconds, whole
 from .demand import Level, arrivals, target_level
 from .fleet import FAR, Fleet, Spans
@@ -109,7 +109,7 @@ def run(
     demand = _OnDemand(cal, fleet, closed, n - failures, seed)
     ondemand = demand.play()
     rng = source(seed, cal.site, "stories")
-    projects = source(seed, cal.site, "vm projects").zipf(1.3, n) % 300
+    projects = source(seed, cal.site, "vm projects").zipf(1.3, n) % PROJECTS
     failed_at = np.sort(rng.choice(ondemand[0], failures)) + rng.integers(1, 600, failures)
     columns = [
         np.concatenate(parts)
@@ -121,6 +121,7 @@ def run(
              rng.integers(0, GPU_FLAVOR, failures), failed_at, np.full(failures, NEVER),
              np.minimum(failed_at + whole(rng.exponential(2 * HOUR, failures)) + 60, cal.as_of - 1),
              np.full(failures, -1)],
+            strict=True,
         )
     ]  # fmt: skip
     order = np.argsort(columns[4], kind="stable")
@@ -130,14 +131,18 @@ def run(
     place = np.full(len(ondemand[0]), -1)
     place[origin[origin >= 0]] = np.flatnonzero(origin >= 0)
     moves = replace(demand.moves(), instance=place[demand.moves().instance])
-    who = np.where(lease >= 0, lease % 300, np.resize(projects, len(order)))
+    who = np.where(lease >= 0, lease % PROJECTS, np.resize(projects, len(order)))
     bare = Instances(
         allocation, lease, machine, kind, who, created, launched, deleted,
-        Actions.join([moves]), Holes.none(), Holes.none(),
+        Actions.none(), Holes.none(), Holes.none(),
     )  # fmt: skip
     actions = cal.rows("nova.instance_actions") / (1 - cal.facts["archived_share"])
     extra = int(actions - 2 * len(order) - len(moves))
-    return schedule, flavor, tell(cal, rng, bare, extra, VM_STORIES, quick=True, moves=moves)
+    return (
+        schedule,
+        flavor,
+        tell(cal, rng, bare, extra, stories=VM_STORIES, quick=True, moves=moves),
+    )
 
 
 def _reservations(
@@ -151,8 +156,8 @@ def _reservations(
     early = int(0.14 * n)
     flat = Level(first - first % HOUR, np.ones((cal.as_of - first) // HOUR + 2))
     created = np.concatenate([
-        arrivals(rng, early, flat, first, required, []),
-        arrivals(rng, n - early, flat, required, cal.as_of, []),
+        arrivals(rng, early, flat, first, required),
+        arrivals(rng, n - early, flat, required, cal.as_of),
     ])  # fmt: skip
     wanted = cal.rows("blazar.instance_reservations")
     hosts = rng.permutation(n) < wanted  # the others never got a reservation of nodes
@@ -161,7 +166,7 @@ def _reservations(
     if gpu_there:
         opens = enrolments.start[np.isin(enrolments.machine, gpu_there)].min()
         kind = np.where((rng.random(n) < 0.1) & (created > opens + DAY), GPU_FLAVOR, kind)
-    amount = np.minimum(np.ceil(np.exp(rng.normal(0.85, 0.95, n))), 40).astype(np.int64)
+    amount = np.minimum(np.ceil(np.exp(rng.normal(0.93, 0.95, n))), 40).astype(np.int64)
     amount[kind == GPU_FLAVOR] = 1
     advance = rng.random(n) < 0.1
     lead = whole(np.exp(rng.normal(np.log(20 * HOUR), 1.2, n)))
@@ -174,43 +179,17 @@ def _reservations(
     deleted = np.where(cancelled, created + (start - created) // 2, deleted)
     outcome = np.where(hosts, PENDING, NO_HOSTS)
 
-    size = fleet.resources
-    used = np.zeros((len(fleet), 4), dtype=np.int64)
-    ends: list[tuple[int, int, int]] = []  # (when, machine, flavor): slots to give back
-    rows: list[tuple[int, int, int, int, int]] = []
-    pool = list(zip(enrolments.machine.tolist(), enrolments.start.tolist(),
-                    enrolments.end.tolist(), range(len(enrolments.machine))))  # fmt: skip
-    for i in range(n):
+    stop = np.where(deleted == NEVER, end, deleted)
+    rows = []
+    book = _SlotBook(fleet, enrolments, rng)
+    for i in np.flatnonzero(hosts).tolist():
         now = int(created[i])
-        while ends and ends[0][0] <= now:
-            _, m, f = heapq.heappop(ends)
-            used[m] -= SIZES[f]
-        if not hosts[i]:
-            continue
-        f, gpu = int(kind[i]), kind[i] == GPU_FLAVOR
-        fit = [(m, e) for m, s, until, e in pool
-               if s <= now and until > end[i] and (size[m, 3] > 0) == gpu]  # fmt: skip
-        stop = int(end[i] if deleted[i] == NEVER else deleted[i])
-        got = []
-        for m, e in [fit[j] for j in rng.permutation(len(fit))]:
-            room = int(((size[m] - used[m])[:2] // SIZES[f, :2]).min())
-            if gpu:
-                room = min(room, int(size[m, 3] - used[m, 3]))
-            take = min(room, int(amount[i]) - len(got))
-            got += [(m, e)] * take
-            if len(got) == amount[i]:
-                break
-        if len(got) < amount[i]:
+        slots = book.take(now, int(stop[i]), int(end[i]), int(kind[i]), int(amount[i]))
+        if not slots:
             outcome[i] = NO_HOSTS
-            continue
         second = now + int(rng.integers(0, 2))
-        for m, e in got:
-            used[m] += SIZES[f]
-            heapq.heappush(ends, (stop, m, f))
-            gone = NEVER
-            if stop < cal.as_of:
-                gone = stop if deleted[i] != NEVER else stop + 4
-            rows.append((i, m, e, second, gone))
+        gone = NEVER if stop[i] >= cal.as_of else stop[i] + (4 if deleted[i] == NEVER else 0)
+        rows += [(i, m, e, second, int(gone)) for m, e in slots]
     deleted = np.where((deleted < cal.as_of) & (outcome != NO_HOSTS), deleted, NEVER)
     over = np.where(deleted == NEVER, end, deleted)
     live = outcome != NO_HOSTS
@@ -230,6 +209,44 @@ def _reservations(
                     np.full(len(lease), -1), np.zeros(len(lease), dtype=bool)),
         _versions(table, created, start, end, deleted),
     ), kind  # fmt: skip
+
+
+class _SlotBook:
+    """The slots on pool hosts: a slot takes its vcpus and memory until its lease is over."""
+
+    def __init__(self, fleet: Fleet, enrolments: Enrolments, rng: np.random.Generator) -> None:
+        self.size, self.rng = fleet.resources, rng
+        self.used = np.zeros((len(fleet), 4), dtype=np.int64)
+        self.over: list[tuple[int, int, int]] = []  # (when, machine, flavor): slots to give back
+        self.pool = enrolments
+
+    def take(
+        self, now: int, stop: int, end: int, flavor: int, amount: int
+    ) -> list[tuple[int, int]]:
+        """(machine, enrolment) of `amount` slots booked until `stop`, or none at all."""
+        while self.over and self.over[0][0] <= now:
+            _, m, f = heapq.heappop(self.over)
+            self.used[m] -= SIZES[f]
+        wants = SIZES[flavor]
+        p = self.pool
+        fit = np.flatnonzero(
+            (p.start <= now) & (p.end > end) & ((self.size[p.machine, 3] > 0) == (wants[3] > 0))
+        )
+        needed = wants > 0
+        needed[2] = False  # disk may be promised more than once
+        slots: list[tuple[int, int]] = []
+        for e in self.rng.permutation(fit).tolist():
+            m = int(p.machine[e])
+            room = int(((self.size[m] - self.used[m])[needed] // wants[needed]).min())
+            slots += [(m, e)] * min(room, amount - len(slots))
+            if len(slots) == amount:
+                break
+        if len(slots) < amount:
+            return []
+        for m, _ in slots:
+            self.used[m] += wants
+            heapq.heappush(self.over, (stop, m, flavor))
+        return slots
 
 
 def _versions(
@@ -287,7 +304,7 @@ class _OnDemand:
         self.rng = rng = source(seed, cal.site, "machines")
         required = seconds(cal.facts["reservations_required"])
         level = target_level(cal, "occupied", _present(cal, fleet))
-        self.created = arrivals(rng, n, level, cal.opened + 3 * DAY, required, [])
+        self.created = arrivals(rng, n, level, cal.opened + 3 * DAY, required)
         self.targets = level.at(self.created).tolist()
         share = np.array([f.share for f in FLAVORS[:GPU_FLAVOR]])
         self.flavor = rng.choice(GPU_FLAVOR, n, p=share / share.sum())
@@ -317,11 +334,11 @@ class _OnDemand:
         """created, machine, flavor, launched, deleted of the machines that found a host."""
         opens, goes, drain, dies, lands, moves = range(6)
         p, down = self.fleet.presence, self.fleet.maintenance
-        for m, s, e in zip(p.machine.tolist(), p.start.tolist(), p.end.tolist()):
+        for m, s, e in zip(p.machine.tolist(), p.start.tolist(), p.end.tolist(), strict=True):
             if self.closed[m] > s:
                 self.push(s + 20 * MINUTE, opens, m)
                 self.push(min(e - 2 * DAY, self.closed[m] - 2 * DAY), goes, m)
-        for m, s in zip(down.machine.tolist(), down.start.tolist()):
+        for m, s in zip(down.machine.tolist(), down.start.tolist(), strict=True):
             if self.rng.random() < 0.5:
                 self.push(s, drain, m)
         control = Controller(int(self.created[0]))
@@ -370,9 +387,9 @@ class _OnDemand:
         best, most = -1, -1
         for _ in range(min(3, len(open_))):
             m = open_[int(rng.random() * len(open_))]
-            if self.free_vcpus[m] >= vcpus and self.free_memory[m] >= memory and m != but:
-                if self.free_vcpus[m] > most:
-                    best, most = m, self.free_vcpus[m]
+            fits = self.free_vcpus[m] >= vcpus and self.free_memory[m] >= memory and m != but
+            if fits and self.free_vcpus[m] > most:
+                best, most = m, self.free_vcpus[m]
         if best >= 0:
             return best
         for m in open_:
@@ -380,7 +397,7 @@ class _OnDemand:
                 return m
         return -1
 
-    def _open(self, now: int, m: int) -> None:
+    def _open(self, _now: int, m: int) -> None:
         self.free_vcpus[m], self.free_memory[m] = self.vcpus[m], self.memory[m]
         self.open.append(m)
 
@@ -389,9 +406,11 @@ class _OnDemand:
         self.open.remove(m)
         last_chance = self.last[0] - 3 * DAY < now
         for i in sorted(self.on[m]):
-            if last_chance or self.busy[i] or not self._start_move(now, i, LIVE_MIGRATION):
-                if self.until[i] > now + 30 * HOUR and not last_chance:
-                    self._end_at(i, now + int(self.rng.integers(HOUR, 30 * HOUR)))
+            if last_chance:  # all on-demand machines end these days anyway
+                continue
+            moves = not self.busy[i] and self._start_move(now, i, LIVE_MIGRATION)
+            if not moves and self.until[i] > now + 30 * HOUR:
+                self._end_at(i, now + int(self.rng.integers(HOUR, 30 * HOUR)))
 
     def _drain(self, now: int, m: int) -> None:
         if m in self.open:

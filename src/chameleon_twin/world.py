@@ -7,13 +7,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import demand, fleet, lifecycle, scheduler, vms
-from .calibration import Calibration
+from .calibration import PROJECTS, USERS_PER_PROJECT, Calibration
 from .ids import hexes, source, uuids
 from .lifecycle import Instances
 from .scheduler import Schedule
-
-PROJECTS = 300  # per site at full size, and users per project (assumption)
-USERS_PER_PROJECT = 5
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,9 @@ class World:
 
     def user_of(self, project: NDArray[np.int64], rng: np.random.Generator) -> pl.Series:
         """A user of each project."""
-        return self.users.gather(project * USERS_PER_PROJECT + rng.integers(0, 5, len(project)))
+        return self.users.gather(
+            project * USERS_PER_PROJECT + rng.integers(0, USERS_PER_PROJECT, len(project))
+        )
 
 
 def simulate(cal: Calibration, seed: int) -> World:
