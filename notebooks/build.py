@@ -23,6 +23,7 @@ import nbformat
 import papermill
 import polars as pl
 import yaml
+from nbclient.exceptions import DeadKernelError
 from traitlets.config import Config
 
 from chameleon_usage.errors import UsageError
@@ -201,7 +202,7 @@ def run_notebook(name: str, out: Path, given: tuple[tuple[str, str], ...]) -> No
                 config=config,
                 shutdown_kernel="immediate",
             )
-        except papermill.PapermillExecutionError as error:
+        except (papermill.PapermillExecutionError, DeadKernelError) as error:
             raise UsageError(f"notebooks/{name}.py failed\n{error}") from error
     settle(done)
     text = nbformat.writes(done)

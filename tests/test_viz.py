@@ -103,6 +103,16 @@ class TestPartition:
         assert table["total"].to_list() == [10, None, None]
         assert table["active"].to_list() == [5, None, None]
 
+    def test_a_part_that_a_node_type_never_has_is_none(self):
+        frame = site_of(active=5, available=10).filter(
+            pl.col("count_type").is_in(["total", "reservable", "committed", "active", "available"])
+        )
+        table = plots.partition_table(frame, every="1mo", sparse=True)
+        assert table.select("total", "active", "idle", "leased", "maintenance").row(0) == (
+            *(15, 5, 0, 0, 0),
+        )
+        assert plots.partition_table(frame, every="1mo")["total"].null_count() == 3
+
     def test_the_time_before_there_was_anything_is_left_out(self):
         before = {k: [0.0] * 31 + [1.0] * 28 for k in ("total", "available")}
         rest = dict.fromkeys(("committed", *PARTITION), [0.0] * 59)
@@ -153,7 +163,14 @@ class TestLeadtime:
                 "requested_h": [0.0 if i % 2 else 24.0 for i in range(count)],
                 "effective_h": [None if i % 5 == 0 else 0.5 for i in range(count)],
             }
-        ).with_columns(pl.col("created_at").cast(pl.Datetime("us", "UTC")))
+        ).cast(
+            {
+                "created_at": pl.Datetime("us", "UTC"),
+                "node_type": pl.String,
+                "requested_h": pl.Float64,
+                "effective_h": pl.Float64,
+            }
+        )
 
     def test_few_leases_are_all_drawn(self):
         figure = plots.leadtime(self.leases(100), site_name=SITE)
@@ -304,6 +321,18 @@ class TestPage:
             render.write_atomically(target, fail)
         assert [p.name for p in tmp_path.iterdir()] == ["figure.svg"]
         assert target.read_text() == "before"
+
+
+class TestNothing:
+    def test_an_empty_table_is_a_figure_that_says_so(self, tmp_path):
+        typed = site_of().with_columns(
+            pl.lit("nodes").alias("resource"), pl.lit("gpu").alias("node_type")
+        )
+        figure = plots.node_types(typed.clear(), site_name=SITE)
+        assert "nothing to show" in figure.save("types", tmp_path)._repr_html_()
+        assert (tmp_path / "types.png").stat().st_size > 0
+        leases = plots.leadtime(TestLeadtime().leases(0), site_name=SITE)
+        assert "nothing to show" in leases.save("leadtime", tmp_path)._repr_html_()
 
 
 class TestPalette:

@@ -54,7 +54,8 @@ class Figure:
 
     def save(self, name: str, out_dir: Path) -> Drawing:
         """Write `<name>.svg`, `.png` and `.csv` under `out_dir`; return what a page shows."""
-        return save_figure(self.chart, name, out_dir, data=self.data)
+        chart = self.chart if self.data.height else _nothing(self.chart)
+        return save_figure(chart, name, out_dir, data=self.data)
 
 
 def coarsen(
@@ -85,7 +86,12 @@ def coarsen(
 
 
 def partition_table(
-    usage: pl.DataFrame, *, every: str, by: Sequence[str] = (), collector: str = "corrected"
+    usage: pl.DataFrame,
+    *,
+    every: str,
+    by: Sequence[str] = (),
+    collector: str = "corrected",
+    sparse: bool = False,
 ) -> pl.DataFrame:
     """Lay the parts that make up the total side by side.
 
@@ -94,6 +100,7 @@ def partition_table(
         every: bucket to average over (see `coarsen`).
         by: further columns that name a group.
         collector: whose count to take.
+        sparse: the table leaves out the parts that a group never has (`usage_by_node_type`).
 
     Returns:
         `by`, `timestamp`, `total` and one column per part of `PARTS`, in nodes (or the unit of
@@ -111,6 +118,12 @@ def partition_table(
         .pivot(on="count_type", on_columns=names, index=[*by, "timestamp"], values="value")
         .sort(*by, "timestamp")
     )
+    if sparse:
+        any_told = pl.any_horizontal(pl.col(used).is_not_null())
+        wide = wide.with_columns(
+            pl.col(*rest[1:], "committed").fill_null(0.0),
+            *(pl.when(any_told).then(pl.col(name).fill_null(0.0)).alias(name) for name in used),
+        )
     told = pl.all_horizontal(pl.col(used).is_not_null())
     known = pl.all_horizontal(pl.col(rest).is_not_null()) & (
         told | pl.col("committed").is_not_null()
@@ -328,6 +341,7 @@ def node_types(
         every=every,
         by=["node_type"],
         collector=collector,
+        sparse=True,
     )
     order = (
         table.group_by("node_type")
@@ -1113,6 +1127,16 @@ def published(table: pl.DataFrame, *, site_name: str, ours: str) -> Figure:
 
 
 # What the figures share.
+
+
+def _nothing(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and a plain one back
+    """Say that there is nothing to draw, in place of a chart without a size."""
+    words = chart.to_dict().get("description", "")
+    return (
+        alt.Chart(alt.InlineData(values=[{}]), description=f"Nothing to show. {words}")
+        .mark_text(text="nothing to show", font=FONT, color=palette.GREY)
+        .properties(width=WIDTH, height=60)
+    )
 
 
 def _text(frame: pl.DataFrame) -> pl.DataFrame:
