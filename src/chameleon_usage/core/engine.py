@@ -119,40 +119,38 @@ def cut(
         columns, and the pieces without one, with the children's columns;
         seconds(inside) + seconds(outside) == seconds(children).
     """
-    parts = partition(parents, on).sort(*on, "start").with_row_index("_first")
-    begins = parts.select(*on, "start", "_first")
+    parts = partition(parents, on).sort(*on, "start").with_row_index("_part")
+    begins = parts.select(*on, "start", "_part")
     # A partition leaves no gap, so the parts of a child are all those from the one that holds its
     # start to the one that holds its last second: found by search, not by pairing.
-    reach = (
-        children.sort("start")
-        .join_asof(begins, on="start", by=on, check_sortedness=False)
-        .sort("end")
-        .join_asof(
-            begins.rename({"start": "_start", "_first": "_last"}),
-            left_on="end",
-            right_on="_start",
-            by=on,
-            allow_exact_matches=False,
-            check_sortedness=False,
-        )
-        .drop("_start")
+    slim = children.select(*on, "start", "end").with_row_index("_row")
+    first = slim.sort("start").join_asof(begins, on="start", by=on, check_sortedness=False)
+    last = slim.sort("end").join_asof(
+        begins.rename({"start": "_start"}),
+        left_on="end",
+        right_on="_start",
+        by=on,
+        allow_exact_matches=False,
+        check_sortedness=False,
     )
-    orphans = reach.filter(pl.col("_first").is_null()).select(children.columns)
+    reach = slim.select("_row").with_columns(
+        _first=first.sort("_row")["_part"], _last=last.sort("_row")["_part"]
+    )
+    orphans = children.filter(reach["_first"].is_null())
     pieces = (
-        reach.filter(pl.col("_first").is_not_null())
-        .with_columns(_part=pl.int_ranges("_first", pl.col("_last") + 1))
-        .drop("_first", "_last")
+        reach.drop_nulls()
+        .select("_row", _part=pl.int_ranges("_first", pl.col("_last") + 1))
         .explode("_part")
     )
-    found = parts.drop("_first", *on)[pieces["_part"]]
-    pieces = (
-        pieces.drop("_part")
+    found = parts.drop("_part", *on)[pieces["_part"]]
+    cut_up = (
+        children[pieces["_row"]]
         .hstack(found.rename({"start": "_start", "end": "_end"}))
         .with_columns(start=pl.max_horizontal(START, "_start"), end=pl.min_horizontal(END, "_end"))
         .drop("_start", "_end")
     )
-    inside = pieces.filter(pl.col("_inside")).drop("_inside")
-    outside = pieces.filter(~pl.col("_inside")).select(children.columns)
+    inside = cut_up.filter("_inside").drop("_inside")
+    outside = cut_up.filter(~pl.col("_inside")).select(children.columns)
     return inside, pl.concat([outside, orphans])
 
 
@@ -292,10 +290,17 @@ def integrate(
     """
     count = len(edges) - 1
     epoch = edges.dt.epoch("s")
+    # Groups by number: what follows sorts and joins integers only.
+    groups = segments.select(by).unique().sort(by).with_row_index("_group")
+    numbered = (
+        segments.join(groups, on=by, how="left", nulls_equal=True, maintain_order="left")
+        if by
+        else segments.with_columns(_group=pl.lit(0, pl.UInt32))
+    )
     steps = pl.concat(
         [
-            segments.select(*by, START.dt.epoch("s").alias("t"), *units),
-            segments.select(*by, END.dt.epoch("s").alias("t"), *(-pl.col(name) for name in units)),
+            numbered.select("_group", START.dt.epoch("s").alias("t"), *units),
+            numbered.select("_group", END.dt.epoch("s").alias("t"), *(-pl.col(u) for u in units)),
         ]
     )
     bucket = epoch.search_sorted(steps["t"], side="right").cast(pl.Int64) - 1
@@ -303,25 +308,23 @@ def integrate(
     left = epoch.gather(steps["bucket"] + 1) - steps["t"]
     sums = (
         steps.with_columns(_left=left)
-        .group_by(*by, "bucket")
+        .group_by("_group", "bucket")
         .agg(
             *(pl.col(name).sum().alias(f"_step_{name}") for name in units),
-            *((pl.col(name) * pl.col("_left")).sum().alias(name) for name in units),
+            *((pl.col(name) * pl.col("_left")).sum() for name in units),
         )
     )
     lengths = pl.DataFrame(
         {"bucket": pl.int_range(count, eager=True), "_length": epoch.diff().drop_nulls()}
     )
-    grid = sums.select(by).unique().join(lengths, how="cross") if by else lengths
-    full = grid.join(sums, on=[*by, "bucket"], how="left", nulls_equal=True).sort(*by, "bucket")
+    grid = sums.select("_group").unique().sort("_group").join(lengths, how="cross")
     running = pl.col([f"_step_{name}" for name in units]).fill_null(0).cum_sum()
-    running = running.shift(1, fill_value=0)
-    full = full.with_columns(running.over(by) if by else running)
-    return full.select(
-        *by,
-        "bucket",
-        *(
-            pl.col(name).fill_null(0) + pl.col(f"_step_{name}") * pl.col("_length")
-            for name in units
-        ),
+    full = grid.join(sums, on=["_group", "bucket"], how="left", maintain_order="left").with_columns(
+        running.shift(1, fill_value=0).over("_group")
     )
+    within = [
+        pl.col(name).fill_null(0) + pl.col(f"_step_{name}") * pl.col("_length") for name in units
+    ]
+    if not by:
+        return full.select("bucket", *within)
+    return full.join(groups, on="_group", maintain_order="left").select(*by, "bucket", *within)

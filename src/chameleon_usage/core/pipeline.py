@@ -217,6 +217,8 @@ def run_pipeline(
         early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
     if late is None and early is not None:
         late = segments(early, site)
+        if not save_stages and resume_from is None:
+            early = None  # its memory serves the outputs
     if late is None:
         raise AssertionError
     tables = outputs(late, site, window, by_host=by_host)

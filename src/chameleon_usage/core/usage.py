@@ -106,25 +106,24 @@ def mean_usage(
     clipped = engine.clip(sized, window.start, window.end)
     sums = engine.integrate(
         clipped, window.edges, [*keys, "node_size"], [*_UNITS.values(), *told]
-    ).join(window.timestamps, on="bucket")
+    ).join(window.timestamps, on="bucket", maintain_order="left")
     per_second = [
         (pl.col(name) / pl.col("node_size") / pl.col("length")).alias(name)
         for name in ("node_units", *told)
     ] + [(pl.col(name) / pl.col("length")).alias(name) for name in RESOURCES if name != "nodes"]
-    means = (
-        sums.sort(*keys, "bucket", "node_size")
-        .with_columns(per_second)
-        .group_by(*keys, "timestamp", maintain_order=True)
-        .agg(pl.col([*_UNITS.values(), *told]).sum())
-        .rename({"node_units": "nodes"})
-        .with_columns(
-            # NaN marks "not told" through the pivot, where null means "no such group": none.
-            pl.when(pl.col(column) >= KNOWN_ENOUGH * pl.col("nodes"))
-            .then(column.removeprefix("told_"))
-            .otherwise(float("nan"))
-            .alias(column.removeprefix("told_"))
-            for column in told
+    means = sums.with_columns(per_second).select(*keys, "timestamp", *_UNITS.values(), *told)
+    if clipped["node_size"].n_unique() > 1:
+        # Hosts of different sizes: their shares of a node are added up, in order of size.
+        means = means.group_by(*keys, "timestamp", maintain_order=True).agg(
+            pl.col([*_UNITS.values(), *told]).sum()
         )
+    means = means.rename({"node_units": "nodes"}).with_columns(
+        # NaN marks "not told" through the pivot, where null means "no such group": none.
+        pl.when(pl.col(column) >= KNOWN_ENOUGH * pl.col("nodes"))
+        .then(column.removeprefix("told_"))
+        .otherwise(float("nan"))
+        .alias(column.removeprefix("told_"))
+        for column in told
     )
     index = ["collector_type", *by, "timestamp"]
     # A collector that found nothing at all still says so, bucket by bucket.
