@@ -6,6 +6,7 @@ Whatever goes wrong, the command ends with a status that is not 0, without a tra
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
 CONFIG = PROJECT / "data" / "sites.yaml"
 
 
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    lively_site().write(folder)
+    return folder
+
+
 @pytest.fixture
-def raw(tmp_path) -> Path:
-    """Raw tables of one good site."""
-    lively_site().write(tmp_path / "raw")
-    return tmp_path / "raw"
+def raw(good, tmp_path) -> Path:
+    """Raw tables of one good site, to be spoilt."""
+    return shutil.copytree(good, tmp_path / "raw")
 
 
 @pytest.fixture
