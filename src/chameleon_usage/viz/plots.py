@@ -1123,7 +1123,7 @@ def published(table: pl.DataFrame, *, site_name: str, ours: str) -> Figure:
             + ".",
         )
     )
-    return Figure(_styled(chart), table)
+    return Figure(_styled(chart), drawn)
 
 
 # What the figures share.
