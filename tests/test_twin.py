@@ -292,6 +292,9 @@ class TestLayout:
             if name in known:
                 assert columns <= known[name], path.name
 
+    def test_profile_and_scale_multiply(self) -> None:
+        assert Profile("tiny", 3.0).fleet == pytest.approx(3 * Profile("tiny", 1.0).fleet)
+
     @pytest.mark.parametrize("site", SITES)
     def test_manifest_counts_the_rows(self, decayed: Path, site: str) -> None:
         told = manifest(decayed / site)

@@ -13,15 +13,22 @@ from .clock import seconds
 PATH = Path(__file__).parents[2] / "data" / "calibration.yaml"
 PROJECTS = 300  # per site, and users per project (assumption)
 USERS_PER_PROJECT = 5
+# The tiny profile is a testbed of a few hosts through all the years, for tests.
+PROFILES = {"full": 1.0, "tiny": 0.02}
 SITES = ("chi_tacc", "chi_uc", "kvm_tacc", "chi_edge")
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How large a twin is: `fleet` scales hosts and demand together."""
+    """How large a twin is, against the size of the profile's name."""
 
     name: str
-    fleet: float
+    scale: float
+
+    @property
+    def fleet(self) -> float:
+        """Size of the fleet, and of the demand with it, against the real one."""
+        return PROFILES[self.name] * self.scale
 
     def count(self, real: float, least: int = 1) -> int:
         """A real count at this size, never below `least` unless the real one is 0."""

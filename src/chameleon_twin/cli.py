@@ -9,11 +9,9 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from .calibration import SITES, Profile
+from .calibration import PROFILES, SITES, Profile
 from .site import make
 
-# The tiny profile is a testbed of a few hosts through all the years, for tests.
-PROFILES = {"full": 1.0, "tiny": 0.02}
 WORKERS = 2
 
 
@@ -40,7 +38,7 @@ def make_command(
             raise click.BadParameter(
                 f"unknown site {site!r}; the twin has {', '.join(SITES)}", param_hint="--site"
             )
-    size = Profile(profile, PROFILES[profile] * scale)
+    size = Profile(profile, scale)
     jobs = [(site, data_dir, seed, size, not no_decay) for site in wanted]
     done: tqdm[Any] = tqdm(total=len(jobs), unit="site", disable=not sys.stderr.isatty())
     if profile == "tiny" or len(jobs) == 1:  # a process of its own would cost more than it saves

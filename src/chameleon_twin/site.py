@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
 from . import decay, legacy, tables_blazar, tables_nova, tables_site, truth
 from .calibration import Profile, load
-from .clock import datetimes
 from .world import World, simulate
 
 Tables = dict[str, pl.DataFrame]
@@ -57,28 +57,27 @@ def make(
     """Write one site's directory, whole or not at all; returns the row counts of its tables."""
     cal = load(site, profile)
     world = simulate(cal, seed)
-    told = truths(world)
-    frames = tables(world)
-    if with_decay:
-        frames = decay.decay(world, frames)
     data_dir.mkdir(parents=True, exist_ok=True)
     temporary = data_dir / f".{site}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         (temporary / "truth").mkdir(parents=True)
-        for name, frame in sorted(frames.items()):
-            frame.write_parquet(temporary / f"{name}.parquet", compression_level=1)
-        for name, frame in sorted(told.items()):
+        # The truth goes out first, so that it does not sit in memory beside the tables.
+        for name, frame in truths(world).items():
             frame.write_parquet(temporary / "truth" / f"{name}.parquet", compression_level=1)
+        frames = tables(world)
+        if with_decay:
+            frames = decay.decay(world, frames)
         counts = {name: len(frame) for name, frame in sorted(frames.items())}
-        as_of: pl.Series = datetimes(pl.Series([cal.as_of]).to_numpy())
+        for name in counts:
+            frames.pop(name).write_parquet(temporary / f"{name}.parquet", compression_level=1)
         manifest = {
             "site": site,
             "name": cal.facts["name"],
             "kind": "twin",
-            "as_of": as_of[0].isoformat(),
+            "as_of": datetime.fromtimestamp(cal.as_of, UTC).replace(tzinfo=None).isoformat(),
             "seed": seed,
-            "scale": profile.fleet if profile.name == "full" else 1.0,
+            "scale": profile.scale,
             "profile": profile.name,
             "decay": with_decay,
             "tables": counts,

@@ -24,8 +24,9 @@ CONTAINER_EVENTS = {
 def inventory(world: World) -> pl.DataFrame:
     """inventory.node_intervals: what the history of the public reference-repository tells.
 
-    Dates are those of commits: days late at arrivals, and at removals as late as the calibration's
-    `inventory_removals` say. A node's absences in between leave no commit.
+    Dates are those of commits: days late, and where the calibration's `inventory_arrivals` and
+    `inventory_removals` say so, months. A node's absences in between leave no commit, and some
+    nodes are never listed.
     """
     rng, p, f = world.rng("inventory"), world.fleet.presence, world.fleet
     n = len(f)
@@ -36,11 +37,17 @@ def inventory(world: World) -> pl.DataFrame:
     commits, commit = np.unique(batch, return_inverse=True)
     start = first + whole(np.clip(rng.exponential(4, len(commits)), 0.2, 20) * DAY)[commit]
     end = np.where(last < FAR, last + whole(np.clip(rng.exponential(6, n), 0.2, 25) * DAY), NEVER)
+    for late in world.cal.facts.get("inventory_arrivals", []):
+        arrived = seconds(late["from"])
+        hit = (first >= arrived) & (first < arrived + 2 * DAY)
+        hit &= f.type_of == f.types.index(late["node_type"])
+        start[hit] = seconds(late["at"]) + 15 * HOUR
     for late in world.cal.facts.get("inventory_removals", []):
         hit = (last > seconds(late["from"])) & (last < seconds(late["to"]))
         end[hit] = seconds(late["at"]) + 15 * HOUR
     end = np.where(end >= world.cal.as_of, NEVER, end)
     keep = (start < world.cal.as_of) & ((end == NEVER) | (end > start))
+    keep &= rng.random(n) >= world.cal.facts.get("inventory_unlisted_share", 0.0)
     frame = pl.DataFrame(
         {
             "uid": f.uid,
