@@ -37,4 +37,9 @@ table = pl.DataFrame(
     schema=["fact", "value", "unit", "source", "where"],
     orient="row",
 )
-GT(table, id="table-facts").cols_align("right", columns="value")
+(
+    GT(table, id="table-facts")
+    .cols_align("right", columns="value")
+    .cols_width({"fact": "40%", "value": "12%", "unit": "10%", "source": "20%", "where": "18%"})
+    .tab_options(table_font_size="85%", table_width="100%")
+)

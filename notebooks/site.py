@@ -37,7 +37,7 @@ plots.usage_stack(usage, site_name=name).save(f"{site}_stack", figures)
 plots.usage_stack(usage, site_name=name, percent=True).save(f"{site}_stack_percent", figures)
 
 # %% [markdown]
-# Yearly means, in nodes. A year is shown where at least 95 % of its days are known.
+# Yearly means, in nodes. A value is given where at least 95 % of the year's days are known.
 
 # %% tags=["hide-input"]
 shown = ["total", "reservable", "committed", "occupied", "active", "available", "idle"]
@@ -51,6 +51,7 @@ yearly = (
     GT(
         yearly.filter(pl.col("collector_type") == "corrected")
         .pivot(on="count_type", on_columns=shown, index="year", values="value")
+        .remove(pl.col("total") == 0)
         .sort("year")
         .select("year", *shown),
         id=f"table-{site}-yearly",
