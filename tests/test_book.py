@@ -54,7 +54,7 @@ class TestConfiguration:
 class TestAbsentResults:
     """The book of other data: without the twin's truth, without some sites."""
 
-    FOUND = {"facts": {"facts_users"}, "chi_uc": {"chi_uc_total_2024"}}
+    FOUND = {"facts": {"facts_users"}, "chi_uc": {"chi_uc_total_2024"}}  # noqa: RUF012
 
     @pytest.mark.parametrize(
         ("role", "kept"),

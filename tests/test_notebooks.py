@@ -170,7 +170,7 @@ class TestEveryNotebook:
 
 
 class TestTableOfContents:
-    COMPLETE = {
+    COMPLETE = {  # noqa: RUF012
         "format": "jb-book",
         "root": "index",
         "parts": [
