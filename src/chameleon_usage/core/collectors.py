@@ -713,14 +713,28 @@ _SIZED_COLUMNS = (
 
 def _slices(sized: pl.DataFrame, ceiling: pl.DataFrame) -> pl.DataFrame:
     """Add up the slices of each KVM host and bound the sum by its parent's."""
-    slots = sized.with_columns(pl.col(UNITS).fill_null(0))
-    sums = engine.stack(slots, ["hostname", "host_class", "node_type", "node_size"], UNITS)
+    untold = [f"_untold_{name}" for name in UNITS]
+    slots = sized.with_columns(
+        *(pl.col(name).is_null().cast(pl.Int64).alias(f"_untold_{name}") for name in UNITS),
+        *(pl.col(name).fill_null(0) for name in UNITS),
+    )
+    sums = engine.stack(
+        slots, ["hostname", "host_class", "node_type", "node_size"], [*UNITS, *untold]
+    )
     limits = ceiling.filter(pl.col("host_class") == KVM).select(
         "hostname", "start", "end", *(pl.col(name).alias(f"_max_{name}") for name in UNITS)
     )
     inside, _ = engine.cut(sums, limits, HOST)
     return inside.with_columns(
-        *(pl.min_horizontal(name, f"_max_{name}") for name in UNITS),
+        *(
+            # What one slice does not tell is unknown, unless the host has none of it.
+            pl.when(pl.col(f"_max_{name}") == 0)
+            .then(0)
+            .when(pl.col(f"_untold_{name}") == 0)
+            .then(pl.min_horizontal(name, f"_max_{name}"))
+            .alias(name)
+            for name in UNITS
+        ),
         source=pl.lit(None, pl.String),
         inferred=pl.lit(value=False),
     ).select(_SIZED_COLUMNS)

@@ -57,6 +57,7 @@ def load_raw_inputs(
             "or name the directory that holds the site's Parquet files with --data-dir"
         )
     door, tables, absent = _Door(), {}, []
+    seen: list[Path] = []
     wanted = sorted(set(names))
     for name in tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress):
         spec = RAW_TABLES[name]
@@ -65,6 +66,7 @@ def load_raw_inputs(
         if not paths:
             absent.append(name)
             continue
+        seen += [*paths, *archive]
         frames = [_read(path, name, spec) for path in [*paths, *archive]]
         tables[name] = _check(pl.concat(frames), name, spec, door)
     if not tables:
@@ -73,7 +75,7 @@ def load_raw_inputs(
             "expected files named <schema>.<table>.parquet"
         )
     rejects = pl.concat(door.rejects) if door.rejects else pl.DataFrame(schema=REJECTED)
-    as_of = _as_of(directory / "manifest.json", tables)
+    as_of = _as_of(directory / "manifest.json", tables, seen)
     return RawInputs(tables, rejects, door.rows, tuple(absent), as_of)
 
 
@@ -177,7 +179,26 @@ def _lost(before: pl.Series, after: pl.Series) -> pl.Series:
     return lost.fill_null(value=False)
 
 
-def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame]) -> datetime:
+def _stamps(path: Path) -> Iterator[datetime]:
+    """Give the last created_at, updated_at and deleted_at of a file, kept or not."""
+    if path.suffix == ".csv":
+        return
+    scan = pl.scan_parquet(path)
+    kinds = scan.collect_schema()
+    told = [
+        name
+        for name in ("created_at", "updated_at", "deleted_at")
+        if isinstance(kinds.get(name), pl.Datetime)
+    ]
+    if told:
+        for column in scan.select(pl.col(told).max()).collect():
+            moment = column[0]
+            if moment is not None:
+                zoned = moment.astimezone(UTC) if moment.tzinfo else moment
+                yield zoned.replace(microsecond=0, tzinfo=None)
+
+
+def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame], paths: Iterable[Path]) -> datetime:
     """Tell when the tables were read: the manifest's word, else the last thing recorded."""
     if manifest.exists():
         try:
@@ -197,6 +218,7 @@ def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame]) -> datetime:
         if column in frame.columns
     ]
     found = [moment for moment in latest if isinstance(moment, datetime)]
+    found += [moment for path in paths for moment in _stamps(path)]
     if not found:
         raise UsageError(
             f"{manifest.parent}: no row has a created_at, updated_at or deleted_at, so the time of "
@@ -212,8 +234,13 @@ def whole_directory(target: Path) -> Iterator[Path]:
     Yields:
         a temporary directory beside the target; on success it takes the target's place.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise UsageError(
+            f"{target}: cannot be written ({error.strerror}); name another directory with --output"
+        ) from error
     old = scratch.with_name(scratch.name + ".old")
     try:
         yield scratch

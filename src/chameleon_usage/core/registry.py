@@ -14,11 +14,19 @@ from chameleon_usage.models.raw import RawInputs
 
 @dataclass(frozen=True)
 class Adapter:
-    """A function from raw tables to facts, the tables it needs, and those it can use."""
+    """A function from raw tables to facts.
+
+    Attributes:
+        read: the function.
+        tables: what it needs, with rows.
+        optional: what it can use; absent or empty is fine.
+        may_be_empty: of ``tables``, those in which no row is a normal state of affairs.
+    """
 
     read: Callable[[RawInputs], Ingested]
     tables: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    may_be_empty: tuple[str, ...] = ()
 
 
 _LEASES = ("blazar.leases", "blazar.reservations")
@@ -77,6 +85,7 @@ ADAPTERS: dict[str, Adapter] = {
         zun.containers,
         ("zun.container",),
         ("zun.container_actions", "zun.container_actions_events"),
+        may_be_empty=("zun.container",),  # deleted for good: only what runs now is there
     ),
     "inventory": Adapter(inventory.hardware, (), ("doni.hardware", "inventory.node_intervals")),
     "maintenance": Adapter(legacy.maintenance, (), ("chameleon_usage.node_maintenance",)),
@@ -122,6 +131,14 @@ def facts_from_inputs(
             raise UsageError(
                 f"adapter {name} needs the table {', '.join(missing)}: extract it, or take the "
                 "adapter out of the site's entry, or run with --skip-missing"
+            )
+        needed = [table for table in adapter.tables if table not in adapter.may_be_empty]
+        if empty := [table for table in needed if not inputs.rows[table]]:
+            if skip_missing:
+                continue
+            raise UsageError(
+                f"adapter {name} needs the table {', '.join(empty)}, which holds no row: extract "
+                "it again, or take the adapter out of the site's entry, or run with --skip-missing"
             )
         parts.append(adapter.read(inputs))
     found = concat(parts)

@@ -237,16 +237,14 @@ def usage_tables(
     by_resource = pl.concat([_long(frame, resource=resource) for resource, frame in totals.items()])
     # A resource of which no host tells its total is not there, nor is a state nobody speaks of.
     told = by_resource.filter(pl.col("value").is_not_null())
-    sized = told.filter((pl.col("count_type") == "total") & (pl.col("value") > 0))
-    if "total" in known.quantities:
-        told = told.join(sized, on="resource", how="semi").vstack(
-            told.filter(pl.col("resource") == "nodes")
-        )
+    sized = (pl.col("value") > 0).any().over("resource")
+    told = told.filter(sized | (pl.col("resource") == "nodes"))
     by_resource = by_resource.join(
         told, on=["collector_type", "count_type", "resource"], how="semi"
     )
     legacy_totals = _every_bucket(
-        cached.group_by("collector_type", "timestamp", "count_type")
+        cached.sort("node_type")  # sums of floats hang on their order
+        .group_by("collector_type", "timestamp", "count_type", maintain_order=True)
         .agg(pl.col("value").sum())
         .pivot(on="count_type", index=["collector_type", "timestamp"], values="value"),
         timestamps,
@@ -262,7 +260,7 @@ def usage_tables(
         "comparison_by_node_type": _comparison(
             by_type.filter(pl.col("resource") == "nodes").drop("site"), ComparisonByNodeType, site
         ),
-        "usage_wide": _wide(totals, site),
+        "usage_wide": _wide(by_resource, site),
     }
     if by_host:
         hosts = mean_usage(
@@ -365,10 +363,11 @@ def _legacy_usage(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:
         bucket = edges.search_sorted(daily["timestamp"], side="right").cast(pl.Int64) - 1
         per_day = pl.col("value") * 86400
         daily = (
-            daily.with_columns(timestamp=edges.gather(bucket), bucket=bucket)
+            daily.with_columns(date="timestamp", timestamp=edges.gather(bucket), bucket=bucket)
             .join(window.timestamps.select("bucket", "length"), on="bucket")
             .filter(pl.col("length") >= 86400)
-            .group_by("timestamp", "node_type", "count_type")
+            .sort("date")
+            .group_by("timestamp", "node_type", "count_type", maintain_order=True)
             .agg(per_day.sum() / pl.col("length").first())
         )
     return daily.select(
@@ -404,18 +403,24 @@ def _comparison(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.Da
     return _finish(wide.with_columns(relative_difference=relative), schema, site)
 
 
-def _wide(totals: Mapping[str, pl.DataFrame], site: str) -> pl.DataFrame:
+def _wide(by_resource: pl.DataFrame, site: str) -> pl.DataFrame:
     """Give the corrected collector's measured types a column each, by the consumers' names."""
-    frames = [
-        frame.filter(pl.col("collector_type") == "corrected").with_columns(
-            resource=pl.lit(resource),
-            time="timestamp",
-            occupied_reserved="occupied_reservation",
-            active_reserved="active_reservation",
-        )
-        for resource, frame in totals.items()
-    ]
-    return _finish(pl.concat(frames), UsageWide, site)
+    rows = by_resource.filter(pl.col("collector_type") == "corrected").pivot(
+        on="count_type", index=["timestamp", "resource"], values="value"
+    )
+    names = {
+        "time": "timestamp",
+        "occupied_reserved": "occupied_reservation",
+        "active_reserved": "active_reservation",
+    }
+    told = {
+        name: pl.col(names.get(name, name))
+        if names.get(name, name) in rows.columns
+        else pl.lit(None, pl.Float64)
+        for name in UsageWide.column_names()
+        if name != "site"
+    }
+    return _finish(rows.select(**told), UsageWide, site)
 
 
 def leadtime_tables(leases: pl.DataFrame, site: str) -> dict[str, pl.DataFrame]:

@@ -378,7 +378,7 @@ def _nodes_given(inputs: RawInputs) -> pl.DataFrame:
 
 
 def _first_creates(inputs: RawInputs) -> pl.DataFrame:
-    """Find when the first instance of each reservation was created with success."""
+    """Find when the first instance or container of each reservation was created with success."""
     specs = inputs.get("nova_api.request_specs").select(
         "instance_uuid", reservation_id=pl.coalesce("flavor", "hint")
     )
@@ -394,10 +394,15 @@ def _first_creates(inputs: RawInputs) -> pl.DataFrame:
         .agg(created=pl.coalesce("finish_time", "start_time").min())
     )
     launched = inputs.get("nova.instances").select(instance_uuid="uuid", launched="launched_at")
-    return (
+    instances = (
         specs.filter(pl.col("reservation_id").is_not_null())
         .join(created, on="instance_uuid", how="left")
         .join(launched, on="instance_uuid", how="left")
+        .select("reservation_id", launched=pl.coalesce("created", "launched"))
+    )
+    containers = inputs.get("zun.container").select("reservation_id", launched="started_at")
+    return (
+        pl.concat([instances, containers.drop_nulls("reservation_id")])
         .group_by("reservation_id")
-        .agg(launched=pl.coalesce("created", "launched").min())
+        .agg(pl.col("launched").min())
     )

@@ -20,6 +20,14 @@ HIERARCHY = (
 )
 """(parent, child) pairs that hold in every bucket of the corrected collector."""
 
+FORMULAS = {
+    "occupied": pl.col("occupied_reservation") + pl.col("occupied_ondemand"),
+    "active": pl.col("active_reservation") + pl.col("active_ondemand"),
+    "idle": pl.col("committed") - pl.col("occupied_reservation"),
+    "stopped": pl.col("occupied") - pl.col("active"),
+}
+"""Count types that are plain algebra over others, in every collector."""
+
 TOLERANCE = 1e-6
 GAP_SHARE = 0.5
 
@@ -49,10 +57,15 @@ def check_site(directory: Path, site: Site) -> list[str]:
             continue
         try:
             schema.validate(tables[name])
-        except dy.exc.ValidationError as error:
+        except (dy.exc.ValidationError, dy.exc.SchemaError) as error:
             problems.append(f"{path}: {error}")
     if "usage_timeline" in tables:
         problems += _laws(directory, tables["usage_timeline"])
+        problems += _whole(directory, tables["usage_timeline"])
+    if {"usage_timeline", "usage_by_resource"} <= set(tables):
+        problems += _same_nodes(directory, tables)
+    if "comparison" in tables:
+        problems += _differences(directory / "comparison.parquet", tables["comparison"])
     if "coverage" in tables:
         problems += _gaps(directory, tables["coverage"], site)
     return problems
@@ -73,6 +86,7 @@ def _laws(directory: Path, timeline: pl.DataFrame) -> list[str]:
                     f"{directory}: {parent} < {child} in {broken.height} buckets, "
                     f"first at {_first(broken)}"
                 )
+    problems += _algebra(directory, wide)
     for name in wide.columns[1:]:
         negative = wide.filter(pl.col(name) < -TOLERANCE)
         if negative.height:
@@ -89,6 +103,51 @@ def _laws(directory: Path, timeline: pl.DataFrame) -> list[str]:
                 f"first at {_first(off)}"
             )
     return problems
+
+
+def _algebra(directory: Path, wide: pl.DataFrame) -> list[str]:
+    """Hold the derived states to their formulas."""
+    problems = []
+    for name, formula in FORMULAS.items():
+        if {name, *formula.meta.root_names()} <= set(wide.columns):
+            off = wide.filter((pl.col(name) - formula).abs() > TOLERANCE)
+            if off.height:
+                problems.append(
+                    f"{directory}: {name} is not its formula in {off.height} buckets, "
+                    f"first at {_first(off)}"
+                )
+    return problems
+
+
+def _whole(directory: Path, timeline: pl.DataFrame) -> list[str]:
+    """Find missing buckets: every series has all, and no step is longer than the others.
+
+    Months differ in length, by less than a fifth; a missing bucket makes a step twice as long.
+    """
+    stamps = timeline["timestamp"].unique().sort()
+    steps = stamps.diff().drop_nulls().dt.total_seconds()
+    gap = steps.len() > 1 and bool((steps > 1.5 * steps.median()).any())  # type: ignore[operator]
+    lengths = timeline.group_by("collector_type", "count_type").len()["len"].unique().to_list()
+    if gap or lengths not in ([], [stamps.len()]):
+        return [f"{directory}: usage_timeline lacks buckets; run 'chameleon-usage run' again"]
+    return []
+
+
+def _same_nodes(directory: Path, tables: dict[str, pl.DataFrame]) -> list[str]:
+    """The timeline is the nodes of usage_by_resource."""
+    nodes = tables["usage_by_resource"].filter(pl.col("resource") == "nodes").drop("resource")
+    if nodes.equals(tables["usage_timeline"]):
+        return []
+    return [f"{directory}: usage_timeline is not the nodes of usage_by_resource"]
+
+
+def _differences(path: Path, comparison: pl.DataFrame) -> list[str]:
+    off = comparison.filter(
+        (pl.col("difference") - (pl.col("corrected") - pl.col("legacy"))).abs() > TOLERANCE
+    )
+    if off.is_empty():
+        return []
+    return [f"{path}: difference is not corrected - legacy in {off.height} rows"]
 
 
 def _first(rows: pl.DataFrame) -> str:

@@ -60,6 +60,7 @@ def _ints(*names: str) -> dict[str, pl.DataType]:
 
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_HINT = rf'"reservation":\s*\[?\s*"({_UUID})"'
 
 RAW_TABLES: dict[str, RawTable] = {
     # Nova
@@ -99,7 +100,7 @@ RAW_TABLES: dict[str, RawTable] = {
         _texts("instance_uuid", "spec"),
         derived={
             # The scheduler hint of a bare-metal launch, or the flavor that Blazar made for a slice.
-            "hint": pl.col("spec").str.extract(rf'"reservation":\s*\[?\s*"({_UUID})"'),
+            "hint": pl.col("spec").str.extract(_HINT),
             "flavor": pl.col("spec").str.extract(rf'"reservation:({_UUID})"'),
         },
     ),
@@ -164,7 +165,9 @@ RAW_TABLES: dict[str, RawTable] = {
         _ints("id")
         | _texts("uuid", "project_id", "host", "status")
         | _times("created_at", "started_at"),
-        _times("updated_at"),
+        _times("updated_at") | _texts("annotations"),
+        # Where the deployment notes it: the reservation in which the container was launched.
+        derived={"reservation_id": pl.col("annotations").str.extract(_HINT)},
     ),
     "zun.container_actions": RawTable(
         ("id",),

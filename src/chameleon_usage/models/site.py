@@ -11,6 +11,7 @@ import yaml
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.domain import POLICIES
+from chameleon_usage.models.raw import RAW_TABLES
 
 DEFAULT_TOLERANCE = "15m"
 
@@ -65,6 +66,8 @@ _KEYS = {
     "merge_tolerance",
     "files",
 }
+QUANTITIES = ("total", "reservable", "committed", "occupied", "active")
+SOURCES = frozenset(RAW_TABLES) | {"witnesses"}
 _ANCHORS = "defaults"
 
 
@@ -102,9 +105,9 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
     names = tuple(entry.get("adapters") or ())
     if not names:
         raise wrong("'adapters' must list at least one adapter")
-    if strange := [name for name in names if name not in adapters]:
+    if unread := [name for name in names if name not in adapters]:
         raise wrong(
-            f"unknown adapter {', '.join(map(str, strange))}; known: {', '.join(sorted(adapters))}"
+            f"unknown adapter {', '.join(map(str, unread))}; known: {', '.join(sorted(adapters))}"
         )
     db_uri = str(entry.get("db_uri", ""))
     if db_uri and not re.fullmatch(r"\$\{\w+\}", db_uri):
@@ -118,6 +121,8 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         )
     except (KeyError, TypeError, ValueError) as error:
         raise wrong(f"'sources' or 'known_gaps': {error}") from error
+    if strange := _unknown(sources):
+        raise wrong(f"'sources': {strange}")
     tolerance = str(entry.get("merge_tolerance", DEFAULT_TOLERANCE))
     if not re.fullmatch(r"\d+[smhd]", tolerance):
         raise wrong(f"'merge_tolerance' must be a duration like 15m, not {tolerance!r}")
@@ -131,6 +136,17 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         files=entry.get("files") or {},
         db_uri=db_uri,
     )
+
+
+def _unknown(sources: Mapping[str, Priority]) -> str:
+    """Name quantity types and sources that nothing knows; empty if there are none."""
+    for what, found, known in (
+        ("quantity type", set(sources), set(QUANTITIES)),
+        ("source", {name for rule in sources.values() for name in rule.order}, SOURCES),
+    ):
+        if strange := found - known:
+            return f"unknown {what} {', '.join(sorted(strange))}; known: {', '.join(sorted(known))}"
+    return ""
 
 
 def _priority(rule: Mapping[str, Any]) -> Priority:
