@@ -228,14 +228,14 @@ class TestUnion:
 class TestPartition:
     def test_adds_the_gaps_before_between_and_after(self):
         whole = engine.partition(frame(("a", 2, 4), ("a", 6, 8)), ["key"]).sort("start")
-        assert whole["_inside"].to_list() == [False, True, False, True, False]
+        assert whole["row"].to_list() == [None, 0, None, 1, None]
         assert whole["end"].to_list()[:-1] == whole["start"].to_list()[1:]
         assert whole["start"][0].year == 1
         assert whole["end"][-1].year == 9999
 
     def test_touching_rows_have_no_gap_between_them(self):
         whole = engine.partition(frame(("a", 2, 4), ("a", 4, 8)), ["key"])
-        assert whole["_inside"].sum() == 2
+        assert whole["row"].count() == 2
         assert whole.height == 4
 
     @quick
@@ -246,7 +246,7 @@ class TestPartition:
         keys = set(rows["key"])
         expected = {(key, second): 1 for key in keys for second in range(-LATE, 3 * LATE)}
         assert held(whole, "key") == expected
-        assert held(whole.filter("_inside"), "key") == held(disjoint_rows, "key")
+        assert held(whole.drop_nulls("row"), "key") == held(disjoint_rows, "key")
 
 
 class TestCut:

@@ -89,17 +89,23 @@ def partition(intervals: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
     """Complete the disjoint intervals of each key to a partition of all time.
 
     Returns:
-        the input's rows with ``_inside`` true, and the gaps between, before and after them with
-        ``_inside`` false and every other column null.
+        ``on``, ``start``, ``end`` and ``row``: the number of the interval that holds there, null
+        in the gaps between, before and after; sorted by key and start.
     """
-    ordered = intervals.sort(*on, "start").with_columns(_inside=pl.lit(value=True))
+    ordered = intervals.select(*on, "start", "end").with_row_index("row").sort(*on, "start")
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in on)
+    nothing = pl.lit(None, pl.UInt32).alias("row")
     before = ordered.select(
-        *on, start=END.shift(1).over(on).fill_null(MIN_TIME), end=START, _inside=pl.lit(value=False)
+        *on,
+        pl.when(same).then(END.shift(1)).otherwise(MIN_TIME).alias("start"),
+        START.alias("end"),
+        nothing,
+    ).filter(START < END)
+    last = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in on)
+    after = ordered.filter(~last.fill_null(value=False)).select(
+        *on, END.alias("start"), MAX_TIME.alias("end"), nothing
     )
-    after = ordered.group_by(on).agg(start=END.max())
-    after = after.with_columns(end=MAX_TIME, _inside=pl.lit(value=False))
-    gaps = pl.concat([before, after], how="diagonal").filter(START < END)
-    return pl.concat([ordered, gaps], how="diagonal")
+    return pl.concat([ordered.select(*on, "start", "end", "row"), before, after]).sort(*on, "start")
 
 
 def cut(
@@ -119,7 +125,8 @@ def cut(
         columns, and the pieces without one, with the children's columns;
         seconds(inside) + seconds(outside) == seconds(children).
     """
-    parts = partition(parents, on).sort(*on, "start").with_row_index("_part")
+    relevant = parents.join(children.select(on).unique(), on=on, how="semi")
+    parts = partition(relevant, on).with_row_index("_part")
     begins = parts.select(*on, "start", "_part")
     # A partition leaves no gap, so the parts of a child are all those from the one that holds its
     # start to the one that holds its last second: found by search, not by pairing.
@@ -142,16 +149,17 @@ def cut(
         .select("_row", _part=pl.int_ranges("_first", pl.col("_last") + 1))
         .explode("_part")
     )
-    found = parts.drop("_part", *on)[pieces["_part"]]
+    found = parts[pieces["_part"]].select(_start="start", _end="end", _parent="row")
     cut_up = (
         children[pieces["_row"]]
-        .hstack(found.rename({"start": "_start", "end": "_end"}))
+        .hstack(found)
         .with_columns(start=pl.max_horizontal(START, "_start"), end=pl.min_horizontal(END, "_end"))
         .drop("_start", "_end")
     )
-    inside = cut_up.filter("_inside").drop("_inside")
-    outside = cut_up.filter(~pl.col("_inside")).select(children.columns)
-    return inside, pl.concat([outside, orphans])
+    inside = cut_up.filter(pl.col("_parent").is_not_null())
+    attributes = relevant.drop("start", "end", *on)[inside["_parent"]]
+    outside = cut_up.filter(pl.col("_parent").is_null()).drop("_parent")
+    return inside.drop("_parent").hstack(attributes), pl.concat([outside, orphans])
 
 
 def stack(

@@ -96,10 +96,8 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
     def wrong(what: str) -> UsageError:
         return UsageError(f"{path}: site {key}: {what}")
 
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
-        raise wrong("a site key is lower case letters, digits and underscores")
-    if not isinstance(entry, dict):
-        raise wrong("expected a mapping")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", key) or not isinstance(entry, dict):
+        raise wrong("expected a key of lower case letters, digits and underscores, and a mapping")
     if unknown := set(entry) - _KEYS:
         raise wrong(f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(sorted(_KEYS))}")
     names = tuple(entry.get("adapters") or ())
