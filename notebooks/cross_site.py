@@ -17,7 +17,7 @@ import polars as pl
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.viz import plots
+from chameleon_usage.viz import across
 from chameleon_usage.viz.paper import ROOT, site_names
 
 figures = ROOT / output_dir / "plots"
@@ -28,16 +28,16 @@ usage = pl.read_parquet(ROOT / output_dir / "combined" / "usage_timeline.parquet
 # ## The sum, and each beside the others
 
 # %% mystnb={"figure": {"name": "fig-cross-site", "caption": "Nodes of all sites ({{ source }}), monthly means. Dark = used, light = could have been used, black line = total; KVM in yellow. A middle shade is leased where nobody knows how much of it was used. White above the light shade is maintenance. Hatched: at least one site is not known, so there is no sum. Data: output/plots/cross_site_usage.csv."}} tags=["hide-input"]
-plots.cross_site_usage(usage, site_names=names).save("cross_site_usage", figures)
+across.cross_site_usage(usage, site_names=names).save("cross_site_usage", figures)
 
 # %% [markdown]
 # ## How well each was used
 
 # %% mystnb={"figure": {"name": "fig-cross-site-share", "caption": "Share of its nodes that were used, site by site ({{ source }}), monthly means: sites of different size on one scale. A site without a line has no record of use. Data: output/plots/cross_site_share.csv."}} tags=["hide-input"]
-plots.site_comparison(usage, site_names=names).save("cross_site_share", figures)
+across.site_comparison(usage, site_names=names).save("cross_site_share", figures)
 
 # %% tags=["hide-input"]
-yearly = plots.cross_site_table(usage, every="1y").with_columns(
+yearly = across.cross_site_table(usage, every="1y").with_columns(
     pl.col("timestamp").dt.year().alias("year"),
     pl.when(pl.col("leased") == 0).then(pl.col("used") / pl.col("total")).alias("share"),
 )

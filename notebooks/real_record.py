@@ -20,7 +20,7 @@ import polars as pl
 import yaml
 from great_tables import GT
 
-from chameleon_usage.viz import plots
+from chameleon_usage.viz import across, base
 from chameleon_usage.viz.paper import ROOT, is_twin, site_names
 
 figures = ROOT / output_dir / "plots"
@@ -53,7 +53,7 @@ real = pl.DataFrame(
 ).with_columns(pl.lit("real").alias("record"))
 made = (
     pl.concat(
-        plots.coarsen(
+        base.coarsen(
             pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet").drop("site"),
             "1y",
             by=["collector_type", "count_type"],
@@ -77,7 +77,7 @@ both = pl.concat([real, made]).filter(
 )
 
 # %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, with points) beside ours (dashed; {{ source }}), for each site and count type. Grey: legacy; red: uncorrected. Data: output/plots/real_record.csv."}} tags=["hide-input"]
-plots.records(both, site_names=names, count_types=compared).save("real_record", figures)
+across.records(both, site_names=names, count_types=compared).save("real_record", figures)
 
 # %% tags=["hide-input"]
 ratios = (
@@ -134,7 +134,7 @@ usage = pl.read_parquet(here / "usage_timeline.parquet").filter(
 leases = pl.read_parquet(here / "leadtime_leases.parquet")
 beside = pl.concat(
     [
-        plots.coarsen(usage, "1mo", by=["count_type"]).select(
+        base.coarsen(usage, "1mo", by=["count_type"]).select(
             (pl.col("count_type") + " (nodes)").alias("panel"),
             pl.col("timestamp"),
             pl.lit(ours).alias("record"),
@@ -155,6 +155,6 @@ beside = beside.join(published.select("panel", "timestamp"), on=["panel", "times
 published = pl.concat([published, beside])
 
 # %% mystnb={"figure": {"name": "fig-published-record", "caption": "What the published machine events (total), leases (committed) and requests (lead time) of CHI@TACC say by month, in black, beside the corrected count ({{ source }}), in red. Data: output/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
-plots.published(published, site_name=site_names([published_site])[published_site], ours=ours).save(
+across.published(published, site_name=site_names([published_site])[published_site], ours=ours).save(
     "published_record", figures
 )

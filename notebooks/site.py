@@ -17,7 +17,7 @@ import polars as pl
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.viz import plots
+from chameleon_usage.viz import base, plots
 from chameleon_usage.viz.paper import ROOT, site_names
 
 here = ROOT / output_dir / site
@@ -43,7 +43,7 @@ plots.usage_stack(usage, site_name=name, percent=True).save(f"{site}_stack_perce
 shown = ["total", "reservable", "committed", "occupied", "active", "available", "idle"]
 collectors = ["legacy", "uncorrected", "corrected"]
 yearly = (
-    plots.coarsen(usage, "1y", by=["collector_type", "count_type"])
+    base.coarsen(usage, "1y", by=["collector_type", "count_type"])
     .with_columns(pl.col("timestamp").dt.year().alias("year"))
     .drop_nulls("value")
 )

@@ -22,7 +22,7 @@ from great_tables import GT
 from myst_nb import glue
 
 from chameleon_usage.models.metrics import COLLECTORS, MEASURED
-from chameleon_usage.viz import plots
+from chameleon_usage.viz import across
 from chameleon_usage.viz.paper import ROOT, site_names
 
 figures = ROOT / output_dir / "plots"
@@ -100,7 +100,7 @@ errors = pl.concat(errors_of(site) for site in names)
 # ## Every site, era and count
 
 # %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of each collector against the twin's truth, by era: one panel for each site and count type, log scale. Lower is better; a collector without a point gives no value there. Data: output/plots/validation.csv."}} tags=["hide-input"]
-plots.errors(errors, site_names=names, count_types=compared).save("validation", figures)
+across.errors(errors, site_names=names, count_types=compared).save("validation", figures)
 
 # %% tags=["remove-cell"]
 for row in errors.drop_nulls("error").iter_rows(named=True):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chameleon_usage.models.metrics import COLLECTORS, PARTITION
-from chameleon_usage.viz import palette, plots, render
+from chameleon_usage.viz import across, base, palette, plots, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,14 +59,14 @@ def site_of(days: int = 90, *, unknown_from: int | None = None, **parts: float) 
 class TestCoarsen:
     @given(st.lists(st.floats(0, 1000), min_size=59, max_size=59))
     def test_a_month_times_its_length_is_its_node_days(self, values):
-        months = plots.coarsen(daily({"total": values}), "1mo", by=["count_type"])
+        months = base.coarsen(daily({"total": values}), "1mo", by=["count_type"])
         assert months["value"].to_list() == pytest.approx(
             [sum(values[:31]) / 31, sum(values[31:]) / 28]
         )
 
     @pytest.mark.parametrize(("unknown", "known"), [(1, True), (2, False), (31, False)])
     def test_a_month_is_known_where_95_percent_of_its_days_are(self, unknown, known):
-        month = plots.coarsen(
+        month = base.coarsen(
             daily({"total": [None] * unknown + [7.0] * (31 - unknown)}), "1mo", by=["count_type"]
         )
         assert month["value"].to_list() == ([7.0] if known else [None])
@@ -75,8 +75,8 @@ class TestCoarsen:
         frame = daily({"total": [0.1 * day for day in range(59)], "idle": [0.3] * 59})
         shuffled = frame.sample(fraction=1, shuffle=True, seed=1)
         args = ("1mo",)
-        assert plots.coarsen(shuffled, *args, by=["count_type"]).equals(
-            plots.coarsen(frame, *args, by=["count_type"])
+        assert base.coarsen(shuffled, *args, by=["count_type"]).equals(
+            base.coarsen(frame, *args, by=["count_type"])
         )
 
 
@@ -85,7 +85,7 @@ class TestPartition:
         table = plots.partition_table(
             site_of(active=5, stopped=1, idle=2, available=10, maintenance=3, unknown=1), every="1w"
         )
-        parts = table.select(pl.sum_horizontal(list(plots.PARTS))).to_series()
+        parts = table.select(pl.sum_horizontal(list(base.PARTS))).to_series()
         assert parts.to_list() == pytest.approx(table["total"].to_list())
         assert table["leased"].sum() == 0
 
@@ -123,7 +123,7 @@ class TestPartition:
         figure = plots.usage_stack(
             site_of(active=1, idle=1, available=4), site_name=SITE, percent=True
         )
-        parts = figure.data.select(pl.sum_horizontal(list(plots.PARTS))).to_series()
+        parts = figure.data.select(pl.sum_horizontal(list(base.PARTS))).to_series()
         assert parts.to_list() == pytest.approx([100] * figure.data.height, abs=0.1)
 
     def test_an_unknown_stretch_is_hatched(self):
@@ -136,16 +136,16 @@ class TestPartition:
 
 class TestCrossSite:
     def test_used_and_available_make_what_could_be_used(self):
-        table = plots.cross_site_table(
+        table = across.cross_site_table(
             site_of(active=5, stopped=1, idle=2, available=10, maintenance=4), every="1mo"
         )
         assert table.select("total", "used", "leased", "available").row(0) == (22, 6, 0, 12)
 
     def test_a_site_without_records_of_use_is_leased_not_unused(self):
         frame = site_of(active=5, idle=2, available=10).filter(pl.col("count_type") != "occupied")
-        table = plots.cross_site_table(frame, every="1mo")
+        table = across.cross_site_table(frame, every="1mo")
         assert table.select("total", "used", "leased", "available").row(0) == (17, 0, 7, 10)
-        share = plots.site_comparison(frame, site_names={"test": SITE}).data
+        share = across.site_comparison(frame, site_names={"test": SITE}).data
         assert share["used_percent"].null_count() == share.height
 
     def test_kvm_is_yellow(self):
@@ -185,20 +185,20 @@ class TestLeadtime:
         assert "every 13th longer" in spec["title"]["subtitle"]
 
 
-def figure(name: str) -> plots.Figure:
+def draw_anew(name: str) -> base.Figure:
     """Draw one figure anew."""
     usage = site_of(active=5, stopped=1, idle=2, available=10, maintenance=4, unknown=1)
     typed = usage.with_columns(pl.lit("nodes").alias("resource"), pl.lit("gpu").alias("node_type"))
     month = pl.lit(START).cast(pl.Datetime("us", "UTC")).alias("timestamp")
     errors = pl.DataFrame({"site": ["test"], "era": ["2022_on"], "count_type": ["total"]})
-    draw: dict[str, Callable[[], plots.Figure]] = {
+    draw: dict[str, Callable[[], base.Figure]] = {
         "stack": lambda: plots.usage_stack(usage, site_name=SITE),
         "percent": lambda: plots.usage_stack(usage, site_name=SITE, percent=True),
         "facet": lambda: plots.usage_facet(usage, site_name=SITE),
         "node_types": lambda: plots.node_types(typed, site_name=SITE),
         "resources": lambda: plots.resources(typed, site_name=SITE),
-        "cross_site": lambda: plots.cross_site_usage(usage, site_names={"test": SITE}),
-        "share": lambda: plots.site_comparison(usage, site_names={"test": SITE}),
+        "cross_site": lambda: across.cross_site_usage(usage, site_names={"test": SITE}),
+        "share": lambda: across.site_comparison(usage, site_names={"test": SITE}),
         "leadtime": lambda: plots.leadtime(TestLeadtime().leases(50), site_name=SITE),
         "rejects": lambda: plots.rejects(
             pl.DataFrame(
@@ -219,14 +219,14 @@ def figure(name: str) -> plots.Figure:
             usage.rename({"value": "difference"}).filter(pl.col("count_type") == "total"),
             site_name=SITE,
         ),
-        "errors": lambda: plots.errors(
+        "errors": lambda: across.errors(
             errors.with_columns(
                 pl.lit("corrected").alias("collector_type"), pl.lit(0.02).alias("error")
             ),
             site_names={"test": SITE},
             count_types=["total"],
         ),
-        "records": lambda: plots.records(
+        "records": lambda: across.records(
             pl.DataFrame(
                 {
                     "site": ["test"] * 2,
@@ -240,7 +240,7 @@ def figure(name: str) -> plots.Figure:
             site_names={"test": SITE},
             count_types=["total"],
         ),
-        "published": lambda: plots.published(
+        "published": lambda: across.published(
             pl.DataFrame({"panel": ["total"] * 2, "record": ["real", "twin"], "value": [1.0, 2.0]})
             .with_columns(month)
             .select("panel", "timestamp", "record", "value"),
@@ -255,7 +255,7 @@ FIGURES = (
     *("stack", "percent", "facet", "node_types", "resources", "cross_site", "share"),
     *("leadtime", "rejects", "coverage", "comparison", "errors", "records", "published"),
 )
-drawn = cache(figure)
+drawn = cache(draw_anew)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -267,7 +267,7 @@ class TestEveryFigure:
         assert not re.search(r"\b(None|nan|inf)\b", words)
 
     def test_is_the_same_on_every_run(self, name, tmp_path):
-        again = figure(name)
+        again = draw_anew(name)
         for folder, chart in (("one", drawn(name)), ("two", again)):
             render._svg.cache_clear()
             chart.save(name, tmp_path / folder)
@@ -348,7 +348,7 @@ class TestPalette:
         assert len(set(colours)) == len(colours)
 
     def test_every_part_and_collector_has_its_colour(self):
-        assert set(PARTITION) <= set(palette.STATES) == set(plots.PARTS)
+        assert set(PARTITION) <= set(palette.STATES) == set(base.PARTS)
         assert set(COLLECTORS) <= set(palette.COLLECTORS)
 
     def test_a_site_of_another_maker_keeps_its_colour(self):

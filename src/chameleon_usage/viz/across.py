@@ -1,0 +1,442 @@
+"""Figures across sites and collectors: cross-site usage, the truth, the real record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import polars as pl
+
+from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.viz import palette
+from chameleon_usage.viz.base import (
+    HEIGHT,
+    LINE_LEGEND,
+    WIDTH,
+    Figure,
+    as_text,
+    coarsen,
+    gap_bands,
+    inline_values,
+    span_words,
+    styled,
+    time_axis,
+    unknown_stretches,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def cross_site_table(
+    usage: pl.DataFrame, *, every: str, collector: str = "corrected"
+) -> pl.DataFrame:
+    """Give used and available nodes per site.
+
+    Args:
+        usage: `usage_timeline` of all sites.
+        every: bucket to average over (see `coarsen`).
+        collector: whose count to take.
+
+    Returns:
+        `site`, `timestamp`, `total`, `used` = occupied, `leased` = committed where nobody knows
+        how much of it was used (else 0), `available` = what else could have been used: reservable
+        and on-demand capacity less the former; null where any of these is unknown. The buckets
+        before the site existed are left out.
+    """
+    names = ["total", "reservable", "ondemand_capacity", "committed", "occupied"]
+    wide = (
+        as_text(usage)
+        .filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names))
+        .pivot(on="count_type", on_columns=names, index=["site", "timestamp"], values="value")
+    )
+    told = pl.col("occupied").is_not_null()
+    known = pl.all_horizontal(pl.col(names[:3]).is_not_null()) & (
+        told | pl.col("committed").is_not_null()
+    )
+    held = pl.when(told).then("occupied").otherwise("committed")
+    capacity = pl.col("reservable") + pl.col("ondemand_capacity")
+    daily = wide.select(
+        "site",
+        "timestamp",
+        "total",
+        pl.when(known).then(pl.when(told).then("occupied").otherwise(0.0)).alias("used"),
+        pl.when(known).then(pl.when(told).then(0.0).otherwise("committed")).alias("leased"),
+        pl.when(known).then((capacity - held).clip(0)).alias("available"),
+    ).unpivot(index=["site", "timestamp"], variable_name="quantity")
+    return (
+        coarsen(daily, every, by=["site", "quantity"])
+        .pivot(
+            on="quantity",
+            on_columns=["total", "used", "leased", "available"],
+            index=["site", "timestamp"],
+            values="value",
+        )
+        .sort("site", "timestamp")
+        .filter(((pl.col("total") > 0) | pl.col("total").is_null()).cum_max().over("site"))
+    )
+
+
+def cross_site_usage(
+    usage: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    every: str = "1mo",
+    collector: str = "corrected",
+) -> Figure:
+    """Draw all sites: their sum stacked, and each beside the others.
+
+    Args:
+        usage: `usage_timeline` of all sites.
+        site_names: site to its name, in the order of stacking from the bottom.
+        every: bucket to average over (see `coarsen`).
+        collector: whose count to draw.
+    """
+    table = cross_site_table(usage, every=every, collector=collector).with_columns(
+        pl.col("total", "used", "leased", "available").round(2)
+    )
+    sites = [site for site in site_names if (table["site"] == site).any()]
+    keys: list[tuple[str, str, str]] = []
+    for site in sites:
+        states = ("used", "leased (use unknown)", "available")
+        for state, shade in zip(states, palette.site_shades(site), strict=True):
+            key = state.split()[0]
+            if (table.filter(pl.col("site") == site)[key].fill_null(0) > 0).any():
+                keys.append((f"{site_names[site]}, {state}", shade, f"{site}/{key}"))
+    long = (
+        table.select("site", "timestamp", "used", "leased", "available")
+        .unpivot(index=["site", "timestamp"], variable_name="state", value_name="nodes")
+        .select(
+            "timestamp",
+            pl.col("site").replace(site_names).alias("name"),
+            (pl.col("site") + "/" + pl.col("state"))
+            .replace_strict({key: label for label, _, key in keys}, default=None)
+            .alias("series"),
+            (pl.col("site") + "/" + pl.col("state"))
+            .replace_strict({key: i for i, (_, _, key) in enumerate(keys)}, default=None)
+            .alias("order"),
+            "nodes",
+        )
+        .drop_nulls("series")
+        .sort("order", "timestamp")
+    )
+    # The sum has a total only where every site that existed is known.
+    totals = (
+        table.group_by("timestamp")
+        .agg(
+            pl.when(
+                pl.all_horizontal(pl.col("total", "used", "available").is_not_null()).all()
+            ).then(pl.col("total").sum())
+        )
+        .sort("timestamp")
+    )
+    gaps = unknown_stretches(totals, "total", every)
+    colours = alt.Scale(domain=[k[0] for k in keys], range=[k[1] for k in keys])
+    legend = alt.Color("series:N", scale=colours, title=None, sort=None)
+    tooltip = [
+        alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+        alt.Tooltip("series:N", title="site"),
+        alt.Tooltip("nodes:Q", format=",.1f"),
+    ]
+    area = alt.Chart(inline_values(long)).mark_area(interpolate="step-after")
+    summed = alt.layer(
+        area.encode(
+            x=time_axis(totals),
+            y=alt.Y("nodes:Q", title="nodes", stack="zero"),
+            color=legend,
+            order="order:Q",
+            tooltip=tooltip,
+        ),
+        alt.Chart(inline_values(totals))
+        .mark_line(color=palette.TOTAL, strokeWidth=1.3, interpolate="step-after")
+        .encode(x="timestamp:T", y="total:Q"),
+        *([gap_bands(gaps)] if gaps.height else []),
+    ).properties(width=WIDTH, height=HEIGHT, title="All sites together (black line = total)")
+    panels = []
+    for site in sites:
+        name = site_names[site]
+        one = long.filter(pl.col("name") == name)
+        line = table.filter(pl.col("site") == site)
+        blank = unknown_stretches(line, "used", every)
+        panels.append(
+            alt.layer(
+                alt.Chart(inline_values(one))
+                .mark_area(interpolate="step-after")
+                .encode(
+                    x=time_axis(totals, count=5),
+                    y=alt.Y("nodes:Q", title="nodes", stack="zero"),
+                    color=legend,
+                    order="order:Q",
+                    tooltip=tooltip,
+                ),
+                alt.Chart(inline_values(line.select("timestamp", "total")))
+                .mark_line(color=palette.TOTAL, strokeWidth=1, interpolate="step-after")
+                .encode(x="timestamp:T", y="total:Q"),
+                *([gap_bands(blank)] if blank.height else []),
+            ).properties(width=WIDTH / 2 - 40, height=110, title=name)
+        )
+    chart = alt.vconcat(summed, alt.concat(*panels, columns=2)).properties(
+        description=f"Used and available nodes of all sites, {span_words(table)}, monthly means. "
+        + "; ".join(
+            f"{site_names[r['site']]}: total {r['total'] or 0:,.1f}, used {r['used'] or 0:,.1f} "
+            "nodes on average"
+            for r in table.group_by("site", maintain_order=True)
+            .agg(pl.col("total", "used").mean())
+            .iter_rows(named=True)
+            if r["site"] in site_names
+        )
+        + "."
+    )
+    return Figure(styled(chart), table)
+
+
+def site_comparison(
+    usage: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    every: str = "1mo",
+    collector: str = "corrected",
+) -> Figure:
+    """Draw the used share of each site's nodes as lines.
+
+    Args:
+        usage: `usage_timeline` of all sites.
+        site_names: site to its name.
+        every: bucket to average over (see `coarsen`).
+        collector: whose count to draw.
+    """
+    table = cross_site_table(usage, every=every, collector=collector).select(
+        "site",
+        "timestamp",
+        pl.when(pl.col("total") > 0, pl.col("leased") == 0)
+        .then(100 * pl.col("used") / pl.col("total"))
+        .round(2)
+        .alias("used_percent"),
+    )
+    sites = [site for site in site_names if (table["site"] == site).any()]
+    drawn = table.with_columns(pl.col("site").replace(site_names))
+    chart = (
+        alt.Chart(inline_values(drawn))
+        .mark_line(strokeWidth=1.8)
+        .encode(
+            x=time_axis(drawn),
+            y=alt.Y("used_percent:Q", title="% of nodes used", scale=alt.Scale(domain=[0, 100])),
+            color=alt.Color(
+                "site:N",
+                title=None,
+                scale=alt.Scale(
+                    domain=[site_names[s] for s in sites],
+                    range=[palette.site_shades(s)[0] for s in sites],
+                ),
+                legend=LINE_LEGEND,
+            ),
+            tooltip=[
+                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                "site:N",
+                alt.Tooltip("used_percent:Q", format=".1f", title="% used"),
+            ],
+        )
+        .properties(
+            width=WIDTH,
+            height=HEIGHT,
+            title="Share of each site's nodes that were used",
+            description=f"Share of each site's nodes that were used, {span_words(table)}, monthly. "
+            + "; ".join(
+                f"{r['site']}: {r['used_percent']:.1f} % on average"
+                for r in drawn.group_by("site", maintain_order=True)
+                .agg(pl.col("used_percent").mean())
+                .iter_rows(named=True)
+                if r["used_percent"] is not None
+            )
+            + ".",
+        )
+    )
+    return Figure(styled(chart), table)
+
+
+def errors(
+    table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]
+) -> Figure:
+    """Draw each collector's distance to the truth, by era.
+
+    Args:
+        table: `site`, `era`, `count_type`, `collector_type`, `error` (a share of the truth).
+        site_names: site to its name, in the order of the panels' rows.
+        count_types: the panels' columns.
+
+    Errors under 0.01 % are drawn at 0.01 %, the lower end of the log axis.
+    """
+    table = as_text(table)
+    labels = [METRICS[c].label for c in count_types]
+    drawn = (
+        table.filter(
+            pl.col("count_type").is_in(list(count_types)), pl.col("site").is_in(list(site_names))
+        )
+        .drop_nulls("error")
+        .select(
+            pl.col("site").replace(site_names),
+            pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
+            "collector_type",
+            pl.col("era").str.replace("_on", " on").str.replace("_", "–"),
+            pl.col("error").clip(1e-4).alias("error"),
+        )
+    )
+    present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
+    scale = alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present])
+    chart = (
+        alt.Chart(inline_values(drawn))
+        .mark_line(point=alt.OverlayMarkDef(size=35), strokeWidth=1.2)
+        .encode(
+            x=alt.X("era:O", title=None, axis=alt.Axis(labelAngle=-40)),
+            y=alt.Y(
+                "error:Q",
+                title="error",
+                scale=alt.Scale(type="log", domainMin=1e-4),
+                axis=alt.Axis(format="~%", values=[1e-4, 1e-3, 1e-2, 1e-1, 1]),
+            ),
+            color=alt.Color("collector_type:N", title=None, scale=scale, legend=LINE_LEGEND),
+            tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
+        )
+        .properties(width=100, height=95)
+        .facet(
+            row=alt.Row("site:N", title=None, sort=list(site_names.values())),
+            column=alt.Column("count_type:N", title=None, sort=labels),
+        )
+        .properties(
+            title="Distance to the truth",
+            description="Error of each collector against the twin's truth. "
+            + "; ".join(
+                f"{r['site']} {r['collector_type']}: {r['error']:.1%} in the middle"
+                for r in drawn.group_by("site", "collector_type", maintain_order=True)
+                .agg(pl.col("error").median())
+                .iter_rows(named=True)
+            )
+            + ".",
+        )
+    )
+    return Figure(styled(chart), table)
+
+
+def records(
+    table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]
+) -> Figure:
+    """Set yearly means of the real record beside ours.
+
+    Args:
+        table: `site`, `collector_type`, `count_type`, `year`, `record` (`real` or another word),
+            `value` in nodes.
+        site_names: site to its name, in the order of the panels' rows.
+        count_types: the panels' columns.
+    """
+    drawn = (
+        as_text(table)
+        .with_columns(
+            pl.col("site").replace(site_names),
+            pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
+            pl.col("value").round(1),
+        )
+        .sort("site", "count_type", "collector_type", "record", "year")
+    )
+    present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
+    others = sorted(set(drawn["record"].to_list()) - {"real"})
+    colour = alt.Color(
+        "collector_type:N",
+        title=None,
+        scale=alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present]),
+        legend=LINE_LEGEND,
+    )
+    base = alt.Chart(inline_values(drawn)).encode(
+        x=alt.X("year:Q", title=None, axis=alt.Axis(format="d", tickCount=4, grid=False)),
+        y=alt.Y("value:Q", title="nodes"),
+        color=colour,
+        tooltip=["record:N", "collector_type:N", "year:Q", alt.Tooltip("value:Q", format=",.1f")],
+    )
+    lines = base.mark_line(strokeWidth=1.2).encode(
+        strokeDash=alt.StrokeDash(
+            "record:N",
+            title=None,
+            legend=LINE_LEGEND,
+            scale=alt.Scale(domain=["real", *others], range=[[1, 0], *([[4, 3]] * len(others))]),
+        )
+    )
+    points = base.mark_point(size=25, filled=True).transform_filter("datum.record == 'real'")
+    chart = (
+        alt.layer(lines, points)
+        .properties(width=125, height=105)
+        .facet(
+            row=alt.Row("site:N", title=None, sort=list(site_names.values())),
+            column=alt.Column(
+                "count_type:N", title=None, sort=[METRICS[c].label for c in count_types]
+            ),
+        )
+        .resolve_scale(y="independent")
+        .properties(
+            title=f"Yearly means: real (solid) and {', '.join(others)} (dashed)",
+            description="Yearly mean nodes of the real published curves beside ours. "
+            + "; ".join(
+                f"{r['site']} {r['count_type'].lower()}, {r['collector_type']}, {r['record']}: "
+                f"{r['value']:,.0f}"
+                for r in drawn.group_by(
+                    "site", "count_type", "collector_type", "record", maintain_order=True
+                )
+                .agg(pl.col("value").mean())
+                .iter_rows(named=True)
+            )
+            + ".",
+        )
+    )
+    return Figure(styled(chart), table)
+
+
+def published(table: pl.DataFrame, *, site_name: str, ours: str) -> Figure:
+    """Set what published files say, month by month, beside our count.
+
+    Args:
+        table: `panel`, `timestamp` (start of a month), `record` (`real` or `ours`), `value`.
+        site_name: for the title.
+        ours: what our record is called.
+    """
+    drawn = table.with_columns(pl.col("value").round(2)).sort("panel", "record", "timestamp")
+    chart = (
+        alt.Chart(inline_values(drawn))
+        .mark_line(strokeWidth=1.5)
+        .encode(
+            x=time_axis(drawn, count=7),
+            y=alt.Y("value:Q", title=None),
+            color=alt.Color(
+                "record:N",
+                title=None,
+                legend=LINE_LEGEND,
+                scale=alt.Scale(domain=["real", ours], range=[palette.REAL, palette.OURS]),
+            ),
+            tooltip=[
+                "record:N",
+                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                alt.Tooltip("value:Q", format=",.1f"),
+            ],
+        )
+        .properties(width=WIDTH / 2 - 30, height=HEIGHT / 1.8)
+        .facet(
+            facet=alt.Facet(
+                "panel:N", title=None, sort=table["panel"].unique(maintain_order=True).to_list()
+            ),
+            columns=2,
+        )
+        .resolve_scale(y="independent")
+        .properties(
+            title=f"{site_name}: what published files say, and the {ours}",
+            description=f"{site_name}, {span_words(table)}, monthly. "
+            + "; ".join(
+                f"{r['panel']}, {r['record']}: {r['value']:,.1f} on average"
+                for r in drawn.group_by("panel", "record", maintain_order=True)
+                .agg(pl.col("value").mean())
+                .drop_nulls()
+                .iter_rows(named=True)
+            )
+            + ".",
+        )
+    )
+    return Figure(styled(chart), drawn)
+
+
+# What the figures share.

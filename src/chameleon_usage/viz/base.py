@@ -1,0 +1,225 @@
+"""What every figure is made of: the chart with its numbers, scales, gaps and words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import polars as pl
+import polars.selectors as cs
+
+from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.viz import palette
+from chameleon_usage.viz.render import Drawing, save_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+WIDTH = 640
+HEIGHT = 280
+KNOWN_SHARE = 0.95
+"""A bucket of which less is known is unknown, as in the tables."""
+
+PARTS: dict[str, str] = {
+    **{part: METRICS[part].label for part in palette.STATES if part in METRICS},
+    "leased": "Leased (use unknown)",
+}
+"""What the stacks are made of: the partition, and what stands for it where use is unknown."""
+
+LINE_LEGEND = alt.Legend(symbolType="stroke", symbolStrokeWidth=2, symbolSize=300)
+
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart and its numbers.
+
+    Attributes:
+        chart: what is drawn; its description is the alternative text.
+        data: the same, as a table.
+    """
+
+    chart: alt.TopLevelMixin
+    data: pl.DataFrame
+
+    def save(self, name: str, out_dir: Path) -> Drawing:
+        """Write `<name>.svg`, `.png` and `.csv` under `out_dir`; return what a page shows."""
+        chart = self.chart if self.data.height else nothing(self.chart)
+        return save_figure(chart, name, out_dir, data=self.data)
+
+
+def coarsen(
+    frame: pl.DataFrame, every: str, *, by: Sequence[str], value: str = "value"
+) -> pl.DataFrame:
+    """Average daily means over longer buckets.
+
+    Args:
+        frame: `timestamp` (one row a day and group), `value`, and the columns of `by`.
+        every: bucket as Polars writes durations: `1w` (from Monday), `1mo`.
+        by: the columns that name a group.
+        value: name of the value column.
+
+    Returns:
+        `timestamp` (start of the bucket), `by`, `value`: null where less than 95 % of the days
+        that the frame has in the bucket are known. Sorted by `by`, then time.
+    """
+    return (
+        as_text(frame)
+        .group_by([*by, pl.col("timestamp").dt.truncate(every)])
+        .agg(
+            pl.when(pl.col(value).is_not_null().mean() >= KNOWN_SHARE)
+            .then(pl.col(value).sort_by("timestamp").mean())
+            .alias(value)
+        )
+        .sort([*by, "timestamp"])
+    )
+
+
+def nothing(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and a plain one back
+    """Say that there is nothing to draw, in place of a chart without a size."""
+    words = chart.to_dict().get("description", "")
+    return (
+        alt.Chart(alt.InlineData(values=[{}]), description=f"Nothing to show. {words}")
+        .mark_text(text="nothing to show", font=FONT, color=palette.GREY)
+        .properties(width=WIDTH, height=60)
+    )
+
+
+def as_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give enumerations as text: figures relabel them."""
+    return frame.with_columns(cs.enum().cast(pl.String))
+
+
+def styled(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and the same back
+    """Give every figure one look."""
+    return (
+        chart.configure(font=FONT, background="white", padding=6)
+        .configure_view(stroke="#CCCCCC")
+        .configure_axis(gridColor="#EEEEEE", titleFontWeight="normal")
+        .configure_title(anchor="start", fontSize=13, subtitleFontSize=11)
+        .configure_legend(orient="bottom", columns=4, labelLimit=240, symbolType="square")
+    )
+
+
+def inline_values(frame: pl.DataFrame) -> alt.InlineData:
+    """Embed a frame as CSV, a third of the same rows as JSON.
+
+    Times are ISO text in UTC, so that no reader's zone shifts them; null stays null.
+    """
+    parse = {
+        name: "date" if isinstance(dtype, pl.Datetime) else "number"
+        for name, dtype in frame.schema.items()
+        if dtype != pl.String
+    }
+    times = [name for name, kind in parse.items() if kind == "date"]
+    text = frame.with_columns(
+        pl.col(times).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%MZ")
+    ).write_csv()
+    return alt.InlineData(values=text, format=alt.CsvDataFormat(type="csv", parse=parse))
+
+
+def time_axis(frame: pl.DataFrame, *, count: int = 12, title: str | None = None) -> alt.X:
+    """Give an axis of years over the time that the frame spans, with at most `count` labels."""
+    scale = alt.Scale(type="utc")
+    ticks: Any = count
+    if not frame.is_empty():
+        first, last = frame["timestamp"].min(), frame["timestamp"].max()
+        scale = alt.Scale(type="utc", domain=[milliseconds(first), milliseconds(last)])
+        years = 1 + last.year - first.year  # type: ignore[union-attr]
+        ticks = {"interval": "year", "step": max(1, -(-years // count))}
+    return alt.X(
+        "timestamp:T",
+        title=title,
+        scale=scale,
+        axis=alt.Axis(format="%Y", tickCount=ticks, grid=False),
+    )
+
+
+def milliseconds(moment: Any) -> int:  # noqa: ANN401 - what Polars gives for a time
+    """Give a moment as Vega writes it."""
+    return round(moment.timestamp() * 1000)
+
+
+def lookup(field: str, values: dict[str, Any]) -> str:
+    """Write a Vega expression that maps the values of a field."""
+    name = field if "(" in field else f"datum.{field}"
+    items = ",".join(
+        f"'{key}':{value}" if isinstance(value, int) else f"'{key}':'{value}'"
+        for key, value in values.items()
+    )
+    return f"{{{items}}}[{name}]"
+
+
+def hatch(slope: float = 0.45) -> dict[str, Any]:
+    """Stripes, as a gradient with hard steps: neither a value nor a zero.
+
+    The gradient runs to the corner of the box: (1, slope), stretched so that (1, 1) is its end.
+    """
+    stripes = 160
+    stretch = (1 + slope) / (1 + slope**2)
+    stops = []
+    for i in range(stripes):
+        colour = palette.STATES["unknown"] if i % 2 else "#F4F4F4"
+        stops += [
+            {"offset": round(i / stripes, 4), "color": colour},
+            {"offset": round((i + 1) / stripes, 4), "color": colour},
+        ]
+    return {
+        "gradient": "linear",
+        "x1": 0,
+        "y1": 0,
+        "x2": round(stretch, 4),
+        "y2": round(slope * stretch, 4),
+        "stops": stops,
+    }
+
+
+def unknown_stretches(table: pl.DataFrame, value: str, every: str) -> pl.DataFrame:
+    """Give the stretches [timestamp, until) in which `value` is null."""
+    unknown = pl.col(value).is_null()
+    return (
+        table.with_columns((unknown != unknown.shift(1, fill_value=False)).cum_sum().alias("run"))
+        .filter(unknown)
+        .group_by("run", maintain_order=True)
+        .agg(
+            pl.col("timestamp").min(),
+            pl.col("timestamp").max().dt.offset_by(every).alias("until"),
+        )
+        .drop("run")
+    )
+
+
+def gap_bands(gaps: pl.DataFrame) -> alt.Chart:
+    """Draw the stretches without a known value as hatched bands."""
+    return (
+        alt.Chart(inline_values(gaps))
+        .mark_rect(fill=hatch(), tooltip="unknown")
+        .encode(x=alt.X("timestamp:T", scale=alt.Scale(type="utc")), x2="until:T")
+    )
+
+
+def ceiling(values: pl.Series) -> float:
+    """Give the top of an axis that leaves a little air."""
+    top = values.max()
+    return 1.05 * float(top) if isinstance(top, int | float) and top > 0 else 1.0
+
+
+def span_words(table: pl.DataFrame) -> str:
+    """Name the days that a table covers."""
+    if table.is_empty():
+        return "no days"
+    times = table["timestamp"] if "timestamp" in table.columns else table["created_at"]
+    years = sorted(set(times.dt.year().to_list()))
+    return f"{years[0]}" if len(years) == 1 else f"{years[0]} to {years[-1]}"
+
+
+def ordinal_every(n: int) -> str:
+    """Say which share of the points is drawn: every, every 2nd, every 3rd, ..."""
+    if n == 1:
+        return "every"
+    tail = "th" if n % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"every {n}{tail}"
