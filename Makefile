@@ -30,8 +30,9 @@ endif
 
 # --- which sites ------------------------------------------------------------------------------
 
+ALL_SITES := chi_edge chi_tacc chi_uc kvm_tacc
 ifeq ($(DATA),$(TWIN))
-SITES ?= chi_edge chi_tacc chi_uc kvm_tacc
+SITES ?= $(ALL_SITES)
 TRUTH := $(SITES)
 else
 SITES ?= $(patsubst $(DATA)/%/,%,$(sort $(dir $(wildcard $(DATA)/*/*.parquet))))
@@ -42,7 +43,7 @@ endif
 # what belongs to another one goes first, so that two choices can never mix.
 CHOICE := $(DATA): $(strip $(SITES))
 CHOICE_FILE := build/choice
-BUILDING := $(filter book run notebooks verify $(OUT)/% book/%,$(MAKECMDGOALS))
+BUILDING := $(filter book run notebooks verify record $(OUT)/% book/%,$(MAKECMDGOALS))
 ifneq (,$(BUILDING))
 ifeq (,$(strip $(SITES)))
 $(error No site in DATA=$(DATA): expected $(DATA)/<site>/<schema>.<table>.parquet)
@@ -74,7 +75,7 @@ NOTEBOOKS := $(SITES) cross_site real_record facts $(if $(TRUTH),validation)
 RUN_NOTEBOOKS := $(NOTEBOOKS:%=book/notebooks/%.ipynb) $(SITES:%=$(OUT)/plots/%_stack.svg)
 RUN := python notebooks/build.py run
 
-.PHONY: help book test data run notebooks verify bench clean
+.PHONY: help book test data run notebooks verify record bench clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -95,8 +96,14 @@ run: $(USAGE) $(COMBINED) ## the pipeline: output tables
 
 notebooks: $(RUN_NOTEBOOKS) ## the notebooks, and the figures under output/plots
 
-verify: $(USAGE) $(COMBINED) ## contracts and laws on what was written
+verify: $(USAGE) $(COMBINED) $(RUN_NOTEBOOKS) ## contracts, laws and, for the default data, recorded checksums
 	chameleon-usage check --output $(OUT) $(SITES:%=--site %)
+ifeq ($(CHOICE),$(TWIN): $(ALL_SITES))
+	python notebooks/checksums.py
+endif
+
+record: $(RUN_NOTEBOOKS) ## record the checksums of the default build's figures, after a meant change
+	python notebooks/checksums.py --record
 
 bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
 	python tests/bench.py --data-dir $(DATA) $(SITES)
@@ -176,5 +183,6 @@ $(HTML)/index.html: $(PAGES) $(RUN_NOTEBOOKS) build/static/charts.js build/stati
 	jupyter-book build book --toc $(CURDIR)/build/toc.yml --path-output build/book -n -W --keep-going -q
 	rm -rf $(HTML)
 	mkdir -p $(dir $(HTML))
+	rm -f build/book/_build/html/.buildinfo # Sphinx's own note, with a sum over paths
 	mv build/book/_build/html $(HTML)
 	touch $@

@@ -454,7 +454,6 @@ def _resolve(
     Returns:
         (the resolved presences, what each source says without inference)
     """
-    _log_superseded(hosts, quantity, collected)
     # Rebalancing leaves short gaps between a hypervisor's rows; Blazar's enrolments have none.
     tolerance = site.merge_tolerance if quantity == "total" else "0s"
     own = pl.concat(
@@ -468,19 +467,28 @@ def _resolve(
     resolved = engine.resolve_source_priority(
         own, policy=rule.policy, order=rule.order, on=HOST, fillers=(WITNESSES,)
     )
+    _account(hosts, resolved, f"corrected {quantity}", rule, collected)
     seen = _per_source(hosts.filter(~pl.col("inferred")), pl.col("source"), tolerance)
     told = pl.concat([seen, own.filter(pl.col("source") == WITNESSES)])
     return resolved, told.filter(pl.col("source").is_in(rule.order))
 
 
-def _log_superseded(hosts: pl.DataFrame, quantity: str, collected: Collected) -> None:
-    """Account for rows of one host and source that say the same hours twice."""
-    named = hosts.filter(pl.col("hostname").is_not_null())
-    kept, twice = engine.separate(named, ["hostname", "source"], ["entity_id"])
-    check_conservation(f"corrected {quantity}: merge", named, kept, twice)
-    collected.refuse(twice, f"corrected {quantity}", "duplicate of another row of the host")
+def _account(
+    hosts: pl.DataFrame, resolved: pl.DataFrame, stage: str, rule: Priority, collected: Collected
+) -> None:
+    """Account for the hours of host rows that are not what was resolved from them."""
     nameless = hosts.filter(pl.col("hostname").is_null())
-    collected.refuse(nameless, f"corrected {quantity}", "no instance names the host")
+    collected.refuse(nameless, stage, "no instance names the host")
+    named = hosts.filter(pl.col("hostname").is_not_null())
+    single, twice = engine.separate(named, ["hostname", "source"], ["entity_id"])
+    collected.refuse(twice, stage, "duplicate of another row of the host")
+    kept, rest = engine.cut(
+        single, resolved.select("hostname", "source", "start", "end"), ["hostname", "source"]
+    )
+    listed = pl.col("source").is_in(rule.order)
+    collected.refuse(rest.filter(listed), stage, "a source of higher priority speaks")
+    collected.refuse(rest.filter(~listed), stage, "source not in the site's priority")
+    check_conservation(stage, hosts, nameless, twice, kept, rest)
 
 
 def _total(rows: dict[str, pl.DataFrame], site: Site, collected: Collected) -> pl.DataFrame:
