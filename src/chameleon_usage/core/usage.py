@@ -21,7 +21,7 @@ from chameleon_usage.models.domain import (
     UsageTimeline,
     UsageWide,
 )
-from chameleon_usage.models.metrics import MEASURED, METRICS, RESOURCES
+from chameleon_usage.models.metrics import HOST_BY_HOST, MEASURED, METRICS, OPERANDS, RESOURCES
 
 KNOWN_ENOUGH = 0.95
 """A site's value is published where at least this share of its host time is known."""
@@ -221,26 +221,27 @@ def usage_tables(
     """
     timestamps = window.timestamps.select("timestamp")
     recorded = known.buckets(window)
+    recorded = known.buckets(window)
     totals = {
         resource: _every_bucket(
-            derive(means, known).join(recorded, on="timestamp", how="semi"), timestamps
+            derive(frame, known).join(recorded, on="timestamp", how="semi"), timestamps
         )
-        for resource, means in mean_usage(segments, window).items()
+        for resource, frame in mean_usage(segments, window).items()
     }
     types = {
-        resource: derive(means, known).join(recorded, on="timestamp", how="semi")
-        for resource, means in mean_usage(
+        resource: derive(frame, known).join(recorded, on="timestamp", how="semi")
+        for resource, frame in mean_usage(
             segments.with_columns(pl.col("node_type").fill_null(UNTYPED)), window, ["node_type"]
         ).items()
     }
     cached = _legacy_usage(legacy, window)
     by_resource = pl.concat([_long(frame, resource=resource) for resource, frame in totals.items()])
-    # A resource of which no host tells its total is not there, nor is a state nobody speaks of.
-    told = by_resource.filter(pl.col("value").is_not_null())
-    sized = (pl.col("value") > 0).any().over("resource")
-    told = told.filter(sized | (pl.col("resource") == "nodes"))
-    by_resource = by_resource.join(
-        told, on=["collector_type", "count_type", "resource"], how="semi"
+    # A state is emitted where the records speak of its operands: null where they do not know. A
+    # resource that no host tells is left out.
+    told = by_resource.filter(pl.col("value") > 0).select("resource").unique()
+    by_resource = by_resource.join(_emitted(known), on=["collector_type", "count_type"], how="semi")
+    by_resource = by_resource.filter(
+        (pl.col("resource") == "nodes") | pl.col("resource").is_in(told["resource"].implode())
     )
     legacy_totals = _every_bucket(
         cached.sort("node_type")  # sums of floats hang on their order
@@ -272,6 +273,21 @@ def usage_tables(
             long.rename({"hostname": "hypervisor_hostname"}), UsageByHost, site
         )
     return tables
+
+
+def _emitted(known: Known) -> pl.DataFrame:
+    """List the count types of each reading whose operands the site's records speak of."""
+    needs = {name: (name,) for name in MEASURED} | OPERANDS
+    rows = [
+        (collector, name)
+        for collector in READINGS
+        for name in METRICS
+        if set(needs[name]) <= known.quantities
+        and (collector == "corrected" or name not in HOST_BY_HOST)
+    ]
+    return pl.DataFrame(
+        rows, schema={"collector_type": pl.String, "count_type": pl.String}, orient="row"
+    )
 
 
 UNTYPED = "unknown"

@@ -129,6 +129,27 @@ METRICS: dict[str, Metric] = _metrics(
 MEASURED: tuple[str, ...] = tuple(name for name, metric in METRICS.items() if metric.measured)
 """The quantity types that segments carry; every other count type is algebra over them."""
 
+OPERANDS: dict[str, tuple[str, ...]] = {
+    "occupied": ("occupied_reservation", "occupied_ondemand"),
+    "active": ("active_reservation", "active_ondemand"),
+    "available": ("reservable", "committed"),
+    "idle": ("committed", "occupied_reservation"),
+    "stopped": (
+        "occupied_reservation",
+        "occupied_ondemand",
+        "active_reservation",
+        "active_ondemand",
+    ),
+    "maintenance": ("total", "reservable"),
+    "unknown": ("total", "reservable"),
+    "ondemand_capacity": ("total", "reservable"),
+    "available_ondemand": ("total", "reservable", "occupied_ondemand"),
+}
+"""Derived count type to the measured quantity types without which it is not emitted."""
+
+HOST_BY_HOST = frozenset({"maintenance", "unknown", "ondemand_capacity", "available_ondemand"})
+"""Count types that need a reading host by host; only the corrected collector has them."""
+
 PARTITION: tuple[str, ...] = (
     "maintenance",
     "available",
