@@ -283,6 +283,12 @@ def corrected(
         for quantity in UNCORRECTED_SOURCES
     }
     by_quantity["occupied"] = _preferred(by_quantity["occupied"], "occupied", site)
+    by_quantity["committed"] = pl.concat(
+        [
+            by_quantity["committed"],
+            _lost_allocations(by_quantity["committed"], by_quantity["occupied"]),
+        ]
+    )
     windows = engine.union(maintenance, HOST)
     total = _total(by_quantity, site, collected)
     reservable = _reservable(by_quantity, total, site, collected)
@@ -418,6 +424,47 @@ def _name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
             | (pl.col("hostname").is_null() & pl.col("_name").is_not_null()),
         )
         .drop("_name")
+    )
+
+
+def _lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.DataFrame:
+    """Infer allocations that left no row from instances on a host their reservation does not list.
+
+    When a host is replaced in a running lease, the healer may write the new host over the old one;
+    and before 2018-07 the row of a removed host was deleted. The reservation held the host at
+    least from its start to the end of the last instance it had there.
+    """
+    pair = ["reservation_id", "hostname"]
+    spans_of = committed.group_by("reservation_id", maintain_order=True).agg(
+        pl.col("lease_id", "project_id", "host_class").first(),
+        _from=pl.col("start").min(),
+        _to=pl.col("end").max(),
+    )
+    return (
+        occupied.drop_nulls(pair)
+        .join(committed, on=pair, how="anti")
+        .select(*pair, "source", "entity_id", "end")
+        .sort(*pair, "end", "entity_id")
+        .group_by(pair, maintain_order=True)
+        .agg(pl.col("source", "entity_id", "end").last())
+        .join(spans_of, on="reservation_id", how="inner")
+        .with_columns(start="_from", end=pl.min_horizontal("end", "_to"))
+        .filter(pl.col("start") < pl.col("end"))
+        .with_columns(
+            quantity_type=pl.lit("committed"),
+            nodes=pl.lit(1, pl.Int64),
+            inferred=pl.lit(value=True),
+            open=pl.lit(value=False),
+        )
+        .pipe(_as_spans, committed)
+    )
+
+
+def _as_spans(rows: pl.DataFrame, like: pl.DataFrame) -> pl.DataFrame:
+    """Complete rows to the columns of ``spans``, null where nothing is told."""
+    return rows.select(
+        (pl.col(name) if name in rows.columns else pl.lit(None, kind).alias(name)).cast(kind)
+        for name, kind in like.schema.items()
     )
 
 
