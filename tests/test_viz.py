@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -54,6 +54,11 @@ def site_of(days: int = 90, *, unknown_from: int | None = None, **parts: float) 
     del amounts["idle_and_occupied"]
     known = days if unknown_from is None else unknown_from
     return daily({k: [v] * known + [None] * (days - known) for k, v in amounts.items()})
+
+
+def svg(figure: base.Figure) -> str:
+    """Draw a figure as it stands on a page without scripts."""
+    return render.chart_svg(figure.chart.to_dict())
 
 
 class TestCoarsen:
@@ -111,7 +116,8 @@ class TestPartition:
         assert table.select("total", "active", "idle", "leased", "maintenance").row(0) == (
             *(15, 5, 0, 0, 0),
         )
-        assert plots.partition_table(frame, every="1mo")["total"].null_count() == 3
+        dense = plots.partition_table(frame, every="1mo")
+        assert dense.select("total", "active", "leased").row(0) == (15, 0, 5)
 
     def test_the_time_before_there_was_anything_is_left_out(self):
         before = {k: [0.0] * 31 + [1.0] * 28 for k in ("total", "available")}
@@ -126,12 +132,130 @@ class TestPartition:
         parts = figure.data.select(pl.sum_horizontal(list(base.PARTS))).to_series()
         assert parts.to_list() == pytest.approx([100] * figure.data.height, abs=0.1)
 
-    def test_an_unknown_stretch_is_hatched(self):
-        known = render.chart_svg(
-            plots.usage_stack(site_of(active=5), site_name=SITE).chart.to_dict()
+    def test_an_unknown_stretch_is_grey_and_says_so(self):
+        known = svg(plots.usage_stack(site_of(active=5), site_name=SITE))
+        gap = svg(plots.usage_stack(site_of(active=5, unknown_from=40), site_name=SITE))
+        for mark in (palette.UNKNOWN_EDGE, ">not known<"):
+            assert known.count(mark) < gap.count(mark)
+
+    def test_a_part_that_nobody_tells_is_zero_only_where_the_others_make_the_total(self):
+        frame = site_of(active=5, available=10)
+        untold = frame.with_columns(
+            pl.when(pl.col("count_type") != "maintenance").then("value").alias("value")
         )
-        gap = plots.usage_stack(site_of(active=5, unknown_from=40), site_name=SITE).chart
-        assert known.count("url(#") < render.chart_svg(gap.to_dict()).count("url(#")
+        assert plots.partition_table(untold, every="1mo").equals(
+            plots.partition_table(frame, every="1mo")
+        )
+        short = untold.with_columns(
+            pl.col("value") + (pl.col("count_type") == "total").cast(pl.Float64)
+        )
+        assert plots.partition_table(short, every="1mo")["total"].null_count() == 3
+
+    def test_a_week_that_began_before_the_record_starts_with_it(self):
+        table = plots.partition_table(site_of(active=5), every="1w")
+        assert table["timestamp"].min() == START
+        assert START.weekday() != 0
+
+
+class TestFacet:
+    """The collectors side by side."""
+
+    def panel(self, frame: pl.DataFrame, number: int) -> dict[str, Any]:
+        figure = plots.usage_facet(frame, site_name=SITE, collectors=["uncorrected", "corrected"])
+        panels: list[dict[str, Any]] = figure.chart.to_dict()["concat"]
+        return panels[number]
+
+    @pytest.mark.parametrize("rows", ["null", "absent"])
+    def test_what_the_corrected_count_does_not_know_is_not_drawn_as_zero(self, rows):
+        usage = site_of(active=5, available=5)
+        unknown = usage.with_columns(
+            pl.when(pl.col("count_type") != "occupied").then("value").alias("value")
+        )
+        if rows == "absent":
+            unknown = unknown.drop_nulls("value")
+        zero = daily({"occupied": [0.0] * 90, "total": [9.0] * 90}, collector="uncorrected")
+        frame = pl.concat([unknown, zero])
+        occupied = self.panel(frame, 3)
+        assert palette.UNKNOWN_EDGE in str(occupied["layer"][0])
+        assert occupied["layer"][-1]["encoding"]["y"]["scale"]["domain"] == [0, 1]
+        assert palette.UNKNOWN_EDGE not in str(self.panel(frame, 0))
+        words = plots.usage_facet(frame, site_name=SITE).chart.to_dict()["description"]
+        assert "occupied uncorrected 0.0, corrected not known" in words
+
+
+class TestRejects:
+    AUDIT = pl.DataFrame(
+        [
+            ("uncorrected committed", "allocations", "host row is gone", 9000.0),
+            ("corrected total", "hosts", "a source of higher priority speaks", 500.0),
+            ("corrected total", "hosts", "no start", 5.0),
+            ("corrected active", "hosts", "no start", 7.0),
+        ],
+        schema=["stage", "source", "reason", "hours"],
+        orient="row",
+    )
+
+    def test_leave_out_what_counts_in_the_corrected_count(self):
+        figure = plots.rejects(self.AUDIT, site_name=SITE)
+        assert "host row is gone" not in str(figure.chart.to_dict())
+        assert figure.data["hours"].to_list() == [500, 7, 5]
+
+    def test_set_apart_the_hours_that_another_source_tells(self):
+        table = plots.rejected(self.AUDIT)
+        assert table["superseded"].to_list() == [True, False, False]
+        assert "another source was believed" in svg(plots.rejects(self.AUDIT, site_name=SITE))
+
+    def test_without_hours_say_so(self):
+        audit = self.AUDIT.tail(1).with_columns(hours=pl.lit(0.0))
+        subtitle = plots.rejects(audit, site_name=SITE).chart.to_dict()["title"]["subtitle"]
+        assert "none of these rows held any hour" in subtitle
+
+
+class TestCoverage:
+    def test_has_no_row_on_demand_where_nothing_can_be_used_so(self):
+        shares = pl.DataFrame(
+            {
+                "timestamp": [START] * 2,
+                "quantity_type": ["occupied_reservation", "occupied_ondemand"],
+                "source": ["records"] * 2,
+                "known_share": [1.0] * 2,
+            }
+        ).cast({"timestamp": pl.Datetime("us", "UTC")})
+        draw = plots.coverage
+        assert draw(shares, site_name=SITE).data.height == 2
+        assert draw(shares, site_name=SITE, on_demand=False).data.height == 1
+
+    def test_is_blank_before_any_source_names_a_node(self):
+        shares = pl.DataFrame(
+            {
+                "timestamp": [START, START + timedelta(days=40)] * 2,
+                "quantity_type": ["total"] * 4,
+                "source": ["records"] * 2 + ["hosts"] * 2,
+                "known_share": [1.0, 1.0, None, 0.5],
+            }
+        ).cast({"timestamp": pl.Datetime("us", "UTC")})
+        table = plots.coverage(shares, site_name=SITE).data
+        assert table["timestamp"].unique().to_list() == [datetime(2019, 2, 1, tzinfo=UTC)]
+
+
+class TestRecords:
+    def test_no_line_leads_across_a_year_without_a_value(self):
+        table = pl.DataFrame({"year": [2017, 2020], "value": [3.0, 4.0]}).with_columns(
+            *(
+                pl.lit(value).alias(name)
+                for name, value in {
+                    "site": "test",
+                    "collector_type": "legacy",
+                    "count_type": "total",
+                    "record": "real",
+                }.items()
+            )
+        )
+        figure = across.records(table, site_names={"test": SITE}, count_types=["total"])
+        (values,) = figure.chart.to_dict()["datasets"].values()
+        assert [line.split(",")[-2:] for line in values.splitlines()[1:]] == [
+            *(["2017", "3.0"], ["2018", ""], ["2019", ""], ["2020", "4.0"]),
+        ]
 
 
 class TestCrossSite:
@@ -145,8 +269,19 @@ class TestCrossSite:
         frame = site_of(active=5, idle=2, available=10).filter(pl.col("count_type") != "occupied")
         table = across.cross_site_table(frame, every="1mo")
         assert table.select("total", "used", "leased", "available").row(0) == (17, 0, 7, 10)
-        share = across.site_comparison(frame, site_names={"test": SITE}).data
-        assert share["used_percent"].null_count() == share.height
+        share = across.site_comparison(frame, site_names={"test": SITE})
+        assert share.data["used_percent"].null_count() == share.data.height
+        assert SITE not in str(share.chart.to_dict())
+
+    def test_the_sum_does_not_wait_for_a_site_without_records_yet(self):
+        late = site_of(active=1, available=2).with_columns(
+            pl.lit("late").alias("site"),
+            pl.when(pl.col("timestamp") >= datetime(2019, 3, 1, tzinfo=UTC)).then("value"),
+        )
+        table = across.cross_site_table(pl.concat([site_of(active=5), late]), every="1mo")
+        months = table.group_by("site", maintain_order=True).agg(pl.col("timestamp").dt.month())
+        assert dict(months.iter_rows()) == {"late": [3], "test": [1, 2, 3]}
+        assert table.null_count().sum_horizontal().item() == 0
 
     def test_kvm_is_yellow(self):
         for shade in palette.SITES["kvm_tacc"]:
@@ -202,7 +337,12 @@ def draw_anew(name: str) -> base.Figure:
         "leadtime": lambda: plots.leadtime(TestLeadtime().leases(50), site_name=SITE),
         "rejects": lambda: plots.rejects(
             pl.DataFrame(
-                {"source": ["a", "a"], "reason": ["no end", "no end"], "hours": [3.0, None]}
+                {
+                    "stage": ["ingest", "ingest"],
+                    "source": ["a", "a"],
+                    "reason": ["no end", "no end"],
+                    "hours": [3.0, None],
+                }
             ),
             site_name=SITE,
         ),
@@ -291,7 +431,8 @@ class TestEveryFigure:
 
 class TestPage:
     def test_ids_of_two_charts_on_one_page_differ(self):
-        pages = [render.chart_html(drawn(n).chart.to_dict()) for n in ("stack", "percent")]
+        spec = drawn("coverage").chart.to_dict()
+        pages = [render.chart_html(spec | {"title": title}) for title in ("one", "two")]
         ids = [set(re.findall(r'\bid="([^"]+)"', page)) for page in pages]
         assert len(ids[0]) > 1
         assert ids[0].isdisjoint(ids[1])
@@ -340,12 +481,23 @@ class TestPalette:
         "colours",
         [
             list(palette.STATES.values()),
-            [colour for colour, _ in palette.COLLECTORS.values()],
+            [look[0] for look in palette.COLLECTORS.values()],
+            [look[3] for look in palette.COLLECTORS.values()],
             [shade for shades in palette.SITES.values() for shade in shades],
+            list(palette.node_type_colours([f"type {i}" for i in range(7)]).values()),
         ],
     )
     def test_one_colour_one_meaning(self, colours):
         assert len(set(colours)) == len(colours)
+
+    def test_states_collectors_sites_and_node_types_share_no_colour(self):
+        kinds = [
+            set(palette.STATES.values()),
+            {look[0] for look in palette.COLLECTORS.values()},
+            {shade for shades in palette.SITES.values() for shade in shades},
+            set(palette.node_type_colours([f"type {i}" for i in range(7)]).values()),
+        ]
+        assert len(set().union(*kinds)) == sum(map(len, kinds))
 
     def test_every_part_and_collector_has_its_colour(self):
         assert set(PARTITION) <= set(palette.STATES) == set(base.PARTS)

@@ -16,12 +16,13 @@ from chameleon_usage.viz.base import (
     Figure,
     as_text,
     coarsen,
-    gap_bands,
+    gap_layers,
     inline_values,
+    panel_title,
+    side_by_side,
     span_words,
     styled,
     time_axis,
-    unknown_stretches,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def cross_site_table(
         `site`, `timestamp`, `total`, `used` = occupied, `leased` = committed where nobody knows
         how much of it was used (else 0), `available` = what else could have been used: reservable
         and on-demand capacity less the former; null where any of these is unknown. The buckets
-        before the site existed are left out.
+        before the site's first known node are left out.
     """
     names = ["total", "reservable", "ondemand_capacity", "committed", "occupied"]
     wide = (
@@ -73,7 +74,7 @@ def cross_site_table(
             values="value",
         )
         .sort("site", "timestamp")
-        .filter(((pl.col("total") > 0) | pl.col("total").is_null()).cum_max().over("site"))
+        .filter((pl.col("total") > 0).fill_null(value=False).cum_max().over("site"))
     )
 
 
@@ -98,9 +99,8 @@ def cross_site_usage(
     sites = [site for site in site_names if (table["site"] == site).any()]
     keys: list[tuple[str, str, str]] = []
     for site in sites:
-        states = ("used", "leased (use unknown)", "available")
-        for state, shade in zip(states, palette.site_shades(site), strict=True):
-            key = state.split()[0]
+        states = {"used": "used", "leased": "leased (use unknown)", "available": "not used"}
+        for (key, state), shade in zip(states.items(), palette.site_shades(site), strict=True):
             if (table.filter(pl.col("site") == site)[key].fill_null(0) > 0).any():
                 keys.append((f"{site_names[site]}, {state}", shade, f"{site}/{key}"))
     long = (
@@ -120,7 +120,7 @@ def cross_site_usage(
         .drop_nulls("series")
         .sort("order", "timestamp")
     )
-    # The sum has a total only where every site that existed is known.
+    # The sum has a total only where every site is known that has a record by then.
     totals = (
         table.group_by("timestamp")
         .agg(
@@ -130,7 +130,6 @@ def cross_site_usage(
         )
         .sort("timestamp")
     )
-    gaps = unknown_stretches(totals, "total", every)
     colours = alt.Scale(domain=[k[0] for k in keys], range=[k[1] for k in keys])
     legend = alt.Color("series:N", scale=colours, title=None, sort=None)
     tooltip = [
@@ -150,14 +149,13 @@ def cross_site_usage(
         alt.Chart(inline_values(totals))
         .mark_line(color=palette.TOTAL, strokeWidth=1.3, interpolate="step-after")
         .encode(x="timestamp:T", y="total:Q"),
-        *([gap_bands(gaps)] if gaps.height else []),
+        *gap_layers(totals, "total", every),
     ).properties(width=WIDTH, height=HEIGHT, title="All sites together (black line = total)")
     panels = []
     for site in sites:
         name = site_names[site]
         one = long.filter(pl.col("name") == name)
         line = table.filter(pl.col("site") == site)
-        blank = unknown_stretches(line, "used", every)
         panels.append(
             alt.layer(
                 alt.Chart(inline_values(one))
@@ -172,11 +170,11 @@ def cross_site_usage(
                 alt.Chart(inline_values(line.select("timestamp", "total")))
                 .mark_line(color=palette.TOTAL, strokeWidth=1, interpolate="step-after")
                 .encode(x="timestamp:T", y="total:Q"),
-                *([gap_bands(blank)] if blank.height else []),
-            ).properties(width=WIDTH / 2 - 40, height=110, title=name)
+                *gap_layers(line, "used", every),
+            ).properties(width=WIDTH / 2 - 40, height=110, title=panel_title(name))
         )
-    chart = alt.vconcat(summed, alt.concat(*panels, columns=2)).properties(
-        description=f"Used and available nodes of all sites, {span_words(table)}, monthly means. "
+    chart = alt.vconcat(summed, side_by_side(panels, columns=2)).properties(
+        description=f"Used and not used nodes of all sites, {span_words(table)}, monthly means. "
         + "; ".join(
             f"{site_names[r['site']]}: total {r['total'] or 0:,.1f}, used {r['used'] or 0:,.1f} "
             "nodes on average"
@@ -213,8 +211,11 @@ def site_comparison(
         .round(2)
         .alias("used_percent"),
     )
-    sites = [site for site in site_names if (table["site"] == site).any()]
-    drawn = table.with_columns(pl.col("site").replace(site_names))
+    known = table.drop_nulls("used_percent")["site"].unique()
+    sites = [site for site in site_names if site in known]
+    drawn = table.filter(pl.col("site").is_in(sites)).with_columns(
+        pl.col("site").replace(site_names)
+    )
     chart = (
         alt.Chart(inline_values(drawn))
         .mark_line(strokeWidth=1.8)
@@ -254,6 +255,10 @@ def site_comparison(
     return Figure(styled(chart), table)
 
 
+LEAST_ERROR = 1e-4
+"""Lower end of the axis of errors; less is drawn there."""
+
+
 def errors(
     table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]
 ) -> Figure:
@@ -278,25 +283,39 @@ def errors(
             pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
             "collector_type",
             pl.col("era").str.replace("_on", " on").str.replace("_", "–"),
-            pl.col("error").clip(1e-4).alias("error"),
+            pl.col("error").clip(LEAST_ERROR).alias("error"),
         )
     )
+    # Drawn in this order: what coincides stays visible, the wide and pale beneath.
     present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
-    scale = alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present])
-    chart = (
-        alt.Chart(inline_values(drawn))
-        .mark_line(point=alt.OverlayMarkDef(size=35), strokeWidth=1.2)
-        .encode(
-            x=alt.X("era:O", title=None, axis=alt.Axis(labelAngle=-40)),
-            y=alt.Y(
-                "error:Q",
-                title="error",
-                scale=alt.Scale(type="log", domainMin=1e-4),
-                axis=alt.Axis(format="~%", values=[1e-4, 1e-3, 1e-2, 1e-1, 1]),
+    looks = [palette.COLLECTORS[c] for c in present]
+    colour, dash, width, shape = (
+        alt.Scale(domain=present, range=[look[i] for look in looks]) for i in range(4)
+    )
+    drawn = drawn.sort(pl.col("collector_type").cast(pl.Enum(list(palette.COLLECTORS))), "era")
+    base = alt.Chart(inline_values(drawn)).encode(
+        x=alt.X("era:O", title=None, axis=alt.Axis(labelAngle=-40)),
+        y=alt.Y(
+            "error:Q",
+            title="error",
+            scale=alt.Scale(type="log", domainMin=LEAST_ERROR),
+            axis=alt.Axis(
+                values=[LEAST_ERROR, 1e-3, 1e-2, 1e-1, 1],
+                labelExpr=f"datum.value <= {LEAST_ERROR} ? '≤ 0.01%' : format(datum.value, '~%')",
             ),
-            color=alt.Color("collector_type:N", title=None, scale=scale, legend=LINE_LEGEND),
-            tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
-        )
+        ),
+        color=alt.Color("collector_type:N", title=None, scale=colour, legend=LINE_LEGEND),
+        tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
+    )
+    lines = base.mark_line().encode(
+        strokeDash=alt.StrokeDash("collector_type:N", title=None, scale=dash),
+        strokeWidth=alt.StrokeWidth("collector_type:N", title=None, scale=width),
+    )
+    points = base.mark_point(size=45, filled=True, opacity=0.9).encode(
+        shape=alt.Shape("collector_type:N", title=None, scale=shape, legend=None)
+    )
+    chart = (
+        alt.layer(lines, points)
         .properties(width=100, height=95)
         .facet(
             row=alt.Row("site:N", title=None, sort=list(site_names.values())),
@@ -328,8 +347,18 @@ def records(
         site_names: site to its name, in the order of the panels' rows.
         count_types: the panels' columns.
     """
+    table = as_text(table)
+    series = ["site", "collector_type", "count_type", "record"]
+    years = pl.DataFrame(
+        {"year": range(table["year"].min(), table["year"].max() + 1)},  # type: ignore[arg-type, operator]
+        schema={"year": table.schema["year"]},
+    )
+    # A year without a value is null, so that no line leads across it.
     drawn = (
-        as_text(table)
+        table.select(series)
+        .unique()
+        .join(years, how="cross")
+        .join(table, on=[*series, "year"], how="left")
         .with_columns(
             pl.col("site").replace(site_names),
             pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
@@ -359,7 +388,14 @@ def records(
             scale=alt.Scale(domain=["real", *others], range=[[1, 0], *([[4, 3]] * len(others))]),
         )
     )
-    points = base.mark_point(size=25, filled=True).transform_filter("datum.record == 'real'")
+    # Also the single year between two without a value has a mark.
+    points = base.mark_point(filled=True).encode(
+        size=alt.Size(
+            "record:N",
+            legend=None,
+            scale=alt.Scale(domain=["real", *others], range=[25, *([8] * len(others))]),
+        )
+    )
     chart = (
         alt.layer(lines, points)
         .properties(width=125, height=105)
@@ -396,7 +432,19 @@ def published(table: pl.DataFrame, *, site_name: str, ours: str) -> Figure:
         site_name: for the title.
         ours: what our record is called.
     """
-    drawn = table.with_columns(pl.col("value").round(2)).sort("panel", "record", "timestamp")
+    order = table["panel"].unique(maintain_order=True)
+    months = table.select(
+        pl.datetime_range(pl.col("timestamp").min(), pl.col("timestamp").max(), "1mo")
+    )
+    # A month without a value is null, so that no line leads across it.
+    drawn = (
+        table.select("panel", "record")
+        .unique()
+        .join(months, how="cross")
+        .join(table, on=["panel", "record", "timestamp"], how="left")
+        .with_columns(pl.col("value").round(2))
+        .sort("panel", "record", "timestamp")
+    )
     chart = (
         alt.Chart(inline_values(drawn))
         .mark_line(strokeWidth=1.5)
@@ -417,12 +465,11 @@ def published(table: pl.DataFrame, *, site_name: str, ours: str) -> Figure:
         )
         .properties(width=WIDTH / 2 - 30, height=HEIGHT / 1.8)
         .facet(
-            facet=alt.Facet(
-                "panel:N", title=None, sort=table["panel"].unique(maintain_order=True).to_list()
-            ),
+            facet=alt.Facet("panel:N", title=None, sort=order.to_list()),
             columns=2,
         )
         .resolve_scale(y="independent")
+        .resolve_axis(x="independent")
         .properties(
             title=f"{site_name}: what published files say, and the {ours}",
             description=f"{site_name}, {span_words(table)}, monthly. "
@@ -436,7 +483,4 @@ def published(table: pl.DataFrame, *, site_name: str, ours: str) -> Figure:
             + ".",
         )
     )
-    return Figure(styled(chart), drawn)
-
-
-# What the figures share.
+    return Figure(styled(chart), drawn.drop_nulls("value"))

@@ -84,9 +84,19 @@ def nothing(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and 
     words = chart.to_dict().get("description", "")
     return (
         alt.Chart(alt.InlineData(values=[{}]), description=f"Nothing to show. {words}")
-        .mark_text(text="nothing to show", font=FONT, color=palette.GREY)
+        .mark_text(text="nothing to show", font=FONT, color=palette.PLAIN)
         .properties(width=WIDTH, height=60)
     )
+
+
+def panel_title(text: str) -> alt.TitleParams:
+    """Head one panel of several."""
+    return alt.TitleParams(text, anchor="middle", fontSize=11, fontWeight="normal")
+
+
+def side_by_side(panels: Sequence[Any], *, columns: int) -> alt.ConcatChart:
+    """Put panels into rows, their plots (not their labels) aligned."""
+    return alt.concat(*panels, columns=columns, bounds="flush", spacing={"row": 48, "column": 62})
 
 
 def as_text(frame: pl.DataFrame) -> pl.DataFrame:
@@ -100,6 +110,7 @@ def styled(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and t
         chart.configure(font=FONT, background="white", padding=6)
         .configure_view(stroke="#CCCCCC")
         .configure_axis(gridColor="#EEEEEE", titleFontWeight="normal")
+        .configure_axisY(minExtent=34)  # panels of different scale stay aligned
         .configure_title(anchor="start", fontSize=13, subtitleFontSize=11)
         .configure_legend(orient="bottom", columns=4, labelLimit=240, symbolType="square")
     )
@@ -154,30 +165,6 @@ def lookup(field: str, values: dict[str, Any]) -> str:
     return f"{{{items}}}[{name}]"
 
 
-def hatch(slope: float = 0.45) -> dict[str, Any]:
-    """Stripes, as a gradient with hard steps: neither a value nor a zero.
-
-    The gradient runs to the corner of the box: (1, slope), stretched so that (1, 1) is its end.
-    """
-    stripes = 160
-    stretch = (1 + slope) / (1 + slope**2)
-    stops = []
-    for i in range(stripes):
-        colour = palette.STATES["unknown"] if i % 2 else "#F4F4F4"
-        stops += [
-            {"offset": round(i / stripes, 4), "color": colour},
-            {"offset": round((i + 1) / stripes, 4), "color": colour},
-        ]
-    return {
-        "gradient": "linear",
-        "x1": 0,
-        "y1": 0,
-        "x2": round(stretch, 4),
-        "y2": round(slope * stretch, 4),
-        "stops": stops,
-    }
-
-
 def unknown_stretches(table: pl.DataFrame, value: str, every: str) -> pl.DataFrame:
     """Give the stretches [timestamp, until) in which `value` is null."""
     unknown = pl.col(value).is_null()
@@ -193,13 +180,38 @@ def unknown_stretches(table: pl.DataFrame, value: str, every: str) -> pl.DataFra
     )
 
 
-def gap_bands(gaps: pl.DataFrame) -> alt.Chart:
-    """Draw the stretches without a known value as hatched bands."""
-    return (
-        alt.Chart(inline_values(gaps))
-        .mark_rect(fill=hatch(), tooltip="unknown")
-        .encode(x=alt.X("timestamp:T", scale=alt.Scale(type="utc")), x2="until:T")
+def gap_layers(table: pl.DataFrame, value: str, every: str) -> list[alt.Chart]:
+    """Draw the stretches in which `value` is null as grey bands, the long ones with the words.
+
+    Args:
+        table: `timestamp` (in order) and `value`.
+        value: name of the value column.
+        every: length of a bucket.
+    """
+    gaps = unknown_stretches(table.sort("timestamp"), value, every)
+    if gaps.is_empty():
+        return []
+    length = pl.col("until") - pl.col("timestamp")
+    long = gaps.filter(5 * length >= pl.col("until").max() - table["timestamp"].min()).select(
+        (pl.col("timestamp") + length / 2).alias("timestamp")
     )
+    x = alt.X("timestamp:T", scale=alt.Scale(type="utc"))
+    bands = (
+        alt.Chart(inline_values(gaps))
+        .mark_rect(
+            fill=palette.STATES["unknown"],
+            stroke=palette.UNKNOWN_EDGE,
+            strokeWidth=0.6,
+            tooltip="not known",
+        )
+        .encode(x=x, x2="until:T")
+    )
+    words = (
+        alt.Chart(inline_values(long))
+        .mark_text(text="not known", font=FONT, fontSize=10, color=palette.PLAIN)
+        .encode(x=x, y=alt.value(12))
+    )
+    return [bands, words] if long.height else [bands]
 
 
 def ceiling(values: pl.Series) -> float:

@@ -1,8 +1,10 @@
 """What a colour means, once for every figure.
 
-The states of a node use the eight colours of Okabe and Ito (Color Universal Design, 2008), which
-readers with any of the common colour deficiencies can tell apart. Collectors and sites are other
-questions, asked in other figures; collectors also differ by dash, so that they survive print.
+The states of a node use colours of Okabe and Ito (Color Universal Design, 2008), which readers
+with any of the common colour deficiencies can tell apart; yellow is left to the KVM site, a slate
+stands in. Collectors, sites and node types are other questions, asked in other figures, with
+colours of their own; collectors also differ by dash and width, so that they survive print. Node
+types use the "bright" scheme of Paul Tol (Colour Schemes, SRON technical note, 2021).
 """
 
 from __future__ import annotations
@@ -13,11 +15,9 @@ BLACK = "#000000"
 ORANGE = "#E69F00"
 SKY_BLUE = "#56B4E9"
 GREEN = "#009E73"
-YELLOW = "#F0E442"
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 PURPLE = "#CC79A7"
-GREY = "#9A9A9A"
 
 TOTAL = BLACK
 """The line that the parts add up to."""
@@ -26,24 +26,28 @@ STATES: dict[str, str] = {
     "active": BLUE,
     "stopped": PURPLE,
     "idle": ORANGE,
-    "leased": YELLOW,
+    "leased": "#64708F",
     "available": SKY_BLUE,
     "available_ondemand": GREEN,
     "maintenance": VERMILION,
-    "unknown": "#D9D9D9",
+    "unknown": "#D3D3D3",
 }
 """Part of the partition to colour, in the order of stacking, from the bottom.
 
 `leased` stands for active, stopped and idle together, where nothing tells them apart.
 """
 
-COLLECTORS: dict[str, tuple[str, list[int]]] = {
-    "legacy": (GREY, [1, 0]),
-    "uncorrected": ("#882255", [5, 3]),
-    "corrected": ("#332288", [1, 0]),
-    "truth": ("#117733", [1, 2]),
+UNKNOWN_EDGE = "#8C8C8C"
+"""The outline of what is not known."""
+
+COLLECTORS: dict[str, tuple[str, list[int], float, str]] = {
+    "legacy": ("#B0B0B0", [1, 0], 4.5, "square"),
+    "uncorrected": ("#882255", [5, 3], 1.6, "triangle-up"),
+    "corrected": ("#332288", [1, 0], 1.6, "circle"),
+    "truth": ("#117733", [1, 2], 1.6, "cross"),
 }
-"""Collector type to colour and dash."""
+"""Collector type to colour, dash, width and shape, in the order of drawing: legacy is wide and
+pale, as it often lies beneath the others."""
 
 SITES: dict[str, tuple[str, str, str]] = {
     "chi_edge": ("#8C4A72", "#BD86A4", "#E9C9DA"),
@@ -56,8 +60,11 @@ SITES: dict[str, tuple[str, str, str]] = {
 KVM is the yellow one.
 """
 
-REAL, OURS = BLACK, VERMILION
-"""The published record, and what stands beside it."""
+REAL, OURS = BLACK, COLLECTORS["corrected"][0]
+"""The published record, and the corrected count beside it."""
+
+PLAIN, PALE = "#4D4D4D", "#B3B3B3"
+"""Marks that mean nothing by their colour, and the lesser ones among them."""
 
 _OTHER_SITES: tuple[tuple[str, str, str], ...] = (
     ("#A34700", "#D0824A", "#F5C9AB"),
@@ -65,7 +72,10 @@ _OTHER_SITES: tuple[tuple[str, str, str], ...] = (
     ("#4D4D4D", "#8A8A8A", "#CCCCCC"),
 )
 
-_NODE_TYPES: tuple[str, ...] = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
+_NODE_TYPES: tuple[str, ...] = (
+    *("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377"),
+    "#222222",
+)
 
 
 def site_shades(site: str) -> tuple[str, str, str]:
@@ -83,4 +93,4 @@ def node_type_colours(node_types: list[str]) -> dict[str, str]:
         node type to colour, in the same order, `other` last.
     """
     colours = dict(zip(node_types, _NODE_TYPES, strict=False))
-    return {**colours, "other": GREY}
+    return {**colours, "other": PALE}

@@ -3,8 +3,8 @@
 Every function takes frames shaped as the output contracts (`usage_timeline`, `leadtime_leases`,
 ...) and returns a `Figure`: the chart and the numbers it draws. Daily means are averaged to weeks
 or months first; the mean of equal buckets is exact, so the area under a curve stays node-hours. A
-bucket counts as known where at least 95 % of its days are; what is unknown is left blank or
-hatched, never drawn as zero.
+bucket counts as known where at least 95 % of its days are; what is unknown is left blank or grey,
+never drawn as zero.
 """
 
 from __future__ import annotations
@@ -26,19 +26,25 @@ from chameleon_usage.viz.base import (
     as_text,
     ceiling,
     coarsen,
-    gap_bands,
-    hatch,
+    gap_layers,
     inline_values,
     lookup,
     ordinal_every,
+    panel_title,
+    side_by_side,
     span_words,
     styled,
     time_axis,
-    unknown_stretches,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+SLACK = 1e-6
+"""Sums of floating-point means closer than this are equal."""
+
+ON_DEMAND = "_ondemand"
 
 
 def partition_table(
@@ -62,8 +68,9 @@ def partition_table(
         `by`, `timestamp`, `total` and one column per part of `PARTS`, in nodes (or the unit of
         the table). Where nobody knows what became of leased nodes, they are `leased` and the
         parts of which they consist are 0. A day counts only where the total and all its parts
-        are known, so that the parts add up; a bucket with too few such days is null. The buckets
-        before there was anything are left out.
+        are known, so that the parts add up (one that nobody tells is 0 where the others make the
+        total); a bucket with too few such days is null. The buckets before there was anything
+        are left out.
     """
     names = ["total", "committed", *PARTITION]
     used = ["active", "stopped", "idle"]
@@ -81,13 +88,17 @@ def partition_table(
             *(pl.when(any_told).then(pl.col(name).fill_null(0.0)).alias(name) for name in used),
         )
     told = pl.all_horizontal(pl.col(used).is_not_null())
-    known = pl.all_horizontal(pl.col(rest).is_not_null()) & (
-        told | pl.col("committed").is_not_null()
+    held = pl.when(told).then(pl.sum_horizontal(used)).otherwise("committed")
+    adds_up = (pl.sum_horizontal(rest[1:]) + held - pl.col("total")).abs() <= SLACK
+    known = (
+        pl.col("total").is_not_null()
+        & held.is_not_null()
+        & (pl.all_horizontal(pl.col(rest).is_not_null()) | adds_up)
     )
     daily = wide.select(
         *by,
         "timestamp",
-        *(pl.when(known).then(name).alias(name) for name in rest),
+        *(pl.when(known).then(pl.col(name).fill_null(0.0)).alias(name) for name in rest),
         *(pl.when(known & told).then(name).when(known).then(0.0).alias(name) for name in used),
         pl.when(known & told).then(0.0).when(known).then("committed").alias("leased"),
     )
@@ -100,6 +111,8 @@ def partition_table(
             .alias(name)
             for name in ("total", *PARTS)
         )
+        # A week that began before the first day starts with it.
+        .with_columns(pl.max_horizontal("timestamp", pl.lit(wide["timestamp"].min())))
         .filter(((pl.col("total") > 0) | pl.col("total").is_null()).cum_max().over(by or pl.lit(0)))
     )
 
@@ -161,15 +174,16 @@ def usage_stack(
         )
     )
     unknown_part = base.mark_area(
-        interpolate="step-after", fill=hatch(slope=0), tooltip="unknown"
+        interpolate="step-after",
+        fill=palette.STATES["unknown"],
+        stroke=palette.UNKNOWN_EDGE,
+        strokeWidth=0.4,
+        tooltip="unknown",
     ).encode(x=x, y=alt.Y("known:Q"), y2="total:Q")
     line = base.mark_line(interpolate="step-after", color=palette.TOTAL, strokeWidth=1.3).encode(
         x=x, y="total:Q"
     )
-    gaps = unknown_stretches(table, "total", every)
-    layers: list[alt.Chart] = [stack, unknown_part]
-    if gaps.height:
-        layers.append(gap_bands(gaps))
+    layers = [stack, unknown_part, *gap_layers(table, "total", every)]
     how = "percent of all nodes" if percent else "nodes"
     chart = alt.layer(*layers, line).properties(
         width=WIDTH,
@@ -209,7 +223,7 @@ def usage_facet(
         usage: `usage_timeline` rows of one site.
         site_name: for the title.
         count_types: the panels, in order.
-        collectors: the lines.
+        collectors: the lines, from the lowest; grey is where the last of them does not know.
         every: bucket to average over (see `coarsen`).
     """
     chosen = as_text(usage).filter(
@@ -219,32 +233,49 @@ def usage_facet(
     table = coarsen(chosen, every, by=["collector_type", "count_type"]).with_columns(
         pl.col("value").round(2)
     )
+    times = table.select(pl.col("timestamp").unique().sort())
     present = [c for c in collectors if (table["collector_type"] == c).any()]
-    drawn = table.with_columns(
-        pl.col("count_type").replace({c: METRICS[c].label for c in count_types})
+    looks = [palette.COLLECTORS[c] for c in present]
+    colour, dash, width = (
+        alt.Scale(domain=present, range=[look[i] for look in looks]) for i in range(3)
     )
-    scale = alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present])
-    dash = alt.Scale(domain=present, range=[palette.COLLECTORS[c][1] for c in present])
-    lines = (
-        alt.Chart(inline_values(drawn))
-        .mark_line(strokeWidth=1.6)
-        .encode(
-            x=time_axis(drawn, count=5),
-            y=alt.Y("value:Q", title="nodes"),
-            color=alt.Color("collector_type:N", scale=scale, title=None, legend=LINE_LEGEND),
-            strokeDash=alt.StrokeDash("collector_type:N", scale=dash, title=None),
-            tooltip=[
-                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
-                alt.Tooltip("collector_type:N", title="collector"),
-                alt.Tooltip("value:Q", format=",.1f", title="nodes"),
-            ],
+    panels = []
+    for count_type in count_types:
+        # In the order of drawing; the time that a collector has no row for is null.
+        drawn = times.join(pl.DataFrame({"collector_type": present}), how="cross").join(
+            table.filter(pl.col("count_type") == count_type).drop("count_type"),
+            on=["timestamp", "collector_type"],
+            how="left",
         )
-        .properties(width=WIDTH / 2 - 30, height=HEIGHT / 1.7)
-    )
-    chart = lines.facet(
-        facet=alt.Facet("count_type:N", title=None, sort=[METRICS[c].label for c in count_types]),
-        columns=2,
-    ).resolve_scale(y="independent")
+        lines = (
+            alt.Chart(inline_values(drawn.sort("timestamp", maintain_order=True)))
+            .mark_line()
+            .encode(
+                x=time_axis(times, count=5),
+                y=alt.Y(
+                    "value:Q",
+                    title="nodes",
+                    scale=alt.Scale(domain=[0, max(1.0, ceiling(drawn["value"]))]),
+                ),
+                color=alt.Color("collector_type:N", scale=colour, title=None, legend=LINE_LEGEND),
+                strokeDash=alt.StrokeDash("collector_type:N", scale=dash, title=None),
+                strokeWidth=alt.StrokeWidth("collector_type:N", scale=width, title=None),
+                tooltip=[
+                    alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                    alt.Tooltip("collector_type:N", title="collector"),
+                    alt.Tooltip("value:Q", format=",.1f", title="nodes"),
+                ],
+            )
+        )
+        best = drawn.filter(pl.col("collector_type") == collectors[-1])
+        panels.append(
+            alt.layer(*gap_layers(best, "value", every), lines).properties(
+                width=WIDTH / 2 - 30,
+                height=HEIGHT / 1.7,
+                title=panel_title(METRICS[count_type].label),
+            )
+        )
+    chart = side_by_side(panels, columns=2)
     return Figure(
         styled(
             chart.properties(
@@ -269,7 +300,11 @@ def _facet_words(table: pl.DataFrame, count_types: Sequence[str], present: list[
     }
     words = [
         f"{METRICS[c].label.lower()} "
-        + ", ".join(f"{k} {means[c, k]:,.1f}" for k in present if means.get((c, k)) is not None)
+        + (
+            ", ".join(f"{k} {means[c, k]:,.1f}" for k in present if means.get((c, k)) is not None)
+            or "not known"
+        )
+        + ("" if means.get((c, present[-1])) is not None else f", {present[-1]} not known")
         for c in count_types
     ]
     return f"Mean nodes: {'; '.join(words)}."
@@ -306,12 +341,25 @@ def node_types(
         .to_list()
     )
     shown = order[:most]
-    drawn = table.filter(pl.col("node_type").is_in(shown))
-    chart = _part_panels(drawn, "node_type", shown, unit="nodes").properties(
-        title=f"{site_name}: what the nodes of each type were doing (black line = total)",
+    names = {"unknown": "type not known"}
+    drawn = table.filter(pl.col("node_type").is_in(shown)).with_columns(
+        pl.col("node_type").replace(names)
+    )
+    which = (
+        f"the {len(shown)} types of {len(order)} with most node-hours"
+        if len(order) > len(shown)
+        else f"all {len(order)} types"
+    )
+    chart = _part_panels(
+        drawn, "node_type", [names.get(s, s) for s in shown], unit="nodes", every=every
+    ).properties(
+        title=alt.TitleParams(
+            f"{site_name}: what the nodes of each type were doing (black line = total)",
+            subtitle=f"{which}, the largest first",
+        ),
         description=(
-            f"{site_name}, {span_words(table)}: stacked monthly means of what the nodes of each "
-            f"of its {len(shown)} largest types of {len(order)} were doing: {', '.join(shown)}."
+            f"{site_name}, {span_words(table)}: stacked monthly means of what the nodes of "
+            f"{which} were doing: {', '.join(names.get(s, s) for s in shown)}."
         ),
     )
     return Figure(styled(chart), table)
@@ -330,7 +378,7 @@ def resources(
     """
     table = partition_table(by_resource, every=every, by=["resource"], collector=collector)
     order = [r for r in RESOURCES if (table.filter(pl.col("resource") == r)["total"] > 0).any()]
-    labels = {r: RESOURCES[r] for r in order}
+    labels = {r: RESOURCES[r].split(" of ")[-1] for r in order}
     drawn = table.filter(pl.col("resource").is_in(order)).with_columns(
         pl.col("resource").replace(labels),
         *(
@@ -338,7 +386,9 @@ def resources(
             for p in ["total", *PARTS]
         ),
     )
-    chart = _part_panels(drawn, "resource", list(labels.values()), unit="% of all", top=100)
+    chart = _part_panels(
+        drawn, "resource", list(labels.values()), unit="% of all", every=every, top=100
+    )
     used = (
         table.filter(pl.col("resource").is_in(order), pl.col("total") > 0)
         .group_by("resource", maintain_order=True)
@@ -360,46 +410,81 @@ def resources(
 
 
 def _part_panels(
-    drawn: pl.DataFrame, key: str, order: list[str], *, unit: str, top: float | None = None
-) -> alt.FacetChart:
+    drawn: pl.DataFrame,
+    key: str,
+    order: list[str],
+    *,
+    unit: str,
+    every: str,
+    top: float | None = None,
+) -> alt.ConcatChart:
     present = [p for p in palette.STATES if (drawn[p].fill_null(0) > 0).any()]
-    base = alt.Chart(inline_values(drawn.select(key, "timestamp", "total", *present)))
+    colours = alt.Scale(
+        domain=[PARTS[p] for p in present], range=[palette.STATES[p] for p in present]
+    )
     x = time_axis(drawn, count=4)
-    scale = alt.Scale(domain=[0, top], clamp=True) if top else alt.Scale()
-    areas = (
-        base.transform_fold([*present], as_=["part", "value"])
-        .transform_calculate(
-            Part=lookup("part", {p: PARTS[p] for p in present}),
-            order=lookup("part", {p: i for i, p in enumerate(present)}),
-        )
-        .mark_area(interpolate="step-after")
-        .encode(
-            x=x,
-            y=alt.Y("value:Q", title=unit, stack="zero", scale=scale),
-            color=alt.Color(
-                "Part:N",
-                title=None,
-                scale=alt.Scale(
-                    domain=[PARTS[p] for p in present],
-                    range=[palette.STATES[p] for p in present],
+    panels = []
+    for name in order:
+        one = drawn.filter(pl.col(key) == name).select("timestamp", "total", *present)
+        base = alt.Chart(inline_values(one))
+        areas = (
+            base.transform_fold([*present], as_=["part", "value"])
+            .transform_calculate(
+                Part=lookup("part", {p: PARTS[p] for p in present}),
+                order=lookup("part", {p: i for i, p in enumerate(present)}),
+            )
+            .mark_area(interpolate="step-after")
+            .encode(
+                x=x,
+                y=alt.Y(
+                    "value:Q",
+                    title=unit,
+                    stack="zero",
+                    scale=alt.Scale(domain=[0, top or ceiling(one["total"])], clamp=True),
                 ),
-            ),
-            order="order:Q",
-            tooltip=[
-                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
-                alt.Tooltip("Part:N"),
-                alt.Tooltip("value:Q", format=",.1f", title=unit),
-            ],
+                color=alt.Color("Part:N", title=None, scale=colours),
+                order="order:Q",
+                tooltip=[
+                    alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                    alt.Tooltip("Part:N"),
+                    alt.Tooltip("value:Q", format=",.1f", title=unit),
+                ],
+            )
         )
-    )
-    line = base.mark_line(color=palette.TOTAL, strokeWidth=1, interpolate="step-after").encode(
-        x=x, y="total:Q"
-    )
+        line = base.mark_line(color=palette.TOTAL, strokeWidth=1, interpolate="step-after").encode(
+            x=x, y="total:Q"
+        )
+        panels.append(
+            alt.layer(areas, *gap_layers(one, "total", every), line).properties(
+                width=WIDTH / 3 - 30, height=95, title=panel_title(name)
+            )
+        )
+    return side_by_side(panels, columns=3)
+
+
+SUPERSEDED = ("a source of higher priority speaks", "source not in the site's priority")
+"""Reasons for which nothing is lost: another source tells the same hours."""
+
+
+def rejected(audit: pl.DataFrame) -> pl.DataFrame:
+    """Add up what the corrected count rejected.
+
+    Args:
+        audit: `rejects` of one site.
+
+    Returns:
+        `stage`, `source`, `reason`, `superseded` (another source was believed for these hours),
+        `rows`, `hours`, the most hours first. An hour can be rejected once for each quantity, so
+        hours of different stages do not add up. What only the uncorrected count rejects is left
+        out.
+    """
     return (
-        alt.layer(areas, line)
-        .properties(width=WIDTH / 3 - 30, height=95)
-        .facet(facet=alt.Facet(f"{key}:N", title=None, sort=order), columns=3)
-        .resolve_scale(y="shared" if top else "independent")
+        audit.filter(~pl.col("stage").str.starts_with("uncorrected"))
+        .group_by("stage", "source", "reason")
+        .agg(pl.len().alias("rows"), pl.col("hours").sum().round(1))
+        .with_columns(pl.col("reason").is_in(SUPERSEDED).alias("superseded"))
+        .select("stage", "source", "reason", "superseded", "rows", "hours")
+        .sort("hours", "stage", "reason", "source", descending=[True, False, False, False])
     )
 
 
@@ -411,37 +496,55 @@ def rejects(audit: pl.DataFrame, *, site_name: str, most: int = 15) -> Figure:
         site_name: for the title.
         most: this many reasons, by hours; the rest are left to the table.
     """
-    table = (
-        audit.group_by("source", "reason")
-        .agg(pl.len().alias("rows"), pl.col("hours").sum().round(1))
-        .sort("hours", "reason", "source", descending=[True, False, False])
+    table = rejected(audit)
+    kinds = ["rejected", "superseded: another source was believed"]
+    drawn = table.head(most).select(
+        (pl.col("stage") + " · " + pl.col("source") + ": " + pl.col("reason")).alias("what"),
+        pl.when("superseded").then(pl.lit(kinds[1])).otherwise(pl.lit(kinds[0])).alias("kind"),
+        "rows",
+        "hours",
     )
-    drawn = table.head(most).with_columns(
-        (pl.col("source") + ": " + pl.col("reason")).alias("what")
-    )
+    top = max(10.0, ceiling(drawn["hours"]))
     base = alt.Chart(inline_values(drawn)).encode(
-        y=alt.Y("what:N", sort=drawn["what"].to_list(), title=None, axis=alt.Axis(labelLimit=420))
-    )
-    bars = base.mark_bar(color=palette.GREY).encode(
+        y=alt.Y(
+            "what:N",
+            sort=drawn["what"].to_list(),
+            title=None,
+            axis=alt.Axis(labelLimit=460, grid=True),
+        ),
         x=alt.X(
             "hours:Q",
             title="entity-hours rejected",
-            scale=alt.Scale(type="symlog"),
+            scale=alt.Scale(type="symlog", domain=[0, top]),
             axis=alt.Axis(
-                values=[0, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8],
+                values=[0, *(10**n for n in range(1, 9) if 10**n <= top)],
                 labelExpr="format(datum.value, '~s')",
             ),
         ),
+    )
+    points = base.mark_point(size=55, filled=True, opacity=1).encode(
+        color=alt.Color(
+            "kind:N",
+            title=None,
+            scale=alt.Scale(domain=kinds, range=[palette.PLAIN, palette.PALE]),
+            legend=alt.Legend(symbolType="circle", labelLimit=400)
+            if drawn["kind"].n_unique() > 1
+            else None,
+        ),
         tooltip=["what:N", "rows:Q", alt.Tooltip("hours:Q", format=",.0f")],
     )
-    text = base.mark_text(align="left", dx=4).encode(
-        x="hours:Q", text=alt.Text("rows:Q", format=",d")
-    )
-    chart = alt.layer(bars, text).properties(
+    text = base.mark_text(align="left", dx=7).encode(text=alt.Text("rows:Q", format=",d"))
+    notes = ["number = rows"]
+    if table.height > most:
+        notes.append(f"the {most} largest of {table.height}; the rest are in the CSV")
+    if not (table["hours"] > 0).any():
+        notes.append("none of these rows held any hour of the record")
+    chart = alt.layer(points, text).properties(
         width=WIDTH / 2,
         height=alt.Step(18),
-        title=alt.TitleParams(f"{site_name}: what did not count", subtitle="label = rows"),
-        description=f"{site_name}: rows and entity-hours rejected, by source and reason. "
+        title=alt.TitleParams(f"{site_name}: what did not count", subtitle="; ".join(notes)),
+        description=f"{site_name}: rows and entity-hours that the corrected count rejected, by "
+        "stage, source and reason. "
         + "; ".join(
             f"{r['what']}: {r['rows']:,} rows, {r['hours']:,.0f} hours"
             for r in drawn.iter_rows(named=True)
@@ -450,28 +553,75 @@ def rejects(audit: pl.DataFrame, *, site_name: str, most: int = 15) -> Figure:
     return Figure(styled(chart), table)
 
 
-def coverage(shares: pl.DataFrame, *, site_name: str, every: str = "1mo") -> Figure:
+SOURCES: dict[str, str] = {
+    "nova.compute_nodes": "Nova hosts",
+    "nova.services": "Nova services",
+    "blazar.computehosts": "Blazar hosts",
+    "blazar.devices": "Blazar devices",
+    "inventory.node_intervals": "the inventory",
+    "records": "published (all sources together)",
+}
+"""What figures call a source; one not listed keeps its name."""
+
+
+def coverage(
+    shares: pl.DataFrame, *, site_name: str, every: str = "1mo", on_demand: bool = True
+) -> Figure:
     """Draw how much of the time each source can speak for, as a heat map.
 
     Args:
         shares: `coverage` rows of one site.
         site_name: for the title.
         every: bucket to average over (see `coarsen`).
+        on_demand: whether the site has nodes to use without a lease; if not, the rows of
+            quantities on demand are left out.
+
+    The time before any source names a node is blank.
     """
+    named = shares.filter(pl.col("source") != "records", pl.col("known_share").is_not_null())
+    first = (named if named.height else shares)["timestamp"].min()
     table = coarsen(
-        shares, every, by=["quantity_type", "source"], value="known_share"
+        shares.filter(
+            pl.col("timestamp") >= first,
+            pl.lit(on_demand) | ~pl.col("quantity_type").str.ends_with(ON_DEMAND),
+        ),
+        every,
+        by=["quantity_type", "source"],
+        value="known_share",
     ).with_columns(pl.col("known_share").round(3))
-    drawn = table.with_columns(
-        (pl.col("quantity_type") + " / " + pl.col("source")).alias("row"),
+    drawn = table.select(
+        pl.col("quantity_type").replace({m: METRICS[m].label for m in METRICS})
+        + ", by "
+        + pl.col("source").replace(SOURCES),
+        "timestamp",
         pl.col("timestamp").dt.offset_by(every).alias("until"),
+        "known_share",
+        "source",
+        order="quantity_type",
+    ).rename({"quantity_type": "row"})
+    drawn = drawn.with_columns(
+        pl.col("row").str.replace(", by published", ", published", literal=True)
+    )
+    rows = (
+        drawn.sort(
+            pl.col("order").replace_strict({m: i for i, m in enumerate(METRICS)}, default=99),
+            pl.col("source") == "records",
+            "source",
+        )["row"]
+        .unique(maintain_order=True)
+        .to_list()
     )
     chart = (
-        alt.Chart(inline_values(drawn.select("row", "timestamp", "until", "known_share")))
+        alt.Chart(
+            inline_values(
+                drawn.select("row", "timestamp", "until", "known_share").drop_nulls("known_share")
+            )
+        )
         .mark_rect(stroke=None)
         .encode(
-            x=time_axis(drawn),
+            x=time_axis(shares),
             x2="until:T",
-            y=alt.Y("row:N", title=None, axis=alt.Axis(labelLimit=360)),
+            y=alt.Y("row:N", title=None, sort=rows, axis=alt.Axis(labelLimit=360)),
             color=alt.Color(
                 "known_share:Q",
                 title="known",
@@ -487,10 +637,9 @@ def coverage(shares: pl.DataFrame, *, site_name: str, every: str = "1mo") -> Fig
                 f"{site_name}, {span_words(table)}: share of host time that each source knows, by "
                 "month. "
                 + "; ".join(
-                    f"{r['quantity_type']} from {r['source']}: {r['known_share']:.0%}"
-                    for r in table.group_by("quantity_type", "source")
+                    f"{r['row']}: {r['known_share']:.0%}"
+                    for r in drawn.group_by("row", maintain_order=True)
                     .agg(pl.col("known_share").mean())
-                    .sort("quantity_type", "source")
                     .iter_rows(named=True)
                     if r["known_share"] is not None
                 )
@@ -537,22 +686,24 @@ def comparison(
         )
         .properties(width=WIDTH / 2 - 30, height=HEIGHT / 2)
     )
+    labels = [METRICS[c].label for c in count_types]
     words = ", ".join(
-        f"{r['count_type']} {r['difference']:+,.1f}"
+        f"{r['count_type'].lower()} {r['difference']:+,.1f}"
         for r in drawn.group_by("count_type")
         .agg(pl.col("difference").mean())
-        .sort("count_type")
+        .sort(pl.col("count_type").cast(pl.Enum(labels)))
         .iter_rows(named=True)
     )
-    chart = bars.facet(
-        facet=alt.Facet("count_type:N", title=None, sort=[METRICS[c].label for c in count_types]),
-        columns=2,
-    ).properties(
-        title=f"{site_name}: corrected minus legacy",
-        description=(
-            f"{site_name}, {span_words(table)}: monthly mean difference, corrected minus legacy, "
-            f"in nodes. Means: {words or 'none, as legacy has no figures here'}."
-        ),
+    chart = (
+        bars.facet(facet=alt.Facet("count_type:N", title=None, sort=labels), columns=2)
+        .resolve_axis(x="independent")
+        .properties(
+            title=f"{site_name}: corrected minus legacy",
+            description=(
+                f"{site_name}, {span_words(table)}: monthly mean difference, corrected minus "
+                f"legacy, in nodes. Means: {words or 'none, as legacy has no figures here'}."
+            ),
+        )
     )
     return Figure(styled(chart), table)
 
@@ -566,7 +717,7 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
         most: points drawn of those up to one minute, and of the longer ones; where there are
             more, every n-th in the order of creation is drawn, and the title says so.
 
-    Lead times under one minute are drawn at one minute, the left end of the log axis.
+    Lead times under one minute are drawn at one minute, the lower end of the log axis.
     """
     table = (
         leases.select(
@@ -588,7 +739,7 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
         "node_type"
     ].to_list()
     colours = palette.node_type_colours([t for t in ranked if t != "unknown"])
-    named = [t for t in colours if t != "other"]
+    named = [t for t in colours if t != "other"]  # the rest, and types not known
     at_once = pl.col("hours") <= 1 / 60
     strata = [table.filter(at_once), table.filter(~at_once)]
     steps = [max(1, -(-stratum.height // most)) for stratum in strata]
@@ -605,7 +756,9 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
     )
     used = [t for t in colours if (drawn["node_type"] == t).any()]
     thin = (
-        f"drawn: {ordinal_every(steps[0])} lead time of at most one minute, "
+        "every lease is drawn"
+        if max(steps) == 1
+        else f"drawn: {ordinal_every(steps[0])} lead time of at most one minute, "
         f"{ordinal_every(steps[1])} longer one"
     )
     chart = (
@@ -615,7 +768,7 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
             x=time_axis(drawn, count=5, title="lease created"),
             y=alt.Y(
                 "hours:Q",
-                title="hours",
+                title="lead time",
                 scale=alt.Scale(type="log", domainMin=1 / 60),
                 axis=alt.Axis(
                     values=[1 / 60, 1, 24, 168, 720],
