@@ -27,7 +27,7 @@ from nbclient.exceptions import DeadKernelError
 from traitlets.config import Config
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.viz.paper import ROOT, is_twin, site_names
+from chameleon_usage.viz.paper import ROOT, has_devices, is_twin, site_names
 from chameleon_usage.viz.render import write_atomically
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -105,12 +105,14 @@ def parameters(
 def context(values: dict[str, Any]) -> dict[str, Any]:
     """Give the words that markdown and captions may use, beside the parameters themselves.
 
-    `site_name` is the site's full name, `source` the phrase that says where the numbers come from.
+    `site_name` is the site's full name, `source` the phrase that says where the numbers come from;
+    see also `site_words`.
     """
     words = dict(values)
     if "site" in values:
         words["site_name"] = site_names([values["site"]])[values["site"]]
-        words["has_legacy"] = has_legacy(ROOT / values["output_dir"] / values["site"])
+        words |= site_words(ROOT / values["output_dir"] / values["site"])
+        words["devices"] = has_devices(values["site"])
     if "data_dir" in values:
         words["twin"] = is_twin(ROOT / values["data_dir"])
         words["source"] = "simulated" if words["twin"] else "from the site's databases"
@@ -119,10 +121,32 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
     return words
 
 
-def has_legacy(output: Path) -> bool:
-    """Whether the site has figures of the legacy collector to compare with."""
-    path = output / "comparison.parquet"
-    return path.exists() and pl.read_parquet(path)["legacy"].count() > 0
+def site_words(output: Path) -> dict[str, bool]:
+    """Give what a site's page mentions only where there is some of it.
+
+    `has_legacy`: figures of the legacy collector to compare with; `has_ondemand`: capacity to use
+    without a lease; `use_unknown`: leased nodes of which nobody knows whether they were used;
+    `has_unknown`: nodes or days of which the state is not known.
+    """
+    compared, usage = output / "comparison.parquet", output / "usage_timeline.parquet"
+    counts: dict[str, pl.Series] = {}
+    if usage.exists():
+        corrected = pl.read_parquet(usage).filter(pl.col("collector_type") == "corrected")
+        counts = {
+            key[0]: part["value"]
+            for key, part in corrected.partition_by("count_type", as_dict=True).items()
+        }
+
+    def some(key: str) -> bool:
+        return key in counts and bool((counts[key] > 0).any())
+
+    return {
+        "has_legacy": compared.exists() and pl.read_parquet(compared)["legacy"].count() > 0,
+        "has_ondemand": some("ondemand_capacity"),
+        "use_unknown": some("committed")
+        and ("occupied" not in counts or counts["occupied"].count() == 0),
+        "has_unknown": some("unknown") or ("total" in counts and counts["total"].has_nulls()),
+    }
 
 
 def fill(notebook: nbformat.NotebookNode, words: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 # %% tags=["parameters", "remove-cell"]
 facts_file = "data/facts.yaml"
+references_file = "book/references.bib"
 
 # %% [markdown]
 # (facts)=
@@ -13,10 +14,26 @@ import polars as pl
 import yaml
 from great_tables import GT
 from myst_nb import glue
+from pybtex.database import parse_file
 
 from chameleon_usage.viz.paper import ROOT
 
 facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
+references = parse_file(ROOT / references_file).entries
+
+
+def cited(key):
+    """Name a reference as the text does, author and year, with its address."""
+    entry = references[key]
+    names = [" ".join(p.prelast_names + p.last_names).strip("{}") for p in entry.persons["author"]]
+    who = names[0] if len(names) == 1 else f"{names[0]} et al."
+    if len(names) == 2:
+        who = " and ".join(names)
+    words = f"{who}, {entry.fields['year']}"
+    doi = entry.fields.get("doi")
+    place = entry.fields.get("url") or (doi and f"https://doi.org/{doi}")
+    return f"[{words}]({place})" if place else words
+
 
 # %% tags=["hide-input"]
 for name, fact in facts.items():
@@ -29,7 +46,7 @@ table = pl.DataFrame(
             if isinstance(fact["value"], int | float)
             else fact["value"],
             "unit": fact["unit"],
-            "source": fact["source"],
+            "source": cited(fact["source"]),
             "where": fact["where"],
         }
         for fact in facts.values()
@@ -40,6 +57,7 @@ table = pl.DataFrame(
 (
     GT(table, id="table-facts")
     .cols_align("right", columns="value")
-    .cols_width({"fact": "40%", "value": "12%", "unit": "10%", "source": "20%", "where": "18%"})
+    .fmt_markdown("source")
+    .cols_width({"fact": "34%", "value": "10%", "unit": "10%", "source": "22%", "where": "24%"})
     .tab_options(table_font_size="85%", table_width="100%")
 )

@@ -3,6 +3,7 @@ data_dir = "data/twin"
 output_dir = "output"
 sites = "chi_edge chi_tacc chi_uc kvm_tacc"
 real_dir = "data/real"
+facts_file = "data/facts.yaml"
 published_site = "chi_tacc"
 
 # %% [markdown]
@@ -13,12 +14,13 @@ published_site = "chi_tacc"
 # the testbed published, read off their plots, and what the published machine events and leases
 # give when the same pipeline reads them. {% if twin %}*Simulated* is the twin.{% else %}Beside them
 # stand the figures of the databases that this book was built from.{% endif %} They need
-# not agree in every year. They must be alike.
+# not agree in every year. How alike they are is what this page shows.
 
 # %% tags=["remove-cell"]
 import polars as pl
 import yaml
 from great_tables import GT
+from myst_nb import glue
 
 from chameleon_usage.viz import across, base
 from chameleon_usage.viz.paper import ROOT, is_twin, site_names
@@ -48,6 +50,17 @@ for site, series in curves.items():
                 (site, collector_of[prefix], count_type, year, float(mean))
                 for year, (mean, _bins) in years.items()
             ]
+# Where the plots' digitised curve lacks a year, the means read off it by eye stand in.
+have = {row[:4] for row in rows}
+site_of = {site.split("_", 1)[1]: site for site in curves if site.startswith("chi_")}
+for key, fact in yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8")).items():
+    short, _, rest = key.partition("_")
+    year, _, what = rest.partition("_")
+    prefix, _, count_type = what.partition("_")
+    if short in site_of and year.isdigit() and prefix in collector_of and count_type in compared:
+        row = (site_of[short], collector_of[prefix], count_type, int(year))
+        if row not in have:
+            rows.append((*row, float(fact["value"])))
 real = pl.DataFrame(
     rows, schema=["site", "collector_type", "count_type", "year", "value"], orient="row"
 ).with_columns(pl.lit("real").alias("record"))
@@ -76,7 +89,7 @@ both = pl.concat([real, made]).filter(
     pl.col("collector_type").is_in(list(collector_of.values())),
 )
 
-# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, with points) beside ours (dashed; {{ source }}), for each site and count type. Grey: legacy; red: uncorrected. Data: output/plots/real_record.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, with points) beside ours (dashed; {{ source }}), for each site and count type. Grey: legacy; purple: uncorrected. No line where the published plot gives no value. Data: output/plots/real_record.csv."}} tags=["hide-input"]
 across.records(both, site_names=names, count_types=compared).save("real_record", figures)
 
 # %% tags=["hide-input"]
@@ -111,7 +124,11 @@ summary = (
 #
 # The testbed published its machine events, and others a part of its leases. The pipeline reads
 # them like any other source. `data/README.md` says where the files are; here are their monthly
-# means. The leases are a sample: they stand below the real level.
+# means.
+#
+# From 2018 on the files hold a part of the leases and stand far below the level. Around the turn
+# of 2016 to 2017 they exceed it; we do not know why. Leases shorter than five minutes, which
+# robots make to test the testbed, are left out of the lead times on both sides.
 
 # %% tags=["hide-input"] when="has_published"
 month = pl.col("month").str.to_datetime("%Y-%m", time_zone="UTC").alias("timestamp")
@@ -131,7 +148,18 @@ here = ROOT / output_dir / published_site
 usage = pl.read_parquet(here / "usage_timeline.parquet").filter(
     pl.col("collector_type") == "corrected", pl.col("count_type").is_in(["total", "committed"])
 )
-leases = pl.read_parquet(here / "leadtime_leases.parquet")
+# Robots' leases are those held for less than five minutes, as in data/real/recipe.py.
+held = pl.read_parquet(ROOT / data_dir / published_site / "blazar.leases.parquet").select(
+    pl.col("id").alias("lease_id"),
+    (
+        pl.min_horizontal("end_date", "deleted_at") - pl.max_horizontal("start_date", "created_at")
+    ).alias("held"),
+)
+leases = (
+    pl.read_parquet(here / "leadtime_leases.parquet")
+    .join(held, on="lease_id", how="left")
+    .remove(pl.col("held").is_between(pl.duration(), pl.duration(minutes=5), closed="none"))
+)
 beside = pl.concat(
     [
         base.coarsen(usage, "1mo", by=["count_type"]).select(
@@ -154,7 +182,20 @@ published = pl.concat([monthly, requested])
 beside = beside.join(published.select("panel", "timestamp"), on=["panel", "timestamp"], how="semi")
 published = pl.concat([published, beside])
 
-# %% mystnb={"figure": {"name": "fig-published-record", "caption": "What the published machine events (total), leases (committed) and requests (lead time) of CHI@TACC say by month, in black, beside the corrected count ({{ source }}), in red. Data: output/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-published-record", "caption": "What the published machine events (total), leases (committed) and requests (lead time) of CHI@TACC say by month, in black, beside the corrected count ({{ source }}), in dark blue. No line where one of them gives no value. Lead time: the 90th percentile of a month's leases, without robots'. Data: output/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
 across.published(published, site_name=site_names([published_site])[published_site], ours=ours).save(
     "published_record", figures
 )
+
+# %% tags=["remove-cell"] when="has_published"
+highest = (
+    published.filter(pl.col("panel") == "total (nodes)")
+    .group_by("record")
+    .agg(pl.col("value").max())
+)
+for record, value in highest.iter_rows():
+    glue(f"published_total_{'real' if record == 'real' else 'ours'}", value, display=False)
+
+# %% [markdown] when="has_published"
+# At its highest, the real total is {glue:text}`published_total_real:.0f` nodes, and ours
+# {glue:text}`published_total_ours:.0f`.

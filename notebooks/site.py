@@ -17,6 +17,7 @@ import polars as pl
 from great_tables import GT
 from myst_nb import glue
 
+from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import base, plots
 from chameleon_usage.viz.paper import ROOT, site_names
 
@@ -28,9 +29,15 @@ usage = pl.read_parquet(here / "usage_timeline.parquet")
 # %% [markdown]
 # ## What the nodes were doing
 #
-# Every node is in exactly one state at every moment. The parts add up to the black line.
+# Every {% if has_ondemand %}share of a {% endif %}node is in exactly one state at every moment. The
+# parts add up to the black line.{% if use_unknown %} No record of what ran on this site is left:
+# what a lease holds is *leased (use unknown)*, whether or not anything ran on it.{% endif %}
+# {% if site == "kvm_tacc" %}
+# The site's first cloud is not in this record. Before the record begins, the number of its nodes
+# is not known; it was not zero.
+# {% endif %}
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "Nodes of {{ site_name }} by what they were doing ({{ source }}), weekly means. The parts add up to the black line, the total. Hatched: not known, which is not zero. Data: output/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "Nodes of {{ site_name }} by what they were doing ({{ source }}), weekly means. The parts add up to the black line, the total.{% if use_unknown %} Leased (use unknown): a lease holds the node, and nobody knows whether anything ran on it.{% endif %}{% if has_unknown %} Grey: not known, which is not zero.{% endif %} Data: output/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
 plots.usage_stack(usage, site_name=name).save(f"{site}_stack", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-percent", "caption": "The same in percent of all nodes of {{ site_name }} ({{ source }}): how well the site was used, whatever its size. Data: output/plots/{{ site }}_stack_percent.csv."}} tags=["hide-input"]
@@ -47,6 +54,8 @@ yearly = (
     .with_columns(pl.col("timestamp").dt.year().alias("year"))
     .drop_nulls("value")
 )
+if (yearly.filter(pl.col("count_type") == "ondemand_capacity")["value"] > 0).any():
+    shown.append("available_ondemand")
 (
     GT(
         yearly.filter(pl.col("collector_type") == "corrected")
@@ -58,6 +67,7 @@ yearly = (
     )
     .fmt_number(shown, decimals=1)
     .sub_missing(missing_text="unknown")
+    .cols_label({count: METRICS[count].label for count in shown})
 )
 
 # %% tags=["remove-cell"]
@@ -68,10 +78,11 @@ for row in yearly.sort("collector_type", "count_type", "year").iter_rows(named=T
 # %% [markdown]
 # ## The collectors side by side
 #
-# *legacy* is what the earlier collector wrote at the time, *uncorrected* takes each row of today's
-# databases at its word, *corrected* is our reconstruction.
+# *uncorrected* takes each row of today's databases at its word, *corrected* is our reconstruction.
+# {% if has_legacy %}*legacy* is what the earlier collector wrote at the time.{% else %}The earlier
+# collector left no figures of this site.{% endif %}
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means. Where the dashed line leaves the others, today's databases have forgotten. Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means. Dashed below the solid line: rows are gone. Dashed above it: rows that were never closed, or are counted twice.{% if has_legacy %} The wide grey line is legacy: where it leaves the solid line, it lacks node types that it does not know.{% endif %}{% if use_unknown %} Occupied: the rows of containers are gone, so the corrected count is not known. A dashed zero is what today's tables say, not what happened.{% endif %} Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
 plots.usage_facet(usage, site_name=name).save(f"{site}_facet", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-comparison", "caption": "Corrected minus legacy at {{ site_name }} ({{ source }}), monthly means in nodes. Zero means that both agree; nothing is drawn where one of them has no figure. Data: output/plots/{{ site }}_comparison.csv."}} tags=["hide-input"] when="has_legacy"
@@ -81,12 +92,12 @@ plots.comparison(compared, site_name=name).save(f"{site}_comparison", figures)
 # %% [markdown]
 # ## Node types and resources
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-node-types", "caption": "What the nodes of each type were doing at {{ site_name }} ({{ source }}), monthly means, largest types first. Data: output/plots/{{ site }}_node_types.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-node-types", "caption": "What the nodes of each type were doing at {{ site_name }} ({{ source }}), monthly means, the types with most node-hours first.{% if has_unknown %} Light grey: not known.{% endif %} Data: output/plots/{{ site }}_node_types.csv."}} tags=["hide-input"]
 plots.node_types(pl.read_parquet(here / "usage_by_node_type.parquet"), site_name=name).save(
     f"{site}_node_types", figures
 )
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-resources", "caption": "What each resource of {{ site_name }} was doing ({{ source }}), in percent of its total, monthly means. A bare-metal instance holds the whole node in every resource. Data: output/plots/{{ site }}_resources.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-resources", "caption": "What each resource of {{ site_name }} was doing ({{ source }}), in percent of its total, monthly means.{% if not has_ondemand and not devices %} A bare-metal instance holds the whole node in every resource.{% endif %} Grey, where there is any: not known. Nobody recorded the resources of hosts that are gone unless an inventory lists them. Data: output/plots/{{ site }}_resources.csv."}} tags=["hide-input"]
 plots.resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=name).save(
     f"{site}_resources", figures
 )
@@ -96,17 +107,22 @@ plots.resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=n
 #
 # How long before its start a lease was made, and how long until something really ran.
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime", "caption": "Hours from a lease's creation to its requested start, and to its first real start, at {{ site_name }} ({{ source }}); one point a lease, colour is the node type, log scale. Most leases start at once: they lie on the lower edge. Data: output/plots/{{ site }}_leadtime.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime", "caption": "Hours from a lease's creation to its requested start, and to its first real start, at {{ site_name }} ({{ source }}); a point is a lease, and where there are many, only some are drawn, as the title says; colour is the node type, log scale. Most leases start at once: they lie on the lower edge. Data: output/plots/{{ site }}_leadtime.csv."}} tags=["hide-input"]
 leases = pl.read_parquet(here / "leadtime_leases.parquet")
 plots.leadtime(leases, site_name=name).save(f"{site}_leadtime", figures)
+
+# %% [markdown]
+# The start date of a lease that begins at once is cut to the full minute and so lies just before
+# its creation: the lead time is then slightly negative, and 0.00 here. Where no first create is
+# known, the lease's start event stands in for it, which follows within seconds.
 
 # %% tags=["hide-input"]
 outcomes = (
     leases.group_by("outcome")
     .agg(
         pl.len().alias("leases"),
-        pl.col("requested_h").median().alias("requested, median (h)"),
-        pl.col("effective_h").median().alias("effective, median (h)"),
+        pl.col("requested_h").median().clip(0).alias("requested, median (h)"),
+        pl.col("effective_h").median().clip(0).alias("effective, median (h)"),
     )
     .sort("leases", "outcome", descending=[True, False])
 )
@@ -122,29 +138,37 @@ outcomes = (
 #
 # No hour is lost without a reason: what goes in is either kept or rejected.
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-rejects", "caption": "Entity-hours rejected at {{ site_name }} ({{ source }}), by source and reason, with the number of rows. Data: output/plots/{{ site }}_rejects.csv."}} tags=["hide-input"]
-rejected = pl.read_parquet(here / "rejects.parquet")
-plots.rejects(rejected, site_name=name).save(f"{site}_rejects", figures)
+# %% mystnb={"figure": {"name": "fig-{{ site }}-rejects", "caption": "Entity-hours that the corrected count rejected at {{ site_name }} ({{ source }}), by stage, source and reason, with the number of rows; log scale. One hour can be rejected once for each quantity, so they do not add up. Pale, where there is any: another source was believed for these hours, and nothing is lost. Data: output/plots/{{ site }}_rejects.csv."}} tags=["hide-input"]
+audit = pl.read_parquet(here / "rejects.parquet")
+plots.rejects(audit, site_name=name).save(f"{site}_rejects", figures)
 
 # %% tags=["remove-cell"]
-glue(f"{site}_rejected_rows", rejected.height, display=False)
-glue(f"{site}_rejected_hours", float(rejected["hours"].sum()), display=False)
+lost = plots.rejected(audit).filter(~pl.col("superseded"))
+glue(f"{site}_rejected_rows", int(lost["rows"].sum()), display=False)
+glue(f"{site}_rejected_hours", float(lost["hours"].sum()), display=False)
 
 # %% [markdown]
-# Every join of the pipeline, with what it lost:
+# Every join of the pipeline. Unmatched is not always lost: a join can ask for what only some rows
+# have (a reservation of whole nodes has no instance reservation, one that nobody used has no first
+# create), and a host whose row is gone is found again by other records.
 
 # %% tags=["hide-input"]
-joins = pl.read_parquet(here / "join_log.parquet")
+joins = pl.read_parquet(here / "join_log.parquet").with_columns(
+    pl.when(pl.col("matched") > 0).then("fan_out").alias("fan_out")
+)
 (
     GT(joins, id=f"table-{site}-joins")
     .fmt_integer([c for c, t in joins.schema.items() if t.is_integer()])
     .fmt_number([c for c, t in joins.schema.items() if t.is_float()], decimals=3)
     .sub_missing(missing_text="–")
+    .cols_label(name="join", rows_left="rows", fan_out="matches per matched row")
+    .tab_options(table_font_size="85%")
 )
 
 # %% [markdown]
 # ## How much is known
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source knows at {{ site_name }} ({{ source }}), by month and quantity. Dark: the source is silent, and something else had to bear witness. Data: output/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source knows at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source knows. Dark: the source is silent, and something else had to bear witness. White: no host that it could know of. Data: output/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
 shares = pl.read_parquet(here / "coverage.parquet")
-plots.coverage(shares, site_name=name).save(f"{site}_coverage", figures)
+on_demand = "available_ondemand" in shown
+plots.coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)

@@ -13,7 +13,11 @@ sites = "chi_edge chi_tacc chi_uc kvm_tacc"
 # $$ E = \frac{\sum_d |v_d - t_d|}{\sum_d t_d} $$
 #
 # over the days $d$ of an era on which it gives a value $v_d$, with $t_d$ the truth. The share of
-# days without a value is shown apart: who says nothing makes no error.
+# days with a value is shown apart: who says nothing makes no error.
+#
+# Read the early eras with care. The twin's legacy collector fails only as the later of its real
+# faults are known: on the days that its early caches cover, they can be nearer to the truth than
+# any reconstruction. That is an assumption, and kinder than the real caches may have been.
 
 # %% tags=["remove-cell"]
 import numpy as np
@@ -21,7 +25,7 @@ import polars as pl
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.models.metrics import COLLECTORS, MEASURED
+from chameleon_usage.models.metrics import COLLECTORS, MEASURED, METRICS
 from chameleon_usage.viz import across
 from chameleon_usage.viz.paper import ROOT, site_names
 
@@ -88,8 +92,11 @@ def errors_of(site):
             difference.abs().mean().alias("mean_absolute_nodes"),
             difference.abs().quantile(0.95).alias("p95_nodes"),
             known.mean().alias("known_days"),
+            (pl.col("truth").sum() > 0).alias("there"),
         )
-        .filter(pl.col("known_days") > 0)
+        # Before a site had anything, there is nothing to be wrong about.
+        .filter(pl.col("there"))
+        .drop("there")
         .sort("site", "era", "count_type", "collector_type")
     )
 
@@ -99,7 +106,7 @@ errors = pl.concat(errors_of(site) for site in names)
 # %% [markdown]
 # ## Every site, era and count
 
-# %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of each collector against the twin's truth, by era: one panel for each site and count type, log scale. Lower is better; a collector without a point gives no value there. Data: output/plots/validation.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of each collector against the twin's truth, by era: one panel for each site and count type, log scale. Lower is better; an error of 0.01 % or less lies on the lower edge. Squares on a wide grey line: legacy; triangles, dashed: uncorrected; circles: corrected, on top where they coincide. A collector without a point gives no value there. Data: output/plots/validation.csv."}} tags=["hide-input"]
 across.errors(errors, site_names=names, count_types=compared).save("validation", figures)
 
 # %% tags=["remove-cell"]
@@ -118,18 +125,35 @@ ordered = errors.sort(
     GT(
         ordered.filter(pl.col("collector_type") == "corrected")
         .drop("collector_type")
-        .with_columns(pl.col("site").replace(names)),
+        .with_columns(
+            pl.col("site").replace(names),
+            pl.col("era").str.replace("_on", " on").str.replace("_", "–"),
+            pl.col("count_type").replace({c: METRICS[c].label for c in compared}),
+        ),
         id="table-validation",
         groupname_col="site",
     )
-    .fmt_percent(["error", "bias", "known_days"], decimals=2)
+    .fmt_percent(["error", "bias"], decimals=2)
+    .fmt_percent("known_days", decimals=1)
     .fmt_number(["mean_absolute_nodes", "p95_nodes"], decimals=2)
     .sub_missing(missing_text="–")
     .cols_label(
         count_type="count",
-        mean_absolute_nodes="mean (nodes)",
-        p95_nodes="95th pct. (nodes)",
+        mean_absolute_nodes="mean |error| (nodes)",
+        p95_nodes="95th percentile (nodes)",
         known_days="days known",
     )
+    .cols_width(
+        {
+            "era": "16%",
+            "count_type": "18%",
+            "error": "12%",
+            "bias": "12%",
+            "mean_absolute_nodes": "14%",
+            "p95_nodes": "15%",
+            "known_days": "13%",
+        }
+    )
+    .tab_options(table_font_size="90%", table_width="100%")
     .tab_header("The corrected count against the truth")
 )

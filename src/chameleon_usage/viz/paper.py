@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,8 +17,17 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def site_names(sites: Iterable[str]) -> dict[str, str]:
     """Give each site its full name: as data/sites.yaml has it, else as it is."""
-    known = yaml.safe_load((ROOT / "data" / "sites.yaml").read_text(encoding="utf-8"))
+    known = _sites()
     return {site: known.get(site, {}).get("name", site) for site in sites}
+
+
+def has_devices(site: str) -> bool:
+    """Whether a site of data/sites.yaml leases devices rather than nodes."""
+    return "edge_devices" in _sites().get(site, {}).get("adapters", ())
+
+
+def _sites() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load((ROOT / "data" / "sites.yaml").read_text(encoding="utf-8"))
 
 
 def is_twin(data_dir: Path) -> bool:
