@@ -183,11 +183,12 @@ def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _sized(pieces: pl.DataFrame, history: pl.DataFrame, *, whole: bool) -> pl.DataFrame:
+def _sized(pieces: pl.DataFrame, history: pl.DataFrame, what: str) -> pl.DataFrame:
     """Give each piece its host's class, node type and size at that time, and its units.
 
-    Bare-metal nodes, devices and every row with ``whole`` hold the whole node; a slice or instance
-    on a KVM host holds its own resources, and vcpus / physical vcpus of the node.
+    On bare metal and devices everything holds the whole node. On KVM a "host" is whole, an
+    "allocation" holds its slice, or the host if it is no slice, and an "instance" its own
+    resources: vcpus / physical vcpus of the node, null where it does not tell its vcpus.
     """
     own = pieces.rename({name: f"_own_{name}" for name in ("host_class", "node_type", *SIZES)})
     known, strange = engine.cut(own, history, HOST)
@@ -196,7 +197,11 @@ def _sized(pieces: pl.DataFrame, history: pl.DataFrame, *, whole: bool) -> pl.Da
         node_type=pl.coalesce("node_type", "_own_node_type"),
     )
     on_kvm = (pl.col("host_class") == KVM).fill_null(value=False)
-    part = on_kvm & pl.col("_own_vcpus").is_not_null() & (not whole)
+    part = {
+        "host": pl.lit(value=False),
+        "allocation": on_kvm & pl.col("_own_vcpus").is_not_null(),
+        "instance": on_kvm,
+    }[what]
     countable = on_kvm & (pl.col("vcpus").is_not_null() | part)
     return sized.with_columns(
         node_units=pl.when(part)
@@ -249,10 +254,9 @@ def uncorrected(rows: pl.DataFrame, history: pl.DataFrame) -> Reading:
         )
         named = pl.col("hostname").is_not_null() | (pl.col("source") == "published.leases")
         collected.refuse(own.filter(~named), f"uncorrected {quantity}", "host row is gone")
-        sized = _sized(own.filter(named), history, whole=quantity in {"total", "reservable"})
-        usable = (pl.col("node_size") > 0).fill_null(value=False)
-        collected.refuse(sized.filter(~usable), f"uncorrected {quantity}", "host size unknown")
-        sized = sized.filter(usable)
+        sized = _sized(own.filter(named), history, HOLDERS[quantity])
+        collected.refuse(sized.filter(~_USABLE), f"uncorrected {quantity}", "size unknown")
+        sized = sized.filter(_USABLE)
         if quantity in {"occupied", "active"}:
             for origin, part in _split_origin(sized):
                 collected.segments.append(_emit(part, "uncorrected", f"{quantity}_{origin}"))
@@ -296,17 +300,21 @@ def corrected(
     occupied = _occupied(by_quantity["occupied"], committed, total, history, collected)
     active = _active(by_quantity["active"], occupied, site, collected)
 
-    sized_total = _sized(_whole(total), history, whole=True)
+    sized_total = _sized(_whole(total), history, "host")
     collected.segments.append(_emit(sized_total, "corrected", "total"))
-    sized_pool = _sized(_whole(reservable), history, whole=True)
+    sized_pool = _sized(_whole(reservable), history, "host")
     collected.segments.append(_emit(sized_pool, "corrected", "reservable"))
     held = _held(committed, history, sized_pool, "committed", collected)
     seated = {}
-    for origin, ceiling in (("reservation", held), ("ondemand", sized_total)):
+    ceilings = {"reservation": held, "ondemand": _remaining(sized_total, held)}
+    for origin, ceiling in ceilings.items():
         ours = occupied.filter(pl.col("origin") == origin)
         runs = active.filter(pl.col("origin") == origin)
         seated[origin] = _held(ours, history, ceiling, f"occupied_{origin}", collected)
         _held(runs, history, seated[origin], f"active_{origin}", collected)
+    # Capacity in the pool that an instance without a reservation has taken cannot be leased.
+    in_pool, _ = engine.cut(seated["ondemand"], sized_pool.select("hostname", "start", "end"), HOST)
+    collected.segments.append(_emit(in_pool, "corrected", "occupied_ondemand_in_pool"))
     pool_known = by_quantity["reservable"].group_by("hostname").agg(pl.col("start").min())
     _out_of_pool(
         sized_total,
@@ -316,7 +324,7 @@ def corrected(
         windows=windows,
         collected=collected,
     )
-    idle_windows = _unheld(windows, sized_pool, held)
+    idle_windows = _remaining(_unheld(windows, sized_pool, held), in_pool)
     collected.segments.append(_emit(idle_windows, "corrected", "maintenance_in_pool"))
     return collected.result()
 
@@ -348,14 +356,31 @@ def _out_of_pool(
 def _unheld(windows: pl.DataFrame, room: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     """Take maintenance windows from what of ``room`` nothing holds: a node that is held is held."""
     inside, _ = engine.cut(windows, room, HOST)
+    return _remaining(inside, held)
+
+
+def _remaining(room: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """Take what is held from the units of a room, host by host and instant by instant."""
     levels = held.filter(pl.col("hostname").is_not_null()).select(
         "hostname", "start", "end", *(pl.col(name).alias(f"_held_{name}") for name in UNITS)
     )
-    partly, free = engine.cut(inside, levels, HOST)
+    partly, free = engine.cut(room, levels, HOST)
     left = partly.with_columns(
         pl.col(name) - pl.col(f"_held_{name}").fill_null(0) for name in UNITS
     ).filter(pl.col("node_units") > 0)
     return pl.concat([left.select(free.columns), free])
+
+
+HOLDERS = {
+    "total": "host",
+    "reservable": "host",
+    "committed": "allocation",
+    "occupied": "instance",
+    "active": "instance",
+}
+"""What holds a node for each quantity; see ``_sized``."""
+
+_USABLE = ((pl.col("node_size") > 0) & pl.col("node_units").is_not_null()).fill_null(value=False)
 
 
 def _whole(presence: pl.DataFrame) -> pl.DataFrame:
@@ -540,7 +565,9 @@ def _account(
 
 def _total(rows: dict[str, pl.DataFrame], site: Site, collected: Collected) -> pl.DataFrame:
     pool = rows["reservable"].with_columns(open=pl.lit(value=False))
-    witnesses = _witnesses([pool, rows["committed"], rows["occupied"]])
+    # An instance that no reservation asked for may name anything.
+    asked_for = rows["occupied"].filter(pl.col("reservation_id").is_not_null())
+    witnesses = _witnesses([pool, rows["committed"], asked_for])
     resolved, own = _resolve(rows["total"], witnesses, "total", site, collected)
     collected.bear("total", own, resolved)
     return resolved
@@ -727,10 +754,9 @@ def _held(
         the sized rows that were emitted.
     """
     stage = f"corrected {quantity}"
-    sized = _sized(pieces, history, whole=False)
-    usable = (pl.col("node_size") > 0).fill_null(value=False)
-    collected.refuse(sized.filter(~usable), stage, "host size unknown")
-    sized = sized.filter(usable)
+    sized = _sized(pieces, history, HOLDERS[quantity.split("_", maxsplit=1)[0]])
+    collected.refuse(sized.filter(~_USABLE), stage, "size unknown")
+    sized = sized.filter(_USABLE)
     shared = ((pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()).fill_null(
         value=False
     )

@@ -1,6 +1,7 @@
 """Files only: raw tables in, checked at the door; stages and outputs out, whole or not at all."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,10 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
 
 ZERO_DATE = "0000-00-00"
+MOST_UNREADABLE, FEW = 0.5, 10
+"""A file of which more rows than this cannot be read is refused whole, unless they are few."""
+NEVER = 9000
+"""A date of this year or later stands for "never", not for a moment."""
 
 
 @dataclass
@@ -67,8 +72,8 @@ def load_raw_inputs(
             absent.append(name)
             continue
         seen += [*paths, *archive]
-        frames = [_read(path, name, spec) for path in [*paths, *archive]]
-        tables[name] = _check(pl.concat(frames), name, spec, door)
+        judged = [_judge(_read(path, name, spec), path, spec) for path in [*paths, *archive]]
+        tables[name] = _check(pl.concat(judged), name, spec, door)
     if not tables:
         raise UsageError(
             f"{directory} holds none of the tables {', '.join(wanted)}: "
@@ -109,14 +114,21 @@ def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
         ) from error
 
 
-def _check(frame: pl.DataFrame, name: str, spec: RawTable, door: _Door) -> pl.DataFrame:
-    """Cast to the declared types; refuse rows that cannot be read, lack a key, or come twice."""
-    door.rows[name] = frame.height
+def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
+    """Cast one file to the declared types; tell why a row cannot be used (``_reason``)."""
     kinds = spec.kept
-    row_id = pl.concat_str([pl.col(key).cast(pl.String) for key in spec.key], separator="|")
-    cast = frame.with_columns(
-        [_cast(pl.col(column), frame.schema[column], kind) for column, kind in kinds.items()]
-    )
+    try:
+        cast = frame.with_columns(
+            [_cast(pl.col(column), frame.schema[column], kind) for column, kind in kinds.items()]
+        )
+        row_id = frame.select(
+            pl.concat_str([pl.col(key).cast(pl.String) for key in spec.key], separator="|")
+        ).to_series()
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(
+            f"{path}: a column is of a type that cannot be read ({str(error).splitlines()[0]}); "
+            f"expected {', '.join(f'{name}: {kind}' for name, kind in kinds.items())}"
+        ) from error
     converted = [column for column, kind in kinds.items() if frame.schema[column] != kind]
     unreadable = pl.concat_str(
         pl.lit("unreadable"),
@@ -127,14 +139,26 @@ def _check(frame: pl.DataFrame, name: str, spec: RawTable, door: _Door) -> pl.Da
         ignore_nulls=True,
     )
     no_key = pl.any_horizontal(pl.col(key).is_null() for key in spec.key)
-    judged = cast.with_columns(_reason=unreadable if converted else pl.lit("unreadable"))
-    judged = judged.with_columns(
+    judged = cast.with_columns(_reason=unreadable, _row_id=row_id).with_columns(
         _reason=pl.when(pl.col("_reason") != "unreadable")
         .then("_reason")
         .when(no_key)
         .then(pl.lit("missing key"))
     )
-    good = judged.filter(pl.col("_reason").is_null()).drop("_reason")
+    refused = judged["_reason"].count()
+    if refused > MOST_UNREADABLE * judged.height and refused > FEW:
+        raise UsageError(
+            f"{path}: {refused} of {judged.height} rows cannot be read "
+            f"({judged['_reason'].drop_nulls()[0]}); check how the column was written"
+        )
+    return judged
+
+
+def _check(judged: pl.DataFrame, name: str, spec: RawTable, door: _Door) -> pl.DataFrame:
+    """Refuse rows that cannot be read, lack a key, or come twice."""
+    door.rows[name] = judged.height
+    kinds = spec.kept
+    good = judged.filter(pl.col("_reason").is_null())
     bad = judged.filter(pl.col("_reason").is_not_null())
     if good.select(spec.key).is_duplicated().any():
         # Sorted by every column, so that which row stays does not hang on the order of the file.
@@ -148,11 +172,11 @@ def _check(frame: pl.DataFrame, name: str, spec: RawTable, door: _Door) -> pl.Da
         door.rejects.append(
             bad.select(
                 source=pl.lit(name),
-                source_row_id=row_id.fill_null("(no key)"),
+                source_row_id=pl.col("_row_id").fill_null("(no key)"),
                 reason="_reason",
             )
         )
-    return good
+    return good.drop("_reason", "_row_id")
 
 
 def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
@@ -161,6 +185,13 @@ def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
             column = pl.coalesce(
                 column.str.to_datetime(form, time_unit="us", strict=False)
                 for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
+            ).fill_null(
+                pl.coalesce(
+                    column.str.replace("Z$", "+00:00")
+                    .str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+                    .dt.replace_time_zone(None)
+                    for form in ("%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f%:z")
+                )
             )
         elif isinstance(found, pl.Datetime) and found.time_zone:
             column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
@@ -168,6 +199,9 @@ def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
             column = pl.lit(None, dtype=wanted).alias(column.meta.output_name())
         # The services write whole seconds; the arithmetic is exact in whole seconds.
         return column.cast(wanted, strict=False).dt.truncate("1s")
+    if wanted == pl.String and found == pl.String:
+        # An empty name is no name.
+        return pl.when(column.str.strip_chars() != "").then(column)
     return column if found == wanted else column.cast(wanted, strict=False)
 
 
@@ -206,7 +240,7 @@ def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame], paths: Iterable[P
             if moment.tzinfo is not None:
                 moment = moment.astimezone(UTC)
             return moment.replace(microsecond=0, tzinfo=None)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OSError, OverflowError) as error:
             raise UsageError(
                 f"{manifest}: no readable 'as_of' ({error!r}); "
                 "it must be an ISO time in UTC, or the file must go"
@@ -219,6 +253,7 @@ def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame], paths: Iterable[P
     ]
     found = [moment for moment in latest if isinstance(moment, datetime)]
     found += [moment for path in paths for moment in _stamps(path)]
+    found = [moment for moment in found if moment.year < NEVER]
     if not found:
         raise UsageError(
             f"{manifest.parent}: no row has a created_at, updated_at or deleted_at, so the time of "
@@ -236,7 +271,9 @@ def whole_directory(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        _sweep(target)
+        prefix = f".{target.name}.{os.getpid()}."
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     except OSError as error:
         raise UsageError(
             f"{target}: cannot be written ({error.strerror}); name another directory with --output"
@@ -248,9 +285,28 @@ def whole_directory(target: Path) -> Iterator[Path]:
         if target.exists():
             target.replace(old)
         scratch.replace(target)
+    except (OSError, pl.exceptions.ComputeError) as error:
+        if old.exists() and not target.exists():
+            old.replace(target)
+        raise UsageError(
+            f"{target}: could not be written ({str(error).splitlines()[0]}); "
+            "what was there before is untouched"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed run left beside the target, and bring back what it had moved away."""
+    for left in sorted(target.parent.glob(f".{target.name}.*")):
+        pid = left.name.removeprefix(f".{target.name}.").split(".")[0]
+        if not pid.isdigit() or Path(f"/proc/{pid}").exists():
+            continue
+        if left.suffix == ".old" and not target.exists():
+            left.replace(target)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def save_tables(directory: Path, tables: Mapping[str, pl.DataFrame]) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 from chameleon_usage.core import collectors, loader, registry, usage
 from chameleon_usage.core.usage import Known, Window
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest.base import Ingested
+from chameleon_usage.ingest.base import PRESENT, Ingested, rejects
 from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.site import Site
 
@@ -59,13 +59,35 @@ def facts(
         files=site.files,
         progress=progress,
     )
+    _check_orders(site)
     ingested = registry.facts_from_inputs(inputs, site.adapters, skip_missing=skip_missing)
     return FactsStage(ingested, inputs.as_of), inputs.absent
+
+
+def _check_orders(site: Site) -> None:
+    """Refuse a source priority none of whose sources the site's adapters read."""
+    read = registry.tables_of(site.adapters)
+    for quantity, rule in site.declared.items():
+        told = set(read) & set(collectors.UNCORRECTED_SOURCES[quantity])
+        if told and not set(read) & set(rule.order):
+            raise UsageError(
+                f"site {site.key}: the order of {quantity} ({', '.join(rule.order)}) names no "
+                f"table that its adapters read; they read {', '.join(read)}"
+            )
 
 
 def segments(stage: FactsStage, site: Site) -> SegmentsStage:
     """Read the facts twice: each row at its word, and reconstructed."""
     ingested = stage.ingested
+    late = ingested.facts.filter(
+        (pl.col("state") == PRESENT) & (pl.col("timestamp") >= pl.lit(stage.as_of))
+    ).partition_by("source", maintain_order=True)
+    future = [
+        rejects(
+            part, stage="as_of", source=part["source"][0], reason="begins later", row_id="entity_id"
+        )
+        for part in late
+    ]
     rows = collectors.spans(ingested, stage.as_of)
     history = collectors.profile_history(ingested.profiles)
     plain = collectors.uncorrected(rows, history)
@@ -75,7 +97,7 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         bearing=mended.bearing,
         legacy=ingested.legacy,
         leases=ingested.leases,
-        rejects=pl.concat([ingested.rejects, plain.rejects, mended.rejects]),
+        rejects=pl.concat([ingested.rejects, *future, plain.rejects, mended.rejects]),
         join_log=ingested.join_log,
         known=_known(ingested),
         as_of=_moment(stage.as_of),

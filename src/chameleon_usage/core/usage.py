@@ -180,7 +180,10 @@ def derive(means: pl.DataFrame, known: Known) -> pl.DataFrame:
             maintenance=part("maintenance_out_of_pool")
             + part("maintenance_in_pool")
             + part("maintenance_ondemand"),
-            _in_pool=part("maintenance_in_pool").fill_null(0.0),
+            _in_pool=(part("maintenance_in_pool") + part("occupied_ondemand_in_pool")).fill_null(
+                0.0
+            ),
+            _beside=part("occupied_ondemand_in_pool").fill_null(0.0),
             _ondemand=part("maintenance_ondemand"),
         )
         .with_columns(
@@ -189,7 +192,7 @@ def derive(means: pl.DataFrame, known: Known) -> pl.DataFrame:
             available=col("reservable") - col("committed") - col("_in_pool"),
             idle=col("committed") - col("occupied_reservation"),
             available_ondemand=col("ondemand_capacity")
-            - col("occupied_ondemand")
+            - (col("occupied_ondemand") - col("_beside"))
             - col("_ondemand"),
         )
         .with_columns(stopped=col("occupied") - col("active"))
@@ -259,7 +262,10 @@ def usage_tables(
         "usage_by_node_type": by_type,
         "comparison": _comparison(timeline, Comparison, site),
         "comparison_by_node_type": _comparison(
-            by_type.filter(pl.col("resource") == "nodes").drop("site"), ComparisonByNodeType, site
+            by_type.filter(pl.col("resource") == "nodes").drop("site"),
+            ComparisonByNodeType,
+            site,
+            known=timeline,
         ),
         "usage_wide": _wide(by_resource, site),
     }
@@ -372,26 +378,35 @@ def _present(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _legacy_usage(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """Bring the daily caches to the window's buckets: means of days, null in shorter buckets."""
-    daily = legacy.filter(pl.col("timestamp").is_between(window.start, window.end, closed="left"))
-    if window.bucket != "1d":
-        edges = window.edges
-        bucket = edges.search_sorted(daily["timestamp"], side="right").cast(pl.Int64) - 1
-        per_day = pl.col("value") * 86400
-        daily = (
-            daily.with_columns(date="timestamp", timestamp=edges.gather(bucket), bucket=bucket)
-            .join(window.timestamps.select("bucket", "length"), on="bucket")
-            .filter(pl.col("length") >= 86400)
-            .sort("date")
-            .group_by("timestamp", "node_type", "count_type", maintain_order=True)
-            .agg(per_day.sum() / pl.col("length").first())
+    """Bring the daily caches to the window's buckets.
+
+    The mean of the cached days that lie in a bucket whole; none where these are less than 95 % of
+    it, and so none in buckets shorter than a day. A type that a cached day does not list had none.
+    """
+    edges = window.edges.dt.epoch("s")
+    days = legacy.select("timestamp").unique().sort("timestamp")
+    begin = days["timestamp"].dt.epoch("s")
+    inside = days.with_columns(
+        bucket=edges.search_sorted(begin, side="right").cast(pl.Int64) - 1,
+        last=edges.search_sorted(begin + 86400 - 1, side="right").cast(pl.Int64) - 1,
+    ).filter(pl.col("bucket") == pl.col("last"))
+    cached = (
+        inside.join(window.timestamps, on="bucket", suffix="_bucket")
+        .with_columns(days=pl.len().over("bucket"))
+        .filter(pl.col("days") * 86400 >= KNOWN_ENOUGH * pl.col("length"))
+    )
+    return (
+        legacy.join(cached, on="timestamp")
+        .sort("timestamp")
+        .group_by("node_type", "count_type", "timestamp_bucket", maintain_order=True)
+        .agg(value=pl.col("value").sum() / pl.col("days").first())
+        .select(
+            "node_type",
+            "count_type",
+            "value",
+            collector_type=pl.lit("legacy"),
+            timestamp="timestamp_bucket",
         )
-    return daily.select(
-        "node_type",
-        "count_type",
-        "value",
-        collector_type=pl.lit("legacy"),
-        timestamp=pl.col("timestamp").dt.replace_time_zone("UTC"),
     )
 
 
@@ -406,15 +421,35 @@ def _finish(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFr
     )
 
 
-def _comparison(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:
-    """Join the three collectors on their keys, and take the corrected one's distance to legacy."""
+def _comparison(
+    rows: pl.DataFrame, schema: type[dy.Schema], site: str, *, known: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Join the three collectors on their keys, and take the corrected one's distance to legacy.
+
+    With ``known`` (the site's own series) a collector that has no row for a node type, while its
+    site value is known, has none of that type.
+    """
+    readings = ("legacy", "uncorrected", "corrected")
     index = [name for name in ("timestamp", "count_type", "node_type") if name in rows.columns]
     wide = rows.pivot(on="collector_type", index=index, values="value")
     wide = wide.with_columns(
-        pl.lit(None, pl.Float64).alias(name)
-        for name in ("legacy", "uncorrected", "corrected")
-        if name not in wide.columns
-    ).with_columns(difference=pl.col("corrected") - pl.col("legacy"))
+        pl.lit(None, pl.Float64).alias(name) for name in readings if name not in wide.columns
+    )
+    if known is not None:
+        told = known.filter(pl.col("value").is_not_null()).select(
+            "timestamp",
+            pl.col("count_type").cast(wide.schema["count_type"]),
+            pl.col("collector_type").cast(pl.String),
+            _none=pl.lit(0.0),
+        )
+        for name in readings:
+            here = told.filter(pl.col("collector_type") == name).drop("collector_type")
+            wide = (
+                wide.join(here, on=["timestamp", "count_type"], how="left")
+                .with_columns(pl.coalesce(name, "_none").alias(name))
+                .drop("_none")
+            )
+    wide = wide.with_columns(difference=pl.col("corrected") - pl.col("legacy"))
     relative = pl.when(pl.col("legacy") != 0).then(pl.col("difference") / pl.col("legacy"))
     return _finish(wide.with_columns(relative_difference=relative), schema, site)
 

@@ -136,7 +136,7 @@ def rejects(
             source=pl.lit(source),
             source_row_id=pl.col(row_id).cast(pl.String),
             reason=pl.lit(reason) if isinstance(reason, str) else reason,
-            hours=pl.max_horizontal(span, pl.lit(0.0)),
+            hours=pl.when(span.is_not_null()).then(pl.max_horizontal(span, pl.lit(0.0))),
         ),
         Rejects,
     )

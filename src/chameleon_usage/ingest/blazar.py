@@ -146,11 +146,16 @@ def _capabilities(inputs: RawInputs, table: str, owner: str) -> pl.DataFrame:
         .with_columns(name=pl.coalesce("property_name", "capability_name"))
     )
 
-    def value(name: str) -> pl.Expr:
-        return pl.col("capability_value").filter(pl.col("name") == name).max()
+    def values(name: str) -> pl.Expr:
+        return pl.col("capability_value").filter(pl.col("name") == name)
 
-    counted = value(GPU_COUNT).cast(pl.Int64, strict=False).fill_null(0)
-    return rows.group_by("owner").agg(node_type=value(NODE_TYPE), gpus=counted)
+    number = values(GPU_COUNT).str.strip_chars().cast(pl.Float64, strict=False)
+    counted = number.filter(number.is_between(0, 1024)).max().cast(pl.Int64)
+    # A host without the property has no GPU; one whose count cannot be read has an unknown number.
+    told = values(GPU_COUNT).len() > 0
+    return rows.group_by("owner").agg(
+        node_type=values(NODE_TYPE).max(), gpus=pl.when(told).then(counted).otherwise(0)
+    )
 
 
 def _allocation_intervals(
@@ -239,6 +244,7 @@ def _committed(
     orphan = pl.col("lease_created").is_null() & pl.col("start_date").is_null()
     cancelled = pl.col("lease_deleted") <= pl.col("start_date")
     withdrawn = pl.col("end") <= pl.col("start_date")
+    unsized = ~(pl.col("vcpus") > 0).fill_null(value=False)
     reason = (
         pl.when(pl.col("host_id").is_null())
         .then(pl.lit("no host"))
@@ -250,6 +256,8 @@ def _committed(
         .then(pl.lit("end before start"))
         .when(cancelled | withdrawn)
         .then(pl.lit("withdrawn before its start"))
+        .when((pl.col("resource_type") == FLAVOR_RESERVATION) & unsized)
+        .then(pl.lit("size of the slice unknown"))
     )
     judged = joined.with_columns(_reason=reason)
     refused = judged.filter(pl.col("_reason").is_not_null())
@@ -296,6 +304,7 @@ def leases(inputs: RawInputs) -> Ingested:
     ).with_columns(
         asked_type=pl.col("resource_properties").str.extract(_ASKED_TYPE),
         asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
+        most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
     )
     asks = asks.sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
     joins = Joins()
@@ -308,6 +317,10 @@ def leases(inputs: RawInputs) -> Ingested:
     asked = joins.left("reservations -> nodes given", asked, given, "reservation_id")
     asked = joins.left(
         "reservations -> first create", asked, _first_creates(inputs), "reservation_id"
+    )
+    # A replaced host has two rows; no more are held at once than were asked for.
+    asked = asked.with_columns(
+        given=pl.when(pl.col("given").is_not_null()).then(pl.min_horizontal("given", "most"))
     )
     by_lease = (
         asked.sort("lease_id", "reservation_id")

@@ -53,9 +53,9 @@ def caches(inputs: RawInputs) -> Ingested:
         )
         .join(values.select("timestamp").unique(), on="timestamp", how="anti")
     )
-    keyed = pl.concat([values, counts.select(values.columns)]).unique(
-        ["timestamp", "node_type", "count_type"], keep="first", maintain_order=True
-    )
+    # A date cached at two times of the day: the same row stays whatever the order of the file.
+    keyed = pl.concat([values, counts.select(values.columns)]).sort(pl.all())
+    keyed = keyed.unique(["timestamp", "node_type", "count_type"], keep="last", maintain_order=True)
     row_id = pl.concat_str(pl.col("date").dt.date().cast(pl.String), "node_type", separator="|")
     return Ingested(
         legacy=conform(keyed, Legacy),
@@ -72,7 +72,17 @@ def caches(inputs: RawInputs) -> Ingested:
 def maintenance(inputs: RawInputs) -> Ingested:
     """node_maintenance -> windows per host."""
     rows = inputs.get(MAINTENANCE_TABLE).select(
-        "id", hostname="hypervisor_hostname", start="start_time", end="end_time"
+        "id",
+        hostname="hypervisor_hostname",
+        start="start_time",
+        end=pl.col("end_time").fill_null(inputs.as_of),  # still open
     )
+    nameless = rows.filter(pl.col("hostname").is_null())
+    rows = rows.filter(pl.col("hostname").is_not_null())
     good, bad = refuse_bad_bounds(rows, stage="ingest", source=MAINTENANCE_TABLE, row_id="id")
-    return Ingested(maintenance=good.select("hostname", "start", "end"), rejects=bad)
+    nobody = rejects(
+        nameless, stage="ingest", source=MAINTENANCE_TABLE, reason="no host", row_id="id"
+    )
+    return Ingested(
+        maintenance=good.select("hostname", "start", "end"), rejects=pl.concat([bad, nobody])
+    )

@@ -35,8 +35,8 @@ def host_class(hypervisor_type: str = "hypervisor_type") -> pl.Expr:
 
 
 def positive(column: str) -> pl.Expr:
-    """Read a size; 0 and less mean that it was never filled in."""
-    return pl.when(pl.col(column) > 0).then(pl.col(column))
+    """Read a size; 0 and less mean that it was never filled in, 2^40 and more are no size."""
+    return pl.when(pl.col(column).is_between(1, 2**40 - 1)).then(pl.col(column))
 
 
 def hosts(inputs: RawInputs) -> Ingested:
@@ -172,6 +172,8 @@ def instances(inputs: RawInputs) -> Ingested:
         start=pl.coalesce("created_at", "begun", "launched_at"),
         end=pl.coalesce("deleted_at", "terminated_at", "freed"),
         inferred=pl.col("created_at").is_null(),
+        vcpus=positive("vcpus"),
+        memory_mb=positive("memory_mb"),
         hostname="node",
         reservation_id=pl.coalesce("flavor", "hint"),
         disk_gb=pl.col("root_gb").fill_null(0) + pl.col("ephemeral_gb").fill_null(0),

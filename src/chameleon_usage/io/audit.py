@@ -54,11 +54,13 @@ def check_site(directory: Path, site: Site) -> list[str]:
         extra = set(tables[name].columns) ^ set(schema.column_names())
         if extra:
             problems.append(f"{path}: columns differ from the contract: {', '.join(sorted(extra))}")
+            del tables[name]
             continue
         try:
             schema.validate(tables[name])
         except (dy.exc.ValidationError, dy.exc.SchemaError) as error:
             problems.append(f"{path}: {error}")
+            del tables[name]
     if "usage_timeline" in tables:
         problems += _laws(directory, tables["usage_timeline"])
         problems += _whole(directory, tables["usage_timeline"])

@@ -41,6 +41,7 @@ class Site:
         name: how figures and prose call it.
         adapters: names of the registry, in any order.
         sources: quantity type to source priority.
+        declared: those of ``sources`` that the entry itself gives; the rest are defaults.
         known_gaps: declared, and confirmed by coverage.
         merge_tolerance: rows of one host less than this apart are one presence.
         files: table to path or glob, for layouts other than <schema>.<table>.parquet.
@@ -55,7 +56,28 @@ class Site:
     merge_tolerance: str = DEFAULT_TOLERANCE
     files: Mapping[str, str] = field(default_factory=dict)
     db_uri: str = ""
+    declared: Mapping[str, Priority] = field(default_factory=dict)
 
+
+DEFAULT_SOURCES = {
+    "total": Priority(
+        "gap-fill",
+        (
+            "nova.compute_nodes",
+            "blazar.devices",
+            "trace.machine_events",
+            "nova.services",
+            "inventory.node_intervals",
+            "witnesses",
+        ),
+    ),
+    "reservable": Priority("gap-fill", ("blazar.computehosts", "blazar.devices", "witnesses")),
+    **dict.fromkeys(
+        ("occupied", "active"),
+        Priority("authoritative", ("nova.instance_actions", "nova.instances", "zun.container")),
+    ),
+}
+"""Where a site's entry says nothing: one witness of each instance, never two."""
 
 _KEYS = {
     "name",
@@ -83,7 +105,7 @@ def load_sites(path: Path, adapters: frozenset[str]) -> dict[str, Site]:
     """
     try:
         document = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: the site configuration cannot be read: {error}") from error
     if not isinstance(document, dict) or not set(document) - {_ANCHORS}:
         raise UsageError(f"{path}: expected a mapping of site keys to entries")
@@ -96,17 +118,16 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
     def wrong(what: str) -> UsageError:
         return UsageError(f"{path}: site {key}: {what}")
 
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", key) or not isinstance(entry, dict):
-        raise wrong("expected a key of lower case letters, digits and underscores, and a mapping")
+    if not re.fullmatch(r"(?!combined$)[a-z][a-z0-9_]*", str(key)) or not isinstance(entry, dict):
+        raise wrong(
+            "expected a key of lower case letters, digits and underscores (not 'combined'), "
+            "and a mapping"
+        )
     if unknown := set(entry) - _KEYS:
         raise wrong(f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(sorted(_KEYS))}")
-    names = tuple(entry.get("adapters") or ())
-    if not names:
-        raise wrong("'adapters' must list at least one adapter")
-    if unread := [name for name in names if name not in adapters]:
-        raise wrong(
-            f"unknown adapter {', '.join(map(str, unread))}; known: {', '.join(sorted(adapters))}"
-        )
+    names: Any = entry.get("adapters")
+    if complaint := _misnamed(names, adapters):
+        raise wrong(complaint)
     db_uri = str(entry.get("db_uri", ""))
     if db_uri and not re.fullmatch(r"\$\{\w+\}", db_uri):
         raise wrong("'db_uri' must be a reference like ${CHI_TACC_DB_URI}, not an address")
@@ -117,8 +138,11 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         gaps = tuple(
             KnownGap(gap["source"], _date(gap["before"])) for gap in entry.get("known_gaps") or ()
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise wrong(f"'sources' or 'known_gaps': {error}") from error
+    files = entry.get("files") or {}
+    if not isinstance(files, dict) or not set(files) <= set(RAW_TABLES):
+        raise wrong("'files' must map table names to paths or globs below the data directory")
     if strange := _unknown(sources):
         raise wrong(f"'sources': {strange}")
     tolerance = str(entry.get("merge_tolerance", DEFAULT_TOLERANCE))
@@ -127,13 +151,23 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
     return Site(
         key=key,
         name=str(entry.get("name", key)),
-        adapters=names,
-        sources=sources,
+        adapters=tuple(names),
+        sources=DEFAULT_SOURCES | sources,
+        declared=sources,
         known_gaps=gaps,
         merge_tolerance=tolerance,
-        files=entry.get("files") or {},
+        files={table: str(pattern).lstrip("/") for table, pattern in files.items()},
         db_uri=db_uri,
     )
+
+
+def _misnamed(names: object, adapters: frozenset[str]) -> str:
+    """Say what is wrong with a list of adapters; empty if nothing is."""
+    if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
+        return "'adapters' must be a list of at least one adapter, each once"
+    if strange := [str(name) for name in names if name not in adapters]:
+        return f"unknown adapter {', '.join(strange)}; known: {', '.join(sorted(adapters))}"
+    return ""
 
 
 def _unknown(sources: Mapping[str, Priority]) -> str:
