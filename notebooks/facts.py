@@ -58,6 +58,6 @@ table = pl.DataFrame(
     GT(table, id="table-facts")
     .cols_align("right", columns="value")
     .fmt_markdown("source")
-    .cols_width({"fact": "34%", "value": "10%", "unit": "10%", "source": "22%", "where": "24%"})
+    .cols_width({"fact": "32%", "value": "11%", "unit": "13%", "source": "21%", "where": "23%"})
     .tab_options(table_font_size="85%", table_width="100%")
 )

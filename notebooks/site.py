@@ -68,6 +68,7 @@ if (yearly.filter(pl.col("count_type") == "ondemand_capacity")["value"] > 0).any
     .fmt_number(shown, decimals=1)
     .sub_missing(missing_text="unknown")
     .cols_label({count: METRICS[count].label for count in shown})
+    .tab_options(table_font_size="85%")
 )
 
 # %% tags=["remove-cell"]

@@ -78,7 +78,12 @@ def errors_of(site):
     era = pl.lit(None, dtype=pl.String)
     for year, name in eras.items():
         era = pl.when(pl.col("timestamp").dt.year() >= year).then(pl.lit(name)).otherwise(era)
-    both = usage.join(truth_of(site, days), on=["timestamp", "count_type"])
+    # A day without a row is a day without a value.
+    both = (
+        truth_of(site, days)
+        .join(usage.select("site", "collector_type").unique(), how="cross")
+        .join(usage, on=["site", "collector_type", "timestamp", "count_type"], how="left")
+    )
     known = pl.col("value").is_not_null()
     difference = pl.col("value") - pl.col("truth")
     true = pl.col("truth").filter(known).sum()
