@@ -154,10 +154,10 @@ book/notebooks/cross_site.ipynb: notebooks/cross_site.py $(FIGURES) $(COMBINED)
 book/notebooks/validation.ipynb: notebooks/validation.py $(FIGURES) $(USAGE)
 	$(RUN) validation $@ -p sites "$(TRUTH)" -p data_dir $(DATA) -p output_dir $(OUT)
 
-book/notebooks/real_record.ipynb: notebooks/real_record.py $(FIGURES) $(USAGE) data/calibration.yaml $(wildcard data/real/*)
+book/notebooks/real_record.ipynb: notebooks/real_record.py $(FIGURES) $(USAGE) data/calibration.yaml data/facts.yaml $(wildcard data/real/*)
 	$(RUN) real_record $@ -p sites "$(SITES)" -p data_dir $(DATA) -p output_dir $(OUT)
 
-book/notebooks/facts.ipynb: notebooks/facts.py $(FIGURES) data/facts.yaml $(LOCK) | $(READY)
+book/notebooks/facts.ipynb: notebooks/facts.py $(FIGURES) data/facts.yaml data/calibration.yaml book/references.bib $(LOCK) | $(READY)
 	$(RUN) facts $@
 
 # --- the book ---------------------------------------------------------------------------------
