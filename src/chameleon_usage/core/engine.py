@@ -186,9 +186,10 @@ def stack(
         steps.group_by(*on, "at")
         .agg(pl.col(sums).sum())
         .sort(*on, "at")
-        .with_columns(pl.col(sums).cum_sum().over(on), end=pl.col("at").shift(-1).over(on))
+        # The steps of a key add up to nothing, so one running sum serves all keys in turn.
+        .with_columns(pl.col(sums).cum_sum(), end=pl.col("at").shift(-1))
         .rename({"at": "start"})
-        .filter(END.is_not_null() & pl.any_horizontal(pl.col(name) != 0 for name in sums))
+        .filter(pl.any_horizontal(pl.col(name) != 0 for name in sums))
     )
     return levels.with_columns(
         pl.min_horizontal(name, cap) for name, cap in zip(sums, caps, strict=bool(caps))
