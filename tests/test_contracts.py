@@ -437,3 +437,21 @@ class TestSameBytes:
             )
         assert len(found[0]) > 20
         assert found[0] == found[1]
+
+
+class TestSeriesBySeries:
+    """usage_by_node_type's keys are unique if no series comes twice and each ascends."""
+
+    def test_a_series_that_comes_twice_or_does_not_ascend_stops_the_run(self):
+        site = TinySite()
+        site.host("h1", node_type="one")
+        site.host("h2", node_type="two")
+        table = site.outputs["usage_by_node_type"]
+        assert pipeline._hold("usage_by_node_type", table) is table
+        for wrong in (
+            pl.concat([table, table]),
+            pl.concat([table.head(3), table]),
+            table.reverse(),
+        ):
+            with pytest.raises(AssertionError, match="usage_by_node_type: a key comes twice"):
+                pipeline._hold("usage_by_node_type", wrong)
