@@ -33,8 +33,8 @@ usage = pl.read_parquet(here / "usage_timeline.parquet")
 # parts add up to the black line.{% if use_unknown %} No record of what ran on this site is left:
 # what a lease holds is *leased (use unknown)*, whether or not anything ran on it.{% endif %}
 # {% if site == "kvm_tacc" %}
-# The site's first cloud is not in this record. Before the record begins, the number of its nodes
-# is not known; it was not zero.
+# The site's first cloud had databases of its own and is not in this record: the tables hold no
+# node before the record begins, though the real site had some.
 # {% endif %}
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "Nodes of {{ site_name }} by what they were doing ({{ source }}), weekly means. The parts add up to the black line, the total.{% if use_unknown %} Leased (use unknown): a lease holds the node, and nobody knows whether anything ran on it.{% endif %}{% if has_unknown %} Grey: not known, which is not zero.{% endif %} Data: output/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
