@@ -112,6 +112,8 @@ def test_a_machine_without_reservation_on_a_host_in_the_pool_takes_from_what_can
     assert stray == [0, 0, 0, 0, 0.5, 0.5, 0.75, 0.75, 0, 0]  # never more than the lease leaves
     assert site.corrected("available") == [1, 1, 0.5, 0.5, 0, 0, 0.25, 0.25, 1, 1]
     assert site.corrected("available_ondemand") == [0.0] * 10
+    # Two days of a quarter of the node did not fit beside the lease: 12 node-hours.
+    assert site.hours("nova.instance_actions", "k1", "corrected occupied_ondemand") == 12.0
 
 
 @pytest.mark.parametrize("vcpus", [None, 0, -12])

@@ -768,7 +768,7 @@ def _held(
     parts = [
         kept.select(*_SIZED_COLUMNS),
         hostless.select(*_SIZED_COLUMNS),
-        _slices(sized.filter(shared), ceiling),
+        _slices(sized.filter(shared), ceiling, stage, collected),
     ]
     whole = pl.concat(parts)
     collected.segments.append(_emit(whole, "corrected", quantity))
@@ -788,8 +788,13 @@ _SIZED_COLUMNS = (
 )
 
 
-def _slices(sized: pl.DataFrame, ceiling: pl.DataFrame) -> pl.DataFrame:
-    """Add up the slices of each KVM host and bound the sum by its parent's."""
+def _slices(
+    sized: pl.DataFrame, ceiling: pl.DataFrame, stage: str, collected: Collected
+) -> pl.DataFrame:
+    """Add up the slices of each KVM host and bound the sum by its parent's.
+
+    What goes beyond the parent is rejected per host, in node-hours: a sum has no single row.
+    """
     untold = [f"_untold_{name}" for name in UNITS]
     slots = sized.with_columns(
         *(pl.col(name).is_null().cast(pl.Int64).alias(f"_untold_{name}") for name in UNITS),
@@ -801,8 +806,26 @@ def _slices(sized: pl.DataFrame, ceiling: pl.DataFrame) -> pl.DataFrame:
     limits = ceiling.filter(pl.col("host_class") == KVM).select(
         "hostname", "start", "end", *(pl.col(name).alias(f"_max_{name}") for name in UNITS)
     )
-    inside, _ = engine.cut(sums, limits, HOST)
-    return inside.with_columns(
+    inside, outside = engine.cut(sums, limits, HOST)
+    over = pl.col("node_units") - pl.col("_max_node_units")
+    beyond = pl.concat(
+        [
+            outside.with_columns(_lost="node_units"),
+            inside.filter(over > 0).with_columns(_lost=over),
+        ],
+        how="diagonal",
+    )
+    if beyond.height:
+        lost = rejects(
+            beyond.sort("hostname", "start"),
+            stage=stage,
+            source=str(sized["source"].drop_nulls().min()),
+            reason="more than its parent holds of the host",
+            row_id="hostname",
+        )
+        share = beyond.sort("hostname", "start").select(pl.col("_lost") / pl.col("node_size"))
+        collected.rejects.append(lost.with_columns(hours=pl.col("hours") * share.to_series()))
+    kept = inside.with_columns(
         *(
             # What one slice does not tell is unknown, unless the host has none of it.
             pl.when(pl.col(f"_max_{name}") == 0)
@@ -814,4 +837,12 @@ def _slices(sized: pl.DataFrame, ceiling: pl.DataFrame) -> pl.DataFrame:
         ),
         source=pl.lit(None, pl.String),
         inferred=pl.lit(value=False),
-    ).select(_SIZED_COLUMNS)
+    )
+    counted = [_unit_seconds(frame, "node_units") for frame in (slots, kept)]
+    if counted[0] != counted[1] + _unit_seconds(beyond, "_lost"):
+        raise ConservationError(f"stage {stage}: unit-seconds of slices are not all accounted for")
+    return kept.select(_SIZED_COLUMNS)
+
+
+def _unit_seconds(pieces: pl.DataFrame, units: str) -> int:
+    return int(pieces.select((pl.col(units) * engine.SECONDS).sum()).item() or 0)
