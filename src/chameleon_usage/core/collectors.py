@@ -14,7 +14,7 @@ from chameleon_usage.core import engine
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, conform, rejects
 from chameleon_usage.ingest.nova import KVM
-from chameleon_usage.models.domain import QUANTITIES, WITNESSES, Rejects, Segments
+from chameleon_usage.models.domain import WITNESSES, Rejects, Segments
 from chameleon_usage.models.site import Priority, Site
 
 UNCORRECTED_SOURCES = {
@@ -137,7 +137,9 @@ def number_names(*frames: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
     kinds = {}
     for name in NAMES:
         told = [frame[name] for frame in frames if name in frame.columns]
-        kinds[name] = pl.Enum(pl.concat(part.unique() for part in told).unique().drop_nulls().sort())
+        kinds[name] = pl.Enum(
+            pl.concat(part.unique() for part in told).unique().drop_nulls().sort()
+        )
     return tuple(
         frame.cast({name: kind for name, kind in kinds.items() if name in frame.columns})  # type: ignore[arg-type]
         for frame in frames
