@@ -134,24 +134,31 @@ def number_names(*frames: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
 
     A name compares, sorts and joins by its number then, and the order of rows decides nothing.
     """
-    kinds = {}
+    numbered = list(frames)
     for name in NAMES:
-        told = [frame[name] for frame in frames if name in frame.columns]
-        kinds[name] = pl.Enum(
-            pl.concat(part.unique() for part in told).unique().drop_nulls().sort()
+        having = [number for number, frame in enumerate(frames) if name in frame.columns]
+        columns = pl.concat([frames[number][name] for number in having]).cast(pl.Categorical)
+        codes = columns.to_physical()
+        found = columns.to_frame("name").with_columns(code=codes).unique("code").drop_nulls()
+        ordered = found.with_columns(pl.col("name").cast(pl.String)).sort("name")
+        places = pl.zeros((int(codes.max() or 0)) + 1, pl.UInt32, eager=True).scatter(  # type: ignore[arg-type]
+            ordered["code"], pl.int_range(ordered.height, dtype=pl.UInt32, eager=True)
         )
-    return tuple(
-        frame.cast({name: kind for name, kind in kinds.items() if name in frame.columns})  # type: ignore[arg-type]
-        for frame in frames
-    )
+        coded = places.gather(codes).cat.to(pl.Enum(ordered["name"])).alias(name)
+        start = 0
+        for number in having:
+            height = frames[number].height
+            numbered[number] = numbered[number].with_columns(coded.slice(start, height))
+            start += height
+    return tuple(numbered)
 
 
 def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
     """Turn facts into intervals and join what is known of their entities.
 
     Args:
-        facts: domain.Facts.
-        entities: domain.Entities.
+        facts: domain.Facts, names numbered.
+        entities: domain.Entities, names numbered.
         as_of: what is still open ends here.
 
     Returns:
@@ -163,16 +170,20 @@ def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.Da
     """
     key = ["quantity_type", "source", "entity_id"]
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
-    numbers = facts.select(key).join(
-        entities.select(key).with_row_index("_key"), on=key, how="left", maintain_order="left"
-    )["_key"]
-    if numbers.null_count():
-        lost = facts.filter(numbers.is_null()).select(key).row(0)
-        raise UsageError(f"facts: the entity {', '.join(lost)} is not among the entities")
+    entities = entities.sort(key)
+    number = pl.lit(0, pl.Int64)
+    for name in key:
+        number = number * 2**24 + pl.col(name).to_physical().cast(pl.Int64)
+    known, spoken = (frame.select(number).to_series() for frame in (entities, facts))
+    places = known.search_sorted(spoken)
+    listed = known.extend_constant(None, 1).gather(places)
+    if (lost := facts.filter(listed.ne_missing(spoken))).height:
+        raise UsageError(
+            f"facts: the entity {', '.join(lost.select(key).row(0))} is not among the entities"
+        )
     # Neighbours after one sort: an entity's next fact is the next row, if that is still its own.
     intervals = (
-        facts.select("timestamp", "state", _key=numbers)
-        .pipe(engine.sort_by_key_and_time, "timestamp")
+        engine.sort_by_key_and_time(facts.select("timestamp", "state", _key=places), "timestamp")
         .with_columns(
             end=pl.when(pl.col("_key") == pl.col("_key").shift(-1)).then(
                 pl.col("timestamp").shift(-1)

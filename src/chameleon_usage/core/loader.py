@@ -199,9 +199,12 @@ def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
             column = pl.lit(None, dtype=wanted).alias(column.meta.output_name())
         # The services write whole seconds; the arithmetic is exact in whole seconds.
         return column.cast(wanted, strict=False).dt.truncate("1s")
-    if wanted == pl.String and found == pl.String:
-        # An empty name is no name.
-        return pl.when(column.str.strip_chars() != "").then(column)
+    if wanted in {pl.String, pl.Categorical}:
+        if found != pl.String:
+            column = column.cast(pl.String, strict=False)
+        else:
+            # An empty name is no name.
+            column = pl.when(column.str.strip_chars() != "").then(column)
     return column if found == wanted else column.cast(wanted, strict=False)
 
 
