@@ -15,6 +15,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, conform, rejects
 from chameleon_usage.ingest.nova import KVM
 from chameleon_usage.models.domain import WITNESSES, Rejects, Segments
+from chameleon_usage.models.raw import NAME
 from chameleon_usage.models.site import Priority, Site
 
 UNCORRECTED_SOURCES = {
@@ -123,7 +124,6 @@ NAMES = (
     "host_class",
     "node_type",
     "reservation_id",
-    "lease_id",
     "project_id",
 )
 """Columns of names, which sort and join faster by number."""
@@ -137,14 +137,16 @@ def number_names(*frames: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
     numbered = list(frames)
     for name in NAMES:
         having = [number for number, frame in enumerate(frames) if name in frame.columns]
-        columns = pl.concat([frames[number][name] for number in having]).cast(pl.Categorical)
+        columns = pl.concat([frames[number][name].cast(NAME) for number in having])
         codes = columns.to_physical()
-        found = columns.to_frame("name").with_columns(code=codes).unique("code").drop_nulls()
-        ordered = found.with_columns(pl.col("name").cast(pl.String)).sort("name")
-        places = pl.zeros((int(codes.max() or 0)) + 1, pl.UInt32, eager=True).scatter(  # type: ignore[arg-type]
-            ordered["code"], pl.int_range(ordered.height, dtype=pl.UInt32, eager=True)
+        found = codes.unique().drop_nulls()
+        names = found.cat.to(NAME).cast(pl.String)
+        order = names.arg_sort()
+        places = pl.zeros(int(codes.max() or 0) + 1, pl.UInt32, eager=True).scatter(  # type: ignore[arg-type]
+            found.gather(order), pl.int_range(found.len(), dtype=pl.UInt32, eager=True)
         )
-        coded = places.gather(codes).cat.to(pl.Enum(ordered["name"])).alias(name)
+        kind = pl.Enum(names.gather(order))
+        coded = places.gather(codes).cat.to(kind).alias(name)
         start = 0
         for number in having:
             height = frames[number].height
@@ -170,14 +172,14 @@ def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.Da
     """
     key = ["quantity_type", "source", "entity_id"]
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
-    entities = entities.sort(key)
     number = pl.lit(0, pl.Int64)
     for name in key:
         number = number * 2**24 + pl.col(name).to_physical().cast(pl.Int64)
-    known, spoken = (frame.select(number).to_series() for frame in (entities, facts))
-    places = known.search_sorted(spoken)
-    listed = known.extend_constant(None, 1).gather(places)
-    if (lost := facts.filter(listed.ne_missing(spoken))).height:
+    listed, spoken = (frame.select(number).to_series() for frame in (entities, facts))
+    order = listed.arg_sort()
+    listed = listed.gather(order)
+    places = listed.search_sorted(spoken)
+    if (lost := facts.filter(listed.extend_constant(None, 1).gather(places) != spoken)).height:
         raise UsageError(
             f"facts: the entity {', '.join(lost.select(key).row(0))} is not among the entities"
         )
@@ -191,7 +193,7 @@ def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.Da
         )
         .filter((pl.col("state") == PRESENT) & (pl.col("timestamp") < now))
     )
-    return entities[intervals["_key"]].hstack(
+    return entities[order.gather(intervals["_key"])].hstack(
         intervals.select(
             start="timestamp", end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
         )
@@ -342,7 +344,8 @@ def corrected(
         [
             by_quantity["committed"],
             _lost_allocations(by_quantity["committed"], by_quantity["occupied"]),
-        ]
+        ],
+        how="diagonal",
     )
     windows = engine.union(maintenance, HOST)
     total = _total(by_quantity, site, collected)
@@ -527,20 +530,12 @@ def _lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.Dat
         .with_columns(start="_from", end=pl.min_horizontal("end", "_to"))
         .filter(pl.col("start") < pl.col("end"))
         .with_columns(
-            quantity_type=pl.lit("committed"),
+            quantity_type=pl.lit("committed", committed["quantity_type"].dtype),
             nodes=pl.lit(1, pl.Int64),
             inferred=pl.lit(value=True),
             open=pl.lit(value=False),
         )
-        .pipe(_as_spans, committed)
-    )
-
-
-def _as_spans(rows: pl.DataFrame, like: pl.DataFrame) -> pl.DataFrame:
-    """Complete rows to the columns of ``spans``, null where nothing is told."""
-    return rows.select(
-        (pl.col(name) if name in rows.columns else pl.lit(None, kind).alias(name)).cast(kind)
-        for name, kind in like.schema.items()
+        .drop("_from", "_to")
     )
 
 
@@ -582,7 +577,7 @@ def _resolve(
     own = pl.concat(
         [
             _per_source(hosts, pl.col("source"), tolerance),
-            _per_source(witnesses, pl.lit(WITNESSES, dtype=hosts.schema["source"]), tolerance),
+            _per_source(witnesses, pl.lit(WITNESSES, dtype=hosts["source"].dtype), tolerance),
         ]
     )
     fallback = Priority("supplement", tuple(hosts["source"].unique().sort()))
@@ -886,7 +881,7 @@ def _slices(
             .alias(name)
             for name in UNITS
         ),
-        source=pl.lit(None, sized.schema["source"]),
+        source=pl.lit(None, sized["source"].dtype),
         inferred=pl.lit(value=False),
     )
     counted = [_unit_seconds(frame, "node_units") for frame in (slots, kept)]
