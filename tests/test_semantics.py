@@ -179,3 +179,17 @@ class TestTotal:
         assert site.corrected("total") == on((2, 10))
         assert site.uncorrected("total") == on((5, 10))
         assert site.inferred("total") == [(day(2), day(5))]
+
+
+class TestActive:
+    def test_without_a_create_event_it_runs_from_its_launch_and_follows_what_was_done(self):
+        site = TinySite()
+        site.host()
+        site.lease("L", 1, 9)
+        site.instance("I", "h1", 1, 9, lease="L", active=2, created_event=False)
+        site.action("I", "stop", 4)
+        site.action("I", "start", 5)
+        site.action("I", "shelve", 6)
+        site.action("I", "shelve_offload", 7)
+        assert site.corrected("occupied") == on((1, 7))
+        assert site.corrected("active") == on((2, 4), (5, 6))

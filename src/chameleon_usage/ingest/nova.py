@@ -311,15 +311,21 @@ def _by_stay(intervals: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
 def _replay(
     rows: pl.DataFrame, events: pl.DataFrame, stays: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Replay the events of instances that have a create event: occupied and active facts."""
+    """Replay the events of instances that have any: occupied and active facts.
+
+    An instance whose create event is lost runs from its row's launched_at on.
+    """
     known = events.join(_EFFECTS, on="event", how="inner")
-    lives = rows.select("entity_id", "start", "end").join(
-        events.filter(pl.col("event") == CREATE).select("entity_id").unique(),
-        on="entity_id",
-        how="semi",
+    told = pl.concat([known.select("entity_id"), stays.select(entity_id="uuid")]).unique()
+    lives = rows.select("entity_id", "start", "end", "launched_at").join(
+        told, on="entity_id", how="semi"
     )
+    created = events.filter(pl.col("event") == CREATE).select("entity_id").unique()
+    uncreated = lives.join(created, on="entity_id", how="anti")
+    lives = lives.drop("launched_at")
     born = lives.select("entity_id", timestamp="start", on=pl.lit(value=True))
     unborn = lives.select("entity_id", timestamp="start", on=pl.lit(value=False))
+    launched = uncreated.select("entity_id", timestamp="launched_at", on=pl.lit(value=True))
     given_up = _offloads_without_event(events)
     occupies = pl.concat(
         [
@@ -337,7 +343,8 @@ def _replay(
     )
     active = pl.concat(
         [
-            unborn.with_columns(order=pl.lit(-1, pl.Int64)),
+            unborn.with_columns(order=pl.lit(-2, pl.Int64)),
+            launched.drop_nulls("timestamp").with_columns(order=pl.lit(-1, pl.Int64)),
             known.select("entity_id", timestamp="finish", on="runs", order="order"),
         ]
     )
