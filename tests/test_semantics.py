@@ -193,3 +193,33 @@ class TestActive:
         site.action("I", "shelve_offload", 7)
         assert site.corrected("occupied") == on((1, 7))
         assert site.corrected("active") == on((2, 4), (5, 6))
+
+    def test_what_was_seen_to_stop_at_once_never_ran(self):
+        site = TinySite()
+        site.host()
+        site.lease("L", 1, 9)
+        site.instance("I", "h1", 2, 8, lease="L")
+        site.action("I", "stop", 2)
+        assert site.corrected("occupied") == on((2, 8))
+        assert site.corrected("active") == NEVER
+
+    def test_a_machine_that_was_migrated_while_stopped_stays_stopped(self):
+        site = TinySite("kvm_tacc")
+        site.hypervisor("k1", 0, **KVM)
+        site.hypervisor("k2", 0, **KVM)
+        site.instance("VM", "k2", 1, 8, vcpus=12, created_event=False)
+        site.action("VM", "create", 1, host="k1")
+        site.action("VM", "stop", 3, host="k1")
+        site.action("VM", "migrate", 5, host="k2")
+        assert site.corrected("occupied", host="k2") == on((5, 8), height=0.25)
+        assert site.corrected("active") == on((1, 3), height=0.25)
+
+    def test_a_machine_that_was_deleted_as_it_arrived_was_where_it_came_from(self):
+        site = TinySite("kvm_tacc")
+        site.hypervisor("k1", 0, **KVM)
+        site.hypervisor("k2", 0, **KVM)
+        site.instance("VM", "k2", 1, 5, vcpus=12, created_event=False)
+        site.action("VM", "create", 1, host="k1")
+        site.action("VM", "migrate", 5, host="k2")
+        assert site.corrected("occupied", host="k1") == on((1, 5), height=0.25)
+        assert site.corrected("occupied") == on((1, 5), height=0.25)

@@ -286,6 +286,9 @@ def corrected(
         quantity: rows.filter(pl.col("quantity_type") == quantity)
         for quantity in UNCORRECTED_SOURCES
     }
+    by_quantity["active"] = _preferred(
+        by_quantity["active"], "active", site, by_quantity["occupied"]
+    )
     by_quantity["occupied"] = _preferred(by_quantity["occupied"], "occupied", site)
     by_quantity["committed"] = pl.concat(
         [
@@ -298,7 +301,7 @@ def corrected(
     reservable = _reservable(by_quantity, total, site, collected)
     committed = _committed(by_quantity["committed"], reservable, collected)
     occupied = _occupied(by_quantity["occupied"], committed, total, history, collected)
-    active = _active(by_quantity["active"], occupied, site, collected)
+    active = _active(by_quantity["active"], occupied, collected)
 
     sized_total = _sized(_whole(total), history, "host")
     collected.segments.append(_emit(sized_total, "corrected", "total"))
@@ -606,14 +609,36 @@ def _committed(rows: pl.DataFrame, reservable: pl.DataFrame, collected: Collecte
     return pl.concat([inside, hostless.select(inside.columns)])
 
 
-def _preferred(rows: pl.DataFrame, quantity: str, site: Site) -> pl.DataFrame:
-    """Keep, of each entity, the witness that the site's source priority puts first."""
+def _preferred(
+    rows: pl.DataFrame, quantity: str, site: Site, known: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Keep, of each instance, the witness that the site's source priority puts first.
+
+    A witness that speaks of an instance in ``known`` knows it, even if it has no row here: what
+    it saw occupy and never run was never active.
+    """
     rule = site.sources.get(quantity)
     if rule is None or rows.is_empty():
         return rows
-    ranked = engine.ranked_by_source(rows, rule.order)
-    best = pl.col("_rank").min().over("entity_id")
-    return ranked.filter(pl.col("_rank") == best).drop("_rank")
+    # The stays of a migrated machine, "<uuid>/<n>", are one instance.
+    whole = pl.col("entity_id").str.extract("^([^/]*)").alias("_whole")
+    columns = ["source", "entity_id"]
+    told = (
+        rows.select(columns)
+        if known is None
+        else pl.concat([rows.select(columns), known.select(columns)])
+    )
+    best = (
+        engine.ranked_by_source(told.with_columns(whole), rule.order)
+        .group_by("_whole")
+        .agg(_best=pl.col("_rank").min())
+    )
+    ranked = engine.ranked_by_source(rows, rule.order).with_columns(whole)
+    return (
+        ranked.join(best, on="_whole", how="left")
+        .filter(pl.col("_rank") == pl.col("_best"))
+        .drop("_rank", "_whole", "_best")
+    )
 
 
 def _occupied(
@@ -726,12 +751,10 @@ def _reserve(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _active(
-    rows: pl.DataFrame, occupied: pl.DataFrame, site: Site, collected: Collected
-) -> pl.DataFrame:
+def _active(rows: pl.DataFrame, occupied: pl.DataFrame, collected: Collected) -> pl.DataFrame:
     """Clip the running time of each instance to where and when it occupies."""
     stage = "corrected active"
-    runs = _preferred(rows, "active", site).select("source", "entity_id", "start", "end")
+    runs = rows.select("source", "entity_id", "start", "end")
     seats = occupied.drop("source")
     inside, outside = engine.cut(runs, seats, ["entity_id"])
     check_conservation(f"{stage}: clip to occupied", runs, inside, outside)
