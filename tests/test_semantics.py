@@ -29,6 +29,23 @@ class TestReservable:
         assert site.uncorrected("occupied") == on((2, 4))
         assert site.uncorrected("idle")[2:4] == [-1, -1]
 
+    def test_a_gone_row_lasts_while_an_allocation_has_no_end(self):
+        site = TinySite()
+        site.hypervisor("h1", 0)
+        site.lease("L1", 2, 4, ["gone"], created_at=1)
+        site.lease("L2", 6, None, ["gone"])
+        site.instance("I1", "h1", 2, 4, lease="L1")
+        assert site.corrected("reservable") == on((1, 10))
+        assert site.corrected("committed") == on((2, 4), (6, 10))
+
+    def test_an_undated_row_begins_with_an_allocation_that_has_no_end(self):
+        site = TinySite()
+        site.hypervisor("h1", 0)
+        site.pool_host("h1", None, 9)
+        site.lease("L", 4, None)
+        assert site.corrected("reservable") == on((4, 9))
+        assert site.corrected("committed") == on((4, 9))
+
     def test_it_lives_only_within_total(self):
         site = TinySite()
         site.hypervisor("h1", 0, 5)

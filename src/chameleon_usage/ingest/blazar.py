@@ -100,10 +100,14 @@ def _pool(
 ) -> Ingested:
     """Make the enrolments of hosts or devices, those whose row is gone or undated included."""
     spans = _allocation_intervals(inputs, allocations, Joins(), source)
+    still = pl.col("end").is_null()
     told = (
-        spans.filter(pl.col("start") < pl.col("end"))
+        spans.filter((pl.col("start") < pl.col("end")) | (pl.col("start").is_not_null() & still))
         .group_by("host_id")
-        .agg(first=pl.col("created_at").min(), last=pl.col("end").max())
+        .agg(
+            first=pl.col("created_at").min(),
+            last=pl.when(~still.any()).then(pl.col("end").max()),
+        )
     )
     described = described.join(told, on="host_id", how="left").with_columns(
         inferred=pl.col("start").is_null(), start=pl.coalesce("start", "first")
