@@ -92,6 +92,15 @@ class TestCommitted:
         assert site.corrected("committed") == [0, 0.5, 0.5, 1, 1, 0.75, 0.75, 0, 0, 0]
         assert site.corrected("committed", resource="vcpus")[3] == 48
 
+    def test_a_slot_inferred_from_its_machine_is_no_larger_than_its_siblings(self):
+        site = TinySite("kvm_tacc")
+        site.host("k1", **KVM)
+        site.host("k2", **KVM)
+        site.slices("L", 2, 8, ["b-k1"], vcpus=12)
+        site.instance("VM", "k2", 2, 6, lease="L", flavor=True, vcpus=12)
+        assert site.corrected("committed", host="k2") == on((2, 6), height=0.25)
+        assert site.corrected("occupied_reservation") == on((2, 6), height=0.25)
+
     def test_a_slot_outside_its_hosts_enrolment_is_cut(self):
         site = TinySite()
         site.host("h1", 0, 4)

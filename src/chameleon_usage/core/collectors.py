@@ -464,7 +464,7 @@ def _lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.Dat
     """
     pair = ["reservation_id", "hostname"]
     spans_of = committed.group_by("reservation_id", maintain_order=True).agg(
-        pl.col("lease_id", "project_id", "host_class").first(),
+        pl.col("lease_id", "project_id", "host_class", "vcpus", "memory_mb", "disk_gb").first(),
         _from=pl.col("start").min(),
         _to=pl.col("end").max(),
     )
