@@ -175,6 +175,17 @@ class TestOccupied:
         site.instance("V3", "k1", 4, 6, vcpus=36)  # more than there is
         assert site.corrected("occupied_ondemand") == [0, 0.25, 0.25, 0.75, 1, 1, 0.5, 0, 0, 0]
 
+    def test_a_machine_that_lost_its_node_when_it_was_offloaded_was_where_its_events_say(self):
+        site = TinySite("kvm_tacc")
+        site.hypervisor("k1", 0, **KVM)
+        site.instance("VM", None, 2, None, vcpus=12, created_event=False)
+        site.action("VM", "create", 2, host="k1")
+        site.action("VM", "shelve", 5, host="k1")
+        site.action("VM", "shelve_offload", 6, host="k1")
+        assert site.corrected("occupied", host="k1") == on((2, 6), height=0.25)
+        assert site.corrected("active", host="k1") == on((2, 5), height=0.25)
+        assert site.uncorrected("occupied") == NEVER
+
 
 class TestTotal:
     def test_a_row_without_an_end_of_its_own_never_extends_a_hosts_life(self):

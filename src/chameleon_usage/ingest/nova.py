@@ -185,9 +185,16 @@ def instances(inputs: RawInputs) -> Ingested:
     runs = good.with_columns(start="launched_at").filter(
         pl.col("start").is_not_null() & (pl.col("start") < pl.col("end")).fill_null(value=True)
     )
-    stays = _stays(events, inputs.get(COMPUTE_NODES))
+    moves = _moves(events, inputs.get(COMPUTE_NODES))
+    stays = _stays(moves)
+    seat = moves.group_by("entity_id", maintain_order=True).agg(_seat=pl.col("hostname").last())
+    # A machine that is shelved and offloaded has no node any more; its events tell where it was.
+    seated = good.join(seat, on="entity_id", how="left").with_columns(
+        hostname=pl.coalesce("hostname", "_seat"),
+        inferred=pl.col("inferred") | (pl.col("node").is_null() & pl.col("_seat").is_not_null()),
+    )
     moved = pl.concat(
-        [good, _guests(good, stays)],
+        [seated, _guests(good, stays)],
         how="diagonal",
     )
     by_events = _replay(good, events, stays)
@@ -243,12 +250,10 @@ def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
     ).filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
 
 
-def _stays(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
-    """Find where migrated VMs were, and when: uuid, entity_id, hostname, start, end.
+def _moves(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
+    """Find the KVM hosts at which instances arrived: the events' columns and hostname, in order.
 
-    An instance's row names its last node only; the host of the events by which it arrived tells
-    the others. On Ironic an event's host is the compute service's, not the node: those are left.
-    The last stay is the row's own and keeps its key; the n-th host before is "<uuid>/<n>".
+    On Ironic an event's host is the compute service's, not the node: those are left out.
     """
     names = (
         nodes.filter((host_class() == KVM) & pl.col("host").is_not_null())
@@ -262,12 +267,23 @@ def _stays(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
         .join(names, on="host", how="inner")
         .sort("entity_id", "finish", "order")
     )
-    moves = arrivals.filter(
+    return arrivals.filter(
         pl.col("hostname").ne_missing(pl.col("hostname").shift(1).over("entity_id"))
-    ).with_columns(n=pl.int_range(pl.len()).over("entity_id"), stays=pl.len().over("entity_id"))
+    )
+
+
+def _stays(moves: pl.DataFrame) -> pl.DataFrame:
+    """Tell where migrated VMs were, and when: uuid, entity_id, hostname, start, end.
+
+    An instance's row names its last node only; the events by which it arrived tell the others.
+    The last stay is the row's own and keeps its key; the n-th host before is "<uuid>/<n>".
+    """
+    numbered = moves.with_columns(
+        n=pl.int_range(pl.len()).over("entity_id"), stays=pl.len().over("entity_id")
+    )
     last = pl.col("n") == pl.col("stays") - 1
     return (
-        moves.filter(pl.col("stays") > 1)
+        numbered.filter(pl.col("stays") > 1)
         .with_columns(
             # Before its first arrival was done, it was already being built there.
             start=pl.when(pl.col("n") > 0).then("finish"),
