@@ -120,6 +120,8 @@ def events(draw: Draw, site: TinySite, name: str, span: tuple[float, float], hos
         moment += draw(st.sampled_from([0.0, 0.25, 0.5, 1.0]))
         if moment > end:
             return
+        if step == "shelve_offload" and moment == span[0]:
+            continue  # nothing is given up before it is held
         finish = None if now_and_then(draw) else moment
         site.action(
             name,

@@ -11,6 +11,7 @@ from datetime import datetime
 import polars as pl
 
 from chameleon_usage.core import engine
+from chameleon_usage.core.conservation import REPORT, ConservationError, check_conservation
 from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
 from chameleon_usage.ingest.nova import KVM
 from chameleon_usage.models.domain import Rejects, Segments
@@ -35,24 +36,6 @@ SIZES = ("vcpus", "memory_mb", "disk_gb", "gpus")
 UNITS = ("node_units", *SIZES)
 HOST = ["hostname"]
 TIME_ORDER = ("source", "entity_id")
-
-
-class ConservationError(AssertionError):
-    """A stage lost or invented hours: a bug, never the user's fault."""
-
-
-def check_conservation(stage: str, before: pl.DataFrame, *after: pl.DataFrame) -> None:
-    """Assert that the entity-seconds of a stage are all accounted for.
-
-    Raises:
-        ConservationError: names the stage and the difference in hours.
-    """
-    difference = sum(engine.seconds(frame) for frame in after) - engine.seconds(before)
-    if difference:
-        raise ConservationError(
-            f"stage {stage}: {difference / 3600:+.4f} entity-hours after against before; "
-            "the pipeline itself is wrong: please report it with the site's manifest"
-        )
 
 
 BEARING = {
@@ -255,8 +238,9 @@ def uncorrected(rows: pl.DataFrame, history: pl.DataFrame) -> Reading:
         named = pl.col("hostname").is_not_null() | (pl.col("source") == "published.leases")
         collected.refuse(own.filter(~named), f"uncorrected {quantity}", "host row is gone")
         sized = _sized(own.filter(named), history, HOLDERS[quantity])
-        collected.refuse(sized.filter(~_USABLE), f"uncorrected {quantity}", "size unknown")
-        sized = sized.filter(_USABLE)
+        unsized, sized = sized.filter(~_USABLE), sized.filter(_USABLE)
+        collected.refuse(unsized, f"uncorrected {quantity}", "size unknown")
+        check_conservation(f"uncorrected {quantity}", own, own.filter(~named), unsized, sized)
         if quantity in {"occupied", "active"}:
             for origin, part in _split_origin(sized):
                 collected.segments.append(_emit(part, "uncorrected", f"{quantity}_{origin}"))
@@ -597,14 +581,11 @@ def _committed(rows: pl.DataFrame, reservable: pl.DataFrame, collected: Collecte
     """Clamp allocations to their host's time in the pool."""
     stage = "corrected committed"
     hostless = rows.filter(pl.col("host_id").is_null() & pl.col("hostname").is_null())
+    nameless = rows.filter(pl.col("host_id").is_not_null() & pl.col("hostname").is_null())
     named = rows.filter(pl.col("hostname").is_not_null())
-    collected.refuse(
-        rows.filter(pl.col("host_id").is_not_null() & pl.col("hostname").is_null()),
-        stage,
-        "no instance names the host",
-    )
+    collected.refuse(nameless, stage, "no instance names the host")
     inside, outside = engine.cut(named, reservable.select("hostname", "start", "end"), HOST)
-    check_conservation(f"{stage}: clamp", named, inside, outside)
+    check_conservation(f"{stage}: clamp", rows, hostless, nameless, inside, outside)
     collected.refuse(outside, stage, "outside reservable")
     return pl.concat([inside, hostless.select(inside.columns)])
 
@@ -672,8 +653,9 @@ def _occupied(
     free = free.join(classes, on="hostname", how="left")
     on_kvm = (pl.col("_class") == KVM).fill_null(value=False)
     devices = pl.col("source") == "zun.container"
-    collected.refuse(free.filter(~on_kvm & ~devices), stage, "no reservation covers it")
-    ondemand = free.filter(on_kvm).drop("_class")
+    stray = free.filter(~on_kvm & ~devices)
+    collected.refuse(stray, stage, "no reservation covers it")
+    ondemand = free.filter(on_kvm & ~devices).drop("_class")
     lives, lost = engine.cut(ondemand, total.select("hostname", "start", "end"), HOST)
     check_conservation(f"{stage}: clip to host", ondemand, lives, lost)
     collected.refuse(lost, stage, "outside total")
@@ -683,6 +665,7 @@ def _occupied(
     used, unused = engine.cut(on_devices, leased, HOST)
     check_conservation(f"{stage}: clip to lease", on_devices, used, unused)
     collected.refuse(unused, stage, "no reservation covers it")
+    check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)
     return pl.concat(
         [
             inside.with_columns(origin=pl.lit("reservation")),
@@ -778,8 +761,9 @@ def _held(
     """
     stage = f"corrected {quantity}"
     sized = _sized(pieces, history, HOLDERS[quantity.split("_", maxsplit=1)[0]])
-    collected.refuse(sized.filter(~_USABLE), stage, "size unknown")
-    sized = sized.filter(_USABLE)
+    unsized, sized = sized.filter(~_USABLE), sized.filter(_USABLE)
+    collected.refuse(unsized, stage, "size unknown")
+    check_conservation(f"{stage}: sizes", pieces, unsized, sized)
     shared = ((pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()).fill_null(
         value=False
     )
@@ -863,7 +847,10 @@ def _slices(
     )
     counted = [_unit_seconds(frame, "node_units") for frame in (slots, kept)]
     if counted[0] != counted[1] + _unit_seconds(beyond, "_lost"):
-        raise ConservationError(f"stage {stage}: unit-seconds of slices are not all accounted for")
+        difference = counted[1] + _unit_seconds(beyond, "_lost") - counted[0]
+        raise ConservationError(
+            f"stage {stage}: {difference / 3600:+.4f} vcpu-hours after against before; {REPORT}"
+        )
     return kept.select(_SIZED_COLUMNS)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage.core import collectors, loader, registry, usage
+from chameleon_usage.core import collectors, conservation, loader, registry, usage
 from chameleon_usage.core.usage import Known, Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, rejects
@@ -89,6 +89,7 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         for part in late
     ]
     rows = collectors.spans(ingested, stage.as_of)
+    conservation.check_spans(ingested.facts, rows, stage.as_of)
     history = collectors.profile_history(ingested.profiles)
     plain = collectors.uncorrected(rows, history)
     mended = collectors.corrected(rows, history, ingested.maintenance, site)

@@ -11,6 +11,7 @@ from chameleon_usage.ingest.base import (
     facts,
     refuse_bad_bounds,
     rejects,
+    set_aside,
     speaks_of,
     state_intervals,
 )
@@ -66,18 +67,16 @@ def hosts(inputs: RawInputs) -> Ingested:
         memory_mb=positive("memory_mb"),
         disk_gb=positive("local_gb"),
     )
-    services = (
-        inputs.get(SERVICES)
-        .filter(pl.col("binary") == "nova-compute")
-        .with_columns(
-            entity_id=pl.col("id").cast(pl.String),
-            hostname="host",
-            start="created_at",
-            end="deleted_at",
-        )
+    services = inputs.get(SERVICES).with_columns(
+        entity_id=pl.col("id").cast(pl.String),
+        hostname="host",
+        start="created_at",
+        end="deleted_at",
     )
     names = named.filter(pl.col("host_class") == KVM)["hypervisor_hostname"].unique()
-    of_hosts = services.filter(pl.col("host").is_in(names.implode()))
+    of_host = (pl.col("binary") == "nova-compute") & pl.col("host").is_in(names.implode())
+    of_host = of_host.fill_null(value=False)
+    of_hosts = services.filter(of_host)
     up, down = refuse_bad_bounds(of_hosts, stage="ingest", source=SERVICES, row_id="id")
     return Ingested(
         completeness=speaks_of(COMPUTE_NODES, "total"),
@@ -86,6 +85,7 @@ def hosts(inputs: RawInputs) -> Ingested:
             [entities(seen, COMPUTE_NODES, "total"), entities(up, SERVICES, "total")]
         ),
         profiles=conform(profile, Profiles),
+        aside=set_aside(services.filter(~of_host), SERVICES, "entity_id"),
         rejects=pl.concat(
             [
                 bad,

@@ -205,7 +205,7 @@ RAW_TABLES: dict[str, RawTable] = {
         _texts("HOST_NAME (PHYSICAL)", "EVENT", "PROPERTIES") | _times("EVENT_TIME"),
     ),
     "published.leases": RawTable(
-        ("lease_id", "node_type"),
+        ("lease_id",),
         _texts("lease_id", "project_id", "user_id", "status", "node_type")
         | _ints("node_cnt")
         | _times("created_at", "deleted_at", "start_on", "end_on"),
