@@ -186,6 +186,14 @@ class TestOccupied:
         assert site.corrected("active", host="k1") == on((2, 5), height=0.25)
         assert site.uncorrected("occupied") == NEVER
 
+    def test_a_machine_of_which_only_a_rebuild_is_told_was_where_it_was_rebuilt(self):
+        site = TinySite("kvm_tacc")
+        site.hypervisor("k1", 0, **KVM)
+        site.instance("VM", None, 2, 8, vcpus=12, active=3, created_event=False)
+        site.action("VM", "rebuild", 5, host="k1")
+        assert site.corrected("occupied", host="k1") == on((2, 8), height=0.25)
+        assert site.corrected("active", host="k1") == on((3, 8), height=0.25)
+
 
 class TestTotal:
     def test_a_row_without_an_end_of_its_own_never_extends_a_hosts_life(self):

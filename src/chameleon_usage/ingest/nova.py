@@ -197,7 +197,7 @@ def instances(inputs: RawInputs) -> Ingested:
         [seated, _guests(good, stays)],
         how="diagonal",
     )
-    by_events = _replay(good, events, stays)
+    by_events = _replay(good, events, moves, stays)
     side = pl.concat(
         entities(rows_of, source, quantity)
         for source, rows_of in ((INSTANCES, good), (ACTIONS, moved))
@@ -325,14 +325,14 @@ def _by_stay(intervals: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
 
 
 def _replay(
-    rows: pl.DataFrame, events: pl.DataFrame, stays: pl.DataFrame
+    rows: pl.DataFrame, events: pl.DataFrame, moves: pl.DataFrame, stays: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Replay the events of instances that have any: occupied and active facts.
 
     An instance whose create event is lost runs from its row's launched_at on.
     """
     known = events.join(_EFFECTS, on="event", how="inner")
-    told = pl.concat([known.select("entity_id"), stays.select(entity_id="uuid")]).unique()
+    told = pl.concat([known.select("entity_id"), moves.select("entity_id")]).unique()
     lives = rows.select("entity_id", "start", "end", "launched_at").join(
         told, on="entity_id", how="semi"
     )
