@@ -5,6 +5,7 @@ Slow and plain: one host and one instant at a time, no data frames, nothing of t
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -49,31 +50,35 @@ class Reference(Records):
     # --- what is told by others -------------------------------------------------------------------
 
     def _name_gone_hosts(self) -> None:
-        """A gone id takes the hostname that its reservations' instances name; a tie names none."""
-        votes: dict[str, dict[str, int]] = {}
-        nameless = {hold.host_id for hold in self.holds if hold.host is None}
-        for host_id in nameless:
+        """A gone id takes the hostname that its reservations' instances name; a tie names none.
+
+        What one id took is out for the others of its reservations, who may then be clear.
+        """
+        while clear := self._clear_names():
+            for hold in self.holds:
+                hold.host = hold.host or clear.get(hold.host_id)
+            for enrolment in self.pool:
+                enrolment["host"] = enrolment["host"] or clear.get(enrolment["id"])
+
+    def _clear_names(self) -> dict[str | None, str]:
+        names = {}
+        for host_id in {hold.host_id for hold in self.holds if hold.host is None}:
+            votes: Counter[str] = Counter()
             for reservation in {h.reservation for h in self.holds if h.host_id == host_id}:
                 taken = {h.host for h in self.holds if h.reservation == reservation}
-                seen = {
-                    host
-                    for guest in self.guests
-                    if guest.reservation == reservation
-                    for host, *_ in guest.seats
-                    if host is not None and host not in taken
-                }
-                for host in seen:
-                    of = votes.setdefault(host_id, {})
-                    of[host] = of.get(host, 0) + 1
-        for host_id, of in votes.items():
-            best = [host for host, count in of.items() if count == max(of.values())]
+                votes.update(
+                    {
+                        host
+                        for guest in self.guests
+                        if guest.reservation == reservation
+                        for host, *_ in guest.seats
+                        if host is not None and host not in taken
+                    }
+                )
+            best = [host for host, count in votes.items() if count == max(votes.values())]
             if len(best) == 1:
-                for hold in self.holds:
-                    if hold.host_id == host_id:
-                        hold.host = best[0]
-                for enrolment in self.pool:
-                    if enrolment["id"] == host_id:
-                        enrolment["host"] = best[0]
+                names[host_id] = best[0]
+        return names
 
     def _lost_holds(self) -> list[Hold]:
         """An instance on a host that its reservation does not list tells of a lost allocation."""
