@@ -281,6 +281,36 @@ def test_an_empty_table_is_named(key, table, tmp_path):
     assert "extract it again" in message
 
 
+OPTIONAL = [row for row in FILES if row not in NEEDED]
+
+
+@pytest.mark.parametrize(("key", "table"), OPTIONAL)
+def test_an_optional_table_that_is_empty_is_reported(key, table, tmp_path):
+    site = MAKERS[key]()
+    path = site.write(tmp_path) / f"{table}.parquet"
+    pl.read_parquet(path).clear().write_parquet(path)
+    _, missing = pipeline.facts(site.site, tmp_path)
+    assert table in missing
+
+
+@pytest.mark.parametrize(
+    ("key", "table", "column"),
+    [
+        (key, table, column)
+        for key, table in FILES
+        for column, kind in RAW_TABLES[table].optional.items()
+        if kind == pl.Datetime("us")
+    ],
+)
+def test_a_time_column_of_a_later_release_that_is_not_there_is_reported(
+    key, table, column, tmp_path
+):
+    folder = MAKERS[key]().write(tmp_path)
+    path = folder / f"{table}.parquet"
+    pl.read_parquet(path).drop(column).write_parquet(path)
+    assert f"{table}.{column}" in read(MAKERS[key](), folder).absent
+
+
 # --- values that cannot be read: the row is refused by name, all others count ---------------------
 
 

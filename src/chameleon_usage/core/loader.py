@@ -50,7 +50,8 @@ def load_raw_inputs(
         progress: show a bar on a terminal.
 
     Returns:
-        The tables; a table without a file is listed as absent.
+        The tables; a table without a file is listed as absent, and so is a file's time column
+        that only a later release has (``<table>.<column>``).
 
     Raises:
         UsageError: the directory or all tables are missing, a file cannot be read, or lacks a
@@ -73,6 +74,7 @@ def load_raw_inputs(
             continue
         seen += [*paths, *archive]
         judged = [_judge(_read(path, name, spec), path, spec) for path in [*paths, *archive]]
+        absent += sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
         tables[name] = _check(pl.concat(judged), name, spec, door)
     if not tables:
         raise UsageError(
@@ -125,6 +127,15 @@ def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
             f"{path}: table {name} cannot be read ({str(error).splitlines()[0]}); "
             "the file is damaged or not of its kind: extract it again"
         ) from error
+
+
+def _unread(path: Path, spec: RawTable) -> Iterator[str]:
+    """Name the time columns that a file does not have: what ended or changed is not seen there."""
+    if path.suffix != ".csv":
+        present = pl.scan_parquet(path).collect_schema().names()
+        for column, kind in spec.optional.items():
+            if kind == pl.Datetime("us") and column not in present:
+                yield column
 
 
 def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:

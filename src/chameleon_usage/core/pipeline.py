@@ -51,7 +51,7 @@ def facts(
         progress: show a bar on a terminal.
 
     Returns:
-        (the stage, the tables that were asked for and are absent)
+        (the stage, what was asked for and is absent or holds no row: tables, and columns)
     """
     inputs = loader.load_raw_inputs(
         data_dir if site.files else data_dir / site.key,
@@ -61,7 +61,8 @@ def facts(
     )
     _check_orders(site)
     ingested = registry.facts_from_inputs(inputs, site.adapters, skip_missing=skip_missing)
-    return FactsStage(ingested, inputs.as_of), inputs.absent
+    empty = [table for table, rows in inputs.rows.items() if not rows]
+    return FactsStage(ingested, inputs.as_of), (*inputs.absent, *empty)
 
 
 def _check_orders(site: Site) -> None:
@@ -249,7 +250,7 @@ def run_pipeline(
         progress: show bars on a terminal.
 
     Returns:
-        (output tables, tables that were absent)
+        (output tables, tables and columns that were absent or empty)
     """
     target = output / site.key
     absent: tuple[str, ...] = ()

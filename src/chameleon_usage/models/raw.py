@@ -222,7 +222,8 @@ class RawInputs:
         tables: name to frame, with exactly the columns of its ``RawTable``.
         rejects: rows refused at the door: ``source``, ``source_row_id``, ``reason``.
         rows: name to number of rows found in the file, refused ones included.
-        absent: tables that were asked for and are not there.
+        absent: tables that were asked for and are not there, and time columns of later releases
+            that a table does not have (``<table>.<column>``).
         as_of: the moment at which the tables were read from the services' databases.
     """
 
