@@ -29,6 +29,23 @@ class TestReservable:
         assert site.uncorrected("occupied") == on((2, 4))
         assert site.uncorrected("idle")[2:4] == [-1, -1]
 
+    def test_a_gone_row_lasts_while_an_allocation_has_no_end(self):
+        site = TinySite()
+        site.hypervisor("h1", 0)
+        site.lease("L1", 2, 4, ["gone"], created_at=1)
+        site.lease("L2", 6, None, ["gone"])
+        site.instance("I1", "h1", 2, 4, lease="L1")
+        assert site.corrected("reservable") == on((1, 10))
+        assert site.corrected("committed") == on((2, 4), (6, 10))
+
+    def test_an_undated_row_begins_with_an_allocation_that_has_no_end(self):
+        site = TinySite()
+        site.hypervisor("h1", 0)
+        site.pool_host("h1", None, 9)
+        site.lease("L", 4, None)
+        assert site.corrected("reservable") == on((4, 9))
+        assert site.corrected("committed") == on((4, 9))
+
     def test_it_lives_only_within_total(self):
         site = TinySite()
         site.hypervisor("h1", 0, 5)
@@ -74,6 +91,15 @@ class TestCommitted:
         site.slices("L2", 3, 7, ["b-k1"], vcpus=36)
         assert site.corrected("committed") == [0, 0.5, 0.5, 1, 1, 0.75, 0.75, 0, 0, 0]
         assert site.corrected("committed", resource="vcpus")[3] == 48
+
+    def test_a_slot_inferred_from_its_machine_is_no_larger_than_its_siblings(self):
+        site = TinySite("kvm_tacc")
+        site.host("k1", **KVM)
+        site.host("k2", **KVM)
+        site.slices("L", 2, 8, ["b-k1"], vcpus=12)
+        site.instance("VM", "k2", 2, 6, lease="L", flavor=True, vcpus=12)
+        assert site.corrected("committed", host="k2") == on((2, 6), height=0.25)
+        assert site.corrected("occupied_reservation") == on((2, 6), height=0.25)
 
     def test_a_slot_outside_its_hosts_enrolment_is_cut(self):
         site = TinySite()
@@ -149,6 +175,25 @@ class TestOccupied:
         site.instance("V3", "k1", 4, 6, vcpus=36)  # more than there is
         assert site.corrected("occupied_ondemand") == [0, 0.25, 0.25, 0.75, 1, 1, 0.5, 0, 0, 0]
 
+    def test_a_machine_that_lost_its_node_when_it_was_offloaded_was_where_its_events_say(self):
+        site = TinySite("kvm_tacc")
+        site.hypervisor("k1", 0, **KVM)
+        site.instance("VM", None, 2, None, vcpus=12, created_event=False)
+        site.action("VM", "create", 2, host="k1")
+        site.action("VM", "shelve", 5, host="k1")
+        site.action("VM", "shelve_offload", 6, host="k1")
+        assert site.corrected("occupied", host="k1") == on((2, 6), height=0.25)
+        assert site.corrected("active", host="k1") == on((2, 5), height=0.25)
+        assert site.uncorrected("occupied") == NEVER
+
+    def test_a_machine_of_which_only_a_rebuild_is_told_was_where_it_was_rebuilt(self):
+        site = TinySite("kvm_tacc")
+        site.hypervisor("k1", 0, **KVM)
+        site.instance("VM", None, 2, 8, vcpus=12, active=3, created_event=False)
+        site.action("VM", "rebuild", 5, host="k1")
+        assert site.corrected("occupied", host="k1") == on((2, 8), height=0.25)
+        assert site.corrected("active", host="k1") == on((3, 8), height=0.25)
+
 
 class TestTotal:
     def test_a_row_without_an_end_of_its_own_never_extends_a_hosts_life(self):
@@ -179,3 +224,47 @@ class TestTotal:
         assert site.corrected("total") == on((2, 10))
         assert site.uncorrected("total") == on((5, 10))
         assert site.inferred("total") == [(day(2), day(5))]
+
+
+class TestActive:
+    def test_without_a_create_event_it_runs_from_its_launch_and_follows_what_was_done(self):
+        site = TinySite()
+        site.host()
+        site.lease("L", 1, 9)
+        site.instance("I", "h1", 1, 9, lease="L", active=2, created_event=False)
+        site.action("I", "stop", 4)
+        site.action("I", "start", 5)
+        site.action("I", "shelve", 6)
+        site.action("I", "shelve_offload", 7)
+        assert site.corrected("occupied") == on((1, 7))
+        assert site.corrected("active") == on((2, 4), (5, 6))
+
+    def test_what_was_seen_to_stop_at_once_never_ran(self):
+        site = TinySite()
+        site.host()
+        site.lease("L", 1, 9)
+        site.instance("I", "h1", 2, 8, lease="L")
+        site.action("I", "stop", 2)
+        assert site.corrected("occupied") == on((2, 8))
+        assert site.corrected("active") == NEVER
+
+    def test_a_machine_that_was_migrated_while_stopped_stays_stopped(self):
+        site = TinySite("kvm_tacc")
+        site.hypervisor("k1", 0, **KVM)
+        site.hypervisor("k2", 0, **KVM)
+        site.instance("VM", "k2", 1, 8, vcpus=12, created_event=False)
+        site.action("VM", "create", 1, host="k1")
+        site.action("VM", "stop", 3, host="k1")
+        site.action("VM", "migrate", 5, host="k2")
+        assert site.corrected("occupied", host="k2") == on((5, 8), height=0.25)
+        assert site.corrected("active") == on((1, 3), height=0.25)
+
+    def test_a_machine_that_was_deleted_as_it_arrived_was_where_it_came_from(self):
+        site = TinySite("kvm_tacc")
+        site.hypervisor("k1", 0, **KVM)
+        site.hypervisor("k2", 0, **KVM)
+        site.instance("VM", "k2", 1, 5, vcpus=12, created_event=False)
+        site.action("VM", "create", 1, host="k1")
+        site.action("VM", "migrate", 5, host="k2")
+        assert site.corrected("occupied", host="k1") == on((1, 5), height=0.25)
+        assert site.corrected("occupied") == on((1, 5), height=0.25)

@@ -165,7 +165,7 @@ def _report(site: Site, tables: dict[str, pl.DataFrame], absent: Sequence[str]) 
         err=True,
     )
     if absent:
-        click.echo(f"{site.key}: absent and skipped: {', '.join(absent)}", err=True)
+        click.echo(f"{site.key}: absent or empty: {', '.join(absent)}", err=True)
 
 
 @cli.command()

@@ -11,6 +11,7 @@ from datetime import datetime
 import polars as pl
 
 from chameleon_usage.core import engine
+from chameleon_usage.core.conservation import REPORT, ConservationError, check_conservation
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, conform, rejects
 from chameleon_usage.ingest.nova import KVM
@@ -35,24 +36,6 @@ SIZES = ("vcpus", "memory_mb", "disk_gb", "gpus")
 UNITS = ("node_units", *SIZES)
 HOST = ["hostname"]
 TIME_ORDER = ("source", "entity_id")
-
-
-class ConservationError(AssertionError):
-    """A stage lost or invented hours: a bug, never the user's fault."""
-
-
-def check_conservation(stage: str, before: pl.DataFrame, *after: pl.DataFrame) -> None:
-    """Assert that the entity-seconds of a stage are all accounted for.
-
-    Raises:
-        ConservationError: names the stage and the difference in hours.
-    """
-    difference = sum(engine.seconds(frame) for frame in after) - engine.seconds(before)
-    if difference:
-        raise ConservationError(
-            f"stage {stage}: {difference / 3600:+.4f} entity-hours after against before; "
-            "the pipeline itself is wrong: please report it with the site's manifest"
-        )
 
 
 BEARING = {
@@ -213,8 +196,8 @@ def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
     filled = pl.col(values).forward_fill().backward_fill().over("hostname")
     by_time = (
         profiles.with_columns(
-            _listed=pl.when(pl.col("source").str.starts_with("inventory.")).then("node_type"),
-            node_type=pl.when(~pl.col("source").str.starts_with("inventory.")).then("node_type"),
+            _listed=pl.when(pl.col("source").cast(pl.String).str.starts_with("inventory.")).then("node_type"),
+            node_type=pl.when(~pl.col("source").cast(pl.String).str.starts_with("inventory.")).then("node_type"),
         )
         .group_by("hostname", "start")
         .agg(pl.col([*values, "_listed"]).sort_by("source").drop_nulls().last())
@@ -308,8 +291,9 @@ def uncorrected(rows: pl.DataFrame, history: pl.DataFrame) -> Reading:
         named = pl.col("hostname").is_not_null() | (pl.col("source") == "published.leases")
         collected.refuse(own.filter(~named), f"uncorrected {quantity}", "host row is gone")
         sized = _sized(own.filter(named), history, HOLDERS[quantity])
-        collected.refuse(sized.filter(~_USABLE), f"uncorrected {quantity}", "size unknown")
-        sized = sized.filter(_USABLE)
+        unsized, sized = sized.filter(~_USABLE), sized.filter(_USABLE)
+        collected.refuse(unsized, f"uncorrected {quantity}", "size unknown")
+        check_conservation(f"uncorrected {quantity}", own, own.filter(~named), unsized, sized)
         if quantity in {"occupied", "active"}:
             for origin, part in _split_origin(sized):
                 collected.segments.append(_emit(part, "uncorrected", f"{quantity}_{origin}"))
@@ -339,6 +323,9 @@ def corrected(
         quantity: rows.filter(pl.col("quantity_type") == quantity)
         for quantity in UNCORRECTED_SOURCES
     }
+    by_quantity["active"] = _preferred(
+        by_quantity["active"], "active", site, by_quantity["occupied"]
+    )
     by_quantity["occupied"] = _preferred(by_quantity["occupied"], "occupied", site)
     by_quantity["committed"] = pl.concat(
         [
@@ -352,7 +339,7 @@ def corrected(
     reservable = _reservable(by_quantity, total, site, collected)
     committed = _committed(by_quantity["committed"], reservable, collected)
     occupied = _occupied(by_quantity["occupied"], committed, total, history, collected)
-    active = _active(by_quantity["active"], occupied, site, collected)
+    active = _active(by_quantity["active"], occupied, collected)
 
     sized_total = _sized(_whole(total), history, "host")
     collected.segments.append(_emit(sized_total, "corrected", "total"))
@@ -515,7 +502,7 @@ def _lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.Dat
     """
     pair = ["reservation_id", "hostname"]
     spans_of = committed.group_by("reservation_id", maintain_order=True).agg(
-        pl.col("lease_id", "project_id", "host_class").first(),
+        pl.col("lease_id", "project_id", "host_class", "vcpus", "memory_mb", "disk_gb").first(),
         _from=pl.col("start").min(),
         _to=pl.col("end").max(),
     )
@@ -640,26 +627,51 @@ def _committed(rows: pl.DataFrame, reservable: pl.DataFrame, collected: Collecte
     """Clamp allocations to their host's time in the pool."""
     stage = "corrected committed"
     hostless = rows.filter(pl.col("host_id").is_null() & pl.col("hostname").is_null())
+    nameless = rows.filter(pl.col("host_id").is_not_null() & pl.col("hostname").is_null())
     named = rows.filter(pl.col("hostname").is_not_null())
-    collected.refuse(
-        rows.filter(pl.col("host_id").is_not_null() & pl.col("hostname").is_null()),
-        stage,
-        "no instance names the host",
-    )
+    collected.refuse(nameless, stage, "no instance names the host")
     inside, outside = engine.cut(named, reservable.select("hostname", "start", "end"), HOST)
-    check_conservation(f"{stage}: clamp", named, inside, outside)
+    check_conservation(f"{stage}: clamp", rows, hostless, nameless, inside, outside)
     collected.refuse(outside, stage, "outside reservable")
     return pl.concat([inside, hostless.select(inside.columns)])
 
 
-def _preferred(rows: pl.DataFrame, quantity: str, site: Site) -> pl.DataFrame:
-    """Keep, of each entity, the witness that the site's source priority puts first."""
+def _preferred(
+    rows: pl.DataFrame, quantity: str, site: Site, known: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Keep, of each instance, the witness that the site's source priority puts first.
+
+    A witness that speaks of an instance in ``known`` knows it, even if it has no row here: what
+    it saw occupy and never run was never active.
+    """
     rule = site.sources.get(quantity)
     if rule is None or rows.is_empty():
         return rows
+    columns = ["source", "entity_id"]
+    told = (
+        rows.select(columns)
+        if known is None
+        else pl.concat([rows.select(columns), known.select(columns)])
+    )
+    best = (
+        engine.ranked_by_source(told, rule.order)
+        .with_columns(_whole=pl.col("entity_id").map_batches(_instances, pl.UInt32))
+        .group_by("_whole")
+        .agg(_best=pl.col("_rank").min())
+    )
     ranked = engine.ranked_by_source(rows, rule.order)
-    best = pl.col("_rank").min().over("entity_id")
-    return ranked.filter(pl.col("_rank") == best).drop("_rank")
+    return (
+        ranked.with_columns(_whole=pl.col("entity_id").map_batches(_instances, pl.UInt32))
+        .join(best, on="_whole", how="left")
+        .filter(pl.col("_rank") == pl.col("_best"))
+        .drop("_rank", "_whole", "_best")
+    )
+
+
+def _instances(entities: pl.Series) -> pl.Series:
+    """Number the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one."""
+    names = pl.Series(entities.dtype.categories)  # type: ignore[attr-defined]
+    return names.str.extract("^([^/]*)").cast(NAME).to_physical().gather(entities.to_physical())
 
 
 def _occupied(
@@ -693,8 +705,9 @@ def _occupied(
     free = free.join(classes, on="hostname", how="left")
     on_kvm = (pl.col("_class") == KVM).fill_null(value=False)
     devices = pl.col("source") == "zun.container"
-    collected.refuse(free.filter(~on_kvm & ~devices), stage, "no reservation covers it")
-    ondemand = free.filter(on_kvm).drop("_class")
+    stray = free.filter(~on_kvm & ~devices)
+    collected.refuse(stray, stage, "no reservation covers it")
+    ondemand = free.filter(on_kvm & ~devices).drop("_class")
     lives, lost = engine.cut(ondemand, total.select("hostname", "start", "end"), HOST)
     check_conservation(f"{stage}: clip to host", ondemand, lives, lost)
     collected.refuse(lost, stage, "outside total")
@@ -704,6 +717,7 @@ def _occupied(
     used, unused = engine.cut(on_devices, leased, HOST)
     check_conservation(f"{stage}: clip to lease", on_devices, used, unused)
     collected.refuse(unused, stage, "no reservation covers it")
+    check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)
     return pl.concat(
         [
             inside.with_columns(origin=pl.lit("reservation")),
@@ -772,12 +786,10 @@ def _reserve(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _active(
-    rows: pl.DataFrame, occupied: pl.DataFrame, site: Site, collected: Collected
-) -> pl.DataFrame:
+def _active(rows: pl.DataFrame, occupied: pl.DataFrame, collected: Collected) -> pl.DataFrame:
     """Clip the running time of each instance to where and when it occupies."""
     stage = "corrected active"
-    runs = _preferred(rows, "active", site).select("source", "entity_id", "start", "end")
+    runs = rows.select("source", "entity_id", "start", "end")
     seats = occupied.drop("source")
     inside, outside = engine.cut(runs, seats, ["entity_id"])
     check_conservation(f"{stage}: clip to occupied", runs, inside, outside)
@@ -801,8 +813,9 @@ def _held(
     """
     stage = f"corrected {quantity}"
     sized = _sized(pieces, history, HOLDERS[quantity.split("_", maxsplit=1)[0]])
-    collected.refuse(sized.filter(~_USABLE), stage, "size unknown")
-    sized = sized.filter(_USABLE)
+    unsized, sized = sized.filter(~_USABLE), sized.filter(_USABLE)
+    collected.refuse(unsized, stage, "size unknown")
+    check_conservation(f"{stage}: sizes", pieces, unsized, sized)
     shared = ((pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()).fill_null(
         value=False
     )
@@ -886,7 +899,10 @@ def _slices(
     )
     counted = [_unit_seconds(frame, "node_units") for frame in (slots, kept)]
     if counted[0] != counted[1] + _unit_seconds(beyond, "_lost"):
-        raise ConservationError(f"stage {stage}: unit-seconds of slices are not all accounted for")
+        difference = counted[1] + _unit_seconds(beyond, "_lost") - counted[0]
+        raise ConservationError(
+            f"stage {stage}: {difference / 3600:+.4f} vcpu-hours after against before; {REPORT}"
+        )
     return kept.select(_SIZED_COLUMNS)
 
 

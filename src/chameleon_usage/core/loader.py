@@ -50,7 +50,8 @@ def load_raw_inputs(
         progress: show a bar on a terminal.
 
     Returns:
-        The tables; a table without a file is listed as absent.
+        The tables; a table without a file is listed as absent, and so is a file's time column
+        that only a later release has (``<table>.<column>``).
 
     Raises:
         UsageError: the directory or all tables are missing, a file cannot be read, or lacks a
@@ -73,6 +74,7 @@ def load_raw_inputs(
             continue
         seen += [*paths, *archive]
         judged = [_judge(_read(path, name, spec), path, spec) for path in [*paths, *archive]]
+        absent += sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
         tables[name] = _check(pl.concat(judged), name, spec, door)
     if not tables:
         raise UsageError(
@@ -95,23 +97,45 @@ def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
             scan = pl.scan_csv(path, infer_schema=False)
         else:
             scan = pl.scan_parquet(path)
-        present = scan.collect_schema().names()
+        kinds = scan.collect_schema()
+        present = kinds.names()
         missing = [column for column in spec.required if column not in present]
         if missing:
             raise UsageError(
                 f"{path}: table {name} lacks the column {', '.join(missing)}; "
                 "extract the table again with that column"
             )
+        for column in present:
+            if column in spec.columns and kinds[column].is_nested():
+                raise UsageError(
+                    f"{path}: table {name}, column {column} holds {kinds[column]}, "
+                    f"expected {spec.columns[column]}; extract the table again"
+                )
         stored = [
             pl.col(column) if column in present else pl.lit(None, dtype=kind).alias(column)
             for column, kind in spec.columns.items()
         ]
-        return scan.select(stored).with_columns(**spec.derived).select(list(spec.kept)).collect()
+        documents = [
+            _cast(pl.col(column), kinds[column], spec.columns[column])
+            for column in spec.columns
+            if column not in spec.kept and column in present
+        ]
+        told = scan.select(stored).with_columns(documents).with_columns(**spec.derived)
+        return told.select(list(spec.kept)).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UsageError(
             f"{path}: table {name} cannot be read ({str(error).splitlines()[0]}); "
             "the file is damaged or not of its kind: extract it again"
         ) from error
+
+
+def _unread(path: Path, spec: RawTable) -> Iterator[str]:
+    """Name the time columns that a file does not have: what ended or changed is not seen there."""
+    if path.suffix != ".csv":
+        present = pl.scan_parquet(path).collect_schema().names()
+        for column, kind in spec.optional.items():
+            if kind == pl.Datetime("us") and column not in present:
+                yield column
 
 
 def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
@@ -121,9 +145,10 @@ def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
         cast = frame.with_columns(
             [_cast(pl.col(column), frame.schema[column], kind) for column, kind in kinds.items()]
         )
-        row_id = frame.select(
-            pl.concat_str([pl.col(key).cast(pl.String) for key in spec.key], separator="|")
-        ).to_series()
+        # A key is shown as it is understood; where it is not, as it is written.
+        row_id = pl.DataFrame(
+            [cast[key].cast(pl.String).fill_null(_text(frame[key])) for key in spec.key]
+        ).select(pl.concat_str(pl.all(), separator="|"))
     except pl.exceptions.PolarsError as error:
         raise UsageError(
             f"{path}: a column is of a type that cannot be read ({str(error).splitlines()[0]}); "
@@ -139,7 +164,7 @@ def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
         ignore_nulls=True,
     )
     no_key = pl.any_horizontal(pl.col(key).is_null() for key in spec.key)
-    judged = cast.with_columns(_reason=unreadable, _row_id=row_id).with_columns(
+    judged = cast.with_columns(_reason=unreadable, _row_id=row_id.to_series()).with_columns(
         _reason=pl.when(pl.col("_reason") != "unreadable")
         .then("_reason")
         .when(no_key)
@@ -200,12 +225,32 @@ def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
         # The services write whole seconds; the arithmetic is exact in whole seconds.
         return column.cast(wanted, strict=False).dt.truncate("1s")
     if wanted in {pl.String, pl.Categorical}:
-        if found != pl.String:
-            column = column.cast(pl.String, strict=False)
-        else:
+        if found == pl.Binary:
+            column = column.map_batches(_text, return_dtype=pl.String)
+        if found in {pl.String, pl.Binary}:
             # An empty name is no name.
             column = pl.when(column.str.strip_chars() != "").then(column)
+        elif found != wanted:
+            column = column.cast(pl.String, strict=False)
     return column if found == wanted else column.cast(wanted, strict=False)
+
+
+def _text(column: pl.Series) -> pl.Series:
+    """Give a column as text; bytes that are no UTF-8 are none."""
+    if column.dtype != pl.Binary:
+        return column.cast(pl.String, strict=False)
+    return pl.Series(
+        column.name,
+        [None if value is None else _utf8(value) for value in column],
+        dtype=pl.String,
+    )
+
+
+def _utf8(octets: bytes) -> str | None:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _lost(before: pl.Series, after: pl.Series) -> pl.Series:
@@ -213,6 +258,10 @@ def _lost(before: pl.Series, after: pl.Series) -> pl.Series:
     lost = before.is_not_null() & after.is_null()
     if before.dtype == pl.String:
         lost &= ~before.str.starts_with(ZERO_DATE).fill_null(value=False) & (before != "")
+    if before.dtype == pl.Binary:
+        lost &= before.bin.size() > 0
+    if before.dtype.is_float() and after.dtype.is_integer():
+        lost |= after.cast(before.dtype) != before  # half a number is none
     return lost.fill_null(value=False)
 
 

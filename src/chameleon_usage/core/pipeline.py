@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage.core import collectors, loader, registry, usage
+from chameleon_usage.core import collectors, conservation, loader, registry, usage
 from chameleon_usage.core.usage import Known, Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, rejects
@@ -51,7 +51,7 @@ def facts(
         progress: show a bar on a terminal.
 
     Returns:
-        (the stage, the tables that were asked for and are absent)
+        (the stage, what was asked for and is absent or holds no row: tables, and columns)
     """
     inputs = loader.load_raw_inputs(
         data_dir if site.files else data_dir / site.key,
@@ -61,7 +61,8 @@ def facts(
     )
     _check_orders(site)
     ingested = registry.facts_from_inputs(inputs, site.adapters, skip_missing=skip_missing)
-    return FactsStage(ingested, inputs.as_of), inputs.absent
+    empty = [table for table, rows in inputs.rows.items() if not rows]
+    return FactsStage(ingested, inputs.as_of), (*inputs.absent, *empty)
 
 
 def _check_orders(site: Site) -> None:
@@ -88,10 +89,11 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         )
         for part in late
     ]
-    entities, entity_facts, profiles, maintenance = collectors.number_names(
+    entities, facts_, profiles, maintenance = collectors.number_names(
         ingested.entities, ingested.facts, ingested.profiles, ingested.maintenance
     )
-    rows = collectors.spans(entity_facts, entities, stage.as_of)
+    rows = collectors.spans(facts_, entities, stage.as_of)
+    conservation.check_spans(ingested.facts, rows, stage.as_of)
     history = collectors.profile_history(profiles)
     plain = collectors.uncorrected(rows, history)
     mended = collectors.corrected(rows, history, maintenance, site)
@@ -251,7 +253,7 @@ def run_pipeline(
         progress: show bars on a terminal.
 
     Returns:
-        (output tables, tables that were absent)
+        (output tables, tables and columns that were absent or empty)
     """
     target = output / site.key
     absent: tuple[str, ...] = ()

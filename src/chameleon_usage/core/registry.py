@@ -1,10 +1,11 @@
 """Which adapters there are, and which tables each reads."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
+from chameleon_usage.core import conservation
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, zun
 from chameleon_usage.ingest.base import Ingested, concat, conform
@@ -21,19 +22,27 @@ class Adapter:
         tables: what it needs, with rows.
         optional: what it can use; absent or empty is fine.
         may_be_empty: of ``tables``, those in which no row is a normal state of affairs.
+        accounts: frame of the result to the tables whose every row it keeps, rejects or sets
+            aside (conservation.check_rows); rows of other tables only say more of these.
     """
 
     read: Callable[[RawInputs], Ingested]
     tables: tuple[str, ...]
     optional: tuple[str, ...] = ()
     may_be_empty: tuple[str, ...] = ()
+    accounts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 _LEASES = ("blazar.leases", "blazar.reservations")
 _CAPABILITIES = ("blazar.computehost_extra_capabilities", "blazar.resource_properties")
 
 ADAPTERS: dict[str, Adapter] = {
-    "nova_hosts": Adapter(nova.hosts, ("nova.compute_nodes",), ("nova.services",)),
+    "nova_hosts": Adapter(
+        nova.hosts,
+        ("nova.compute_nodes",),
+        ("nova.services",),
+        accounts={"entities": ("nova.compute_nodes", "nova.services")},
+    ),
     "nova_instances": Adapter(
         nova.instances,
         ("nova.instances",),
@@ -43,16 +52,19 @@ ADAPTERS: dict[str, Adapter] = {
             "nova.instance_actions_events",
             "nova_api.request_specs",
         ),
+        accounts={"entities": ("nova.instances",)},
     ),
     "blazar_hosts": Adapter(
         blazar.hosts,
         ("blazar.computehosts",),
         (*_LEASES, "blazar.computehost_allocations", *_CAPABILITIES),
+        accounts={"entities": ("blazar.computehosts",)},
     ),
     "blazar_allocations": Adapter(
         blazar.allocations,
         (*_LEASES, "blazar.computehost_allocations", "blazar.computehosts"),
         ("blazar.instance_reservations",),
+        accounts={"entities": ("blazar.computehost_allocations",)},
     ),
     "blazar_leases": Adapter(
         blazar.leases,
@@ -67,6 +79,7 @@ ADAPTERS: dict[str, Adapter] = {
             "blazar.device_extra_capabilities",
             *_CAPABILITIES,
         ),
+        accounts={"leases": ("blazar.leases",)},
     ),
     "edge_devices": Adapter(
         blazar.devices,
@@ -77,25 +90,51 @@ ADAPTERS: dict[str, Adapter] = {
             "blazar.device_extra_capabilities",
             "blazar.resource_properties",
         ),
+        accounts={"entities": ("blazar.devices",)},
     ),
     "edge_allocations": Adapter(
-        blazar.device_allocations, (*_LEASES, "blazar.device_allocations", "blazar.devices")
+        blazar.device_allocations,
+        (*_LEASES, "blazar.device_allocations", "blazar.devices"),
+        accounts={"entities": ("blazar.device_allocations",)},
     ),
     "edge_containers": Adapter(
         zun.containers,
         ("zun.container",),
         ("zun.container_actions", "zun.container_actions_events"),
         may_be_empty=("zun.container",),  # deleted for good: only what runs now is there
+        accounts={"entities": ("zun.container",)},
     ),
-    "inventory": Adapter(inventory.hardware, (), ("doni.hardware", "inventory.node_intervals")),
-    "maintenance": Adapter(legacy.maintenance, (), ("chameleon_usage.node_maintenance",)),
+    "inventory": Adapter(
+        inventory.hardware,
+        (),
+        ("doni.hardware", "inventory.node_intervals"),
+        accounts={"entities": ("doni.hardware", "inventory.node_intervals")},
+    ),
+    "maintenance": Adapter(
+        legacy.maintenance,
+        (),
+        ("chameleon_usage.node_maintenance",),
+        accounts={"maintenance": ("chameleon_usage.node_maintenance",)},
+    ),
     "legacy": Adapter(
         legacy.caches,
         (),
         ("chameleon_usage.node_usage_report_cache", "chameleon_usage.node_count_cache"),
+        accounts={
+            "legacy": (
+                "chameleon_usage.node_usage_report_cache",
+                "chameleon_usage.node_count_cache",
+            )
+        },
     ),
-    "machine_events": Adapter(published.machine_events, ("trace.machine_events",)),
-    "published_leases": Adapter(published.leases, ("published.leases",)),
+    "machine_events": Adapter(
+        published.machine_events,
+        ("trace.machine_events",),
+        accounts={"entities": ("trace.machine_events",)},
+    ),
+    "published_leases": Adapter(
+        published.leases, ("published.leases",), accounts={"entities": ("published.leases",)}
+    ),
 }
 
 
@@ -121,7 +160,9 @@ def facts_from_inputs(
 
     Raises:
         UsageError: an adapter's table is absent.
+        ConservationError: a row is unaccounted for.
     """
+    conservation.check_door(inputs)
     parts = []
     for name in adapters:
         adapter = ADAPTERS[name]
@@ -140,7 +181,9 @@ def facts_from_inputs(
                 f"adapter {name} needs the table {', '.join(empty)}, which holds no row: extract "
                 "it again, or take the adapter out of the site's entry, or run with --skip-missing"
             )
-        parts.append(adapter.read(inputs))
+        part = adapter.read(inputs)
+        conservation.check_rows(name, adapter.accounts, inputs, part)
+        parts.append(part)
     found = concat(parts)
     door = conform(inputs.rejects.with_columns(stage=pl.lit("door")), Rejects)
     return Ingested(

@@ -26,6 +26,9 @@ MAINTENANCE = {
 }
 
 
+ASIDE = {"source": pl.String(), "source_row_id": pl.String()}
+
+
 COMPLETENESS = {"quantity_type": pl.String(), "source": pl.String(), "share": pl.Float64()}
 
 
@@ -52,6 +55,7 @@ class Ingested:
         maintenance: windows of hosts: hostname, start, end.
         completeness: quantity_type, source, share: the quantities that a source speaks of, and
             the share of its rows that it still holds (1 unless rows were deleted for good).
+        aside: source, source_row_id: rows that say nothing of a node, as another service's.
         rejects, join_log: the audit (domain.Rejects, domain.JoinLog).
     """
 
@@ -62,6 +66,7 @@ class Ingested:
     legacy: pl.DataFrame = field(default_factory=Legacy.create_empty)
     maintenance: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MAINTENANCE))
     completeness: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPLETENESS))
+    aside: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ASIDE))
     rejects: pl.DataFrame = field(default_factory=Rejects.create_empty)
     join_log: pl.DataFrame = field(default_factory=JoinLog.create_empty)
 
@@ -140,6 +145,11 @@ def rejects(
         ),
         Rejects,
     )
+
+
+def set_aside(rows: pl.DataFrame, source: str, row_id: str) -> pl.DataFrame:
+    """Record rows that say nothing of a node: neither kept nor lost."""
+    return rows.select(source=pl.lit(source), source_row_id=pl.col(row_id).cast(pl.String))
 
 
 def refuse_bad_bounds(

@@ -10,6 +10,7 @@ from chameleon_usage.ingest.base import (
     facts,
     refuse_bad_bounds,
     rejects,
+    set_aside,
     speaks_of,
 )
 from chameleon_usage.ingest.nova import DEVICE, host_class, positive
@@ -100,10 +101,14 @@ def _pool(
 ) -> Ingested:
     """Make the enrolments of hosts or devices, those whose row is gone or undated included."""
     spans = _allocation_intervals(inputs, allocations, Joins(), source)
+    still = pl.col("end").is_null()
     told = (
-        spans.filter(pl.col("start") < pl.col("end"))
+        spans.filter((pl.col("start") < pl.col("end")) | (pl.col("start").is_not_null() & still))
         .group_by("host_id")
-        .agg(first=pl.col("created_at").min(), last=pl.col("end").max())
+        .agg(
+            first=pl.col("created_at").min(),
+            last=pl.when(~still.any()).then(pl.col("end").max()),
+        )
     )
     described = described.join(told, on="host_id", how="left").with_columns(
         inferred=pl.col("start").is_null(), start=pl.coalesce("start", "first")
@@ -340,8 +345,8 @@ def leases(inputs: RawInputs) -> Ingested:
         .group_by("lease_id")
         .agg(started=pl.coalesce("updated_at", "time").min())
     )
-    rows = inputs.get(LEASES).rename({"id": "lease_id"})
-    rows = rows.join(by_lease, on="lease_id", how="inner")
+    every = inputs.get(LEASES).rename({"id": "lease_id"})
+    rows = every.join(by_lease, on="lease_id", how="inner")
     rows = joins.left("leases -> start events", rows, started, "lease_id")
     undated = rows.filter(pl.col("created_at").is_null())
     dated = rows.filter(pl.col("created_at").is_not_null())
@@ -365,6 +370,7 @@ def leases(inputs: RawInputs) -> Ingested:
     )
     return Ingested(
         leases=conform(lead, Leases),
+        aside=set_aside(every.join(by_lease, on="lease_id", how="anti"), LEASES, "lease_id"),
         rejects=rejects(
             undated, stage="ingest", source=LEASES, reason="no created_at", row_id="lease_id"
         ),

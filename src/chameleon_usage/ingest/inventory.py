@@ -2,7 +2,14 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.base import Ingested, conform, entities, facts, refuse_bad_bounds
+from chameleon_usage.ingest.base import (
+    Ingested,
+    conform,
+    entities,
+    facts,
+    refuse_bad_bounds,
+    set_aside,
+)
 from chameleon_usage.ingest.nova import BARE_METAL
 from chameleon_usage.models.domain import Profiles
 from chameleon_usage.models.raw import RawInputs
@@ -16,8 +23,9 @@ def hardware(inputs: RawInputs) -> Ingested:
     Doni's hardware uuid and the repository's uid are the Ironic node's uuid, which Nova shows as
     hypervisor_hostname. The repository's dates are commit dates: they can lag by days.
     """
-    rows = inputs.get(HARDWARE).filter(pl.col("hardware_type") == "baremetal")
-    enrolled = rows.with_columns(
+    rows = inputs.get(HARDWARE)
+    nodes = (pl.col("hardware_type") == "baremetal").fill_null(value=False)
+    enrolled = rows.filter(nodes).with_columns(
         entity_id="uuid", hostname="uuid", start="created_at", end="deleted_at"
     )
     listed = inputs.get(NODE_INTERVALS).with_columns(
@@ -38,5 +46,6 @@ def hardware(inputs: RawInputs) -> Ingested:
             [entities(known, HARDWARE, "total"), entities(named, NODE_INTERVALS, "total")]
         ),
         profiles=conform(named, Profiles),
+        aside=set_aside(rows.filter(~nodes), HARDWARE, "uuid"),
         rejects=pl.concat([bad, worse]),
     )

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.base import Ingested, conform, refuse_bad_bounds, rejects
+from chameleon_usage.ingest.base import Ingested, conform, refuse_bad_bounds, rejects, set_aside
 from chameleon_usage.models.domain import Legacy
 from chameleon_usage.models.raw import RawInputs
 
@@ -29,44 +29,49 @@ _COUNTS = {
 def caches(inputs: RawInputs) -> Ingested:
     """node_usage_report_cache -> one value per UTC date, node type and count type.
 
-    A day cached twice counts once (the door refuses the second row). A day that only
-    ``node_count_cache`` holds gives its total.
+    A day cached twice counts once, as it was cached last. A day that only ``node_count_cache``
+    holds gives its total.
     """
-    rows = inputs.get(REPORT_CACHE).with_columns(timestamp=pl.col("date").dt.truncate("1d"))
+    day = pl.col("date").dt.truncate("1d").alias("timestamp")
+    row_id = pl.concat_str(pl.col("date").dt.date().cast(pl.String), "node_type", separator="|")
+    rows = inputs.get(REPORT_CACHE).with_columns(day, row_id=row_id)
     impossible = pl.any_horizontal(
         pl.col(name).is_null() | ~pl.col(name).is_between(0, 24 * 100_000) for name in _HOURS
     )
-    bad = rows.filter(impossible)
+    reported, reported_again = _last_of_day(rows.filter(~impossible))
     values = (
-        rows.filter(~impossible)
-        .select("timestamp", "node_type", **_COUNTS)
+        reported.select("timestamp", "node_type", **_COUNTS)
         .unpivot(index=["timestamp", "node_type"], variable_name="count_type")
         .with_columns(pl.col("value") / 24)
     )
-    counts = (
-        inputs.get(COUNT_CACHE)
-        .select(
-            "node_type",
-            timestamp=pl.col("date").dt.truncate("1d"),
-            count_type=pl.lit("total"),
-            value=pl.col("cnt").cast(pl.Float64),
-        )
-        .join(values.select("timestamp").unique(), on="timestamp", how="anti")
+    counts = inputs.get(COUNT_CACHE).with_columns(day, row_id=row_id)
+    days = reported.select("timestamp").unique()
+    counted, counted_again = _last_of_day(counts.join(days, on="timestamp", how="anti"))
+    totals = counted.select(
+        "timestamp",
+        "node_type",
+        count_type=pl.lit("total"),
+        value=pl.col("cnt").cast(pl.Float64),
     )
-    # A date cached at two times of the day: the same row stays whatever the order of the file.
-    keyed = pl.concat([values, counts.select(values.columns)]).sort(pl.all())
-    keyed = keyed.unique(["timestamp", "node_type", "count_type"], keep="last", maintain_order=True)
-    row_id = pl.concat_str(pl.col("date").dt.date().cast(pl.String), "node_type", separator="|")
     return Ingested(
-        legacy=conform(keyed, Legacy),
-        rejects=rejects(
-            bad.with_columns(row_id=row_id),
-            stage="ingest",
-            source=REPORT_CACHE,
-            reason="hours missing or impossible",
-            row_id="row_id",
+        legacy=conform(pl.concat([values, totals]).sort(pl.all()), Legacy),
+        aside=set_aside(counts.join(days, on="timestamp", how="semi"), COUNT_CACHE, "row_id"),
+        rejects=pl.concat(
+            rejects(bad, stage="ingest", source=source, reason=reason, row_id="row_id")
+            for bad, source, reason in (
+                (rows.filter(impossible), REPORT_CACHE, "hours missing or impossible"),
+                (reported_again, REPORT_CACHE, "day cached again"),
+                (counted_again, COUNT_CACHE, "day cached again"),
+            )
         ),
     )
+
+
+def _last_of_day(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split the rows of each day and node type into the one cached last, and the others."""
+    ordered = rows.sort(pl.all())
+    last = pl.struct("timestamp", "node_type").is_last_distinct()
+    return ordered.filter(last), ordered.filter(~last)
 
 
 def maintenance(inputs: RawInputs) -> Ingested:

@@ -11,6 +11,7 @@ from chameleon_usage.ingest.base import (
     facts,
     refuse_bad_bounds,
     rejects,
+    set_aside,
     speaks_of,
     state_intervals,
 )
@@ -66,18 +67,16 @@ def hosts(inputs: RawInputs) -> Ingested:
         memory_mb=positive("memory_mb"),
         disk_gb=positive("local_gb"),
     )
-    services = (
-        inputs.get(SERVICES)
-        .filter(pl.col("binary") == "nova-compute")
-        .with_columns(
-            entity_id=pl.col("id").cast(pl.String),
-            hostname="host",
-            start="created_at",
-            end="deleted_at",
-        )
+    services = inputs.get(SERVICES).with_columns(
+        entity_id=pl.col("id").cast(pl.String),
+        hostname="host",
+        start="created_at",
+        end="deleted_at",
     )
     names = named.filter(pl.col("host_class") == KVM)["hypervisor_hostname"].unique()
-    of_hosts = services.filter(pl.col("host").is_in(names.implode()))
+    of_host = (pl.col("binary") == "nova-compute") & pl.col("host").is_in(names.implode())
+    of_host = of_host.fill_null(value=False)
+    of_hosts = services.filter(of_host)
     up, down = refuse_bad_bounds(of_hosts, stage="ingest", source=SERVICES, row_id="id")
     return Ingested(
         completeness=speaks_of(COMPUTE_NODES, "total"),
@@ -86,6 +85,7 @@ def hosts(inputs: RawInputs) -> Ingested:
             [entities(seen, COMPUTE_NODES, "total"), entities(up, SERVICES, "total")]
         ),
         profiles=conform(profile, Profiles),
+        aside=set_aside(services.filter(~of_host), SERVICES, "entity_id"),
         rejects=pl.concat(
             [
                 bad,
@@ -185,12 +185,19 @@ def instances(inputs: RawInputs) -> Ingested:
     runs = good.with_columns(start="launched_at").filter(
         pl.col("start").is_not_null() & (pl.col("start") < pl.col("end")).fill_null(value=True)
     )
-    stays = _stays(events, inputs.get(COMPUTE_NODES))
+    moves = _moves(events, inputs.get(COMPUTE_NODES))
+    stays = _stays(moves)
+    seat = moves.group_by("entity_id", maintain_order=True).agg(_seat=pl.col("hostname").last())
+    # A machine that is shelved and offloaded has no node any more; its events tell where it was.
+    seated = good.join(seat, on="entity_id", how="left").with_columns(
+        hostname=pl.coalesce("hostname", "_seat"),
+        inferred=pl.col("inferred") | (pl.col("node").is_null() & pl.col("_seat").is_not_null()),
+    )
     moved = pl.concat(
-        [good, _guests(good, stays)],
+        [seated, _guests(good, stays)],
         how="diagonal",
     )
-    by_events = _replay(good, events, stays)
+    by_events = _replay(good, events, moves, stays)
     side = pl.concat(
         entities(rows_of, source, quantity)
         for source, rows_of in ((INSTANCES, good), (ACTIONS, moved))
@@ -243,12 +250,10 @@ def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
     ).filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
 
 
-def _stays(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
-    """Find where migrated VMs were, and when: uuid, entity_id, hostname, start, end.
+def _moves(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
+    """Find the KVM hosts at which instances arrived: the events' columns and hostname, in order.
 
-    An instance's row names its last node only; the host of the events by which it arrived tells
-    the others. On Ironic an event's host is the compute service's, not the node: those are left.
-    The last stay is the row's own and keeps its key; the n-th host before is "<uuid>/<n>".
+    On Ironic an event's host is the compute service's, not the node: those are left out.
     """
     names = (
         nodes.filter((host_class() == KVM) & pl.col("host").is_not_null())
@@ -262,12 +267,23 @@ def _stays(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
         .join(names, on="host", how="inner")
         .sort("entity_id", "finish", "order")
     )
-    moves = arrivals.filter(
+    return arrivals.filter(
         pl.col("hostname").ne_missing(pl.col("hostname").shift(1).over("entity_id"))
-    ).with_columns(n=pl.int_range(pl.len()).over("entity_id"), stays=pl.len().over("entity_id"))
+    )
+
+
+def _stays(moves: pl.DataFrame) -> pl.DataFrame:
+    """Tell where migrated VMs were, and when: uuid, entity_id, hostname, start, end.
+
+    An instance's row names its last node only; the events by which it arrived tell the others.
+    The last stay is the row's own and keeps its key; the n-th host before is "<uuid>/<n>".
+    """
+    numbered = moves.with_columns(
+        n=pl.int_range(pl.len()).over("entity_id"), stays=pl.len().over("entity_id")
+    )
     last = pl.col("n") == pl.col("stays") - 1
     return (
-        moves.filter(pl.col("stays") > 1)
+        numbered.filter(pl.col("stays") > 1)
         .with_columns(
             # Before its first arrival was done, it was already being built there.
             start=pl.when(pl.col("n") > 0).then("finish"),
@@ -313,17 +329,23 @@ def _by_stay(intervals: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
 
 
 def _replay(
-    rows: pl.DataFrame, events: pl.DataFrame, stays: pl.DataFrame
+    rows: pl.DataFrame, events: pl.DataFrame, moves: pl.DataFrame, stays: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Replay the events of instances that have a create event: occupied and active facts."""
+    """Replay the events of instances that have any: occupied and active facts.
+
+    An instance whose create event is lost runs from its row's launched_at on.
+    """
     known = events.join(_EFFECTS, on="event", how="inner")
-    lives = rows.select("entity_id", "start", "end").join(
-        events.filter(pl.col("event") == CREATE).select("entity_id").unique(),
-        on="entity_id",
-        how="semi",
+    told = pl.concat([known.select("entity_id"), moves.select("entity_id")]).unique()
+    lives = rows.select("entity_id", "start", "end", "launched_at").join(
+        told, on="entity_id", how="semi"
     )
+    created = events.filter(pl.col("event") == CREATE).select("entity_id").unique()
+    uncreated = lives.join(created, on="entity_id", how="anti")
+    lives = lives.drop("launched_at")
     born = lives.select("entity_id", timestamp="start", on=pl.lit(value=True))
     unborn = lives.select("entity_id", timestamp="start", on=pl.lit(value=False))
+    launched = uncreated.select("entity_id", timestamp="launched_at", on=pl.lit(value=True))
     given_up = _offloads_without_event(events)
     occupies = pl.concat(
         [
@@ -341,7 +363,8 @@ def _replay(
     )
     active = pl.concat(
         [
-            unborn.with_columns(order=pl.lit(-1, pl.Int64)),
+            unborn.with_columns(order=pl.lit(-2, pl.Int64)),
+            launched.drop_nulls("timestamp").with_columns(order=pl.lit(-1, pl.Int64)),
             known.select("entity_id", timestamp="finish", on="runs", order="order"),
         ]
     )

@@ -216,7 +216,7 @@ RAW_TABLES: dict[str, RawTable] = {
         _texts("HOST_NAME (PHYSICAL)", "EVENT", "PROPERTIES") | _times("EVENT_TIME"),
     ),
     "published.leases": RawTable(
-        ("lease_id", "node_type"),
+        ("lease_id",),
         _texts("lease_id", "project_id", "user_id", "status", "node_type")
         | _ints("node_cnt")
         | _times("created_at", "deleted_at", "start_on", "end_on"),
@@ -233,7 +233,8 @@ class RawInputs:
         tables: name to frame, with exactly the columns of its ``RawTable``.
         rejects: rows refused at the door: ``source``, ``source_row_id``, ``reason``.
         rows: name to number of rows found in the file, refused ones included.
-        absent: tables that were asked for and are not there.
+        absent: tables that were asked for and are not there, and time columns of later releases
+            that a table does not have (``<table>.<column>``).
         as_of: the moment at which the tables were read from the services' databases.
     """
 
