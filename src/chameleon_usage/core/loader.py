@@ -286,13 +286,13 @@ def whole_directory(target: Path) -> Iterator[Path]:
             target.replace(old)
         scratch.replace(target)
     except (OSError, pl.exceptions.ComputeError) as error:
-        if old.exists() and not target.exists():
-            old.replace(target)
         raise UsageError(
             f"{target}: could not be written ({str(error).splitlines()[0]}); "
             "what was there before is untouched"
         ) from error
     finally:
+        if old.exists() and not target.exists():  # ended between the two renames
+            old.replace(target)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
