@@ -1,6 +1,5 @@
 """Files only: raw tables in, checked at the door; stages and outputs out, whole or not at all."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import polars as pl
 from tqdm import tqdm
 
+from chameleon_usage.core import history
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
 
@@ -81,7 +81,20 @@ def load_raw_inputs(
         )
     rejects = pl.concat(door.rejects) if door.rejects else pl.DataFrame(schema=REJECTED)
     as_of = _as_of(directory / "manifest.json", tables, seen)
-    return RawInputs(tables, rejects, door.rows, tuple(absent), as_of)
+    inputs = RawInputs(tables, rejects, door.rows, tuple(absent), as_of)
+    return history.complete(directory, inputs, _superseded)
+
+
+def _superseded(path: Path, name: str) -> pl.DataFrame:
+    """Read the rows that an increment kept of a table; what the door refused then, it refuses."""
+    spec, fate = RAW_TABLES[name], history.FATE
+    judged = _judge(_read(path, name, spec), path, spec)
+    return (
+        judged.with_columns(pl.read_parquet(path, columns=[fate]))
+        .filter((pl.col(fate) != history.ADDED) & pl.col("_reason").is_null())
+        .unique(spec.key, keep="first", maintain_order=True)
+        .drop("_reason", "_row_id")
+    )
 
 
 def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
@@ -235,16 +248,7 @@ def _stamps(path: Path) -> Iterator[datetime]:
 def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame], paths: Iterable[Path]) -> datetime:
     """Tell when the tables were read: the manifest's word, else the last thing recorded."""
     if manifest.exists():
-        try:
-            moment = datetime.fromisoformat(json.loads(manifest.read_text())["as_of"])
-            if moment.tzinfo is not None:
-                moment = moment.astimezone(UTC)
-            return moment.replace(microsecond=0, tzinfo=None)
-        except (ValueError, KeyError, TypeError, OSError, OverflowError) as error:
-            raise UsageError(
-                f"{manifest}: no readable 'as_of' ({error!r}); "
-                "it must be an ISO time in UTC, or the file must go"
-            ) from error
+        return history.manifest_as_of(manifest)
     latest = [
         frame[column].max()
         for frame in tables.values()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from chameleon_usage.core import history
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, zun
 from chameleon_usage.ingest.base import Ingested, concat, conform
@@ -141,7 +142,7 @@ def facts_from_inputs(
                 "it again, or take the adapter out of the site's entry, or run with --skip-missing"
             )
         parts.append(adapter.read(inputs))
-    found = concat(parts)
+    found = history.observe(concat(parts), inputs.windows)
     door = conform(inputs.rejects.with_columns(stage=pl.lit("door")), Rejects)
     return Ingested(
         **(found.tables() | {"rejects": door.vstack(found.rejects)}),

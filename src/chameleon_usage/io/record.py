@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -271,7 +272,7 @@ def _compare(name: str, old: Path, new: Path | None) -> tuple[pl.DataFrame, bool
     """
     if new is None:
         return _read(old).with_columns(pl.lit(UNREAD).alias(FATE)), True, False
-    kinds, now = (pl.read_parquet_schema(path) for path in (old, new))
+    kinds, now = _schema(old), _schema(new)
     key = key_of(name, list(kinds))
     if any(now.get(column) != kind for column, kind in kinds.items()):
         rows = _read(old)
@@ -290,26 +291,40 @@ def _compare(name: str, old: Path, new: Path | None) -> tuple[pl.DataFrame, bool
 
 def _parts(old: Path, new: Path, key: list[str]) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Read two files by parts of limited size; all rows of one key are in the same part."""
-    scans = [pl.scan_parquet(path) for path in (old, new)]
-    rows = max(scan.select(pl.len()).collect().item() for scan in scans)
-    parts = rows // ROWS_AT_ONCE + 1
+    parts = max(_rows(old), _rows(new)) // ROWS_AT_ONCE + 1
     if parts == 1:
         yield _read(old), _read(new)
         return
     number = pl.struct(key).hash() % parts
     for part in range(parts):
-        older, newer = (scan.filter(number == part).collect() for scan in scans)
-        yield older, newer
+        yield _read(old, number == part), _read(new, number == part)
 
 
-def _read(path: Path) -> pl.DataFrame:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        return pl.read_parquet(path)
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UsageError(
             f"{path}: cannot be read ({str(error).splitlines()[0]}); extract the table again, or "
             "take the file back from a copy"
         ) from error
+
+
+def _schema(path: Path) -> dict[str, pl.DataType]:
+    with _reading(path):
+        return pl.read_parquet_schema(path)
+
+
+def _rows(path: Path) -> int:
+    with _reading(path):
+        return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+
+def _read(path: Path, part: pl.Expr | None = None) -> pl.DataFrame:
+    with _reading(path):
+        scan = pl.scan_parquet(path)
+        return (scan if part is None else scan.filter(part)).collect()
 
 
 def _tables(directory: Path) -> dict[str, Path]:
