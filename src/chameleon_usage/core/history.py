@@ -101,6 +101,13 @@ HOLDERS = {
 FLAGS = {"blazar.computehosts": "reservable", "blazar.devices": "reservable"}
 """A flag without which the row does not count, for as long as it is told so."""
 
+NAMES = {
+    "nova.compute_nodes": "hypervisor_hostname",
+    "blazar.computehosts": "hypervisor_hostname",
+    "blazar.devices": "name",
+}
+"""What has one row at a time: a row that is gone ended before the next of that name was made."""
+
 LAST_TOLD = {
     "nova.instances": ("node", "host"),
     "nova_api.request_specs": ("hint", "flavor"),
@@ -216,6 +223,8 @@ def _read(
     gone = last.join(current, on=key, how="anti")
     if slot := SLOTS.get(name):
         gone = gone.join(current, on=slot, how="anti", nulls_equal=True)
+    if label := NAMES.get(name):
+        gone = _until_the_next(gone, pl.concat([current, gone.select(columns)]), label)
     windows = []
     if name == "zun.container":
         over = pl.col("status").is_in(["Deleted", "Deleting", "Error"]).fill_null(value=False)
@@ -248,6 +257,21 @@ def _read(
         rows, moved = _moved(name, holder, rows, versions)
         windows.append(moved)
     return rows, pl.concat([pl.DataFrame(schema=WINDOWS), *windows])
+
+
+def _until_the_next(gone: pl.DataFrame, rows: pl.DataFrame, label: str) -> pl.DataFrame:
+    """End a row that is gone where the next of its name begins, if that was made meanwhile."""
+    made = rows.select(label, made="created_at").drop_nulls()
+    heirs = (
+        gone.select("id", "seen", "unseen", label)
+        .join(made, on=label)
+        .filter((pl.col("seen") < pl.col("made")) & (pl.col("made") <= pl.col("unseen")))
+        .group_by("id")
+        .agg(pl.col("made").min())
+    )
+    return gone.join(heirs, on="id", how="left", maintain_order="left").with_columns(
+        until=pl.coalesce("made", "until")
+    )
 
 
 def _fill(name: str, rows: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
