@@ -234,6 +234,46 @@ class TestRecord:
         assert history[0] == history[1]
 
 
+class TestCommand:
+    @pytest.fixture
+    def recorded(self, tmp_path, usage) -> Path:
+        config = tmp_path / "sites.yaml"
+        config.write_text("here: {adapters: [blazar_leases]}")
+        for number in range(3):
+            rows = table(*((str(n), str(number), None, None) for n in range(number + 1)))
+            write_dump(tmp_path / str(number), number, {LEASES: rows})
+            said = usage(
+                "record", "--config", config, "--site", "here",
+                "--data-dir", tmp_path / "data", "--from", tmp_path / str(number),
+            )  # fmt: skip
+            assert said.status == 0, said.err
+        assert f"here: {LEASES}: 1 rows new, 2 changed, 0 gone" in said.err
+        return tmp_path
+
+    def test_a_dump_that_was_recorded_comes_back_as_a_dump(self, recorded, usage):
+        options = ["record", "--config", recorded / "sites.yaml", "--site", "here"]
+        options += ["--data-dir", recorded / "data", "--as-of", "2024-01-10"]
+        said = usage(*options, "--to", recorded / "back")
+        assert said.status == 0, said.err
+        assert "the dump of 2024-01-08 00:00:00" in said.err
+        same(*(pl.read_parquet(recorded / f / f"{LEASES}.parquet") for f in ("back", "1")))
+        manifests = [
+            json.loads((recorded / f / "manifest.json").read_text()) for f in ("back", "1")
+        ]
+        assert manifests[0] == manifests[1]
+        again = usage(*options, "--to", recorded / "back")
+        assert again.status == 1
+        assert "is there already" in again.err
+
+    def test_what_is_asked_for_must_be_clear(self, recorded, usage):
+        options = ["record", "--config", recorded / "sites.yaml", "--data-dir", recorded / "data"]
+        for more in ((), ("--from", recorded / "0", "--as-of", "2024-01-10"), ("--to", "x")):
+            said = usage(*options, "--site", "here", *more)
+            assert (said.status, "either --from" in said.err) == (1, True)
+        said = usage(*options, "--site", "nowhere", "--from", recorded / "0")
+        assert (said.status, "unknown site nowhere" in said.err) == (1, True)
+
+
 class TestFaults:
     @pytest.fixture
     def site(self, tmp_path) -> Path:

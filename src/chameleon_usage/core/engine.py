@@ -60,19 +60,16 @@ def separate(
     return kept.drop("_covered"), superseded.drop("_covered")
 
 
-def union(
-    intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s", carry: Sequence[str] = ()
-) -> pl.DataFrame:
+def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") -> pl.DataFrame:
     """Merge the intervals of each key that overlap, touch, or lie less than ``tolerance`` apart.
 
     Args:
         intervals: rows with ``start``, ``end`` and the columns of ``on``.
         on: the key.
         tolerance: gaps shorter than this are closed (a Polars duration, as "15m").
-        carry: Boolean columns that are true for a merged interval only if true for all its parts.
 
     Returns:
-        columns ``on``, ``start``, ``end`` and ``carry``, sorted by key and start, disjoint per key.
+        columns ``on``, ``start`` and ``end``, sorted by key and start, disjoint per key.
     """
     reach = END.cum_max().shift(1).over(on)
     gap = (reach < START) & (reach.dt.offset_by(tolerance) <= START)
@@ -80,7 +77,7 @@ def union(
         intervals.sort(*on, "start", "end")
         .with_columns(_run=gap.fill_null(value=True).cum_sum())
         .group_by(*on, "_run", maintain_order=True)
-        .agg(START.min(), END.max(), *(pl.col(name).all() for name in carry))
+        .agg(START.min(), END.max())
         .drop("_run")
     )
 

@@ -32,7 +32,7 @@ from chameleon_usage.core.history import (
     increments,
     manifest_as_of,
 )
-from chameleon_usage.core.loader import whole_directory
+from chameleon_usage.core.loader import save_tables, whole_directory
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.raw import RAW_TABLES
 
@@ -223,6 +223,24 @@ def dump_as_of(site_dir: Path, moment: datetime) -> Dump:
     if at > moment:
         raise UsageError(f"{site_dir}: the record begins at {at}, after {moment}")
     return Dump(at, tables, manifest)
+
+
+def restore(site_dir: Path, moment: datetime, target: Path) -> datetime:
+    """Write a site's dump as it stood at a moment (``dump_as_of``) to a directory of its own.
+
+    Returns:
+        when that dump was made.
+
+    Raises:
+        UsageError: as ``dump_as_of``, or the directory is there already or cannot be written.
+    """
+    if target.exists():
+        raise UsageError(f"{target} is there already: name a new directory")
+    dump = dump_as_of(site_dir, moment)
+    with whole_directory(target) as scratch:
+        save_tables(scratch, dump.tables)
+        (scratch / MANIFEST).write_text(json.dumps(dump.manifest, indent=2) + "\n")
+    return dump.as_of
 
 
 def _before(step: Increment, name: str, new: pl.DataFrame | None) -> pl.DataFrame:
