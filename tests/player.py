@@ -182,6 +182,12 @@ class Player:
         ).select(out["blazar.computehost_allocations"].columns)
 
     def _nova(self, out: dict[str, pl.DataFrame], now: pl.Expr) -> None:
+        for name in ("nova.compute_nodes", "nova.services"):  # they report every minute
+            alive = pl.col("deleted_at").is_null()
+            report = now - pl.duration(seconds=pl.col("id") % 60)
+            out[name] = out[name].with_columns(
+                updated_at=pl.when(alive).then(report).otherwise("updated_at")
+            )
         rows, events = out["nova.instances"], out["nova.instance_actions_events"]
         steps = (
             events.filter((pl.col("result") == "Success") & pl.col("finish_time").is_not_null())
