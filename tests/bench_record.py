@@ -7,14 +7,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
 import click
-
-from player import Player
 
 
 def size(folder: Path) -> float:
@@ -23,14 +21,23 @@ def size(folder: Path) -> float:
 
 
 def run(*command: str | Path) -> tuple[float, float]:
-    """Run a command; give its seconds and its peak memory in GiB."""
-    start = time.perf_counter()
+    """Run a command; give the seconds of one processor that it took, and its peak memory in GiB.
+
+    This process must stay small: a child's peak counts from its parent's size on.
+    """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))}: failed")
-    return time.perf_counter() - start, used.ru_maxrss / 2**20
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+
+
+def play(site: Path, dump: Path, moment: datetime) -> None:
+    """Write the dump of a moment."""
+    from player import Player
+
+    Player(site).write(dump, moment)
 
 
 @click.command()
@@ -41,36 +48,38 @@ def run(*command: str | Path) -> tuple[float, float]:
 def main(site: str, begin: datetime, weeks: int, scale: float) -> None:
     """Play WEEKS weekly snapshots of a simulated site that forgets, and record each."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        data = folder / "data"
+        folder, costs = Path(name), []
+        data, dump = folder / "data", folder / "dump"
         make = ["chameleon-twin", "make", "--site", site, "--no-decay", "--scale", str(scale)]
         run(*make, "--data-dir", folder / "twin")
-        player = Player(folder / "twin" / site)
-        costs = []
         for week in range(weeks + 1):
-            dump = player.write(folder / "dump", begin + timedelta(weeks=week))
+            moment = begin + timedelta(weeks=week)
+            player = get_context("spawn").Process(
+                target=play, args=(folder / "twin" / site, dump, moment)
+            )
+            player.start()
+            player.join()
             record = ["chameleon-usage", "record", "--site", site, "--data-dir", data]
             costs.append(run(*record, "--from", dump))
-            whole = size(dump)
+            whole, history = size(dump), size(data / site / "history")
             shutil.rmtree(dump)
             click.echo(
-                f"week {week:3}: {costs[-1][0]:6.1f} s {costs[-1][1]:5.2f} GiB; "
-                f"dump {whole:7.1f} MB, history {size(data / site / 'history'):7.2f} MB"
+                f"week {week:3}: {costs[-1][0]:5.1f} s {costs[-1][1]:5.2f} GiB, "
+                f"dump {whole:6.1f} MB, history {history:6.2f} MB"
             )
-        seconds = median(cost for cost, _ in costs[1:])
         click.echo(
-            f"{site}: {weeks} weeks cost {size(data / site / 'history'):.1f} MB beside a dump of "
-            f"{whole:.1f} MB, kept whole {whole * weeks:,.0f} MB; a snapshot takes {seconds:.1f} s "
-            f"and at most {max(memory for _, memory in costs):.2f} GiB"
+            f"{site}: {weeks} weekly snapshots\n"
+            f"  disk: dump {whole:.0f} MB + history {history:.1f} MB "
+            f"(all dumps: {whole * (weeks + 1):,.0f} MB)\n"
+            f"  to record one: {median(cost for cost, _ in costs[1:]):.1f} s, "
+            f"{max(memory for _, memory in costs):.2f} GiB"
         )
-        command = ["chameleon-usage", "run", "--site", site, "--data-dir"]
-        with_history = run(*command, data, "--output", folder / "out")
-        shutil.rmtree(data / site / "history")
-        without = run(*command, data, "--output", folder / "out")
-        click.echo(
-            f"{site}: the pipeline takes {with_history[0]:.1f} s and {with_history[1]:.2f} GiB "
-            f"over the record, {without[0]:.1f} s and {without[1]:.2f} GiB over the last dump alone"
-        )
+        command = ["chameleon-usage", "run", "--site", site, "--data-dir", data]
+        for what in ("the record", "the last dump alone"):
+            seconds, memory = run(*command, "--output", folder / "out")
+            click.echo(f"  to run over {what}: {seconds:.1f} s, {memory:.2f} GiB")
+            shutil.rmtree(data / site / "history", ignore_errors=True)
+        click.echo("  (seconds of one processor)")
 
 
 if __name__ == "__main__":

@@ -176,16 +176,17 @@ class TestRowsThatAreGone:
             assert site.corrected("reservable") == on((0, 10), height=2)
             assert site.corrected("committed") == on((1, 9))
 
-    def test_a_row_that_is_gone_when_its_table_is_back_ended_since_it_was_seen(self):
+    @pytest.mark.parametrize("lacking", [4, 6, 8])
+    def test_a_row_that_is_gone_when_its_table_is_back_ended_since_it_was_seen(self, lacking):
         def state(site, now):
             site.hypervisor("h1", 0)
             site.host("h2")
-            if now < 5:
+            if now < lacking - 1:
                 site.pool_host("h1", 0)
 
-        site = Recorded(state, leave_out={6: HOSTS})
-        assert site.corrected("reservable", host="h1") == on((0, 6))
-        assert site.inferred("reservable") == [(day(4), day(6))]
+        site = Recorded(state, leave_out={lacking: HOSTS})
+        assert site.corrected("reservable", host="h1") == on((0, lacking))
+        assert site.inferred("reservable") == [(day(lacking - 2), day(lacking))]
 
 
 class TestRowsThatChanged:

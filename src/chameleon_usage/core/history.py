@@ -20,7 +20,7 @@ from chameleon_usage.ingest.base import PRESENT, Ingested, facts
 from chameleon_usage.models.raw import RAW_TABLES, WINDOWS, RawInputs
 
 HISTORY, MANIFEST = "history", "manifest.json"
-FATE = "record_fate"
+FATE, FILE = "record_fate", "record_file"
 ADDED, CHANGED, GONE, UNREAD = "added", "changed", "gone", "unread"
 """Fates of a row between two snapshots; unread: the later dump lacks the table."""
 FORM = "%Y-%m-%dT%H%M%SZ"
@@ -131,7 +131,7 @@ REMADE = ("inventory.", "trace.", "published.")
 SAME_ENTITIES = {"nova.instances": ("nova.instances", "nova.instance_actions")}
 """The sources whose entities are the rows of a table, where it is not the table alone."""
 
-Load = Callable[[Path, str], pl.DataFrame]
+Load = Callable[[list[Path], str], pl.DataFrame]
 
 
 def complete(directory: Path, inputs: RawInputs, load: Load) -> RawInputs:
@@ -140,8 +140,8 @@ def complete(directory: Path, inputs: RawInputs, load: Load) -> RawInputs:
     Args:
         directory: the site's, with or without a ``history``.
         inputs: the current dump's tables.
-        load: reads an increment's file for a table: its columns and ``record_fate``, without the
-            rows ``added``.
+        load: reads files of increments, all of the same columns, for a table: its columns,
+            ``record_fate`` and ``record_file``, without the rows ``added``.
 
     Returns:
         the tables, with each row that is gone added and ended, an allocation that was moved in
@@ -177,36 +177,63 @@ def _versions(steps: list[Increment], name: str, current: pl.DataFrame, load: Lo
     """
     table = RAW_TABLES[name]
     key = list(table.key)
-    parts = []
-    for number, step in enumerate(steps):
-        for file in (name, table.archive):
-            path = step.path / f"{file}.parquet"
-            if file is None or not path.exists():
-                continue
-            # Of a table that was not read, the next dump that has it again says what is gone.
-            again = (s.since for s in steps[number + 1 :] if file in s.manifest["tables"])
-            unseen = pl.when(pl.col(FATE) == UNREAD).then(pl.lit(next(again, steps[-1].as_of)))
-            parts.append(
-                load(path, name).with_columns(
-                    seen=pl.lit(step.since, pl.Datetime("us")),
-                    unseen=unseen.otherwise(pl.lit(step.as_of)).cast(pl.Datetime("us")),
-                )
-            )
-    if not parts:
+    kept = [
+        (number, step, file, str(step.path / f"{file}.parquet"))
+        for number, step in enumerate(steps)
+        for file in (name, table.archive)
+        if _superseded_rows(step, file)
+    ]
+    if not kept:
         return current.clear()
-    earlier = pl.concat(parts)
+    alike: dict[str, list[Path]] = {}
+    for *_, path in kept:
+        alike.setdefault(str(pl.read_parquet_schema(path)), []).append(Path(path))
+    rows = pl.concat(load(paths, name) for paths in alike.values())
+    # Of a table that was not read, the next dump that has it again says what is gone.
+    again = [
+        next(
+            (later.since for later in steps[number + 1 :] if file in later.manifest["tables"]),
+            steps[-1].as_of,
+        )
+        for number, _, file, _ in kept
+    ]
+    moments = pl.DataFrame(
+        {
+            FILE: [path for *_, path in kept],
+            "seen": [step.since for _, step, *_ in kept],
+            "_next": [step.as_of for _, step, *_ in kept],
+            "_again": again,
+        },
+        schema_overrides=dict.fromkeys(("seen", "_next", "_again"), pl.Datetime("us")),
+    )
+    earlier = (
+        rows.join(moments, on=FILE, how="left")
+        .with_columns(unseen=pl.when(pl.col(FATE) == UNREAD).then("_again").otherwise("_next"))
+        .drop(FILE, "_next", "_again")
+    )
     middle = pl.col("seen") + (pl.col("unseen") - pl.col("seen")) / 2
     updated = (
         pl.col("updated_at") if "updated_at" in current.columns else pl.lit(None, pl.Datetime("us"))
     )
     word = updated.shift(-1).over(key)
     word = pl.when((word > pl.col("seen")) & (word <= pl.col("unseen"))).then(word)
+    # What changed in a column that is not read is no change here.
+    same = pl.all_horizontal(
+        pl.col(column).eq_missing(pl.col(column).shift(-1)) for column in current.columns
+    )
     return (
         pl.concat([earlier, current], how="diagonal")
         .sort(*key, "unseen", *current.columns, nulls_last=True)
+        .filter(~same)
         .with_columns(until=pl.coalesce(word, middle.dt.truncate("1s")), dated=word.is_not_null())
         .filter(pl.col("unseen").is_not_null())
     )
+
+
+def _superseded_rows(step: Increment, file: str | None) -> int:
+    """Count the rows that an increment kept of a table."""
+    told = step.manifest["tables"].get(file, {})
+    return int(told.get("changed", 0)) + int(told.get("gone", 0))
 
 
 def _read(

@@ -85,14 +85,15 @@ def load_raw_inputs(
     return history.complete(directory, inputs, _superseded)
 
 
-def _superseded(path: Path, name: str) -> pl.DataFrame:
-    """Read the rows that an increment kept of a table; what the door refused then, it refuses."""
-    spec, fate = RAW_TABLES[name], history.FATE
-    judged = _judge(_read(path, name, spec), path, spec)
+def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
+    """Read the rows that increments kept of a table; what the door refused then, it refuses."""
+    spec, told = RAW_TABLES[name], [history.FATE, history.FILE]
+    scan = pl.scan_parquet(paths, include_file_paths=history.FILE)
+    judged = _judge(_read(paths[0], name, spec, scan), paths[0], spec)
     return (
-        judged.with_columns(pl.read_parquet(path, columns=[fate]))
-        .filter((pl.col(fate) != history.ADDED) & pl.col("_reason").is_null())
-        .unique(spec.key, keep="first", maintain_order=True)
+        judged.with_columns(scan.select(told).collect())
+        .filter((pl.col(history.FATE) != history.ADDED) & pl.col("_reason").is_null())
+        .unique([*spec.key, history.FILE], keep="first", maintain_order=True)
         .drop("_reason", "_row_id")
     )
 
@@ -101,12 +102,12 @@ def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
     return sorted(directory.glob(files.get(name, f"{name}.parquet")))
 
 
-def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
-    """Read the columns of one file; JSON documents are reduced while reading."""
+def _read(path: Path, name: str, spec: RawTable, scan: pl.LazyFrame | None = None) -> pl.DataFrame:
+    """Read the columns of one file (or ``scan``); JSON documents are reduced while reading."""
     try:
-        if path.suffix == ".csv":
+        if scan is None and path.suffix == ".csv":
             scan = pl.scan_csv(path, infer_schema=False)
-        else:
+        elif scan is None:
             scan = pl.scan_parquet(path)
         present = scan.collect_schema().names()
         missing = [column for column in spec.required if column not in present]
