@@ -184,13 +184,6 @@ class TestUnion:
         rows = frame(("a", 0, 20), ("b", 10, 25))
         assert plain(engine.union(rows, ["key"])) == [("a", 0, 20), ("b", 10, 25)]
 
-    def test_a_carried_flag_is_true_only_if_true_for_all_parts(self):
-        rows = frame(("a", 0, 5), ("a", 4, 8), ("a", 10, 12)).with_columns(
-            inferred=pl.Series([True, False, True])
-        )
-        merged = engine.union(rows, ["key"], carry=["inferred"])
-        assert merged["inferred"].to_list() == [False, True]
-
     @quick
     @given(some_intervals())
     def test_covers_the_same_seconds_once(self, rows):

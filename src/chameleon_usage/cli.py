@@ -14,6 +14,7 @@ from chameleon_usage.core.registry import ADAPTERS
 from chameleon_usage.core.usage import Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.audit import check_site
+from chameleon_usage.io.record import Changes, add_snapshot, restore
 from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.site import Site, load_sites
 
@@ -209,6 +210,55 @@ def check(config: Path, output: Path, names: Sequence[str]) -> None:
     click.echo(
         f"{', '.join(site.key for site in chosen)}: {len(OUTPUTS)} contracts and all laws hold"
     )
+
+
+@cli.command()
+@config_option
+@click.option("--site", "name", required=True, help="Site key.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The record: <data-dir>/<site> holds the current dump and its history.",
+)
+@click.option(
+    "--from",
+    "dump",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A new dump of the site, which becomes the current one.",
+)
+@click.option("--as-of", type=_DATE, help="Give the dump as it stood then (UTC), into --to.")
+@click.option("--to", "target", type=click.Path(path_type=Path), help="Directory to give it into.")
+def record(
+    *,
+    config: Path,
+    name: str,
+    data_dir: Path,
+    dump: Path | None,
+    as_of: datetime | None,
+    target: Path | None,
+) -> None:
+    """Add a dump to a site's record, or give back an earlier one."""
+    if (dump is None) == (as_of is None) or (as_of is None) != (target is None):
+        raise UsageError("give either --from, or --as-of together with --to")
+    [site] = _choose(load_sites(config, frozenset(ADAPTERS)), [name], data_dir, data_dir, None)
+    if dump is not None:
+        _tell(site, add_snapshot(data_dir / site.key, dump))
+    elif as_of is not None and target is not None:
+        restored = restore(data_dir / site.key, as_of, target)
+        click.echo(f"{site.key}: the dump of {restored:%F %T} is in {target}", err=True)
+
+
+def _tell(site: Site, changes: dict[str, Changes]) -> None:
+    for table, change in changes.items():
+        if change != Changes():
+            kept = ", kept whole: the new dump lacks it or one of its columns"
+            click.echo(
+                f"{site.key}: {table}: {change.added:,} rows new, {change.changed:,} changed, "
+                f"{change.gone:,} gone{kept if change.whole else ''}",
+                err=True,
+            )
+    click.echo(f"{site.key}: recorded", err=True)
 
 
 def main() -> None:

@@ -530,9 +530,18 @@ def _lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.Dat
 
 
 def _per_source(spans_: pl.DataFrame, source: pl.Expr, tolerance: str) -> pl.DataFrame:
-    """Merge rows of one host and source to presences; inferred only if all parts are."""
+    """Merge rows of one host and source to presences; inferred where no row of its own tells it."""
     named = spans_.filter(pl.col("hostname").is_not_null()).with_columns(source=source)
-    return engine.union(named, ["hostname", "source"], tolerance=tolerance, carry=["inferred"])
+    on = ["hostname", "source"]
+    whole = engine.union(named, on, tolerance=tolerance)
+    told = engine.union(named.filter(~pl.col("inferred")), on, tolerance=tolerance)
+    _, rest = engine.cut(whole, told, on)
+    return pl.concat(
+        [
+            told.with_columns(inferred=pl.lit(value=False)),
+            rest.with_columns(inferred=pl.lit(value=True)),
+        ]
+    )
 
 
 def _witnesses(of: Iterable[pl.DataFrame]) -> pl.DataFrame:

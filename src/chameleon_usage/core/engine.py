@@ -98,19 +98,16 @@ def separate(
     return kept.drop("_key", "_covered"), superseded.drop("_key", "_covered")
 
 
-def union(
-    intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s", carry: Sequence[str] = ()
-) -> pl.DataFrame:
+def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") -> pl.DataFrame:
     """Merge the intervals of each key that overlap, touch, or lie less than ``tolerance`` apart.
 
     Args:
         intervals: rows with ``start``, ``end`` and the columns of ``on``.
         on: the key.
         tolerance: gaps shorter than this are closed (a Polars duration, as "15m").
-        carry: Boolean columns that are true for a merged interval only if true for all its parts.
 
     Returns:
-        columns ``on``, ``start``, ``end`` and ``carry``, sorted by key and start, disjoint per key.
+        columns ``on``, ``start`` and ``end``, sorted by key and start, disjoint per key.
     """
     ordered = _numbered(intervals.sort(*on, "start", "end"), on).with_columns(
         _reach=_lift(END).cum_max()
@@ -119,16 +116,13 @@ def union(
     before = pl.col("_reach").shift(1, fill_value=0)
     begins = pl.col("_key") != pl.col("_key").shift(1, fill_value=0)
     begins |= (before < _lift(START)) & (before + _seconds(tolerance) <= _lift(START))
-    runs = ordered.with_columns(_run=begins.cum_sum())
+    told = ordered.with_columns(_begins=begins)
+    # A run reaches as far as its last row does, the one before the next run begins.
+    reach = told.filter(pl.col("_begins").shift(-1, fill_value=True))["_reach"]
     return (
-        runs.group_by("_run", maintain_order=True)
-        .agg(
-            pl.col(*on, "start", "_key").first(),
-            pl.col("_reach").last(),
-            *(pl.col(name).all() for name in carry),
-        )
-        .with_columns(end=_lower("_reach"))
-        .select(*on, "start", "end", *carry)
+        told.filter("_begins")
+        .with_columns(_reach=reach)
+        .select(*on, "start", end=_lower("_reach"))
     )
 
 

@@ -1,6 +1,5 @@
 """Files only: raw tables in, checked at the door; stages and outputs out, whole or not at all."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import polars as pl
 from tqdm import tqdm
 
+from chameleon_usage.core import history
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
 
@@ -83,19 +83,33 @@ def load_raw_inputs(
         )
     rejects = pl.concat(door.rejects) if door.rejects else pl.DataFrame(schema=REJECTED)
     as_of = _as_of(directory / "manifest.json", tables, seen)
-    return RawInputs(tables, rejects, door.rows, tuple(absent), as_of)
+    inputs = RawInputs(tables, rejects, door.rows, tuple(absent), as_of)
+    return history.complete(directory, inputs, _superseded)
+
+
+def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
+    """Read the rows that increments kept of a table; what the door refused then, it refuses."""
+    spec, told = RAW_TABLES[name], [history.FATE, history.FILE]
+    scan = pl.scan_parquet(paths, include_file_paths=history.FILE)
+    judged = _judge(_read(paths[0], name, spec, scan), paths[0], spec)
+    return (
+        judged.with_columns(scan.select(told).collect())
+        .filter((pl.col(history.FATE) != history.ADDED) & pl.col("_reason").is_null())
+        .unique([*spec.key, history.FILE], keep="first", maintain_order=True)
+        .drop("_reason", "_row_id")
+    )
 
 
 def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
     return sorted(directory.glob(files.get(name, f"{name}.parquet")))
 
 
-def _read(path: Path, name: str, spec: RawTable) -> pl.DataFrame:
-    """Read the columns of one file; JSON documents are reduced while reading."""
+def _read(path: Path, name: str, spec: RawTable, scan: pl.LazyFrame | None = None) -> pl.DataFrame:
+    """Read the columns of one file (or ``scan``); JSON documents are reduced while reading."""
     try:
-        if path.suffix == ".csv":
+        if scan is None and path.suffix == ".csv":
             scan = pl.scan_csv(path, infer_schema=False)
-        else:
+        elif scan is None:
             scan = pl.scan_parquet(path)
         kinds = scan.collect_schema()
         present = kinds.names()
@@ -287,16 +301,7 @@ def _stamps(path: Path) -> Iterator[datetime]:
 def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame], paths: Iterable[Path]) -> datetime:
     """Tell when the tables were read: the manifest's word, else the last thing recorded."""
     if manifest.exists():
-        try:
-            moment = datetime.fromisoformat(json.loads(manifest.read_text())["as_of"])
-            if moment.tzinfo is not None:
-                moment = moment.astimezone(UTC)
-            return moment.replace(microsecond=0, tzinfo=None)
-        except (ValueError, KeyError, TypeError, OSError, OverflowError) as error:
-            raise UsageError(
-                f"{manifest}: no readable 'as_of' ({error!r}); "
-                "it must be an ISO time in UTC, or the file must go"
-            ) from error
+        return history.manifest_as_of(manifest)
     latest = [
         frame[column].max()
         for frame in tables.values()
@@ -338,13 +343,13 @@ def whole_directory(target: Path) -> Iterator[Path]:
             target.replace(old)
         scratch.replace(target)
     except (OSError, pl.exceptions.ComputeError) as error:
-        if old.exists() and not target.exists():
-            old.replace(target)
         raise UsageError(
             f"{target}: could not be written ({str(error).splitlines()[0]}); "
             "what was there before is untouched"
         ) from error
     finally:
+        if old.exists() and not target.exists():  # ended between the two renames
+            old.replace(target)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from chameleon_usage.core import conservation
+from chameleon_usage.core import conservation, history
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, zun
 from chameleon_usage.ingest.base import Ingested, concat, conform
@@ -184,7 +184,7 @@ def facts_from_inputs(
         part = adapter.read(inputs)
         conservation.check_rows(name, adapter.accounts, inputs, part)
         parts.append(part)
-    found = concat(parts)
+    found = history.observe(concat(parts), inputs.windows)
     door = conform(inputs.rejects.with_columns(stage=pl.lit("door")), Rejects)
     return Ingested(
         **(found.tables() | {"rejects": door.vstack(found.rejects)}),

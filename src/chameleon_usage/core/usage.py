@@ -164,7 +164,7 @@ def mean_usage(
     means = whole.with_columns(pl.col(per_node) / pl.col("node_size"))
     if whole["node_size"].n_unique() > 1:
         # Hosts of different sizes: their shares of a node are added up, in order of size.
-        means = means.group_by(index, maintain_order=True).agg(pl.col(values).sum())
+        means = means.group_by(index, maintain_order=True).agg(pl.col(values).sum()).sort(index)
     if not by:
         # A collector that found nothing at all still says so, bucket by bucket.
         every = pl.DataFrame({"collector_type": READINGS}).join(

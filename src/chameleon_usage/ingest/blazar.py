@@ -1,5 +1,7 @@
 """Blazar: hosts and devices -> reservable, allocations -> committed, leases -> lead times."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from chameleon_usage.ingest.base import (
@@ -15,7 +17,7 @@ from chameleon_usage.ingest.base import (
 )
 from chameleon_usage.ingest.nova import DEVICE, host_class, positive
 from chameleon_usage.models.domain import Leases, Profiles
-from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.raw import TIME, RawInputs
 
 COMPUTEHOSTS, ALLOCATIONS = "blazar.computehosts", "blazar.computehost_allocations"
 DEVICES, DEVICE_ALLOCATIONS = "blazar.devices", "blazar.device_allocations"
@@ -57,6 +59,7 @@ def hosts(inputs: RawInputs) -> Ingested:
         described,
         COMPUTEHOSTS,
         inputs.get(ALLOCATIONS).rename({"compute_host_id": "host_id"}),
+        _earlier(inputs, "blazar.computehost_extra_capabilities", "computehost_id"),
         inputs,
     )
 
@@ -77,7 +80,11 @@ def devices(inputs: RawInputs) -> Ingested:
         .with_columns(_enrolment_end())
     )
     pool = _pool(
-        described, DEVICES, inputs.get(DEVICE_ALLOCATIONS).rename({"device_id": "host_id"}), inputs
+        described,
+        DEVICES,
+        inputs.get(DEVICE_ALLOCATIONS).rename({"device_id": "host_id"}),
+        _earlier(inputs, "blazar.device_extra_capabilities", "device_id"),
+        inputs,
     )
     as_total = pl.col("quantity_type").replace({"reservable": "total"})
     return Ingested(
@@ -97,7 +104,11 @@ def _enrolment_end() -> pl.Expr:
 
 
 def _pool(
-    described: pl.DataFrame, source: str, allocations: pl.DataFrame, inputs: RawInputs
+    described: pl.DataFrame,
+    source: str,
+    allocations: pl.DataFrame,
+    earlier: pl.DataFrame,
+    inputs: RawInputs,
 ) -> Ingested:
     """Make the enrolments of hosts or devices, those whose row is gone or undated included."""
     spans = _allocation_intervals(inputs, allocations, Joins(), source)
@@ -126,6 +137,15 @@ def _pool(
     )
     gone, gone_bad = refuse_bad_bounds(gone, stage="ingest", source=source, row_id="entity_id")
     profile = good.filter(pl.col("hostname").is_not_null()).with_columns(source=pl.lit(source))
+    profile = pl.concat(
+        [
+            profile.join(earlier, left_on="host_id", right_on="owner", how="anti"),
+            profile.drop("node_type", "gpus")
+            .join(earlier, left_on="host_id", right_on="owner", how="inner")
+            .with_columns(start=pl.max_horizontal("start", "since")),
+        ],
+        how="diagonal",
+    )
     return Ingested(
         completeness=speaks_of(source, "reservable"),
         facts=pl.concat([facts(good, source, "reservable"), facts(gone, source, "reservable")]),
@@ -138,15 +158,37 @@ def _pool(
 
 
 def _capabilities(inputs: RawInputs, table: str, owner: str) -> pl.DataFrame:
-    """Read node type and GPU count of each host or device: owner, node_type, gpus.
+    """Read node type and GPU count of each host or device: owner, node_type, gpus."""
+    return _told(inputs, inputs.get(table).with_columns(owner=owner), ["owner"])
+
+
+def _earlier(inputs: RawInputs, table: str, owner: str) -> pl.DataFrame:
+    """Read what hosts were before their capabilities were changed: owner, since, node_type, gpus.
+
+    Only of those of which earlier snapshots tell something else; ``since`` is null at first.
+    """
+    slot = [owner, "property_id", "capability_id", "capability_name"]
+    versions = inputs.versions(table, slot).with_columns(owner=owner)
+    changed = versions.filter(pl.col("until").is_not_null())
+    moments = pl.concat(
+        [changed.select("owner", at="until"), changed.select("owner", at=pl.lit(None, TIME))]
+    ).unique()
+    valid = (pl.col("since") <= pl.col("at")).fill_null(pl.col("since").is_null()) & (
+        pl.col("at") < pl.col("until")
+    ).fill_null(value=True)
+    then = moments.join(versions, on="owner").filter(valid)
+    return _told(inputs, then, ["owner", "at"]).rename({"at": "since"})
+
+
+def _told(inputs: RawInputs, rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Find node type and GPU count among capabilities: ``by``, node_type, gpus.
 
     The property's name stands in ``resource_properties`` (property_id since 2024-01, capability_id
     before), in old dumps in the row itself.
     """
     names = inputs.get("blazar.resource_properties").select("id", "property_name")
     rows = (
-        inputs.get(table)
-        .with_columns(owner=owner, id=pl.coalesce("property_id", "capability_id"))
+        rows.with_columns(id=pl.coalesce("property_id", "capability_id"))
         .join(names, on="id", how="left")
         .with_columns(name=pl.coalesce("property_name", "capability_name"))
     )
@@ -158,7 +200,7 @@ def _capabilities(inputs: RawInputs, table: str, owner: str) -> pl.DataFrame:
     counted = number.filter(number.is_between(0, 1024)).max().cast(pl.Int64)
     # A host without the property has no GPU; one whose count cannot be read has an unknown number.
     told = values(GPU_COUNT).len() > 0
-    return rows.group_by("owner").agg(
+    return rows.group_by(by).agg(
         node_type=values(NODE_TYPE).max(), gpus=pl.when(told).then(counted).otherwise(0)
     )
 

@@ -57,11 +57,16 @@ def hosts(inputs: RawInputs) -> Ingested:
     named = rows.filter(pl.col("hypervisor_hostname").is_not_null())
     good, bad = refuse_bad_bounds(named, stage="ingest", source=COMPUTE_NODES, row_id="id")
     seen = good.with_columns(hostname="hypervisor_hostname")
-    profile = named.filter(
-        pl.min_horizontal("created_at", "deleted_at").is_not_null()
+    profile = (
+        inputs.versions(COMPUTE_NODES)
+        .filter(
+            pl.col("hypervisor_hostname").is_not_null()
+            & pl.min_horizontal("created_at", "deleted_at").is_not_null()
+        )
+        .with_columns(host_class=host_class())
     ).with_columns(
         hostname="hypervisor_hostname",
-        start=pl.coalesce("created_at", "deleted_at"),
+        start=pl.coalesce("since", "created_at", "deleted_at"),
         source=pl.lit(COMPUTE_NODES),
         vcpus=positive("vcpus"),
         memory_mb=positive("memory_mb"),

@@ -5,6 +5,7 @@ Blazar); only the columns that are used are named, so that nothing secret is eve
 kept as ``<schema>.<table>.parquet``, one file a table.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -133,7 +134,7 @@ RAW_TABLES: dict[str, RawTable] = {
     "blazar.computehost_allocations": RawTable(
         ("id",),
         _texts("id", "compute_host_id", "reservation_id") | _times("created_at"),
-        _times("deleted_at"),  # soft delete since 2018-07
+        _times("updated_at", "deleted_at"),  # soft delete since 2018-07
     ),
     "blazar.computehost_reservations": RawTable(
         ("id",), _texts("id", "reservation_id", "resource_properties", "count_range")
@@ -156,7 +157,7 @@ RAW_TABLES: dict[str, RawTable] = {
     "blazar.device_allocations": RawTable(
         ("id",),
         _texts("id", "device_id", "reservation_id") | _times("created_at"),
-        _times("deleted_at"),
+        _times("updated_at", "deleted_at"),
     ),
     "blazar.device_reservations": RawTable(
         ("id",), _texts("id", "reservation_id", "resource_properties", "count_range")
@@ -225,6 +226,9 @@ RAW_TABLES: dict[str, RawTable] = {
 """Every input table by its name ``<schema>.<table>``."""
 
 
+WINDOWS = _texts("source") | _names("entity_id") | _times("start", "end") | _texts("state")
+
+
 @dataclass(frozen=True)
 class RawInputs:
     """The raw tables of one site, as they passed the door.
@@ -236,6 +240,10 @@ class RawInputs:
         absent: tables that were asked for and are not there, and time columns of later releases
             that a table does not have (``<table>.<column>``).
         as_of: the moment at which the tables were read from the services' databases.
+        superseded: name to the earlier versions of rows that snapshots saw: the table's columns,
+            and ``until``, when each was changed or deleted.
+        windows: when an entity of a ``source`` was ``absent`` though its row does not say so, and
+            when its presence is ``inferred`` (``state``), as earlier snapshots tell.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -243,9 +251,29 @@ class RawInputs:
     rows: dict[str, int]
     absent: tuple[str, ...]
     as_of: datetime
+    superseded: dict[str, pl.DataFrame] = field(default_factory=dict)
+    windows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WINDOWS))
 
     def get(self, name: str) -> pl.DataFrame:
         """Give a table, or an empty one with its columns if it is absent."""
         if name in self.tables:
             return self.tables[name]
         return pl.DataFrame(schema=RAW_TABLES[name].kept)
+
+    def versions(self, name: str, by: Sequence[str] = ()) -> pl.DataFrame:
+        """Give a table's rows with their earlier versions, and since when each was told so.
+
+        Args:
+            name: the table.
+            by: what makes rows versions of one thing, if it is not the table's key.
+
+        Returns:
+            the table's columns, ``since`` (null: from the first) and ``until`` (null: to the end).
+        """
+        table, key = self.get(name), list(by or RAW_TABLES[name].key)
+        told = [self.superseded[name]] if name in self.superseded else []
+        return (
+            pl.concat([*told, table.with_columns(until=pl.lit(None, TIME))], how="diagonal")
+            .sort(*key, "until", nulls_last=True)
+            .with_columns(since=pl.col("until").shift(1).over(key))
+        )
