@@ -175,7 +175,8 @@ def mean_usage(
         )
     means = means.join(window.timestamps, on="bucket", maintain_order="left")
     quantities = sorted({name.split("/")[0] for name in values})
-    resources = [name for name in RESOURCES if any(v.endswith(f"/{name}") for v in values)]
+    told_of = [name for name in RESOURCES if any(v.endswith(f"/{name}") for v in values)]
+    resources = told_of or list(RESOURCES)
 
     def mean(quantity: str, resource: str) -> pl.Expr:
         value = pl.col(f"{quantity}/{resource}") / pl.col("length")
