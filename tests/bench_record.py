@@ -7,12 +7,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from player import Player
 
 
 def size(folder: Path) -> float:
@@ -33,11 +39,17 @@ def run(*command: str | Path) -> tuple[float, float]:
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
 
 
-def play(site: Path, dump: Path, moment: datetime) -> None:
-    """Write the dump of a moment."""
+@cache
+def player(site: Path) -> Player:
+    """Read a site of the twin, once."""
     from player import Player
 
-    Player(site).write(dump, moment)
+    return Player(site)
+
+
+def play(site: Path, dump: Path, moment: datetime) -> None:
+    """Write the dump of a moment."""
+    player(site).write(dump, moment)
 
 
 @click.command()
@@ -47,18 +59,17 @@ def play(site: Path, dump: Path, moment: datetime) -> None:
 @click.option("--scale", default=1.0, show_default=True, help="Size against the real one.")
 def main(site: str, begin: datetime, weeks: int, scale: float) -> None:
     """Play WEEKS weekly snapshots of a simulated site that forgets, and record each."""
-    with tempfile.TemporaryDirectory() as name:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as aside,
+    ):
         folder, costs = Path(name), []
         data, dump = folder / "data", folder / "dump"
         make = ["chameleon-twin", "make", "--site", site, "--no-decay", "--scale", str(scale)]
         run(*make, "--data-dir", folder / "twin")
         for week in range(weeks + 1):
             moment = begin + timedelta(weeks=week)
-            player = get_context("spawn").Process(
-                target=play, args=(folder / "twin" / site, dump, moment)
-            )
-            player.start()
-            player.join()
+            aside.submit(play, folder / "twin" / site, dump, moment).result()
             record = ["chameleon-usage", "record", "--site", site, "--data-dir", data]
             costs.append(run(*record, "--from", dump))
             whole, history = size(dump), size(data / site / "history")
