@@ -156,7 +156,7 @@ class Records:
             if lease is None or lease.get("start_date") is None or row[owner] is None:
                 continue
             size = slices.get(row["reservation_id"])
-            if reservation["resource_type"] == "flavor:instance" and (size or 0) <= 0:
+            if reservation["resource_type"] == "flavor:instance" and not 0 < (size or 0) < 2**30:
                 continue  # a slice of unknown size
             made = row.get("created_at")
             start = max(
@@ -263,7 +263,7 @@ class Records:
                 continue
             spec = re.search(r'reservation": \["([0-9a-f-]{36})|reservation:([0-9a-f-]{36})',
                              specs.get(row["uuid"], ""))  # fmt: skip
-            vcpus = row["vcpus"] if 0 < (row["vcpus"] or 0) < 2**40 else None
+            vcpus = row["vcpus"] if 0 < (row["vcpus"] or 0) < 2**30 else None
             stays = self._stays(row["node"], span, own)
             seats = [
                 (host, max(a, c), min(b, d), end is None and min(b, d) == span[1])

@@ -262,7 +262,7 @@ class Reference(Records):
         known = sorted(
             (time, rank, vcpus)
             for time, rank, vcpus in told
-            if time is not None and vcpus is not None and 0 < vcpus < 2**40
+            if time is not None and vcpus is not None and 0 < vcpus < 2**30
         )
         before = [vcpus for time, _, vcpus in known if time <= t]
         return before[-1] if before else known[0][2] if known else None
