@@ -155,6 +155,9 @@ class Records:
             lease = leases.get(reservation["lease_id"]) if reservation else None
             if lease is None or lease.get("start_date") is None or row[owner] is None:
                 continue
+            size = slices.get(row["reservation_id"])
+            if reservation["resource_type"] == "flavor:instance" and not 0 < (size or 0) < 2**30:
+                continue  # a slice of unknown size
             made = row.get("created_at")
             start = max(
                 time
@@ -172,7 +175,7 @@ class Records:
                         names.get(row[owner]),
                         span,
                         end is None,
-                        slices.get(row["reservation_id"]),
+                        size,
                         names.get(row[owner]),
                         made,
                     )
@@ -260,7 +263,7 @@ class Records:
                 continue
             spec = re.search(r'reservation": \["([0-9a-f-]{36})|reservation:([0-9a-f-]{36})',
                              specs.get(row["uuid"], ""))  # fmt: skip
-            vcpus = row["vcpus"] if row["vcpus"] and row["vcpus"] > 0 else None
+            vcpus = row["vcpus"] if 0 < (row["vcpus"] or 0) < 2**30 else None
             stays = self._stays(row["node"], span, own)
             seats = [
                 (host, max(a, c), min(b, d), end is None and min(b, d) == span[1])

@@ -235,9 +235,18 @@ class Reference(Records):
             elif self.edge:
                 if holding:
                     found.append((guest, True))
-            elif self.kvm and self.total(host, t):
+            elif self.is_kvm(host) and self.total(host, t):
                 found.append((guest, False))
         return found
+
+    def is_kvm(self, host: str) -> bool:
+        """A host's own row tells its kind; one of which no row tells it counts as a whole node."""
+        told = {enrolment["named"] for enrolment in self.pool} | {
+            row["hypervisor_hostname"]
+            for row in self.rows("nova.compute_nodes")
+            if row.get("created_at") is not None or row.get("deleted_at") is not None
+        }
+        return self.kvm and host in told
 
     def size(self, host: str, t: int) -> int | None:
         """The host's physical vcpus as last told before t, else as first told."""
@@ -253,7 +262,7 @@ class Reference(Records):
         known = sorted(
             (time, rank, vcpus)
             for time, rank, vcpus in told
-            if time is not None and vcpus is not None and vcpus > 0
+            if time is not None and vcpus is not None and 0 < vcpus < 2**30
         )
         before = [vcpus for time, _, vcpus in known if time <= t]
         return before[-1] if before else known[0][2] if known else None
@@ -264,7 +273,7 @@ class Reference(Records):
         seated = self.seated(host, t)
         running = [(guest, inside) for guest, inside in seated if covers(guest.runs, t)]
         zero = Fraction(0)
-        if self.kvm:
+        if self.is_kvm(host):
             size = self.size(host, t)
 
             def units(vcpus: Iterable[int | None]) -> Fraction:
@@ -293,7 +302,7 @@ class Reference(Records):
         )  # fmt: skip
         free = Fraction(reservable) - committed - (beside if reservable else zero)
         outside = Fraction(total and not reservable)
-        capacity = outside if self.kvm else zero
+        capacity = outside if self.is_kvm(host) else zero
         spare = capacity - (beside if not reservable else zero)
         enrolled = self._enrolled(host)
         knows = bool(enrolled) and t >= min(enrolled)[0]
@@ -307,8 +316,8 @@ class Reference(Records):
             "active_reservation": active,
             "active_ondemand": active_beside,
             "ondemand_capacity": capacity,
-            "unknown": zero if self.kvm or knows else outside,
-            "maintenance": masked + (outside if knows and not self.kvm else zero),
+            "unknown": zero if self.is_kvm(host) or knows else outside,
+            "maintenance": masked + (outside if knows and not self.is_kvm(host) else zero),
             "available": zero if window else free,
             "available_ondemand": zero if window else spare,
             "idle": committed - occupied,
@@ -317,10 +326,10 @@ class Reference(Records):
 
     def uncorrected(self, host: str, t: int) -> dict[str, Fraction]:
         """Give the quantities as each row of today's tables says at its word, in nodes."""
-        size = self.size(host, t) if self.kvm else 1
+        size = self.size(host, t) if self.is_kvm(host) else 1
 
         def share(vcpus: int | None) -> Fraction:
-            if not self.kvm:
+            if not self.is_kvm(host):
                 return Fraction(1)
             return Fraction(vcpus, size) if vcpus and size else Fraction(0)
 
@@ -343,7 +352,7 @@ class Reference(Records):
                 guest
                 for guest in self.guests
                 if guest.node == host
-                and (origin == "ondemand") == (self.kvm and guest.reservation is None)
+                and (origin == "ondemand") == (self.is_kvm(host) and guest.reservation is None)
             ]
             for quantity, spans in (
                 ("occupied", lambda guest: [guest.span]),

@@ -124,6 +124,20 @@ def test_a_machine_that_does_not_tell_its_size_is_rejected(vcpus):
     assert "size unknown" in site.rejected("nova.instance_actions", "corrected")["I"]
 
 
+@pytest.mark.parametrize("size", [2**30, 2**55])
+def test_a_giant_is_no_size_and_overflows_no_sum(size):
+    site = TinySite("kvm_tacc")
+    site.host("k1", **KVM)
+    site.slices("L", 2, 6, ["b-k1"], vcpus=12)
+    site.slices("giant", 2, 6, ["b-k1"], vcpus=size)
+    site.instance("I", "k1", 2, 6, lease="L", flavor=True, vcpus=12, memory_mb=size, root_gb=size)
+    assert site.corrected("committed") == [0, 0, 0.25, 0.25, 0.25, 0.25, 0, 0, 0, 0]
+    assert site.corrected("occupied") == site.corrected("committed")
+    assert site.uncorrected("occupied", resource="disk_gb")[2:6] == [None] * 4
+    reasons = site.rejected("blazar.computehost_allocations").values()
+    assert list(reasons) == ["size of the slice unknown"]
+
+
 def test_a_slice_that_does_not_tell_its_size_is_rejected():
     site = TinySite("kvm_tacc")
     site.host("k1", **KVM)

@@ -15,7 +15,7 @@ from chameleon_usage.ingest.base import (
     set_aside,
     speaks_of,
 )
-from chameleon_usage.ingest.nova import DEVICE, host_class, positive
+from chameleon_usage.ingest.nova import DEVICE, amount, host_class, positive
 from chameleon_usage.models.domain import Leases, Profiles
 from chameleon_usage.models.raw import TIME, RawInputs
 
@@ -241,7 +241,8 @@ def allocations(inputs: RawInputs) -> Ingested:
     """
     rows = inputs.get(ALLOCATIONS).rename({"compute_host_id": "host_id"})
     slices = inputs.get("blazar.instance_reservations").select(
-        "reservation_id", "vcpus", "memory_mb", "disk_gb"
+        "reservation_id",
+        **{name: amount(pl.col(name)) for name in ("vcpus", "memory_mb", "disk_gb")},
     )
     return _committed(
         inputs,

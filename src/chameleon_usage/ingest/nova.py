@@ -35,9 +35,18 @@ def host_class(hypervisor_type: str = "hypervisor_type") -> pl.Expr:
     return pl.when(kind == "ironic").then(pl.lit(BARE_METAL)).when(kind != "").then(pl.lit(KVM))
 
 
+LARGEST = 2**30
+"""No size of a machine reaches this; sums of sizes times seconds stay exact below it."""
+
+
 def positive(column: str) -> pl.Expr:
-    """Read a size; 0 and less mean that it was never filled in, 2^40 and more are no size."""
-    return pl.when(pl.col(column).is_between(1, 2**40 - 1)).then(pl.col(column))
+    """Read a size; 0 and less mean that it was never filled in, 2^30 and more are no size."""
+    return pl.when(pl.col(column).is_between(1, LARGEST - 1)).then(pl.col(column))
+
+
+def amount(size: pl.Expr) -> pl.Expr:
+    """Read what an instance or a slice asked for, which may be none of a resource."""
+    return pl.when(size.is_between(0, LARGEST - 1)).then(size)
 
 
 def hosts(inputs: RawInputs) -> Ingested:
@@ -181,7 +190,8 @@ def instances(inputs: RawInputs) -> Ingested:
         memory_mb=positive("memory_mb"),
         hostname="node",
         reservation_id=pl.coalesce("flavor", "hint"),
-        disk_gb=pl.col("root_gb").fill_null(0) + pl.col("ephemeral_gb").fill_null(0),
+        disk_gb=amount(pl.col("root_gb").fill_null(0))
+        + amount(pl.col("ephemeral_gb").fill_null(0)),
     )
     failed = pl.col("launched_at").is_null() & pl.col("created").is_null()
     failed &= (pl.col("vm_state") == "error") | pl.col("end").is_not_null()
