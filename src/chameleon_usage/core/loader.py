@@ -5,14 +5,18 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial, reduce
+from operator import or_
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 from tqdm import tqdm
 
 from chameleon_usage.core import history
+from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
 
@@ -23,10 +27,16 @@ NEVER = 9000
 """A date of this year or later stands for "never", not for a moment."""
 
 
-@dataclass
-class _Door:
-    rejects: list[pl.DataFrame] = field(default_factory=list)
-    rows: dict[str, int] = field(default_factory=dict)
+@dataclass(frozen=True)
+class _Admitted:
+    """A table that passed the door: its good rows, and what is told of the rest."""
+
+    name: str
+    rows: pl.DataFrame
+    rejects: pl.DataFrame
+    found: int
+    unread: list[str]
+    paths: list[Path]
 
 
 REJECTED = {"source": pl.String(), "source_row_id": pl.String(), "reason": pl.String()}
@@ -62,29 +72,50 @@ def load_raw_inputs(
             f"no data directory {directory}: make the default data with 'make data', "
             "or name the directory that holds the site's Parquet files with --data-dir"
         )
-    door, tables, absent = _Door(), {}, []
-    seen: list[Path] = []
-    wanted = sorted(set(names))
-    for name in tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress):
-        spec = RAW_TABLES[name]
-        paths = _paths(directory, name, files or {})
-        archive = _paths(directory, spec.archive, files or {}) if spec.archive else []
-        if not paths:
-            absent.append(name)
-            continue
-        seen += [*paths, *archive]
-        judged = [_judge(_read(path, name, spec), path, spec) for path in [*paths, *archive]]
-        absent += sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
-        tables[name] = _check(pl.concat(judged), name, spec, door)
+    files, wanted = files or {}, sorted(set(names))
+    paths = {name: _paths(directory, name, files) for name in wanted}
+    bar = tqdm(total=len(wanted), desc="read", unit="table", leave=False, disable=not progress)
+    with bar:
+        admitted = side_by_side(
+            partial(_admit, name, found, directory, files, bar) for name, found in paths.items()
+        )
+    tables = {table.name: table.rows for table in admitted if table}
     if not tables:
         raise UsageError(
             f"{directory} holds none of the tables {', '.join(wanted)}: "
             "expected files named <schema>.<table>.parquet"
         )
-    rejects = pl.concat(door.rejects) if door.rejects else pl.DataFrame(schema=REJECTED)
-    as_of = _as_of(directory / "manifest.json", tables, seen)
-    inputs = RawInputs(tables, rejects, door.rows, tuple(absent), as_of)
+    seen = [path for table in admitted if table for path in table.paths]
+    inputs = RawInputs(
+        tables,
+        rejects=pl.concat(
+            [pl.DataFrame(schema=REJECTED), *(table.rejects for table in admitted if table)]
+        ),
+        rows={table.name: table.found for table in admitted if table},
+        absent=tuple(
+            column
+            for name, table in zip(wanted, admitted, strict=True)
+            for column in (table.unread if table else [name])
+        ),
+        as_of=_as_of(directory / "manifest.json", tables, seen),
+    )
     return history.complete(directory, inputs, _superseded)
+
+
+def _admit(
+    name: str, paths: list[Path], directory: Path, files: Mapping[str, str], bar: "tqdm[NoReturn]"
+) -> _Admitted | None:
+    """Read a table and its archive, and check them; nothing if it has no file."""
+    spec = RAW_TABLES[name]
+    archive = _paths(directory, spec.archive, files) if paths and spec.archive else []
+    judged = [_judge(_read(path, name, spec), path, spec) for path in [*paths, *archive]]
+    bar.update()
+    if not judged:
+        return None
+    whole = pl.concat(judged)
+    good, bad = _check(whole, name, spec)
+    unread = sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
+    return _Admitted(name, good, bad, whole.height, unread, [*paths, *archive])
 
 
 def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
@@ -159,30 +190,41 @@ def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
         cast = frame.with_columns(
             [_cast(pl.col(column), frame.schema[column], kind) for column, kind in kinds.items()]
         )
-        # A key is shown as it is understood; where it is not, as it is written.
-        row_id = pl.DataFrame(
-            [cast[key].cast(pl.String).fill_null(_text(frame[key])) for key in spec.key]
-        ).select(pl.concat_str(pl.all(), separator="|"))
     except pl.exceptions.PolarsError as error:
         raise UsageError(
             f"{path}: a column is of a type that cannot be read ({str(error).splitlines()[0]}); "
             f"expected {', '.join(f'{name}: {kind}' for name, kind in kinds.items())}"
         ) from error
-    converted = [column for column, kind in kinds.items() if frame.schema[column] != kind]
-    unreadable = pl.concat_str(
-        pl.lit("unreadable"),
-        *(
-            pl.when(_lost(frame[column], cast[column])).then(pl.lit(f" {column}"))
-            for column in converted
-        ),
-        ignore_nulls=True,
+    lost = {
+        column: _lost(frame[column], cast[column])
+        for column, kind in kinds.items()
+        if frame.schema[column] != kind
+    }
+    keyless = cast.select(pl.any_horizontal(pl.col(spec.key).is_null())).to_series()
+    bad = reduce(or_, lost.values(), keyless).arg_true()
+    # Most tables are whole: only of bad rows it is told what is wrong with which.
+    told = pl.DataFrame({column: mask.gather(bad) for column, mask in lost.items()}).select(
+        *(pl.when(column).then(pl.lit(f" {column}")).alias(column) for column in lost)
     )
-    no_key = pl.any_horizontal(pl.col(key).is_null() for key in spec.key)
-    judged = cast.with_columns(_reason=unreadable, _row_id=row_id.to_series()).with_columns(
-        _reason=pl.when(pl.col("_reason") != "unreadable")
-        .then("_reason")
-        .when(no_key)
-        .then(pl.lit("missing key"))
+    unreadable = (
+        told.select(pl.concat_str(pl.lit("unreadable"), pl.all(), ignore_nulls=True))
+        if lost
+        else pl.DataFrame({"literal": ["unreadable"] * bad.len()})
+    ).to_series()
+    reason = unreadable.to_frame("reason").select(
+        pl.when(pl.col("reason") == "unreadable").then(pl.lit("missing key")).otherwise("reason")
+    )
+    # A key is shown as it is understood; where it is not, as it is written.
+    row_id = pl.DataFrame(
+        [
+            cast[key].gather(bad).cast(pl.String).fill_null(_text(frame[key].gather(bad)))
+            for key in spec.key
+        ]
+    ).select(pl.concat_str(pl.all(), separator="|"))
+    nothing = pl.repeat(None, cast.height, dtype=pl.String, eager=True)
+    judged = cast.with_columns(
+        _reason=nothing.clone().scatter(bad, reason.to_series()),
+        _row_id=nothing.clone().scatter(bad, row_id.to_series()),
     )
     refused = judged["_reason"].count()
     if refused > MOST_UNREADABLE * judged.height and refused > FEW:
@@ -193,29 +235,26 @@ def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
     return judged
 
 
-def _check(judged: pl.DataFrame, name: str, spec: RawTable, door: _Door) -> pl.DataFrame:
-    """Refuse rows that cannot be read, lack a key, or come twice."""
-    door.rows[name] = judged.height
-    kinds = spec.kept
+def _check(
+    judged: pl.DataFrame, name: str, spec: RawTable
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split a table into good rows and those that cannot be read, lack a key, or come twice."""
     good = judged.filter(pl.col("_reason").is_null())
     bad = judged.filter(pl.col("_reason").is_not_null())
     if good.select(spec.key).n_unique() < good.height:
         # Sorted by every column, so that which row stays does not hang on the order of the file.
-        good = good.with_row_index("_row").sort(*spec.key, *kinds, nulls_last=True)
+        good = good.with_row_index("_row").sort(*spec.key, *spec.kept, nulls_last=True)
         again = ~good.select(pl.struct(spec.key).is_first_distinct()).to_series()
+        row_id = pl.concat_str([pl.col(key).cast(pl.String) for key in spec.key], separator="|")
+        twice = good.filter(again).drop("_row")
         bad = pl.concat(
-            [bad, good.filter(again).drop("_row").with_columns(_reason=pl.lit("duplicate row"))]
+            [bad, twice.with_columns(_reason=pl.lit("duplicate row"), _row_id=row_id)]
         )
         good = good.filter(~again).sort("_row").drop("_row")
-    if bad.height:
-        door.rejects.append(
-            bad.select(
-                source=pl.lit(name),
-                source_row_id=pl.col("_row_id").fill_null("(no key)"),
-                reason="_reason",
-            )
-        )
-    return good.drop("_reason", "_row_id")
+    rejects = bad.select(
+        source=pl.lit(name), source_row_id=pl.col("_row_id").fill_null("(no key)"), reason="_reason"
+    )
+    return good.drop("_reason", "_row_id"), rejects
 
 
 def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
@@ -369,8 +408,10 @@ def _sweep(target: Path) -> None:
 def save_tables(directory: Path, tables: Mapping[str, pl.DataFrame]) -> None:
     """Write each frame to ``<name>.parquet`` in a directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, frame in tables.items():
-        frame.write_parquet(directory / f"{name}.parquet", compression="zstd")
+    side_by_side(
+        partial(frame.write_parquet, directory / f"{name}.parquet", compression="zstd")
+        for name, frame in tables.items()
+    )
 
 
 def load_table(path: Path) -> pl.DataFrame:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from chameleon_usage.core import collectors, conservation, loader, registry, usage
+from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.core.usage import Known, Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, rejects
@@ -95,8 +97,12 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
     rows = collectors.spans(facts_, entities, stage.as_of)
     conservation.check_spans(ingested.facts, rows, stage.as_of)
     history = collectors.profile_history(profiles)
-    plain = collectors.uncorrected(rows, history)
-    mended = collectors.corrected(rows, history, maintenance, site)
+    plain, mended = side_by_side(
+        [
+            partial(collectors.uncorrected, rows, history),
+            partial(collectors.corrected, rows, history, maintenance, site),
+        ]
+    )
     return SegmentsStage(
         segments=pl.concat([plain.segments, mended.segments]),
         bearing=mended.bearing,
@@ -131,26 +137,44 @@ def outputs(
         dict(stage.known.iter_rows()),
         stage.as_of.item(),
     )
-    tables = usage.usage_tables(
-        stage.segments, stage.legacy, known, window, site.key, by_host=by_host
+    def audit() -> dict[str, pl.DataFrame]:
+        return {
+            "coverage": usage.coverage_table(
+                stage.segments, stage.bearing, known, window, site.key
+            ),
+            "rejects": stage.rejects.sort(stage.rejects.columns),
+            "join_log": stage.join_log.sort("name"),
+        }
+
+    parts = side_by_side(
+        [
+            partial(
+                usage.usage_tables,
+                stage.segments,
+                stage.legacy,
+                known,
+                window,
+                site.key,
+                by_host=by_host,
+            ),
+            partial(usage.leadtime_tables, stage.leases, site.key),
+            audit,
+        ]
     )
-    tables |= usage.leadtime_tables(stage.leases, site.key)
-    tables["coverage"] = usage.coverage_table(
-        stage.segments, stage.bearing, known, window, site.key
-    )
-    tables["rejects"] = stage.rejects.sort(stage.rejects.columns)
-    tables["join_log"] = stage.join_log.sort("name")
-    return {name: _hold(name, frame) for name, frame in tables.items()}
+    tables = {name: frame for part in parts for name, frame in part.items()}
+    side_by_side(partial(_hold, name, frame) for name, frame in tables.items())
+    return tables
 
 
-def _hold(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+def _hold(name: str, frame: pl.DataFrame) -> None:
     """Hold an output to its contract.
 
     usage_by_node_type has millions of rows, written series by series: its keys are unique if no
     series comes twice and each ascends, which costs a tenth of comparing all keys.
     """
     if name != "usage_by_node_type":
-        return OUTPUTS[name].validate(frame)
+        OUTPUTS[name].validate(frame)
+        return
     series = ["collector_type", "resource", "count_type"]
     begins = pl.any_horizontal(pl.col(key) != pl.col(key).shift(1) for key in series)
     before = pl.col("node_type").shift(1)
@@ -165,7 +189,6 @@ def _hold(name: str, frame: pl.DataFrame) -> pl.DataFrame:
     ).row(0, named=True)
     if told["kinds"] != told["blocks"] or not told["ascending"] or not told["known"]:
         raise AssertionError(f"{name}: a key comes twice or a value is missing; please report it")
-    return frame
 
 
 def _moment(as_of: datetime) -> pl.DataFrame:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 
 from chameleon_usage.core import conservation, history
+from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, zun
 from chameleon_usage.ingest.base import Ingested, concat, conform
@@ -163,7 +165,7 @@ def facts_from_inputs(
         ConservationError: a row is unaccounted for.
     """
     conservation.check_door(inputs)
-    parts = []
+    able = []
     for name in adapters:
         adapter = ADAPTERS[name]
         if missing := [table for table in adapter.tables if table not in inputs.tables]:
@@ -181,11 +183,17 @@ def facts_from_inputs(
                 f"adapter {name} needs the table {', '.join(empty)}, which holds no row: extract "
                 "it again, or take the adapter out of the site's entry, or run with --skip-missing"
             )
-        part = adapter.read(inputs)
-        conservation.check_rows(name, adapter.accounts, inputs, part)
-        parts.append(part)
+        able.append(name)
+    parts = side_by_side(partial(_read, name, inputs) for name in able)
     found = history.observe(concat(parts), inputs.windows)
     door = conform(inputs.rejects.with_columns(stage=pl.lit("door")), Rejects)
     return Ingested(
         **(found.tables() | {"rejects": door.vstack(found.rejects)}),
     )
+
+
+def _read(name: str, inputs: RawInputs) -> Ingested:
+    adapter = ADAPTERS[name]
+    told = adapter.read(inputs)
+    conservation.check_rows(name, adapter.accounts, inputs, told)
+    return told

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import dataframely as dy
 import polars as pl
 
+from chameleon_usage.models.contract import dy
 from chameleon_usage.core import engine
 from chameleon_usage.models.domain import (
     Comparison,
@@ -397,6 +397,7 @@ def _by_type(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame, site: str)
             "node_type",
             "value",
         )
+        .select(codes.names())
         for count_type in METRICS
     ]
     for collector in READINGS:
@@ -405,18 +406,13 @@ def _by_type(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame, site: str)
             ever = rows.group_by("node_type").agg((pl.col(name) != 0).any() for name in METRICS)
             for count_type in METRICS:
                 having = ever.filter(pl.col(count_type))["node_type"]
-                part = rows.filter(
-                    pl.col(count_type).is_not_null() & pl.col("node_type").is_in(having.implode())
-                )
-                parts.append(
-                    part.select(
-                        *_constants(codes, site, collector, count_type, resource),
-                        "timestamp",
-                        "node_type",
-                        value=count_type,
-                    )
-                )
-    return pl.concat(parts).select(codes.names())
+                part = rows.select("timestamp", "node_type", value=count_type)
+                if having.len() < ever.height:
+                    part = part.filter(pl.col("node_type").is_in(having.implode()))
+                part = part.drop_nulls("value")
+                constants = _constants(codes, site, collector, count_type, resource)
+                parts.append(part.with_columns(constants).select(codes.names()))
+    return pl.concat(parts)
 
 
 def _constants(

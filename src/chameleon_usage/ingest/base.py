@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
-import dataframely as dy
 import polars as pl
 
+from chameleon_usage.models.contract import dy
 from chameleon_usage.models.domain import (
     Entities,
     Facts,

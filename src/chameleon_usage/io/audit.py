@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import dataframely as dy
 import polars as pl
 
+from chameleon_usage.models.contract import dy
 from chameleon_usage.core.loader import load_table
 from chameleon_usage.models.domain import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.models.metrics import PARTITION

@@ -3,9 +3,9 @@
 Times inside the pipeline are naive UTC in whole seconds; in the outputs they carry their zone.
 """
 
-import dataframely as dy
 import polars as pl
 
+from chameleon_usage.models.contract import dy
 from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, RESOURCES
 from chameleon_usage.models.raw import RAW_TABLES
 

@@ -1,0 +1,17 @@
+"""dataframely, without optional libraries that it would load for features that are not used here.
+
+Where something else has installed SQLAlchemy and Pydantic, they take longer to load than all the
+rest of a command; without them dataframely does the same for us.
+"""
+
+import sys
+
+_UNUSED = [name for name in ("sqlalchemy", "pydantic") if name not in sys.modules]
+try:
+    sys.modules.update(dict.fromkeys(_UNUSED))  # type: ignore[arg-type] # None: as if not installed
+    import dataframely as dy
+finally:
+    for _name in _UNUSED:
+        del sys.modules[_name]
+
+__all__ = ["dy"]
