@@ -343,7 +343,9 @@ def _moved(
         .with_columns(created_at=pl.max_horizontal("created_at", "since"))
     )
     before = stints.filter(~pl.col("_last")).with_columns(
-        pl.concat_str("id", pl.lit("/"), pl.col("_stint") + 1).alias("id"),
+        pl.concat_str(pl.col("id").cast(pl.String), pl.lit("/"), pl.col("_stint") + 1)
+        .cast(NAME)
+        .alias("id"),
         pl.min_horizontal(_DELETED, "until").alias(_DELETED),
     )
     after = stints.filter("_last")

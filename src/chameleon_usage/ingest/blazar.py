@@ -17,7 +17,7 @@ from chameleon_usage.ingest.base import (
 )
 from chameleon_usage.ingest.nova import DEVICE, amount, host_class, positive
 from chameleon_usage.models.domain import Leases, Profiles
-from chameleon_usage.models.raw import TIME, RawInputs
+from chameleon_usage.models.raw import NAME, TIME, RawInputs
 
 COMPUTEHOSTS, ALLOCATIONS = "blazar.computehosts", "blazar.computehost_allocations"
 DEVICES, DEVICE_ALLOCATIONS = "blazar.devices", "blazar.device_allocations"
@@ -259,7 +259,7 @@ def device_allocations(inputs: RawInputs) -> Ingested:
     rows = inputs.get(DEVICE_ALLOCATIONS).rename({"device_id": "host_id"})
     no_slices = pl.DataFrame(
         schema={
-            "reservation_id": pl.String,
+            "reservation_id": NAME,
             "vcpus": pl.Int64,
             "memory_mb": pl.Int64,
             "disk_gb": pl.Int64,

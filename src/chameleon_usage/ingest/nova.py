@@ -213,11 +213,10 @@ def instances(inputs: RawInputs) -> Ingested:
         how="diagonal",
     )
     by_events = _replay(good, events, moves, stays)
-    side = pl.concat(
-        entities(rows_of, source, quantity)
-        for source, rows_of in ((INSTANCES, good), (ACTIONS, moved))
-        for quantity in ("occupied", "active")
+    occupied = pl.concat(
+        [entities(good, INSTANCES, "occupied"), entities(moved, ACTIONS, "occupied")]
     )
+    active = pl.lit("active", occupied["quantity_type"].dtype)
     return Ingested(
         completeness=speaks_of(INSTANCES, *HELD),
         facts=pl.concat(
@@ -227,7 +226,7 @@ def instances(inputs: RawInputs) -> Ingested:
                 *by_events,
             ]
         ),
-        entities=side,
+        entities=pl.concat([occupied, occupied.with_columns(quantity_type=active)]),
         rejects=pl.concat(
             [
                 bad,

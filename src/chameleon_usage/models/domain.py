@@ -51,18 +51,18 @@ class Entities(dy.Schema):
     source = dy.Enum(list(SOURCES), primary_key=True)
     entity_id = dy.Categorical(primary_key=True)
     quantity_type = dy.Enum(list(QUANTITIES), primary_key=True)
-    hostname = dy.String(nullable=True)  # hypervisor_hostname, or the device's name
-    host_id = dy.String(nullable=True)  # Blazar's id of the host or device
-    host_class = dy.String(nullable=True)  # bare_metal, kvm or device
-    node_type = dy.String(nullable=True)
+    hostname = dy.Categorical(nullable=True)  # hypervisor_hostname, or the device's name
+    host_id = dy.Categorical(nullable=True)  # Blazar's id of the host or device
+    host_class = dy.Categorical(nullable=True)  # bare_metal, kvm or device
+    node_type = dy.Categorical(nullable=True)
     nodes = dy.Int64()  # whole nodes held; 1 but for records that name no host
     vcpus = dy.Int64(nullable=True)
     memory_mb = dy.Int64(nullable=True)
     disk_gb = dy.Int64(nullable=True)
     gpus = dy.Int64(nullable=True)
-    reservation_id = dy.String(nullable=True)
-    lease_id = dy.String(nullable=True)
-    project_id = dy.String(nullable=True)
+    reservation_id = dy.Categorical(nullable=True)
+    lease_id = dy.Categorical(nullable=True)
+    project_id = dy.Categorical(nullable=True)
     inferred = dy.Bool()  # a bound or the host came from another record
 
 

@@ -47,7 +47,7 @@ class RawTable:
             name for expression in self.derived.values() for name in expression.meta.root_names()
         }
         stored = {name: kind for name, kind in self.columns.items() if name not in documents}
-        return stored | dict.fromkeys(self.derived, TEXT)
+        return stored | dict.fromkeys(self.derived, NAME)
 
 
 def _texts(*names: str) -> dict[str, pl.DataType]:
@@ -115,14 +115,17 @@ RAW_TABLES: dict[str, RawTable] = {
     # Blazar
     "blazar.leases": RawTable(
         ("id",),
-        _texts("id", "project_id", "status")
+        _names("id")
+        | _texts("project_id", "status")
         | _times("created_at", "deleted_at", "start_date", "end_date"),
         _times("updated_at"),
     ),
-    "blazar.reservations": RawTable(("id",), _texts("id", "lease_id", "resource_type")),
+    "blazar.reservations": RawTable(("id",), _names("id", "lease_id") | _texts("resource_type")),
     "blazar.events": RawTable(
         ("id",),
-        _texts("id", "lease_id", "event_type", "status") | _times("time", "updated_at"),
+        _names("id", "lease_id")
+        | _texts("event_type", "status")
+        | _times("time", "updated_at"),
     ),
     "blazar.computehosts": RawTable(
         ("id",),
@@ -133,14 +136,14 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "blazar.computehost_allocations": RawTable(
         ("id",),
-        _texts("id", "compute_host_id", "reservation_id") | _times("created_at"),
+        _names("id", "reservation_id") | _texts("compute_host_id") | _times("created_at"),
         _times("updated_at", "deleted_at"),  # soft delete since 2018-07
     ),
     "blazar.computehost_reservations": RawTable(
-        ("id",), _texts("id", "reservation_id", "resource_properties", "count_range")
+        ("id",), _names("id", "reservation_id") | _texts("resource_properties", "count_range")
     ),
     "blazar.instance_reservations": RawTable(
-        ("id",), _texts("id", "reservation_id") | _ints("vcpus", "memory_mb", "disk_gb", "amount")
+        ("id",), _names("id", "reservation_id") | _ints("vcpus", "memory_mb", "disk_gb", "amount")
     ),
     "blazar.computehost_extra_capabilities": RawTable(
         ("id",),
@@ -156,11 +159,11 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "blazar.device_allocations": RawTable(
         ("id",),
-        _texts("id", "device_id", "reservation_id") | _times("created_at"),
+        _names("id", "reservation_id") | _texts("device_id") | _times("created_at"),
         _times("updated_at", "deleted_at"),
     ),
     "blazar.device_reservations": RawTable(
-        ("id",), _texts("id", "reservation_id", "resource_properties", "count_range")
+        ("id",), _names("id", "reservation_id") | _texts("resource_properties", "count_range")
     ),
     "blazar.device_extra_capabilities": RawTable(
         ("id",),
