@@ -318,7 +318,7 @@ def corrected(
         occupied_reservation >= active_reservation.
     """
     collected = Collected()
-    rows = _name_gone_hosts(rows)
+    rows = _name_gone_hosts(rows).with_columns(instance=_instances(rows["entity_id"]))
     by_quantity = {
         quantity: rows.filter(pl.col("quantity_type") == quantity)
         for quantity in UNCORRECTED_SOURCES
@@ -656,7 +656,7 @@ def _preferred(
     rule = site.sources.get(quantity)
     if rule is None or rows.is_empty():
         return rows
-    columns = ["source", "entity_id"]
+    columns = ["source", "instance"]
     told = (
         rows.select(columns)
         if known is None
@@ -664,23 +664,23 @@ def _preferred(
     )
     best = (
         engine.ranked_by_source(told, rule.order)
-        .with_columns(_whole=pl.col("entity_id").map_batches(_instances, pl.UInt32))
-        .group_by("_whole")
+        .group_by("instance")
         .agg(_best=pl.col("_rank").min())
     )
-    ranked = engine.ranked_by_source(rows, rule.order)
     return (
-        ranked.with_columns(_whole=pl.col("entity_id").map_batches(_instances, pl.UInt32))
-        .join(best, on="_whole", how="left")
+        engine.ranked_by_source(rows, rule.order)
+        .join(best, on="instance", how="left")
         .filter(pl.col("_rank") == pl.col("_best"))
-        .drop("_rank", "_whole", "_best")
+        .drop("_rank", "_best")
     )
 
 
 def _instances(entities: pl.Series) -> pl.Series:
     """Number the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one."""
     names = pl.Series(entities.dtype.categories)  # type: ignore[attr-defined]
-    return names.str.extract("^([^/]*)").cast(NAME).to_physical().gather(entities.to_physical())
+    stays = names.str.contains("/", literal=True).arg_true()
+    wholes = names.scatter(stays, names.gather(stays).str.extract("^([^/]*)"))
+    return wholes.cast(NAME).to_physical().gather(entities.to_physical())
 
 
 def _occupied(

@@ -109,7 +109,8 @@ def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") 
     Returns:
         columns ``on``, ``start`` and ``end``, sorted by key and start, disjoint per key.
     """
-    ordered = _numbered(intervals.sort(*on, "start", "end"), on).with_columns(
+    slim = intervals.select(*on, "start", "end")
+    ordered = _numbered(slim.sort(*on, "start", "end"), on).with_columns(
         _reach=_lift(END).cum_max()
     )
     # Nothing yet of the key, or a gap of the tolerance and more.
