@@ -97,6 +97,7 @@ def uncorrected(folder: Path, as_of: int, cal: Calibration) -> dict[str, dict[in
                 read("nova.compute_nodes")
                 .group_by(node="hypervisor_hostname")
                 .agg(pl.col("vcpus").max())
+                .filter(pl.col("vcpus") > 0)
             )
             rows = rows.join(size, on="node", suffix="_physical")
             share = (rows["vcpus"] / rows["vcpus_physical"]).to_numpy()
