@@ -325,10 +325,9 @@ class TestStack:
         levels = engine.stack(frame(("a", 0, 2), ("a", 5, 6)), ["key"], ["units"])
         assert plain(levels) == [("a", 0, 2), ("a", 5, 6)]
 
-    def test_a_cap_bounds_the_sum(self):
-        rows = frame(("a", 0, 10), ("a", 4, 6)).with_columns(size=pl.lit(2, pl.Int64))
-        levels = engine.stack(rows, ["key", "size"], ["units"], ["size"]).sort("start")
-        assert levels["units"].to_list() == [1, 2, 1]
+    def test_a_row_lasts_as_long_as_no_sum_changes(self):
+        rows = frame(("a", 0, 4), ("a", 4, 6), ("b", 4, 6)).with_columns(units=pl.lit(1))
+        assert plain(engine.stack(rows, ["key"], ["units"])) == [("a", 0, 6), ("b", 4, 6)]
 
     @quick
     @given(some_intervals())
@@ -541,13 +540,21 @@ class TestIntegrate:
             ("b", 2, 0),
         ]
 
-    def test_without_groups(self):
-        sums = engine.integrate(frame(("a", 0, 40)), self.edges(), [], ["units"])
-        assert sums["units"].to_list() == [10, 5, 25]
-
     def test_an_interval_that_ends_with_the_window_is_not_cut_short(self):
         sums = engine.integrate(frame(("a", 39, 40)), self.edges(), ["key"], ["units"])
         assert sums["units"].to_list() == [0, 0, 1]
+
+    def test_of_the_groups_and_buckets_asked_for(self):
+        groups = pl.DataFrame({"key": ["b", "c", "a"], "first": [1, 0, 0], "last": [2, 0, 1]})
+        rows = frame(("a", 5, 12), ("a", 8, 15), ("b", 10, 40))
+        sums = engine.integrate(rows, self.edges(), ["key"], ["units"], groups=groups)
+        assert sums.rows() == [
+            ("b", 1, 5 * 3),
+            ("b", 2, 25 * 3),
+            ("c", 0, 0),
+            ("a", 0, 5 * 1 + 2 * 2),
+            ("a", 1, 2 * 1 + 5 * 2),
+        ]
 
     def test_sums_are_integers(self):
         sums = engine.integrate(frame(("a", 0, 40)), self.edges(), ["key"], ["units"])

@@ -18,6 +18,39 @@ SECONDS = (END - START).dt.total_seconds()
 MIN_TIME = pl.datetime(1, 1, 1, time_unit="us")
 MAX_TIME = pl.datetime(9999, 1, 1, time_unit="us")
 
+_YEAR_ONE = -62_135_596_800
+"""MIN_TIME in seconds of the epoch."""
+_SPAN = 2**39
+"""More seconds than lie between MIN_TIME and MAX_TIME."""
+_MOST_KEYS = 2**63 // _SPAN
+
+
+def _lift(time: pl.Expr, key: str = "_key") -> pl.Expr:
+    """Order by key, then by time, in one integer.
+
+    So one sort, one search or one running maximum serves all keys in turn.
+    """
+    return pl.col(key).cast(pl.Int64) * _SPAN + time.dt.epoch("s") - _YEAR_ONE
+
+
+def _lower(lifted: str, key: str = "_key") -> pl.Expr:
+    """Give the time of a lifted one; MIN_TIME where it belongs to a key before."""
+    since = pl.max_horizontal(pl.col(lifted) - pl.col(key).cast(pl.Int64) * _SPAN, 0)
+    return ((since + _YEAR_ONE) * 1_000_000).cast(pl.Datetime("us"))
+
+
+def _numbered(frame: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
+    """Number the keys of a frame that is sorted by them (``_key``); nulls are keys of their own."""
+    change = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in on)
+    numbered = frame.with_columns(_key=change.cum_sum())
+    _check_keys(numbered["_key"].max())
+    return numbered
+
+
+def _check_keys(most: object) -> None:
+    if isinstance(most, int) and most >= _MOST_KEYS:
+        raise OverflowError(f"{most} keys are more than {_MOST_KEYS}: split the intervals by key")
+
 
 def seconds(intervals: pl.DataFrame) -> int:
     """Sum the lengths of all intervals, in seconds."""
@@ -50,14 +83,14 @@ def separate(
         (kept, superseded), both with the columns of ``intervals``;
         seconds(kept) + seconds(superseded) == seconds(intervals).
     """
-    covered = intervals.sort(*on, "start", *order).with_columns(
-        _covered=END.cum_max().shift(1).over(on)
+    covered = (
+        _numbered(intervals.sort(*on, "start", *order), on)
+        .with_columns(_covered=_lift(END).cum_max().shift(1, fill_value=0))
+        .with_columns(_covered=_lower("_covered"))
     )
     kept = covered.with_columns(start=pl.max_horizontal(START, "_covered")).filter(START < END)
-    superseded = covered.with_columns(end=pl.min_horizontal(END, "_covered")).filter(
-        pl.col("_covered").is_not_null() & (START < END)
-    )
-    return kept.drop("_covered"), superseded.drop("_covered")
+    superseded = covered.with_columns(end=pl.min_horizontal(END, "_covered")).filter(START < END)
+    return kept.drop("_key", "_covered"), superseded.drop("_key", "_covered")
 
 
 def union(
@@ -74,15 +107,30 @@ def union(
     Returns:
         columns ``on``, ``start``, ``end`` and ``carry``, sorted by key and start, disjoint per key.
     """
-    reach = END.cum_max().shift(1).over(on)
-    gap = (reach < START) & (reach.dt.offset_by(tolerance) <= START)
-    return (
-        intervals.sort(*on, "start", "end")
-        .with_columns(_run=gap.fill_null(value=True).cum_sum())
-        .group_by(*on, "_run", maintain_order=True)
-        .agg(START.min(), END.max(), *(pl.col(name).all() for name in carry))
-        .drop("_run")
+    ordered = _numbered(intervals.sort(*on, "start", "end"), on).with_columns(
+        _reach=_lift(END).cum_max()
     )
+    # Nothing yet of the key, or a gap of the tolerance and more.
+    before = pl.col("_reach").shift(1, fill_value=0)
+    begins = pl.col("_key") != pl.col("_key").shift(1, fill_value=0)
+    begins |= (before < _lift(START)) & (before + _seconds(tolerance) <= _lift(START))
+    runs = ordered.with_columns(_run=begins.cum_sum())
+    return (
+        runs.group_by("_run", maintain_order=True)
+        .agg(
+            pl.col(*on, "start", "_key").first(),
+            pl.col("_reach").last(),
+            *(pl.col(name).all() for name in carry),
+        )
+        .with_columns(end=_lower("_reach"))
+        .select(*on, "start", "end", *carry)
+    )
+
+
+def _seconds(duration: str) -> int:
+    """Give the whole seconds of a Polars duration of fixed length."""
+    start = pl.Series([0]).cast(pl.Datetime("us"))
+    return int(start.dt.offset_by(duration).dt.epoch("s").item())
 
 
 def partition(intervals: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
@@ -93,19 +141,20 @@ def partition(intervals: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
         in the gaps between, before and after; sorted by key and start.
     """
     ordered = intervals.select(*on, "start", "end").with_row_index("row").sort(*on, "start")
-    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in on)
+    return _partition(_numbered(ordered, on)).drop("_key")
+
+
+def _partition(ordered: pl.DataFrame) -> pl.DataFrame:
+    """As ``partition``, of rows with ``_key`` and ``row`` that are sorted by key and start."""
+    same = (pl.col("_key") == pl.col("_key").shift(1)).fill_null(value=False)
+    last = (pl.col("_key") != pl.col("_key").shift(-1)).fill_null(value=True)
     nothing = pl.lit(None, pl.UInt32).alias("row")
-    before = ordered.select(
-        *on,
-        pl.when(same).then(END.shift(1)).otherwise(MIN_TIME).alias("start"),
-        START.alias("end"),
-        nothing,
+    before = ordered.with_columns(
+        nothing, start=pl.when(same).then(END.shift(1)).otherwise(MIN_TIME), end=START
     ).filter(START < END)
-    last = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in on)
-    after = ordered.filter(~last.fill_null(value=False)).select(
-        *on, END.alias("start"), MAX_TIME.alias("end"), nothing
-    )
-    return pl.concat([ordered.select(*on, "start", "end", "row"), before, after]).sort(*on, "start")
+    after = ordered.filter(last).with_columns(nothing, start=END, end=MAX_TIME)
+    parts = pl.concat([ordered, before, after])
+    return parts[parts.select(_lift(START).arg_sort()).to_series()]
 
 
 def cut(
@@ -125,74 +174,90 @@ def cut(
         columns, and the pieces without one, with the children's columns;
         seconds(inside) + seconds(outside) == seconds(children).
     """
-    relevant = parents.join(children.select(on).unique(), on=on, how="semi")
-    parts = partition(relevant, on).with_row_index("_part")
-    begins = parts.select(*on, "start", "_part")
+    keys = (
+        parents.select(on).unique().join(children.select(on).unique(), on=on).with_row_index("_key")
+    )
+    _check_keys(keys.height)
+    slim = parents.select(*on, "start", "end").with_row_index("row")
+    ordered = slim.join(keys, on=on).select("row", "_key", "start", "end")
+    parts = _partition(ordered[ordered.select(_lift(START).arg_sort()).to_series()])
+    numbers = children.select(on).join(keys, on=on, how="left", maintain_order="left")["_key"]
+    orphans = children.filter(numbers.is_null())
+    known = children.filter(numbers.is_not_null()).with_columns(_key=numbers.drop_nulls())
     # A partition leaves no gap, so the parts of a child are all those from the one that holds its
     # start to the one that holds its last second: found by search, not by pairing.
-    slim = children.select(*on, "start", "end").with_row_index("_row")
-    first = slim.sort("start").join_asof(begins, on="start", by=on, check_sortedness=False)
-    last = slim.sort("end").join_asof(
-        begins.rename({"start": "_start"}),
-        left_on="end",
-        right_on="_start",
-        by=on,
-        allow_exact_matches=False,
-        check_sortedness=False,
-    )
-    reach = slim.select("_row").with_columns(
-        _first=first.sort("_row")["_part"], _last=last.sort("_row")["_part"]
-    )
-    orphans = children.filter(reach["_first"].is_null())
+    begins = parts.select(_lift(START)).to_series()
+    borders = known.select(start=_lift(START), end=_lift(END))
+    first = begins.search_sorted(borders["start"], side="right") - 1
+    last = begins.search_sorted(borders["end"], side="left")
+    several = (last - first) > 1
+    cut_up = _pieces(known.filter(several), first.filter(several), last.filter(several), parts)
+    whole = known.filter(~several).with_columns(_parent=parts["row"].gather(first.filter(~several)))
+    cut_up = pl.concat([whole, cut_up]).drop("_key")
+    inside = cut_up.filter(pl.col("_parent").is_not_null())
+    attributes = parents.drop("start", "end", *on)[inside["_parent"]]
+    outside = cut_up.filter(pl.col("_parent").is_null()).drop("_parent")
+    return inside.drop("_parent").hstack(attributes), pl.concat([outside, orphans])
+
+
+def _pieces(
+    children: pl.DataFrame, first: pl.Series, last: pl.Series, parts: pl.DataFrame
+) -> pl.DataFrame:
+    """Cut each child at the borders of the parts first..last - 1 that it lies over."""
     pieces = (
-        reach.drop_nulls()
-        .select("_row", _part=pl.int_ranges("_first", pl.col("_last") + 1))
+        pl.DataFrame({"_first": first, "_last": last})
+        .select(_part=pl.int_ranges("_first", "_last"))
+        .with_row_index("_row")
         .explode("_part")
     )
     found = parts[pieces["_part"]].select(_start="start", _end="end", _parent="row")
-    cut_up = (
+    return (
         children[pieces["_row"]]
         .hstack(found)
         .with_columns(start=pl.max_horizontal(START, "_start"), end=pl.min_horizontal(END, "_end"))
         .drop("_start", "_end")
     )
-    inside = cut_up.filter(pl.col("_parent").is_not_null())
-    attributes = relevant.drop("start", "end", *on)[inside["_parent"]]
-    outside = cut_up.filter(pl.col("_parent").is_null()).drop("_parent")
-    return inside.drop("_parent").hstack(attributes), pl.concat([outside, orphans])
 
 
-def stack(
-    intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str], caps: Sequence[str] = ()
-) -> pl.DataFrame:
+def stack(intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str]) -> pl.DataFrame:
     """Add up overlapping intervals of each key: the step function of their sums.
 
     Args:
         intervals: rows with ``start``, ``end``, ``on`` and the integer columns of ``sums``.
         on: the key; other columns are dropped, so put attributes of the key into it.
         sums: integer columns to add up while intervals overlap.
-        caps: one key column for each of ``sums`` that bounds it (as a host's size), or none.
 
     Returns:
-        disjoint intervals per key with the sums, rows where all sums are zero left out.
+        disjoint intervals per key with the sums, sorted; each as long as no sum changes, rows
+        where all sums are zero left out.
     """
+    keys = intervals.select(on).unique().sort(on).with_row_index("_key")
+    _check_keys(keys.height)
+    numbers = intervals.select(on).join(
+        keys, on=on, how="left", nulls_equal=True, maintain_order="left"
+    )
+    numbered = intervals.select("start", "end", *sums).with_columns(numbers["_key"])
     steps = pl.concat(
         [
-            intervals.select(*on, START.alias("at"), *sums),
-            intervals.select(*on, END.alias("at"), *(-pl.col(name) for name in sums)),
+            numbered.select(_lift(START).alias("_at"), "_key", *sums),
+            numbered.select(_lift(END).alias("_at"), "_key", *(-pl.col(name) for name in sums)),
         ]
+    ).sort("_at")
+    # The steps of a key add up to nothing, so one running sum serves all keys in turn; it counts
+    # where the next step is at another time, and starts a row where it differs from the last.
+    levels = steps.with_columns(pl.col(sums).cum_sum()).filter(
+        (pl.col("_at") != pl.col("_at").shift(-1)).fill_null(value=True)
     )
-    levels = (
-        steps.group_by(*on, "at")
-        .agg(pl.col(sums).sum())
-        .sort(*on, "at")
-        # The steps of a key add up to nothing, so one running sum serves all keys in turn.
-        .with_columns(pl.col(sums).cum_sum(), end=pl.col("at").shift(-1))
-        .rename({"at": "start"})
-        .filter(pl.any_horizontal(pl.col(name) != 0 for name in sums))
-    )
-    return levels.with_columns(
-        pl.min_horizontal(name, cap) for name, cap in zip(sums, caps, strict=bool(caps))
+    rows = levels.filter(
+        pl.any_horizontal(
+            pl.col(name) != pl.col(name).shift(1, fill_value=0) for name in ("_key", *sums)
+        )
+    ).with_columns(_end=pl.col("_at").shift(-1))
+    told = rows.filter(pl.any_horizontal(pl.col(name) != 0 for name in sums))
+    return (
+        told.select("_key", start=_lower("_at"), end=_lower("_end"), *sums)
+        .hstack(keys.select(on)[told["_key"]])
+        .select(*on, "start", "end", *sums)
     )
 
 
@@ -278,7 +343,12 @@ def bucket_edges(start: object, end: object, every: str) -> pl.Series:
 
 
 def integrate(
-    segments: pl.DataFrame, edges: pl.Series, by: Sequence[str], units: Sequence[str]
+    segments: pl.DataFrame,
+    edges: pl.Series,
+    by: Sequence[str],
+    units: Sequence[str],
+    *,
+    groups: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Integrate step functions over buckets, exactly: the unit-seconds of every group and bucket.
 
@@ -290,50 +360,65 @@ def integrate(
         segments: rows with ``start``, ``end``, ``by`` and the integer columns of ``units``,
             clipped to [edges[0], edges[-1]).
         edges: n + 1 ascending bucket borders.
-        by: group columns.
+        by: group columns, at least one.
         units: integer columns to integrate.
+        groups: the groups to tell of, in order, each with its ``first`` and ``last`` bucket, which
+            hold all its segments. Default: every group that occurs, sorted, all buckets.
 
     Returns:
-        columns ``by``, ``bucket`` (Int64, 0..n-1) and ``units`` in unit-seconds (Int64): every
-        bucket of every group that occurs, sorted.
+        columns ``by``, ``bucket`` (Int64, 0..n-1) and ``units`` in unit-seconds (Int64): the
+        buckets of every group in turn.
     """
     count = len(edges) - 1
-    epoch = edges.dt.epoch("s")
-    # Groups by number: what follows sorts and joins integers only.
-    groups = segments.select(by).unique().sort(by).with_row_index("_group")
-    numbered = (
-        segments.join(groups, on=by, how="left", nulls_equal=True, maintain_order="left")
-        if by
-        else segments.with_columns(_group=pl.lit(0, pl.UInt32))
+    if groups is None:
+        groups = segments.select(by).unique().sort(by)
+        groups = groups.with_columns(first=pl.lit(0, pl.Int64), last=pl.lit(count - 1, pl.Int64))
+    # Each group has a slot for every bucket, and one more in which what is still held ends: so the
+    # steps of a group add up to nothing, and one running sum serves all groups in turn.
+    slots = (pl.col("last") - pl.col("first") + 2).alias("_slots")
+    placed = groups.with_columns(slots).with_columns(
+        _base=pl.col("_slots").cum_sum() - pl.col("_slots") - pl.col("first")
+    )
+    joined = segments.select(*by, "start", "end", *units).join(
+        placed.select(*by, "last", "_base"), on=by, nulls_equal=True
     )
     steps = pl.concat(
         [
-            numbered.select("_group", START.dt.epoch("s").alias("t"), *units),
-            numbered.select("_group", END.dt.epoch("s").alias("t"), *(-pl.col(u) for u in units)),
+            joined.select("_base", "last", START.dt.epoch("s").alias("_at"), *units),
+            joined.select(
+                "_base", "last", END.dt.epoch("s").alias("_at"), *(-pl.col(u) for u in units)
+            ),
         ]
     )
-    bucket = epoch.search_sorted(steps["t"], side="right").cast(pl.Int64) - 1
-    steps = steps.with_columns(bucket=bucket).filter(pl.col("bucket") < count)
-    left = epoch.gather(steps["bucket"] + 1) - steps["t"]
+    epoch = edges.dt.epoch("s")
+    bucket = epoch.search_sorted(steps["_at"], side="right").cast(pl.Int64) - 1
+    # What ends with the window does so in the slot beyond, where no time is left.
+    left = epoch.gather((bucket + 1).clip(upper_bound=count)) - steps["_at"]
     sums = (
-        steps.with_columns(_left=left)
-        .group_by("_group", "bucket")
+        steps.with_columns(
+            _slot=pl.col("_base") + pl.min_horizontal(bucket, pl.col("last") + 1), _left=left
+        )
+        .group_by("_slot")
         .agg(
             *(pl.col(name).sum().alias(f"_step_{name}") for name in units),
             *((pl.col(name) * pl.col("_left")).sum() for name in units),
         )
     )
-    lengths = pl.DataFrame(
-        {"bucket": pl.int_range(count, eager=True), "_length": epoch.diff().drop_nulls()}
+    size = int(placed["_slots"].sum())
+
+    def spread(column: str) -> pl.Series:
+        return pl.zeros(size, pl.Int64, eager=True).scatter(sums["_slot"], sums[column])
+
+    lengths = epoch.diff().drop_nulls().extend_constant(0, 1)
+    every = placed.select(
+        _group=pl.int_range(pl.len()), bucket=pl.int_ranges("first", pl.col("last") + 2)
+    ).explode("bucket")
+    length = lengths.gather(every["bucket"])
+    whole = every.with_columns(
+        (spread(f"_step_{name}").cum_sum().shift(1, fill_value=0) * length + spread(name)).alias(
+            name
+        )
+        for name in units
     )
-    grid = sums.select("_group").unique().sort("_group").join(lengths, how="cross")
-    running = pl.col([f"_step_{name}" for name in units]).fill_null(0).cum_sum()
-    full = grid.join(sums, on=["_group", "bucket"], how="left", maintain_order="left").with_columns(
-        running.shift(1, fill_value=0).over("_group")
-    )
-    within = [
-        pl.col(name).fill_null(0) + pl.col(f"_step_{name}") * pl.col("_length") for name in units
-    ]
-    if not by:
-        return full.select("bucket", *within)
-    return full.join(groups, on="_group", maintain_order="left").select(*by, "bucket", *within)
+    told = whole.filter(whole["bucket"] <= groups["last"].gather(whole["_group"]))
+    return groups.select(by)[told["_group"]].hstack(told.drop("_group"))
