@@ -11,12 +11,11 @@ from datetime import datetime
 import polars as pl
 
 from chameleon_usage.core import engine
-from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
+from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest.base import PRESENT, conform, rejects
 from chameleon_usage.ingest.nova import KVM
-from chameleon_usage.models.domain import Rejects, Segments
+from chameleon_usage.models.domain import WITNESSES, Rejects, Segments
 from chameleon_usage.models.site import Priority, Site
-
-WITNESSES = "witnesses"
 
 UNCORRECTED_SOURCES = {
     "total": ("nova.compute_nodes", "blazar.devices", "trace.machine_events"),
@@ -116,7 +115,9 @@ class Collected:
         """Record how far each source's own presences reach within what is published."""
         within, _ = engine.cut(own, published.select("hostname", "start", "end"), HOST)
         self.bearing.append(
-            within.with_columns(quantity_type=pl.lit(quantity)).select(list(BEARING))
+            within.with_columns(quantity_type=pl.lit(quantity)).select(
+                pl.col(name).cast(kind) for name, kind in BEARING.items()
+            )
         )
 
     def refuse(self, pieces: pl.DataFrame, stage: str, reason: str) -> None:
@@ -148,35 +149,74 @@ class Collected:
         )
 
 
-def spans(ingested: Ingested, as_of: datetime) -> pl.DataFrame:
+NAMES = (
+    "entity_id",
+    "hostname",
+    "host_id",
+    "host_class",
+    "node_type",
+    "reservation_id",
+    "lease_id",
+    "project_id",
+)
+"""Columns of names, which sort and join faster by number."""
+
+
+def number_names(*frames: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
+    """Cast the columns of ``NAMES`` to enumerations that all frames share, in order of the names.
+
+    A name compares, sorts and joins by its number then, and the order of rows decides nothing.
+    """
+    kinds = {}
+    for name in NAMES:
+        told = [frame[name] for frame in frames if name in frame.columns]
+        kinds[name] = pl.Enum(
+            pl.concat(part.unique() for part in told).unique().drop_nulls().sort()
+        )
+    return tuple(
+        frame.cast({name: kind for name, kind in kinds.items() if name in frame.columns})  # type: ignore[arg-type]
+        for frame in frames
+    )
+
+
+def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
     """Turn facts into intervals and join what is known of their entities.
 
+    Args:
+        facts: domain.Facts.
+        entities: domain.Entities.
+        as_of: what is still open ends here.
+
     Returns:
-        the columns of domain.Entities, ``start``, ``end`` (clipped to ``as_of``) and ``open``
-        (the record names no end).
+        the columns of ``entities``, ``start``, ``end`` (clipped to ``as_of``) and ``open`` (the
+        record names no end).
+
+    Raises:
+        UsageError: a fact speaks of an entity that is not listed.
     """
     key = ["quantity_type", "source", "entity_id"]
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
-    # Numbered names sort and join faster; the order of the numbers is of no consequence.
-    coded = dict.fromkeys(key, pl.Categorical())
-    facts = ingested.facts.cast(pl.Schema(coded))
-    known = ingested.entities.cast(pl.Schema(coded))
-    numbers = [pl.col(name).to_physical() for name in key]
+    numbers = facts.select(key).join(
+        entities.select(key).with_row_index("_key"), on=key, how="left", maintain_order="left"
+    )["_key"]
+    if numbers.null_count():
+        lost = facts.filter(numbers.is_null()).select(key).row(0)
+        raise UsageError(f"facts: the entity {', '.join(lost)} is not among the entities")
     # Neighbours after one sort: an entity's next fact is the next row, if that is still its own.
-    same = pl.all_horizontal(number == number.shift(-1) for number in numbers)
     intervals = (
-        facts.sort(*numbers, "timestamp")
-        .with_columns(end=pl.when(same).then(pl.col("timestamp").shift(-1)))
-        .filter((pl.col("state") == PRESENT) & (pl.col("timestamp") < now))
-        .select(
-            *key,
-            start="timestamp",
-            end=pl.min_horizontal("end", now),
-            open=pl.col("end").is_null(),
+        facts.select("timestamp", "state", _key=numbers)
+        .pipe(engine.sort_by_key_and_time, "timestamp")
+        .with_columns(
+            end=pl.when(pl.col("_key") == pl.col("_key").shift(-1)).then(
+                pl.col("timestamp").shift(-1)
+            )
         )
+        .filter((pl.col("state") == PRESENT) & (pl.col("timestamp") < now))
     )
-    return intervals.join(known, on=key, how="left").cast(
-        pl.Schema(dict.fromkeys(key, pl.String()))
+    return entities[intervals["_key"]].hstack(
+        intervals.select(
+            start="timestamp", end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
+        )
     )
 
 
@@ -426,8 +466,8 @@ _USABLE = ((pl.col("node_size") > 0) & pl.col("node_units").is_not_null()).fill_
 def _whole(presence: pl.DataFrame) -> pl.DataFrame:
     """Complete host presence to rows that ``_sized`` takes."""
     return presence.with_columns(
-        host_class=pl.lit(None, pl.String),
-        node_type=pl.lit(None, pl.String),
+        host_class=None,
+        node_type=None,
         nodes=pl.lit(1, pl.Int64),
         **{name: pl.lit(None, pl.Int64) for name in SIZES},
     )
@@ -458,7 +498,7 @@ def _name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
     candidates = pairs.join(seen, on="reservation_id").join(
         taken, on=["reservation_id", "hostname"], how="anti"
     )
-    named = pl.DataFrame(schema={"host_id": pl.String, "_name": pl.String})
+    named = unnamed.select("host_id", _name="hostname").clear()
     for _ in range(len(pairs)):
         votes = (
             candidates.group_by("host_id", "hostname")
@@ -571,7 +611,7 @@ def _resolve(
     own = pl.concat(
         [
             _per_source(hosts, pl.col("source"), tolerance),
-            _per_source(witnesses, pl.lit(WITNESSES), tolerance),
+            _per_source(witnesses, pl.lit(WITNESSES, dtype=hosts.schema["source"]), tolerance),
         ]
     )
     fallback = Priority("supplement", tuple(hosts["source"].unique().sort()))
@@ -890,7 +930,7 @@ def _slices(
             .alias(name)
             for name in UNITS
         ),
-        source=pl.lit(None, pl.String),
+        source=pl.lit(None, sized.schema["source"]),
         inferred=pl.lit(value=False),
     )
     counted = [_unit_seconds(frame, "node_units") for frame in (slots, kept)]

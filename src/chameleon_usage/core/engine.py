@@ -47,6 +47,11 @@ def _numbered(frame: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
     return numbered
 
 
+def sort_by_key_and_time(rows: pl.DataFrame, time: str) -> pl.DataFrame:
+    """Sort rows by their number (``_key``) and a time."""
+    return rows[rows.select(_lift(pl.col(time)).arg_sort()).to_series()]
+
+
 def _check_keys(most: object) -> None:
     if isinstance(most, int) and most >= _MOST_KEYS:
         raise OverflowError(f"{most} keys are more than {_MOST_KEYS}: split the intervals by key")
@@ -154,7 +159,7 @@ def _partition(ordered: pl.DataFrame) -> pl.DataFrame:
     ).filter(START < END)
     after = ordered.filter(last).with_columns(nothing, start=END, end=MAX_TIME)
     parts = pl.concat([ordered, before, after])
-    return parts[parts.select(_lift(START).arg_sort()).to_series()]
+    return sort_by_key_and_time(parts, "start")
 
 
 def cut(
@@ -180,7 +185,7 @@ def cut(
     _check_keys(keys.height)
     slim = parents.select(*on, "start", "end").with_row_index("row")
     ordered = slim.join(keys, on=on).select("row", "_key", "start", "end")
-    parts = _partition(ordered[ordered.select(_lift(START).arg_sort()).to_series()])
+    parts = _partition(sort_by_key_and_time(ordered, "start"))
     numbers = children.select(on).join(keys, on=on, how="left", maintain_order="left")["_key"]
     orphans = children.filter(numbers.is_null())
     known = children.filter(numbers.is_not_null()).with_columns(_key=numbers.drop_nulls())
@@ -314,7 +319,7 @@ def ranked_by_source(rows: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
     """Keep the rows of the listed sources, with the source's place in the list (``_rank``)."""
     places = pl.DataFrame(
         {"source": list(order), "_rank": range(len(order))},
-        schema={"source": pl.String, "_rank": pl.Int64},
+        schema={"source": rows.schema["source"], "_rank": pl.Int64},
     )
     return rows.join(places, on="source", how="inner")
 

@@ -88,10 +88,13 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         )
         for part in late
     ]
-    rows = collectors.spans(ingested, stage.as_of)
-    history = collectors.profile_history(ingested.profiles)
+    entities, entity_facts, profiles, maintenance = collectors.number_names(
+        ingested.entities, ingested.facts, ingested.profiles, ingested.maintenance
+    )
+    rows = collectors.spans(entity_facts, entities, stage.as_of)
+    history = collectors.profile_history(profiles)
     plain = collectors.uncorrected(rows, history)
-    mended = collectors.corrected(rows, history, ingested.maintenance, site)
+    mended = collectors.corrected(rows, history, maintenance, site)
     return SegmentsStage(
         segments=pl.concat([plain.segments, mended.segments]),
         bearing=mended.bearing,

@@ -6,7 +6,6 @@ from datetime import datetime
 
 import dataframely as dy
 import polars as pl
-import polars.selectors as cs
 
 from chameleon_usage.core import engine
 from chameleon_usage.models.domain import (
@@ -80,60 +79,120 @@ class Known:
         ).select("timestamp")
 
 
-def mean_usage(
-    segments: pl.DataFrame, window: Window, by: Sequence[str] = ()
-) -> dict[str, pl.DataFrame]:
-    """Average segments over buckets, by resource.
+def unit_seconds(
+    segments: pl.DataFrame,
+    window: Window,
+    by: Sequence[str],
+    resources: Sequence[str] = tuple(RESOURCES),
+) -> pl.DataFrame:
+    """Integrate segments over buckets, side by side for every quantity type and resource.
 
     Args:
         segments: domain.Segments.
         window: what to cover.
         by: further group columns of the segments, as ``node_type``.
+        resources: which of the metric registry's.
+
+    Returns:
+        ``collector_type``, ``by``, ``node_size``, ``bucket``, sorted, from the first to the last
+        bucket of a group; and for each quantity type that occurs the columns
+        ``<quantity_type>/<resource>``, in unit-seconds (Int64), and, where some hosts do not tell
+        a resource, ``<quantity_type>/told_<resource>``: the unit-seconds of the hosts that do.
+    """
+    units = {resource: _UNITS[resource] for resource in resources}
+    silent = [name for name in units.values() if segments[name].null_count()]
+    sized = segments.with_columns(
+        # Node time of the hosts that tell a resource: unknown is not zero.
+        pl.when(pl.col(name).is_not_null()).then("node_units").otherwise(0).alias(f"told_{name}")
+        for name in silent
+    ).with_columns(pl.col(silent).fill_null(0))
+    columns = units | {f"told_{name}": f"told_{name}" for name in silent}
+    clipped = engine.clip(sized, window.start, window.end)
+    index = ["collector_type", *by, "node_size"]
+    borders = window.edges
+    quantities = clipped.select(pl.col("quantity_type").unique().sort())
+    sums = engine.integrate(
+        clipped,
+        borders,
+        ["quantity_type", *index],
+        list(columns.values()),
+        groups=quantities.join(
+            _extents(clipped, index, borders), how="cross", maintain_order="left_right"
+        ),
+    )
+    height = sums.height // max(quantities.height, 1)
+    return sums.select(*index, "bucket")[:height].hstack(
+        [
+            sums[unit].slice(number * height, height).alias(f"{quantity}/{name}")
+            for number, quantity in enumerate(quantities["quantity_type"])
+            for name, unit in columns.items()
+        ]
+    )
+
+
+def _extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
+    """Give the ``first`` and ``last`` bucket of every group that occurs, sorted."""
+    groups = segments.group_by(index).agg(pl.col("start").min(), pl.col("end").max()).sort(index)
+    return groups.select(
+        *index,
+        first=edges.search_sorted(groups["start"], side="right").cast(pl.Int64) - 1,
+        last=edges.search_sorted(groups["end"], side="left").cast(pl.Int64) - 1,
+    )
+
+
+def mean_usage(
+    sums: pl.DataFrame, window: Window, by: Sequence[str] = ()
+) -> dict[str, pl.DataFrame]:
+    """Turn unit-seconds into means over buckets, by resource.
+
+    Args:
+        sums: of ``unit_seconds``; what it has beyond ``by`` is added up.
+        window: what they cover.
+        by: the group columns to keep.
 
     Returns:
         resource to a frame with ``collector_type``, ``by``, ``timestamp`` and a column for each
         quantity type that occurs: units (nodes, vcpus, ...), time-weighted mean. A resource that
-        a group's hosts do not tell is null where less than 95 % of its node time is told.
+        a group's hosts do not tell is null where less than 95 % of its node time is told. Without
+        ``by``, every bucket of both collectors.
     """
-    keys = ["collector_type", "quantity_type", *by]
-    sized = segments.with_columns(
-        # Node time of the hosts that tell a resource: unknown is not zero.
-        pl.when(pl.col(name).is_not_null()).then("node_units").otherwise(0).alias(f"told_{name}")
-        for name in _UNITS
-        if name != "nodes" and segments[name].null_count()
-    ).with_columns(pl.col(list(_UNITS.values())).fill_null(0))
-    told = [column for column in sized.columns if column.startswith("told_")]
-    clipped = engine.clip(sized, window.start, window.end)
-    sums = engine.integrate(
-        clipped, window.edges, [*keys, "node_size"], [*_UNITS.values(), *told]
-    ).join(window.timestamps, on="bucket", maintain_order="left")
-    per_second = [
-        (pl.col(name) / pl.col("node_size") / pl.col("length")).alias(name)
-        for name in ("node_units", *told)
-    ] + [(pl.col(name) / pl.col("length")).alias(name) for name in RESOURCES if name != "nodes"]
-    means = sums.with_columns(per_second).select(*keys, "timestamp", *_UNITS.values(), *told)
-    if clipped["node_size"].n_unique() > 1:
+    index = ["collector_type", *by, "bucket"]
+    values = [name for name in sums.columns if "/" in name]
+    whole = sums.group_by("collector_type", *by, "node_size", "bucket").agg(pl.col(values).sum())
+    whole = whole.sort("collector_type", *by, "node_size", "bucket")
+    per_node = [name for name in values if name.endswith("/nodes") or "/told_" in name]
+    means = whole.with_columns(pl.col(per_node) / pl.col("node_size"))
+    if whole["node_size"].n_unique() > 1:
         # Hosts of different sizes: their shares of a node are added up, in order of size.
-        means = means.group_by(*keys, "timestamp", maintain_order=True).agg(
-            pl.col([*_UNITS.values(), *told]).sum()
+        means = means.group_by(index, maintain_order=True).agg(pl.col(values).sum())
+    if not by:
+        # A collector that found nothing at all still says so, bucket by bucket.
+        every = pl.DataFrame({"collector_type": READINGS}).join(
+            window.timestamps.select("bucket"), how="cross"
         )
-    means = means.rename({"node_units": "nodes"}).with_columns(
-        # NaN marks "not told" through the pivot, where null means "no such group": none.
-        pl.when(pl.col(column) >= KNOWN_ENOUGH * pl.col("nodes"))
-        .then(column.removeprefix("told_"))
-        .otherwise(float("nan"))
-        .alias(column.removeprefix("told_"))
-        for column in told
-    )
-    index = ["collector_type", *by, "timestamp"]
-    # A collector that found nothing at all still says so, bucket by bucket.
-    collectors = pl.DataFrame({"collector_type": READINGS})
-    every = collectors.join(window.timestamps.select("timestamp"), how="cross")
+        means = every.join(means, on=index, how="left", maintain_order="left").with_columns(
+            pl.col(values).fill_null(0)
+        )
+    means = means.join(window.timestamps, on="bucket", maintain_order="left")
+    quantities = sorted({name.split("/")[0] for name in values})
+    resources = [name for name in RESOURCES if any(v.endswith(f"/{name}") for v in values)]
+
+    def mean(quantity: str, resource: str) -> pl.Expr:
+        value = pl.col(f"{quantity}/{resource}") / pl.col("length")
+        told = f"{quantity}/told_{resource}"
+        if told not in values:
+            return value.alias(quantity)
+        enough = pl.col(told) >= KNOWN_ENOUGH * pl.col(f"{quantity}/nodes")
+        return pl.when(enough).then(value).alias(quantity)
+
     return {
-        resource: means.pivot(on="quantity_type", index=index, values=resource, maintain_order=True)
-        .join(every, on=["collector_type", "timestamp"], how="left" if by else "right")
-        .select(*index, cs.float().fill_null(0.0).fill_nan(None))
-        for resource in RESOURCES
+        resource: means.select(
+            "collector_type",
+            *by,
+            "timestamp",
+            *(mean(quantity, resource) for quantity in quantities),
+        )
+        for resource in resources
     }
 
 
@@ -224,18 +283,20 @@ def usage_tables(
     """
     timestamps = window.timestamps.select("timestamp")
     recorded = known.buckets(window)
-    recorded = known.buckets(window)
+    sums = unit_seconds(
+        segments.with_columns(pl.col("node_type").fill_null(UNTYPED)), window, ["node_type"]
+    )
     totals = {
         resource: _every_bucket(
             derive(frame, known).join(recorded, on="timestamp", how="semi"), timestamps
         )
-        for resource, frame in mean_usage(segments, window).items()
+        for resource, frame in mean_usage(sums, window).items()
     }
     types = {
-        resource: derive(frame, known).join(recorded, on="timestamp", how="semi")
-        for resource, frame in mean_usage(
-            segments.with_columns(pl.col("node_type").fill_null(UNTYPED)), window, ["node_type"]
-        ).items()
+        resource: derive(frame, known).join(
+            recorded, on="timestamp", how="semi", maintain_order="left"
+        )
+        for resource, frame in mean_usage(sums, window, ["node_type"]).items()
     }
     cached = _legacy_usage(legacy, window)
     by_resource = pl.concat([_long(frame, resource=resource) for resource, frame in totals.items()])
@@ -270,9 +331,10 @@ def usage_tables(
         "usage_wide": _wide(by_resource, site),
     }
     if by_host:
-        hosts = mean_usage(
-            segments.filter(pl.col("hostname").is_not_null()), window, ["hostname", "node_type"]
-        )["nodes"]
+        host = ["hostname", "node_type"]
+        named = segments.filter(pl.col("hostname").is_not_null())
+        sums = unit_seconds(named, window, host, ["nodes"])
+        hosts = mean_usage(sums, window, host)["nodes"]
         hosts = hosts.join(recorded, on="timestamp", how="semi")
         long = _present(_long(derive(hosts, known)))
         tables["usage_by_host"] = _finish(
@@ -339,7 +401,6 @@ def _by_type(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame, site: str)
     for collector in READINGS:
         for resource, frame in types.items():
             rows = frame.filter((pl.col("collector_type") == collector) & present)
-            rows = rows.sort("node_type", "timestamp")
             ever = rows.group_by("node_type").agg((pl.col(name) != 0).any() for name in METRICS)
             for count_type in METRICS:
                 having = ever.filter(pl.col(count_type))["node_type"]

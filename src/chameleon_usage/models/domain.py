@@ -7,12 +7,19 @@ import dataframely as dy
 import polars as pl
 
 from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, RESOURCES
+from chameleon_usage.models.raw import RAW_TABLES
 
 _COLLECTOR_TYPES = list(COLLECTORS)
 _COUNT_TYPES = list(METRICS)
 _RESOURCES = list(RESOURCES)
 
 STATES = ("present", "absent")
+QUANTITIES = ("total", "reservable", "committed", "occupied", "active")
+"""What facts speak of; segments tell more kinds of it."""
+WITNESSES = "witnesses"
+"""Stands for every record that names a host and is not of the quantity's own sources."""
+SOURCES = (*sorted(RAW_TABLES), WITNESSES)
+"""Who can bear witness: every input table, in an order that settles ties."""
 POLICIES = ("authoritative", "gap-fill", "supplement")
 """How several sources of one quantity make one history; see engine.resolve_source_priority."""
 
@@ -32,18 +39,18 @@ class Facts(dy.Schema):
     """From this source: at this time this entity entered this state, for this quantity."""
 
     timestamp = _time(primary_key=True)
-    source = dy.String(primary_key=True)  # the table that says so
+    source = dy.Enum(list(SOURCES), primary_key=True)  # the table that says so
     entity_id = dy.String(primary_key=True)  # its row's key; "<key>/<n>" for its n-th host
-    quantity_type = dy.String(primary_key=True)
+    quantity_type = dy.Enum(list(QUANTITIES), primary_key=True)
     state = dy.Enum(list(STATES))
 
 
 class Entities(dy.Schema):
     """What is known of each entity; what is not known is null."""
 
-    source = dy.String(primary_key=True)
+    source = dy.Enum(list(SOURCES), primary_key=True)
     entity_id = dy.String(primary_key=True)
-    quantity_type = dy.String(primary_key=True)
+    quantity_type = dy.Enum(list(QUANTITIES), primary_key=True)
     hostname = dy.String(nullable=True)  # hypervisor_hostname, or the device's name
     host_id = dy.String(nullable=True)  # Blazar's id of the host or device
     host_class = dy.String(nullable=True)  # bare_metal, kvm or device

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.models.domain import POLICIES
+from chameleon_usage.models.domain import POLICIES, QUANTITIES, SOURCES, WITNESSES
 from chameleon_usage.models.raw import RAW_TABLES
 
 DEFAULT_TOLERANCE = "15m"
@@ -68,10 +68,10 @@ DEFAULT_SOURCES = {
             "trace.machine_events",
             "nova.services",
             "inventory.node_intervals",
-            "witnesses",
+            WITNESSES,
         ),
     ),
-    "reservable": Priority("gap-fill", ("blazar.computehosts", "blazar.devices", "witnesses")),
+    "reservable": Priority("gap-fill", ("blazar.computehosts", "blazar.devices", WITNESSES)),
     **dict.fromkeys(
         ("occupied", "active"),
         Priority("authoritative", ("nova.instance_actions", "nova.instances", "zun.container")),
@@ -88,8 +88,6 @@ _KEYS = {
     "merge_tolerance",
     "files",
 }
-QUANTITIES = ("total", "reservable", "committed", "occupied", "active")
-SOURCES = frozenset(RAW_TABLES) | {"witnesses"}
 _ANCHORS = "defaults"
 
 
@@ -174,7 +172,7 @@ def _unknown(sources: Mapping[str, Priority]) -> str:
     """Name quantity types and sources that nothing knows; empty if there are none."""
     for what, found, known in (
         ("quantity type", set(sources), set(QUANTITIES)),
-        ("source", {name for rule in sources.values() for name in rule.order}, SOURCES),
+        ("source", {name for rule in sources.values() for name in rule.order}, set(SOURCES)),
     ):
         if strange := found - known:
             return f"unknown {what} {', '.join(sorted(strange))}; known: {', '.join(sorted(known))}"
