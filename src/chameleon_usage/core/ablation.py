@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from chameleon_usage.core import collectors, engine
-from chameleon_usage.core.collectors import WITNESSES, Corrections
-from chameleon_usage.core.pipeline import FactsStage
+from chameleon_usage.core.collectors import Corrections
+from chameleon_usage.core.pipeline import FactsStage, read_facts
 from chameleon_usage.core.usage import Known, Window
-from chameleon_usage.models.domain import Ablation
+from chameleon_usage.models.domain import WITNESSES, Ablation
 from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.site import Priority, Site
 
@@ -65,13 +65,12 @@ def ablate(stage: FactsStage, site: Site, window: Window) -> pl.DataFrame:
     Returns:
         domain.Ablation.
     """
-    rows = collectors.spans(stage.ingested, stage.as_of)
-    history = collectors.profile_history(stage.ingested.profiles)
+    rows, history, maintenance = read_facts(stage)
     recorded = Known(frozenset(), {}, stage.as_of).buckets(window)
     parts = []
     for name, without, changed in _applicable(site):
         segments = collectors.corrected(
-            rows, history, stage.ingested.maintenance, changed, without.corrections
+            rows, history, maintenance, changed, without.corrections
         ).segments.filter(pl.col("quantity_type").is_in(MEASURED))
         parts.append(daily_nodes(segments, window).with_columns(left_out=pl.lit(name)))
         if name == NOTHING:

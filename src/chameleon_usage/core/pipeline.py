@@ -76,6 +76,20 @@ def _check_orders(site: Site) -> None:
             )
 
 
+def read_facts(stage: FactsStage) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Turn facts into what both collectors read.
+
+    Returns:
+        (``collectors.spans``, ``collectors.profile_history``, maintenance windows)
+    """
+    ingested = stage.ingested
+    entities, entity_facts, profiles, maintenance = collectors.number_names(
+        ingested.entities, ingested.facts, ingested.profiles, ingested.maintenance
+    )
+    rows = collectors.spans(entity_facts, entities, stage.as_of)
+    return rows, collectors.profile_history(profiles), maintenance
+
+
 def segments(stage: FactsStage, site: Site) -> SegmentsStage:
     """Read the facts twice: each row at its word, and reconstructed."""
     ingested = stage.ingested
@@ -88,11 +102,7 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         )
         for part in late
     ]
-    entities, entity_facts, profiles, maintenance = collectors.number_names(
-        ingested.entities, ingested.facts, ingested.profiles, ingested.maintenance
-    )
-    rows = collectors.spans(entity_facts, entities, stage.as_of)
-    history = collectors.profile_history(profiles)
+    rows, history, maintenance = read_facts(stage)
     plain = collectors.uncorrected(rows, history)
     mended = collectors.corrected(rows, history, maintenance, site)
     return SegmentsStage(
