@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage.core import collectors, loader, registry, usage
+from chameleon_usage.core import causes, collectors, loader, registry, usage
 from chameleon_usage.core.usage import Known, Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, rejects
@@ -145,6 +145,9 @@ def outputs(
     tables |= usage.leadtime_tables(stage.leases, site.key)
     tables["coverage"] = usage.coverage_table(
         stage.segments, stage.bearing, known, window, site.key
+    )
+    tables["comparison_causes"] = causes.comparison_causes(
+        stage.segments, stage.rejects, known, window, site.key
     )
     tables["rejects"] = stage.rejects.sort(stage.rejects.columns)
     tables["join_log"] = stage.join_log.sort("name")
