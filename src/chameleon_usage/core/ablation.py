@@ -39,12 +39,12 @@ class Without:
 
 ABLATIONS: dict[str, Without] = {
     NOTHING: Without("nothing left out"),
-    SAMPLING: Without("integral over the day, not midnight"),
+    SAMPLING: Without("integral, not midnight"),
     "merging": Without("merging of duplicates", Corrections(merge=False)),
     "clamping": Without("clamping to parents", Corrections(clamp=False)),
-    "inventory": Without("gap-filling by the inventory", source="inventory.node_intervals"),
-    "services": Without("gap-filling by nova.services", source="nova.services"),
-    "witnesses": Without("gap-filling by other records", source=WITNESSES),
+    "inventory": Without("the inventory", source="inventory.node_intervals"),
+    "services": Without("nova.services", source="nova.services"),
+    "witnesses": Without("other witnesses", source=WITNESSES),
     "gone hosts": Without("naming gone hosts", Corrections(name_gone_hosts=False)),
     "lost allocations": Without("inferring lost allocations", Corrections(infer_allocations=False)),
     "purged specs": Without("finding reservations", Corrections(find_reservations=False)),
