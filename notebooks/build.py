@@ -130,6 +130,7 @@ def site_words(output: Path) -> dict[str, bool]:
     `has_unknown`: nodes or days of which the state is not known.
     """
     compared, usage = output / "comparison.parquet", output / "usage_timeline.parquet"
+    caused = output / "comparison_causes.parquet"
     counts: dict[str, pl.Series] = {}
     if usage.exists():
         corrected = pl.read_parquet(usage).filter(pl.col("collector_type") == "corrected")

@@ -1,6 +1,5 @@
 """What each correction is worth, why the counts differ, and how far from the truth they may be."""
 
-# ruff: noqa: DTZ001 - times inside the pipeline are naive UTC
 from __future__ import annotations
 
 import subprocess
@@ -18,7 +17,8 @@ from sites import DAYS, HOUR, PROJECT, TinySite, lively_kvm_site, lively_site, o
 
 def without(site: TinySite, left_out: str, count_type: str) -> list[float]:
     """Daily nodes of the corrected count with one correction left out."""
-    table = ablation.ablate(site.facts, site.site, site.window)
+    names = {ablation.NOTHING} if left_out == ablation.SAMPLING else {left_out}
+    table = ablation.ablate(site.facts, site.site, site.window, names)
     rows = table.filter(pl.col("left_out") == left_out, pl.col("count_type") == count_type)
     return rows.sort("timestamp")["value"].to_list()
 

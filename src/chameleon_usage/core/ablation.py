@@ -1,6 +1,6 @@
 """What each correction buys: the corrected count with one of them left out at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -54,13 +54,16 @@ ABLATIONS: dict[str, Without] = {
 """Name of each correction to what leaves it out; ``nothing`` first."""
 
 
-def ablate(stage: FactsStage, site: Site, window: Window) -> pl.DataFrame:
+def ablate(
+    stage: FactsStage, site: Site, window: Window, names: Collection[str] = tuple(ABLATIONS)
+) -> pl.DataFrame:
     """Count with each correction left out that the site's configuration has.
 
     Args:
         stage: the site's facts, read once.
         site: its configuration.
         window: the time to cover; buckets of whole days.
+        names: which of ``ABLATIONS``.
 
     Returns:
         domain.Ablation.
@@ -69,6 +72,8 @@ def ablate(stage: FactsStage, site: Site, window: Window) -> pl.DataFrame:
     recorded = Known(frozenset(), {}, stage.as_of).buckets(window)
     parts = []
     for name, without, changed in _applicable(site):
+        if name not in names:
+            continue
         segments = collectors.corrected(
             rows, history, maintenance, changed, without.corrections
         ).segments.filter(pl.col("quantity_type").is_in(MEASURED))

@@ -15,6 +15,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, conform, rejects
 from chameleon_usage.ingest.nova import KVM
 from chameleon_usage.models.domain import WITNESSES, Rejects, Segments
+from chameleon_usage.models.raw import NAME
 from chameleon_usage.models.site import Priority, Site
 
 UNCORRECTED_SOURCES = {
@@ -156,7 +157,6 @@ NAMES = (
     "host_class",
     "node_type",
     "reservation_id",
-    "lease_id",
     "project_id",
 )
 """Columns of names, which sort and join faster by number."""
@@ -167,24 +167,33 @@ def number_names(*frames: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
 
     A name compares, sorts and joins by its number then, and the order of rows decides nothing.
     """
-    kinds = {}
+    numbered = list(frames)
     for name in NAMES:
-        told = [frame[name] for frame in frames if name in frame.columns]
-        kinds[name] = pl.Enum(
-            pl.concat(part.unique() for part in told).unique().drop_nulls().sort()
+        having = [number for number, frame in enumerate(frames) if name in frame.columns]
+        columns = pl.concat([frames[number][name].cast(NAME) for number in having])
+        codes = columns.to_physical()
+        found = codes.unique().drop_nulls()
+        names = found.cat.to(NAME).cast(pl.String)
+        order = names.arg_sort()
+        places = pl.zeros(int(codes.max() or 0) + 1, pl.UInt32, eager=True).scatter(  # type: ignore[arg-type]
+            found.gather(order), pl.int_range(found.len(), dtype=pl.UInt32, eager=True)
         )
-    return tuple(
-        frame.cast({name: kind for name, kind in kinds.items() if name in frame.columns})  # type: ignore[arg-type]
-        for frame in frames
-    )
+        kind = pl.Enum(names.gather(order))
+        coded = places.gather(codes).cat.to(kind).alias(name)
+        start = 0
+        for number in having:
+            height = frames[number].height
+            numbered[number] = numbered[number].with_columns(coded.slice(start, height))
+            start += height
+    return tuple(numbered)
 
 
 def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
     """Turn facts into intervals and join what is known of their entities.
 
     Args:
-        facts: domain.Facts.
-        entities: domain.Entities.
+        facts: domain.Facts, names numbered.
+        entities: domain.Entities, names numbered.
         as_of: what is still open ends here.
 
     Returns:
@@ -196,16 +205,20 @@ def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.Da
     """
     key = ["quantity_type", "source", "entity_id"]
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
-    numbers = facts.select(key).join(
-        entities.select(key).with_row_index("_key"), on=key, how="left", maintain_order="left"
-    )["_key"]
-    if numbers.null_count():
-        lost = facts.filter(numbers.is_null()).select(key).row(0)
-        raise UsageError(f"facts: the entity {', '.join(lost)} is not among the entities")
+    number = pl.lit(0, pl.Int64)
+    for name in key:
+        number = number * 2**24 + pl.col(name).to_physical().cast(pl.Int64)
+    listed, spoken = (frame.select(number).to_series() for frame in (entities, facts))
+    order = listed.arg_sort()
+    listed = listed.gather(order)
+    places = listed.search_sorted(spoken)
+    if (lost := facts.filter(listed.extend_constant(None, 1).gather(places) != spoken)).height:
+        raise UsageError(
+            f"facts: the entity {', '.join(lost.select(key).row(0))} is not among the entities"
+        )
     # Neighbours after one sort: an entity's next fact is the next row, if that is still its own.
     intervals = (
-        facts.select("timestamp", "state", _key=numbers)
-        .pipe(engine.sort_by_key_and_time, "timestamp")
+        engine.sort_by_key_and_time(facts.select("timestamp", "state", _key=places), "timestamp")
         .with_columns(
             end=pl.when(pl.col("_key") == pl.col("_key").shift(-1)).then(
                 pl.col("timestamp").shift(-1)
@@ -213,7 +226,7 @@ def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.Da
         )
         .filter((pl.col("state") == PRESENT) & (pl.col("timestamp") < now))
     )
-    return entities[intervals["_key"]].hstack(
+    return entities[order.gather(intervals["_key"])].hstack(
         intervals.select(
             start="timestamp", end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
         )
@@ -369,7 +382,7 @@ def corrected(
     by_quantity["occupied"] = _preferred(by_quantity["occupied"], "occupied", site)
     if made.infer_allocations:
         lost = _lost_allocations(by_quantity["committed"], by_quantity["occupied"])
-        by_quantity["committed"] = pl.concat([by_quantity["committed"], lost])
+        by_quantity["committed"] = pl.concat([by_quantity["committed"], lost], how="diagonal")
     windows = engine.union(maintenance, HOST)
     total = _total(by_quantity, site, collected)
     reservable = _reservable(by_quantity, total, site, collected)
@@ -556,20 +569,12 @@ def _lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.Dat
         .with_columns(start="_from", end=pl.min_horizontal("end", "_to"))
         .filter(pl.col("start") < pl.col("end"))
         .with_columns(
-            quantity_type=pl.lit("committed"),
+            quantity_type=pl.lit("committed", committed["quantity_type"].dtype),
             nodes=pl.lit(1, pl.Int64),
             inferred=pl.lit(value=True),
             open=pl.lit(value=False),
         )
-        .pipe(_as_spans, committed)
-    )
-
-
-def _as_spans(rows: pl.DataFrame, like: pl.DataFrame) -> pl.DataFrame:
-    """Complete rows to the columns of ``spans``, null where nothing is told."""
-    return rows.select(
-        (pl.col(name) if name in rows.columns else pl.lit(None, kind).alias(name)).cast(kind)
-        for name, kind in like.schema.items()
+        .drop("_from", "_to")
     )
 
 
@@ -611,7 +616,7 @@ def _resolve(
     own = pl.concat(
         [
             _per_source(hosts, pl.col("source"), tolerance),
-            _per_source(witnesses, pl.lit(WITNESSES, dtype=hosts.schema["source"]), tolerance),
+            _per_source(witnesses, pl.lit(WITNESSES, dtype=hosts["source"].dtype), tolerance),
         ]
     )
     fallback = Priority("supplement", tuple(hosts["source"].unique().sort()))
@@ -930,7 +935,7 @@ def _slices(
             .alias(name)
             for name in UNITS
         ),
-        source=pl.lit(None, sized.schema["source"]),
+        source=pl.lit(None, sized["source"].dtype),
         inferred=pl.lit(value=False),
     )
     counted = [_unit_seconds(frame, "node_units") for frame in (slots, kept)]

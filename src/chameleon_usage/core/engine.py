@@ -319,7 +319,7 @@ def ranked_by_source(rows: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
     """Keep the rows of the listed sources, with the source's place in the list (``_rank``)."""
     places = pl.DataFrame(
         {"source": list(order), "_rank": range(len(order))},
-        schema={"source": rows.schema["source"], "_rank": pl.Int64},
+        schema={"source": rows["source"].dtype, "_rank": pl.Int64},
     )
     return rows.join(places, on="source", how="inner")
 

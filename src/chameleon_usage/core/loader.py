@@ -160,7 +160,7 @@ def _check(judged: pl.DataFrame, name: str, spec: RawTable, door: _Door) -> pl.D
     kinds = spec.kept
     good = judged.filter(pl.col("_reason").is_null())
     bad = judged.filter(pl.col("_reason").is_not_null())
-    if good.select(spec.key).is_duplicated().any():
+    if good.select(spec.key).n_unique() < good.height:
         # Sorted by every column, so that which row stays does not hang on the order of the file.
         good = good.with_row_index("_row").sort(*spec.key, *kinds, nulls_last=True)
         again = ~good.select(pl.struct(spec.key).is_first_distinct()).to_series()
@@ -199,9 +199,12 @@ def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
             column = pl.lit(None, dtype=wanted).alias(column.meta.output_name())
         # The services write whole seconds; the arithmetic is exact in whole seconds.
         return column.cast(wanted, strict=False).dt.truncate("1s")
-    if wanted == pl.String and found == pl.String:
-        # An empty name is no name.
-        return pl.when(column.str.strip_chars() != "").then(column)
+    if wanted in {pl.String, pl.Categorical}:
+        if found != pl.String:
+            column = column.cast(pl.String, strict=False)
+        else:
+            # An empty name is no name.
+            column = pl.when(column.str.strip_chars() != "").then(column)
     return column if found == wanted else column.cast(wanted, strict=False)
 
 

@@ -474,12 +474,26 @@ def _legacy_usage(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:
 def _finish(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:
     """Bring rows to an output's columns, types and order."""
     kinds = schema.create_empty().schema
-    key = schema.primary_key()
-    return (
-        rows.with_columns(site=pl.lit(site))
-        .select(pl.col(name).cast(kind) for name, kind in kinds.items())
-        .sort(key)
+    finished = rows.with_columns(site=pl.lit(site)).select(
+        pl.col(name).cast(kind) for name, kind in kinds.items()
     )
+    # A whole site has one name.
+    key = [name for name in schema.primary_key() if name != "site"]
+    return finished[_number(finished, key).arg_sort()]
+
+
+def _number(rows: pl.DataFrame, key: Sequence[str]) -> pl.Series:
+    """Number rows as their key orders them, so that they sort and compare by one integer."""
+    number = pl.zeros(rows.height, pl.Int64, eager=True)
+    for name in key:
+        values = rows[name]
+        if isinstance(values.dtype, pl.Enum):
+            codes, count = values.to_physical(), len(values.dtype.categories)
+        else:
+            distinct = values.unique().sort()
+            codes, count = distinct.search_sorted(values), distinct.len()
+        number = number * count + codes.cast(pl.Int64)
+    return number
 
 
 def _comparison(
@@ -492,25 +506,25 @@ def _comparison(
     """
     readings = ("legacy", "uncorrected", "corrected")
     index = [name for name in ("timestamp", "count_type", "node_type") if name in rows.columns]
-    wide = rows.pivot(on="collector_type", index=index, values="value")
-    wide = wide.with_columns(
-        pl.lit(None, pl.Float64).alias(name) for name in readings if name not in wide.columns
-    )
+    number = _number(rows, index)
+    keys = rows.select(index).with_columns(_key=number).unique("_key")
+    for name in readings:
+        mine = rows["collector_type"] == name
+        told = pl.DataFrame({"_key": number.filter(mine), name: rows["value"].filter(mine)})
+        keys = keys.join(told, on="_key", how="left")
     if known is not None:
-        told = known.filter(pl.col("value").is_not_null()).select(
-            "timestamp",
-            pl.col("count_type").cast(wide.schema["count_type"]),
-            pl.col("collector_type").cast(pl.String),
-            _none=pl.lit(0.0),
+        none = (
+            known.filter(pl.col("value").is_not_null())
+            .with_columns(pl.col("count_type").cast(keys["count_type"].dtype), value=pl.lit(0.0))
+            .pivot(on="collector_type", index=["timestamp", "count_type"], values="value")
         )
-        for name in readings:
-            here = told.filter(pl.col("collector_type") == name).drop("collector_type")
-            wide = (
-                wide.join(here, on=["timestamp", "count_type"], how="left")
-                .with_columns(pl.coalesce(name, "_none").alias(name))
-                .drop("_none")
-            )
-    wide = wide.with_columns(difference=pl.col("corrected") - pl.col("legacy"))
+        keys = keys.join(none, on=["timestamp", "count_type"], how="left", suffix="_none")
+        keys = keys.with_columns(
+            pl.coalesce(name, f"{name}_none").alias(name)
+            for name in readings
+            if name in none.columns
+        )
+    wide = keys.with_columns(difference=pl.col("corrected") - pl.col("legacy"))
     relative = pl.when(pl.col("legacy") != 0).then(pl.col("difference") / pl.col("legacy"))
     return _finish(wide.with_columns(relative_difference=relative), schema, site)
 

@@ -177,23 +177,23 @@ def state_intervals(changes: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
     Returns:
         ``entity_id``, ``start``, ``end`` (null: still so), disjoint per entity.
     """
+    numbered = lives.with_row_index("_life")
     within = (
-        changes.join(lives, on="entity_id", how="inner")
+        changes.join(numbered, on="entity_id", how="inner")
         .with_columns(timestamp=pl.max_horizontal("timestamp", "start"))
         .filter(pl.col("end").is_null() | (pl.col("timestamp") < pl.col("end")))
-        .sort("entity_id", "timestamp", "order")
-        .unique(["entity_id", "timestamp"], keep="last", maintain_order=True)
+        .select("_life", "timestamp", "order", "on")
+        .sort("_life", "timestamp", "order")
     )
-    turns = within.filter(
-        (pl.col("on") != pl.col("on").shift(1).over("entity_id")).fill_null(value=True)
-    )
-    return (
-        turns.with_columns(
-            start="timestamp",
-            end=pl.coalesce(pl.col("timestamp").shift(-1).over("entity_id"), "end"),
-        )
-        .filter("on")
-        .select("entity_id", "start", "end")
+    # After one sort a life's changes are neighbours; of those at one instant the last one holds.
+    alone = (pl.col("_life") != pl.col("_life").shift(-1)).fill_null(value=True)
+    last = alone | (pl.col("timestamp") != pl.col("timestamp").shift(-1))
+    first = (pl.col("_life") != pl.col("_life").shift(1)).fill_null(value=True)
+    turns = within.filter(last).filter(first | (pl.col("on") != pl.col("on").shift(1)))
+    held = turns.with_columns(end=pl.when(~alone).then(pl.col("timestamp").shift(-1))).filter("on")
+    life = numbered.select("entity_id", _end="end")[held["_life"]]
+    return life.hstack(held.select(start="timestamp", end="end")).select(
+        "entity_id", "start", end=pl.coalesce("end", "_end")
     )
 
 

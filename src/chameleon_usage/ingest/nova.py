@@ -277,7 +277,11 @@ def _stays(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             entity_id=pl.when(last)
             .then("uuid")
-            .otherwise(pl.concat_str("uuid", pl.lit("/"), pl.col("n") + 1))
+            .otherwise(
+                pl.concat_str(pl.col("uuid").cast(pl.String), pl.lit("/"), pl.col("n") + 1).cast(
+                    pl.Categorical
+                )
+            )
         )
         .select("uuid", "entity_id", "hostname", "start", "end")
     )

@@ -40,7 +40,7 @@ class Facts(dy.Schema):
 
     timestamp = _time(primary_key=True)
     source = dy.Enum(list(SOURCES), primary_key=True)  # the table that says so
-    entity_id = dy.String(primary_key=True)  # its row's key; "<key>/<n>" for its n-th host
+    entity_id = dy.Categorical(primary_key=True)  # its row's key; "<key>/<n>" for its n-th host
     quantity_type = dy.Enum(list(QUANTITIES), primary_key=True)
     state = dy.Enum(list(STATES))
 
@@ -49,7 +49,7 @@ class Entities(dy.Schema):
     """What is known of each entity; what is not known is null."""
 
     source = dy.Enum(list(SOURCES), primary_key=True)
-    entity_id = dy.String(primary_key=True)
+    entity_id = dy.Categorical(primary_key=True)
     quantity_type = dy.Enum(list(QUANTITIES), primary_key=True)
     hostname = dy.String(nullable=True)  # hypervisor_hostname, or the device's name
     host_id = dy.String(nullable=True)  # Blazar's id of the host or device

@@ -11,6 +11,8 @@ from datetime import datetime
 import polars as pl
 
 TIME, INT, FLOAT, TEXT = pl.Datetime("us"), pl.Int64(), pl.Float64(), pl.String()
+NAME = pl.Categorical()
+"""Of keys by which large tables are joined: each name is compared as text but once."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ def _texts(*names: str) -> dict[str, pl.DataType]:
     return dict.fromkeys(names, TEXT)
 
 
+def _names(*names: str) -> dict[str, pl.DataType]:
+    return dict.fromkeys(names, NAME)
+
+
 def _times(*names: str) -> dict[str, pl.DataType]:
     return dict.fromkeys(names, TIME)
 
@@ -77,7 +83,8 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "nova.instances": RawTable(
         ("uuid",),
-        _texts("uuid", "node", "project_id", "vm_state")
+        _names("uuid")
+        | _texts("node", "project_id", "vm_state")
         | _ints("vcpus", "memory_mb", "root_gb")
         | _times("created_at", "deleted_at", "launched_at", "terminated_at"),
         _ints("ephemeral_gb") | _texts("host"),
@@ -85,7 +92,7 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "nova.instance_actions": RawTable(
         ("id",),
-        _ints("id") | _texts("action", "instance_uuid") | _times("start_time"),
+        _ints("id") | _texts("action") | _names("instance_uuid") | _times("start_time"),
         _times("finish_time"),
         archive="nova.shadow_instance_actions",
     ),
@@ -97,7 +104,7 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "nova_api.request_specs": RawTable(
         ("instance_uuid",),
-        _texts("instance_uuid", "spec"),
+        _names("instance_uuid") | _texts("spec"),
         derived={
             # The scheduler hint of a bare-metal launch, or the flavor that Blazar made for a slice.
             "hint": pl.col("spec").str.extract(_HINT),
@@ -163,7 +170,8 @@ RAW_TABLES: dict[str, RawTable] = {
     "zun.container": RawTable(
         ("uuid",),
         _ints("id")
-        | _texts("uuid", "project_id", "host", "status")
+        | _names("uuid")
+        | _texts("project_id", "host", "status")
         | _times("created_at", "started_at"),
         _times("updated_at") | _texts("annotations"),
         # Where the deployment notes it: the reservation in which the container was launched.
@@ -171,7 +179,10 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "zun.container_actions": RawTable(
         ("id",),
-        _ints("id") | _texts("action", "container_uuid") | _times("start_time", "finish_time"),
+        _ints("id")
+        | _texts("action")
+        | _names("container_uuid")
+        | _times("start_time", "finish_time"),
     ),
     "zun.container_actions_events": RawTable(
         ("id",),
