@@ -123,9 +123,7 @@ by_cause = (
 )
 (
     GT(
-        by_cause.sort(
-            pl.col("count_type").cast(pl.Enum(list(METRICS))), "is_rest", "cause"
-        ).select(
+        by_cause.sort(pl.col("count_type").cast(pl.Enum(list(METRICS))), "is_rest", "cause").select(
             pl.col("count_type").replace({c: m.label for c, m in METRICS.items()}), "cause", *eras
         ),
         id=f"table-{site}-causes",

@@ -402,6 +402,34 @@ class TestIntervals:
         assert (hours == plain_hours.reshape(10, 12, 3).sum(1)).all()
 
 
+class TestRebuiltInPlace:
+    """A node that becomes another type keeps its name, and in the decayed tables its Blazar row."""
+
+    def rows(self, folder: Path) -> pl.DataFrame:
+        types = pl.read_parquet(folder / "chi_uc/truth/intervals.parquet").filter(
+            pl.col("quantity_type") == "reservable"
+        )
+        rebuilt = types.group_by("host").agg(pl.col("node_type").unique().sort())
+        hosts = rebuilt.filter(pl.col("node_type").list.len() == 2)
+        assert hosts["node_type"].to_list() == [["compute_skylake", "gpu_rtx_6000"]] * len(hosts)
+        assert len(hosts)
+        return pl.read_parquet(folder / "chi_uc/blazar.computehosts.parquet").join(
+            hosts, left_on="hypervisor_hostname", right_on="host", how="semi"
+        )
+
+    def test_the_services_wrote_a_row_for_each_life(self, whole: Path) -> None:
+        rows = self.rows(whole).sort("hypervisor_hostname", "created_at")
+        follows = rows["deleted_at"].shift(1) == rows["created_at"]
+        assert follows.sum() == rows["hypervisor_hostname"].n_unique()
+
+    def test_the_decay_leaves_one_that_began_before(self, decayed: Path) -> None:
+        rows = self.rows(decayed)
+        assert rows["hypervisor_hostname"].is_unique().any()
+        assert (rows["created_at"] < datetime(2020, 2, 19)).any()  # noqa: DTZ001
+        ids = pl.read_parquet(decayed / "chi_uc/blazar.computehost_allocations.parquet")
+        assert ids.join(rows, left_on="compute_host_id", right_on="id", how="semi").height
+
+
 @pytest.mark.slow
 class TestLikeTheRealOne:
     """At real size: row counts, yearly curves and lease figures."""
