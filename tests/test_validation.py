@@ -179,52 +179,54 @@ ERAS = {"2016_2017": (2016, 2018), "2018_2019": (2018, 2020), "2020_2021": (2020
 OPENED = {"chi_tacc": 2016, "chi_uc": 2016, "kvm_tacc": 2020, "chi_edge": 2022}
 
 
+@pytest.fixture(scope="module")
+def days(tmp_path_factory) -> pl.DataFrame:
+    """Site, day, count type, corrected value, truth."""
+    folder = tmp_path_factory.mktemp("real size")
+    twin = Path(sys.executable).with_name("chameleon-twin")
+    subprocess.run([twin, "make", "--data-dir", folder / "raw"], check=True)
+    parts = []
+    for site in OPENED:
+        run = ["run", "--config", str(PROJECT / "data/sites.yaml"), "--site", site]
+        run += ["--data-dir", str(folder / "raw"), "--output", str(folder / "out")]
+        cli(run, standalone_mode=False)
+        found = pl.read_parquet(folder / "out" / site / "usage_timeline.parquet")
+        parts.append(
+            found.filter(pl.col("collector_type") == "corrected")
+            .with_columns(pl.col("count_type").cast(pl.String))
+            .join(true_days(folder / "raw" / site), on=["timestamp", "count_type"], how="left")
+            .with_columns(pl.col("truth").fill_null(0.0))
+        )
+    return pl.concat(parts)
+
+
+def true_days(folder: Path) -> pl.DataFrame:
+    """Sum the truth's intervals day by day: a row for each day that an interval touches."""
+    day = pl.duration(days=1)
+    pieces = (
+        pl.scan_parquet(folder / "truth" / "intervals.parquet")
+        .with_columns(
+            timestamp=pl.datetime_ranges(
+                pl.col("start").dt.truncate("1d"), pl.col("end"), "1d", closed="left"
+            ),
+            count_type=pl.col("quantity_type").str.replace("_(reservation|ondemand)$", ""),
+        )
+        .explode("timestamp", empty_as_null=False)
+        .with_columns(
+            held=(
+                pl.min_horizontal("end", pl.col("timestamp") + day)
+                - pl.max_horizontal("start", "timestamp")
+            ).dt.total_seconds()
+        )
+        .group_by("timestamp", "count_type")
+        .agg(truth=(pl.col("nodes") * pl.col("held")).sum() / 86400)
+    )
+    return pieces.with_columns(pl.col("timestamp").dt.replace_time_zone("UTC")).collect()
+
+
 @pytest.mark.slow
 class TestDistanceToTheTruthAtRealSize:
     """The decayed twin at its real size: no error beyond the bars wherever a value is published."""
-
-    @pytest.fixture(scope="class")
-    def days(self, tmp_path_factory) -> pl.DataFrame:
-        """Site, day, count type, corrected value, truth."""
-        folder = tmp_path_factory.mktemp("real size")
-        twin = Path(sys.executable).with_name("chameleon-twin")
-        subprocess.run([twin, "make", "--data-dir", folder / "raw"], check=True)
-        parts = []
-        for site in OPENED:
-            run = ["run", "--config", str(PROJECT / "data/sites.yaml"), "--site", site]
-            run += ["--data-dir", str(folder / "raw"), "--output", str(folder / "out")]
-            cli(run, standalone_mode=False)
-            found = pl.read_parquet(folder / "out" / site / "usage_timeline.parquet")
-            parts.append(
-                found.filter(pl.col("collector_type") == "corrected")
-                .with_columns(pl.col("count_type").cast(pl.String))
-                .join(self.truth(folder / "raw" / site), on=["timestamp", "count_type"])
-            )
-        return pl.concat(parts)
-
-    @staticmethod
-    def truth(folder: Path) -> pl.DataFrame:
-        """Sum the truth's intervals day by day: a row for each day that an interval touches."""
-        day = pl.duration(days=1)
-        pieces = (
-            pl.scan_parquet(folder / "truth" / "intervals.parquet")
-            .with_columns(
-                timestamp=pl.datetime_ranges(
-                    pl.col("start").dt.truncate("1d"), pl.col("end"), "1d", closed="left"
-                ),
-                count_type=pl.col("quantity_type").str.replace("_(reservation|ondemand)$", ""),
-            )
-            .explode("timestamp", empty_as_null=False)
-            .with_columns(
-                held=(
-                    pl.min_horizontal("end", pl.col("timestamp") + day)
-                    - pl.max_horizontal("start", "timestamp")
-                ).dt.total_seconds()
-            )
-            .group_by("timestamp", "count_type")
-            .agg(truth=(pl.col("nodes") * pl.col("held")).sum() / 86400)
-        )
-        return pieces.with_columns(pl.col("timestamp").dt.replace_time_zone("UTC")).collect()
 
     @pytest.mark.parametrize("era", ERAS)
     @pytest.mark.parametrize("site", OPENED)
