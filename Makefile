@@ -54,7 +54,7 @@ ifneq ($(firstword $(CHOICE)),$(firstword $(KEPT)))
 $(shell rm -rf $(OUT) book/notebooks)
 endif
 $(shell rm -rf $(OUT)/combined book/notebooks/{cross_site,validation,real_record}.ipynb $(HTML))
-$(foreach site,$(filter-out $(SITES) combined plots,$(notdir $(wildcard $(OUT)/*))),\
+$(foreach site,$(filter-out $(SITES) combined plots ablation,$(notdir $(wildcard $(OUT)/*))),\
 	$(shell rm -rf $(OUT)/$(site) book/notebooks/$(site).ipynb $(OUT)/plots/$(site)_*))
 $(shell mkdir -p build && printf '%s\n' '$(CHOICE)' > $(CHOICE_FILE))
 endif
@@ -71,6 +71,8 @@ PAGES := $(wildcard book/*.md) book/metrics.md book/references.bib
 
 USAGE := $(SITES:%=$(OUT)/%/usage_timeline.parquet)
 COMBINED := $(OUT)/combined/usage_timeline.parquet
+# The ablation costs a run of the collector for each correction: one bare-metal site and KVM.
+ABLATION := $(patsubst %,$(OUT)/ablation/%/ablation.parquet,$(or $(filter chi_tacc kvm_tacc,$(TRUTH)),$(firstword $(TRUTH))))
 NOTEBOOKS := $(SITES) cross_site real_record facts $(if $(TRUTH),validation)
 RUN_NOTEBOOKS := $(NOTEBOOKS:%=book/notebooks/%.ipynb) $(SITES:%=$(OUT)/plots/%_stack.svg)
 RUN := python notebooks/build.py run
@@ -151,7 +153,10 @@ book/notebooks/%.ipynb $(OUT)/plots/%_stack.svg $(OUT)/plots/%_stack.png: notebo
 book/notebooks/cross_site.ipynb: notebooks/cross_site.py $(FIGURES) $(COMBINED)
 	$(RUN) cross_site $@ -p sites "$(SITES)" -p data_dir $(DATA) -p output_dir $(OUT)
 
-book/notebooks/validation.ipynb: notebooks/validation.py $(FIGURES) $(USAGE)
+$(ABLATION): $(OUT)/ablation/%/ablation.parquet: $(OUT)/%/usage_timeline.parquet
+	chameleon-usage ablate --site $* --data-dir $(DATA) --output $(OUT)
+
+book/notebooks/validation.ipynb: notebooks/validation.py $(FIGURES) $(USAGE) $(ABLATION)
 	$(RUN) validation $@ -p sites "$(TRUTH)" -p data_dir $(DATA) -p output_dir $(OUT)
 
 book/notebooks/real_record.ipynb: notebooks/real_record.py $(FIGURES) $(USAGE) data/calibration.yaml data/facts.yaml $(wildcard data/real/*)

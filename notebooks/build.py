@@ -124,11 +124,13 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
 def site_words(output: Path) -> dict[str, bool]:
     """Give what a site's page mentions only where there is some of it.
 
+    `has_causes`: causes of a difference between corrected and uncorrected that the table shows;
     `has_legacy`: figures of the legacy collector to compare with; `has_ondemand`: capacity to use
     without a lease; `use_unknown`: leased nodes of which nobody knows whether they were used;
     `has_unknown`: nodes or days of which the state is not known.
     """
     compared, usage = output / "comparison.parquet", output / "usage_timeline.parquet"
+    caused = output / "comparison_causes.parquet"
     counts: dict[str, pl.Series] = {}
     if usage.exists():
         corrected = pl.read_parquet(usage).filter(pl.col("collector_type") == "corrected")
@@ -141,6 +143,8 @@ def site_words(output: Path) -> dict[str, bool]:
         return key in counts and bool((counts[key] > 0).any())
 
     return {
+        "has_causes": caused.exists()
+        and not pl.read_parquet(caused).filter(pl.col("node_hours").abs() >= 500).is_empty(),
         "has_legacy": compared.exists() and pl.read_parquet(compared)["legacy"].count() > 0,
         "has_ondemand": some("ondemand_capacity"),
         "use_unknown": some("committed")

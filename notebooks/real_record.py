@@ -28,10 +28,9 @@ from chameleon_usage.viz.paper import ROOT, is_twin, site_names
 figures = ROOT / output_dir / "plots"
 names = site_names(sites.split())
 ours = "twin" if is_twin(ROOT / data_dir) else "database"
-curves = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))[
-    "real_curves"
-]
-compared = ["total", "reservable", "committed", "occupied"]
+calibration = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))
+curves = calibration["real_curves"]
+compared = ["total", "reservable", "committed", "occupied", "idle"]
 
 # %% [markdown]
 # ## Published curves
@@ -65,13 +64,45 @@ for key, fact in facts.items():
 real = pl.DataFrame(
     rows, schema=["site", "collector_type", "count_type", "year", "value"], orient="row"
 ).with_columns(pl.lit("real").alias("record"))
+# Where a curve begins within a year, or ends, our mean is over the same part of it.
+begins = pl.DataFrame(
+    [
+        (site, collector_of[prefix], count_type, day)
+        for site, series in calibration["curves_begin"].items()
+        for prefix, _, count_type, day in (
+            (*name.partition("_"), day) for name, day in series.items()
+        )
+    ],
+    schema=["site", "collector_type", "count_type", "begin"],
+    orient="row",
+)
+
+
+def over_the_curves(site):
+    """Give our daily values on the days that the site's curves cover."""
+    usage = pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet")
+    day = pl.col("timestamp").dt.date()
+    return (
+        usage.with_columns(pl.col("collector_type", "count_type").cast(pl.String))
+        .join(begins, on=["site", "collector_type", "count_type"], how="left")
+        .remove((day < pl.col("begin")).fill_null(value=False))
+        .remove(day >= calibration["curves_end"])
+        .drop("begin")
+    )
+
+
 made = (
     pl.concat(
-        base.coarsen(
-            pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet").drop("site"),
-            "1y",
-            by=["collector_type", "count_type"],
-        ).with_columns(pl.lit(site).alias("site"))
+        over_the_curves(site)
+        .drop_nulls("value")
+        .group_by(
+            "site",
+            "collector_type",
+            "count_type",
+            pl.col("timestamp").dt.truncate("1y"),
+            maintain_order=True,
+        )
+        .agg(pl.col("value").mean())
         for site in names
     )
     .drop_nulls("value")
@@ -104,11 +135,15 @@ ratios = (
     .drop_nulls()
     .with_columns((pl.col(ours) / pl.col("real") - 1).alias("difference"))
 )
+near = pl.col("difference").abs() <= 0.15
+measured = ratios.filter(pl.col("count_type") != "idle", pl.col("year") >= 2016)
+glue("record_years", measured.height, display=False)
+glue("record_years_near", measured.filter(near).height, display=False)
 summary = (
-    ratios.group_by("site", "collector_type", "count_type")
+    measured.group_by("site", "collector_type", "count_type")
     .agg(
         pl.len().alias("years"),
-        (pl.col("difference").abs() <= 0.15).sum().alias("years within 15 %"),
+        near.sum().alias("years within 15 %"),
         pl.col("difference").median().alias("median difference"),
     )
     .sort("site", "count_type", "collector_type")
@@ -117,8 +152,13 @@ summary = (
 (
     GT(summary, id="table-real-record", groupname_col="site")
     .fmt_percent("median difference", decimals=1, force_sign=True)
-    .tab_header("How alike the yearly means are")
+    .tab_header("How alike the yearly means are, 2016 to 2025")
 )
+
+# %% [markdown]
+# Of {glue:text}`record_years:.0f` yearly means from 2016 on, {glue:text}`record_years_near:.0f` lie within 15 % of the
+# real ones. *Idle* is the difference of two of them, so that its error in percent says little. What counts is that
+# it is negative before 2022, as the real one is: more nodes in use than leased.
 
 # %% [markdown] when="has_published"
 # ## Published machine events and leases

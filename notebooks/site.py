@@ -83,12 +83,58 @@ for row in yearly.sort("collector_type", "count_type", "year").iter_rows(named=T
 # {% if has_legacy %}*legacy* is what the earlier collector wrote at the time.{% else %}The earlier
 # collector left no figures of this site.{% endif %}
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means. Dashed below the solid line: rows are gone. Dashed above it: rows that were never closed, or are counted twice.{% if has_legacy %} The wide grey line is legacy: where it leaves the solid line, it lacks node types that it does not know.{% endif %}{% if use_unknown %} Occupied: the rows of containers are gone, so the corrected count is not known. A dashed zero is what today's tables say, not what happened.{% endif %} Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means. Dashed below the solid line: rows are gone. Dashed above it: rows that were never closed, or are counted twice.{% if has_legacy %} The wide grey line is legacy: where it leaves the solid line, it lacks node types that it does not know, or leases that it did not note.{% endif %}{% if use_unknown %} Occupied: the rows of containers are gone, so the corrected count is not known. A dashed zero is what today's tables say, not what happened.{% endif %} Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
 plots.usage_facet(usage, site_name=name).save(f"{site}_facet", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-comparison", "caption": "Corrected minus legacy at {{ site_name }} ({{ source }}), monthly means in nodes. Zero means that both agree; nothing is drawn where one of them has no figure. Data: output/plots/{{ site }}_comparison.csv."}} tags=["hide-input"] when="has_legacy"
 compared = pl.read_parquet(here / "comparison.parquet")
 plots.comparison(compared, site_name=name).save(f"{site}_comparison", figures)
+
+# %% [markdown] when="has_causes"
+# Why *corrected* and *uncorrected* differ, as far as the audit knows: what was inferred adds to what
+# the rows say, what was refused takes away. The rest is what no single row accounts for, most of
+# all the replay of events, which moves the bounds of instances that are kept.
+
+# %% tags=["hide-input"] when="has_causes"
+causes = (
+    pl.read_parquet(here / "comparison_causes.parquet")
+    .with_columns(
+        pl.lit("2016–2017").alias("era"),
+        pl.col("timestamp").dt.year().alias("year"),
+        pl.col("cause").eq("rest").alias("is_rest"),
+    )
+    .with_columns(
+        pl.when(pl.col("year") >= 2022)
+        .then(pl.lit("2022 on"))
+        .when(pl.col("year") >= 2020)
+        .then(pl.lit("2020–2021"))
+        .when(pl.col("year") >= 2018)
+        .then(pl.lit("2018–2019"))
+        .otherwise("era")
+        .alias("era")
+    )
+)
+eras = causes["era"].unique().sort().to_list()
+by_cause = (
+    causes.group_by("count_type", "cause", "is_rest", "era", maintain_order=True)
+    .agg(pl.col("node_hours").sum())
+    .pivot(on="era", on_columns=eras, index=["count_type", "is_rest", "cause"])
+    .remove(pl.all_horizontal(pl.col(eras).abs().fill_null(0) < 500))
+)
+(
+    GT(
+        by_cause.sort(pl.col("count_type").cast(pl.Enum(list(METRICS))), "is_rest", "cause").select(
+            pl.col("count_type").replace({c: m.label for c, m in METRICS.items()}), "cause", *eras
+        ),
+        id=f"table-{site}-causes",
+        groupname_col="count_type",
+        rowname_col="cause",
+    )
+    .fmt_number(eras, decimals=0, scale_by=1e-3, force_sign=True)
+    .sub_missing(missing_text="")
+    .tab_options(table_font_size="85%")
+    .tab_header("Corrected minus uncorrected, in thousands of node-hours")
+)
 
 # %% [markdown]
 # ## Node types and resources

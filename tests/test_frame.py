@@ -139,6 +139,9 @@ case "$(basename "$0") $1 ${2-}" in
         echo raw > "$5/$3/nova.instances.parquet"
         echo '{}' > "$5/$3/manifest.json" ;;
     "chameleon-usage run"*) mkdir -p "$7/$3"; echo usage > "$7/$3/usage_timeline.parquet" ;;
+    "chameleon-usage ablate"*)
+        mkdir -p "$7/ablation/$3"
+        echo ablation > "$7/ablation/$3/ablation.parquet" ;;
     "chameleon-usage combine"*)
         mkdir -p "$3/combined"
         echo all > "$3/combined/usage_timeline.parquet" ;;

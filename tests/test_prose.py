@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pybtex.database import parse_file  # type: ignore[import-untyped]
 
+from chameleon_usage.core.ablation import ABLATIONS
 from chameleon_usage.core.registry import ADAPTERS
 from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
@@ -34,9 +35,11 @@ COUNT = (
     r"active_reservation|active_ondemand|available|idle|stopped|maintenance|unknown|"
     r"ondemand_capacity|available_ondemand)"
 )
+ERA = r"(?:2016_2017|2018_2019|2020_2021|2022_on)"
+LEFT_OUT = "(?:" + "|".join(name.replace(" ", "_") for name in ABLATIONS) + ")"
 RESULT = re.compile(
     rf"{SITE}_(?:{COUNT}_\d{{4}}(?:_legacy|_uncorrected)?|rejected_rows|rejected_hours|"
-    rf"error_(?:2016_2017|2018_2019|2020_2021|2022_on)_{COUNT}_(?:legacy|uncorrected|corrected))"
+    rf"error_{ERA}_{COUNT}_(?:legacy|uncorrected|corrected)|without_{LEFT_OUT}_{ERA}_{COUNT})"
 )
 GLUE = re.compile(r"\{glue:\w+\}`([^`]*)`")
 GLUE_TARGET = re.compile(r"notebooks/(\w+)\.ipynb::(\w+):([^`:]+)")

@@ -402,6 +402,34 @@ class TestIntervals:
         assert (hours == plain_hours.reshape(10, 12, 3).sum(1)).all()
 
 
+class TestRebuiltInPlace:
+    """A node that becomes another type keeps its name, and in the decayed tables its Blazar row."""
+
+    def rows(self, folder: Path) -> pl.DataFrame:
+        types = pl.read_parquet(folder / "chi_uc/truth/intervals.parquet").filter(
+            pl.col("quantity_type") == "reservable"
+        )
+        rebuilt = types.group_by("host").agg(pl.col("node_type").unique().sort())
+        hosts = rebuilt.filter(pl.col("node_type").list.len() == 2)
+        assert hosts["node_type"].to_list() == [["compute_skylake", "gpu_rtx_6000"]] * len(hosts)
+        assert len(hosts)
+        return pl.read_parquet(folder / "chi_uc/blazar.computehosts.parquet").join(
+            hosts, left_on="hypervisor_hostname", right_on="host", how="semi"
+        )
+
+    def test_the_services_wrote_a_row_for_each_life(self, whole: Path) -> None:
+        rows = self.rows(whole).sort("hypervisor_hostname", "created_at")
+        follows = rows["deleted_at"].shift(1) == rows["created_at"]
+        assert follows.sum() == rows["hypervisor_hostname"].n_unique()
+
+    def test_the_decay_leaves_one_that_began_before(self, decayed: Path) -> None:
+        rows = self.rows(decayed)
+        assert rows["hypervisor_hostname"].is_unique().any()
+        assert (rows["created_at"] < datetime(2020, 2, 19)).any()  # noqa: DTZ001
+        ids = pl.read_parquet(decayed / "chi_uc/blazar.computehost_allocations.parquet")
+        assert ids.join(rows, left_on="compute_host_id", right_on="id", how="semi").height
+
+
 @pytest.mark.slow
 class TestLikeTheRealOne:
     """At real size: row counts, yearly curves and lease figures."""
@@ -412,31 +440,31 @@ class TestLikeTheRealOne:
         for table, real in load(site, Profile("full", 1.0)).facts["row_counts"].items():
             assert abs(counts[table] - real) <= 0.1 * real, (table, counts[table], real)
 
-    @pytest.mark.parametrize("site", ["chi_tacc", "chi_uc"])
-    @pytest.mark.parametrize("collector", ["current", "legacy"])
-    @pytest.mark.parametrize("quantity", ["total", "reservable", "committed", "occupied"])
-    def test_yearly_means_follow_the_real_curves(
-        self, full: Path, site: str, collector: str, quantity: str
-    ) -> None:
-        folder = full / site
-        cal = load(site, Profile("full", 1.0))
-        real = cal.real_curves.get(f"{collector}_{quantity}", {})
-        ours = (
-            calibrate.uncorrected(folder, as_of(folder), cal.opened)
-            if collector == "current"
-            else calibrate.legacy(folder)
-        )[quantity]
-        near = [abs(ours[y] / mean[0] - 1) <= 0.15 for y, mean in real.items() if 2016 <= y <= 2025]
-        assert sum(near) > len(near) / 2, {y: (ours[y], m[0]) for y, m in real.items()}
+    @pytest.mark.parametrize("site", ["chi_tacc", "chi_uc", "kvm_tacc"])
+    def test_yearly_means_follow_the_real_curves(self, full: Path, site: str) -> None:
+        """Within 15 % in most years of each series, and in nine tenths of all."""
+        folder, cal = full / site, load(site, Profile("full", 1.0))
+        ours = {"current": calibrate.uncorrected(folder, as_of(folder), cal)}
+        if site != "kvm_tacc":
+            ours["legacy"] = calibrate.legacy(folder)
+        every = []
+        for curve, real in cal.real_curves.items():
+            collector, quantity = curve.split("_")
+            if quantity in {"total", "reservable", "committed", "occupied"}:
+                found = {y: (ours[collector][quantity][y], real[y][0]) for y in real if y > 2015}
+                near = [abs(mean / truth - 1) <= 0.15 for mean, truth in found.values()]
+                assert sum(near) > len(near) / 2, (curve, found)
+                every += near
+        assert sum(every) >= 0.9 * len(every), (sum(every), len(every))
 
     def test_idle_is_negative_before_2022_and_not_after(self, full: Path) -> None:
         for site in ("chi_tacc", "chi_uc"):
-            folder = full / site
-            opened = load(site, Profile("full", 1.0)).opened
-            ours = calibrate.uncorrected(folder, as_of(folder), opened)
-            idle = {y: ours["committed"][y] - ours["occupied"][y] for y in range(2016, 2026)}
-            assert all(idle[y] < -10 for y in range(2016, 2022)), (site, idle)
-            assert all(idle[y] > 0 for y in range(2022, 2026)), (site, idle)
+            folder, cal = full / site, load(site, Profile("full", 1.0))
+            ours = calibrate.uncorrected(folder, as_of(folder), cal)
+            for year, (real, _) in cal.real_curves["current_idle"].items():
+                idle = ours["committed"][year] - ours["occupied"][year]
+                assert (idle < 0) == (real < 0) == (year < 2022), (site, year, idle, real)
+                assert abs(idle - real) <= 0.25 * abs(real) + 5, (site, year, idle, real)
 
     def test_leases_follow_the_published_figures(self, full: Path) -> None:
         folder = full / "chi_tacc"

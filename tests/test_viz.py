@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chameleon_usage.models.metrics import COLLECTORS, PARTITION
-from chameleon_usage.viz import across, base, palette, plots, render
+from chameleon_usage.viz import ablation, across, base, palette, plots, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -365,6 +365,12 @@ def draw_anew(name: str) -> base.Figure:
             ),
             site_names={"test": SITE},
             count_types=["total"],
+        ),
+        "ablation": lambda: ablation.ablation(
+            errors.with_columns(pl.lit("merging").alias("left_out"), pl.lit(1.5).alias("added")),
+            site_names={"test": SITE},
+            count_types=["total"],
+            labels={"merging": "merging of duplicates"},
         ),
         "records": lambda: across.records(
             pl.DataFrame(

@@ -33,9 +33,9 @@ def spans_by(rows: list[tuple[str, int, int]], gap: int = 0) -> set[tuple[str, i
 
 
 def truth(folder: Path, quantity: str) -> set[tuple[str, int, int]]:
-    """The truth's intervals of a quantity."""
+    """The truth's intervals of a quantity; those of a host before and after a rebuild as one."""
     rows = read(folder / "truth", "intervals").filter(quantity_type=quantity)
-    return set(rows.select("host", "start", "end").rows())
+    return spans_by(rows.select("host", "start", "end").rows())
 
 
 def total(folder: Path, as_of: int) -> set[tuple[str, int, int]]:

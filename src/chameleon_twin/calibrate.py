@@ -12,8 +12,9 @@ import click
 import numpy as np
 import polars as pl
 
-from .calibration import Profile, load
+from .calibration import Calibration, Profile, load
 from .clock import year_start
+from .fleet import FAR
 
 YEARS = range(2015, 2026)
 
@@ -27,12 +28,17 @@ def _seconds(frame: pl.DataFrame, column: str, otherwise: int) -> np.ndarray:
 
 
 def yearly_means(
-    start: np.ndarray, end: np.ndarray, nodes: np.ndarray | None = None, opened: int = 0
+    start: np.ndarray,
+    end: np.ndarray,
+    nodes: np.ndarray | None = None,
+    *,
+    begin: int = 0,
+    stop: int = FAR,
 ) -> dict[int, float]:
-    """Mean number of nodes per year (from the site's opening on) of intervals in seconds."""
+    """Mean number of nodes per year, within [begin, stop), of intervals in seconds."""
     means = {}
     for year in YEARS:
-        low, high = max(year_start(year), opened), year_start(year + 1)
+        low, high = max(year_start(year), begin), min(year_start(year + 1), stop)
         if low >= high:
             means[year] = 0.0
             continue
@@ -41,8 +47,14 @@ def yearly_means(
     return means
 
 
-def uncorrected(folder: Path, as_of: int, opened: int) -> dict[str, dict[int, float]]:
-    """Yearly means of today's tables, each row at its word."""
+def uncorrected(folder: Path, as_of: int, cal: Calibration) -> dict[str, dict[int, float]]:
+    """Yearly means of today's tables, each row at its word, over the time of the real curves."""
+
+    def means(
+        name: str, start: np.ndarray, end: np.ndarray, nodes: np.ndarray | None = None
+    ) -> dict[int, float]:
+        begin = cal.curve_begin(f"current_{name}")
+        return yearly_means(start, end, nodes, begin=begin, stop=cal.curves_end)
 
     def read(name: str) -> pl.DataFrame:
         return pl.read_parquet(folder / f"{name}.parquet")
@@ -50,15 +62,15 @@ def uncorrected(folder: Path, as_of: int, opened: int) -> dict[str, dict[int, fl
     out = {}
     if (folder / "nova.compute_nodes.parquet").exists():
         rows = read("nova.compute_nodes").filter(pl.col("created_at").is_not_null())
-        out["total"] = yearly_means(
-            _seconds(rows, "created_at", 0), _seconds(rows, "deleted_at", as_of), opened=opened
+        out["total"] = means(
+            "total", _seconds(rows, "created_at", 0), _seconds(rows, "deleted_at", as_of)
         )
     hosts = read("blazar.computehosts")
     end = np.where(
         (hosts["deleted_at"].is_null() & (hosts["reservable"] == 0)).to_numpy(),
         _seconds(hosts, "updated_at", as_of), _seconds(hosts, "deleted_at", as_of),
     )  # fmt: skip
-    out["reservable"] = yearly_means(_seconds(hosts, "created_at", 0), end, opened=opened)
+    out["reservable"] = means("reservable", _seconds(hosts, "created_at", 0), end)
     held = (
         read("blazar.computehost_allocations")
         .join(hosts.select(compute_host_id="id"), on="compute_host_id", how="semi")
@@ -72,18 +84,25 @@ def uncorrected(folder: Path, as_of: int, opened: int) -> dict[str, dict[int, fl
             end=pl.min_horizontal("end_date", "lease_deleted", "deleted_at"),
         )
     )  # fmt: skip
-    out["committed"] = yearly_means(
-        _seconds(held, "start", 0), _seconds(held, "end", as_of), opened=opened
-    )
+    out["committed"] = means("committed", _seconds(held, "start", 0), _seconds(held, "end", as_of))
     if (folder / "nova.instances.parquet").exists():
-        rows = read("nova.instances").filter(
-            pl.col("node").is_not_null() & pl.col("created_at").is_not_null()
-        )
+        rows = pl.concat(
+            read(name)
+            for name in ("nova.instances", "nova.shadow_instances")
+            if (folder / f"{name}.parquet").exists()
+        ).filter(pl.col("node").is_not_null() & pl.col("created_at").is_not_null())
         share = None
         if "QEMU" in hosts["hypervisor_type"]:
-            share = (rows["vcpus"] / 48).to_numpy()
-        out["occupied"] = yearly_means(
-            _seconds(rows, "created_at", 0), _seconds(rows, "deleted_at", as_of), share, opened
+            size = (
+                read("nova.compute_nodes")
+                .group_by(node="hypervisor_hostname")
+                .agg(pl.col("vcpus").max())
+                .filter(pl.col("vcpus") > 0)
+            )
+            rows = rows.join(size, on="node", suffix="_physical")
+            share = (rows["vcpus"] / rows["vcpus_physical"]).to_numpy()
+        out["occupied"] = means(
+            "occupied", _seconds(rows, "created_at", 0), _seconds(rows, "deleted_at", as_of), share
         )
     return out
 
@@ -108,8 +127,9 @@ def truths(folder: Path, opened: int) -> dict[str, dict[int, float]]:
     out = {}
     for (name,), part in rows.group_by("quantity_type", maintain_order=True):
         out[str(name)] = yearly_means(
-            _seconds(part, "start", 0), _seconds(part, "end", 0), part["nodes"].to_numpy(), opened
-        )
+            _seconds(part, "start", 0), _seconds(part, "end", 0), part["nodes"].to_numpy(),
+            begin=opened,
+        )  # fmt: skip
     pieces = [out[q] for q in ("occupied_reservation", "occupied_ondemand") if q in out]
     out["occupied"] = {y: sum(p[y] for p in pieces) for y in YEARS}
     return out
@@ -128,7 +148,7 @@ def main(data_dir: Path) -> None:
             click.echo(f"  {table:45s} {real:>9,} {got or 0:>9,} {off:+7.1%}{mark}")
         series = {"truth": truths(folder, cal.opened)}
         as_of = int(np.datetime64(manifest["as_of"], "s").astype(np.int64))
-        series["current"] = uncorrected(folder, as_of, cal.opened)
+        series["current"] = uncorrected(folder, as_of, cal)
         if (folder / "chameleon_usage.node_usage_report_cache.parquet").exists():
             series["legacy"] = legacy(folder)
         click.echo("  " + " " * 20 + "".join(f"{y:>12}" for y in YEARS))

@@ -44,6 +44,8 @@ class Calibration:
     node_types: dict[str, dict[str, Any]]
     leases: dict[str, Any]
     real_curves: dict[str, dict[int, list[float]]]
+    curves_begin: dict[str, date]
+    curves_end: int
     as_of: int
     profile: Profile
 
@@ -51,6 +53,10 @@ class Calibration:
     def opened(self) -> int:
         """When the site opened."""
         return seconds(self.facts["opened"])
+
+    def curve_begin(self, curve: str) -> int:
+        """When the real curve of that name begins, or the site opened."""
+        return max(self.opened, seconds(self.curves_begin.get(curve, date(2015, 1, 1))))
 
     def rows(self, table: str) -> int:
         """The real row count of a table, at this profile's size."""
@@ -88,6 +94,8 @@ def load(site: str, profile: Profile) -> Calibration:
         node_types=document["node_types"],
         leases=document["leases"],
         real_curves=document["real_curves"].get(site, {}),
+        curves_begin=document["curves_begin"].get(site, {}),
+        curves_end=seconds(document["curves_end"]),
         as_of=seconds(as_of if not isinstance(as_of, date) else as_of.isoformat()),
         profile=profile,
     )

@@ -8,6 +8,7 @@ hosts since 2022-05, request_specs of old instances are purged, containers are h
 import numpy as np
 import polars as pl
 
+from . import tables_blazar
 from .clock import DAY, NEVER, datetimes, seconds
 from .fleet import FAR
 from .ids import uuids
@@ -30,7 +31,7 @@ def _before(column: str, when: int) -> pl.Expr:
 def decay(world: World, tables: Tables) -> Tables:
     """The tables as they are today; the input stays as it was."""
     out = dict(tables)
-    for step in (_nova_hosts, _pool, _allocations, _leases, _specs, _instances, _orphans,
+    for step in (_nova_hosts, _rebuilt, _pool, _allocations, _leases, _specs, _instances, _orphans,
                  _impossible, _containers, _archive):  # fmt: skip
         out = step(world, out)
     return out
@@ -66,6 +67,52 @@ def _nova_hosts(world: World, t: Tables) -> Tables:
     lost[-1] = True
     rows = rows.with_columns(pl.when(~pl.Series(lost)).then("created_at").alias("created_at"))
     return t | {"nova.compute_nodes": rows}
+
+
+def _rebuilt(world: World, t: Tables) -> Tables:
+    """A node rebuilt in place kept its Blazar row: what it was before is overwritten."""
+    e, former = world.plan.enrolments, world.fleet.former.tolist()
+    if max(former) < 0:
+        return t
+    ids = tables_blazar.enrolment_ids(world)
+    times = [x.tolist() for x in (e.machine, e.start, e.end)]
+    ended = {(m, end): i for i, (m, _, end) in enumerate(zip(*times, strict=True))}
+    pairs = [
+        (i, ended[former[m], start])
+        for i, (m, start, _) in enumerate(zip(*times, strict=True))
+        if former[m] >= 0 and (former[m], start) in ended
+    ]
+    new, old = (ids.gather(list(rows)) for rows in zip(*pairs, strict=True))
+    first = t["blazar.computehosts"].select(_old="id", _made="created_at")
+    kept = pl.DataFrame({"_new": new, "_old": old}).join(first, on="_old")
+    hosts = (
+        t["blazar.computehosts"]
+        .filter(~pl.col("id").is_in(old.implode()))
+        .join(kept, left_on="id", right_on="_new", how="left", maintain_order="left")
+        .with_columns(
+            created_at=pl.coalesce("_made", "created_at"),
+            deleted=pl.when(pl.col("deleted_at").is_not_null()).then(pl.coalesce("_old", "id")),
+            id=pl.coalesce("_old", "id"),
+        )
+        .drop("_old", "_made")
+    )
+    capabilities = (
+        t["blazar.computehost_extra_capabilities"]
+        .filter(~pl.col("computehost_id").is_in(old.implode()))
+        .join(kept, left_on="computehost_id", right_on="_new", how="left", maintain_order="left")
+        .with_columns(
+            created_at=pl.coalesce("_made", "created_at"),
+            computehost_id=pl.coalesce("_old", "computehost_id"),
+        )
+        .drop("_old", "_made")
+    )
+    return t | {
+        "blazar.computehosts": hosts,
+        "blazar.computehost_extra_capabilities": capabilities,
+        "blazar.computehost_allocations": t["blazar.computehost_allocations"].with_columns(
+            pl.col("compute_host_id").replace(new, old)
+        ),
+    }
 
 
 def _pool(_world: World, t: Tables) -> Tables:

@@ -3,10 +3,11 @@
 A machine is one hypervisor_hostname. A *presence* is one enrolment in Nova, the *pool life* is the
 planned time in Blazar's pool inside a presence, and a *re-enrolment* is the plan to take the host
 out of Blazar and put it back; the scheduler carries it out when the host is idle. At the Edge a
-machine is a device, and presence and pool life are the same.
+machine is a device, and presence and pool life are the same. A node that is rebuilt in place to
+another type is two machines of one hypervisor_hostname, the later a `former` self's successor.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -48,6 +49,7 @@ class Fleet:
     reenrol_at: Seconds
     wanted: NDArray[np.bool_]  # machines that stayed long: today's Blazar row is older than 2018-07
     maintenance: Spans
+    former: Keys  # the machine that this one was before it was rebuilt in place, or -1
 
     def __len__(self) -> int:
         return len(self.type_of)
@@ -68,7 +70,7 @@ def build(cal: Calibration, seed: int) -> Fleet:
     start = begin + 14 * HOUR + whole(rng.uniform(0, 10 * HOUR, n))
     end = np.where(close < FAR, close + 15 * HOUR + whole(rng.uniform(0, 6 * HOUR, n)), FAR)
 
-    types = sorted({b["node_type"] for b in batches})
+    types = sorted({b[key] for b in batches for key in ("node_type", "becomes") if key in b})
     type_of = np.array([types.index(b["node_type"]) for b in batches])[batch]
     facts = [cal.node_types[t] for t in types]
     sizes = [[f[r] for r in ("vcpus", "memory_mb", "disk_gb", "gpus")] for f in facts]
@@ -95,7 +97,7 @@ def build(cal: Calibration, seed: int) -> Fleet:
     else:
         uid = uuids(rng, n)
     name = pl.Series([f"{'nc' if cal.site == 'chi_tacc' else 'chi'}{i + 1:03d}" for i in range(n)])
-    return Fleet(
+    fleet = Fleet(
         uid=uid,
         name=uid if cal.facts["cloud_class"] != "baremetal" else name,
         types=types,
@@ -107,6 +109,52 @@ def build(cal: Calibration, seed: int) -> Fleet:
         reenrol_at=reenrol_at,
         wanted=survivor & (last_row < seconds("2018-07-01")),
         maintenance=_maintenance(cal, rng, presence),
+        former=np.full(n, -1),
+    )
+    rebuilt = np.flatnonzero(["becomes" in batches[b] for b in batch])
+    if not len(rebuilt):
+        return fleet
+    day = np.array([seconds(batches[batch[i]]["became"]) for i in rebuilt])
+    kind = np.array([types.index(batches[batch[i]]["becomes"]) for i in rebuilt])
+    at = day + 15 * HOUR + whole(rng.uniform(0, 6 * HOUR, len(rebuilt)))
+    return _rebuild(fleet, rebuilt, at, kind, np.array(sizes, dtype=np.int64)[kind])
+
+
+def _rebuild(
+    fleet: Fleet, rebuilt: Keys, at: Seconds, kind: NDArray[np.int64], size: NDArray[np.int64]
+) -> Fleet:
+    """Hand over what machines do after they are rebuilt in place to successors of another type."""
+    n = len(fleet)
+    when = np.full(n, FAR)
+    when[rebuilt] = at
+    successor = np.arange(n)
+    successor[rebuilt] = n + np.arange(len(rebuilt))
+
+    def handed_over(spans: Spans) -> Spans:
+        m = spans.machine
+        first, last = intersect(spans.start, spans.end, 0, when[m])
+        begin, end = intersect(spans.start, spans.end, when[m], FAR + 1)
+        before, after = last > first, (end > begin) & (when[m] < FAR)
+        return Spans(
+            np.r_[m[before], successor[m[after]]],
+            np.r_[first[before], begin[after]],
+            np.r_[last[before], end[after]],
+        )
+
+    everyone = np.r_[np.arange(n), rebuilt]
+    late = fleet.reenrol_at > when[fleet.reenrol_machine]
+    return replace(
+        fleet,
+        uid=fleet.uid.gather(everyone),
+        name=fleet.name.gather(everyone),
+        type_of=np.r_[fleet.type_of, kind],
+        resources=np.concatenate([fleet.resources, size]),
+        presence=handed_over(fleet.presence),
+        pool=handed_over(fleet.pool),
+        reenrol_machine=np.where(late, successor[fleet.reenrol_machine], fleet.reenrol_machine),
+        wanted=fleet.wanted[everyone],
+        maintenance=handed_over(fleet.maintenance),
+        former=np.r_[fleet.former, rebuilt],
     )
 
 

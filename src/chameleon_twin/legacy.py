@@ -1,8 +1,9 @@
 """The legacy collector: daily caches per node type, made each morning from the night's backup.
 
 Its habits: node types as they were called then, and types it did not know for months after their
-arrival; hosts counted from an inventory that lags; some of the hosts never counted; whole days
-missing, days cached twice, hours rounded; a node is in maintenance only while nobody holds it.
+arrival; hosts counted from an inventory that lags; some of the hosts never counted; months in which
+it did not note a part of the leases; whole days missing, days cached twice, hours rounded; a node
+is in maintenance only while nobody holds it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from .intervals import Spans
     from .world import World
+
+    # From when to when which machines are missed.
+    Missed = list[tuple[int, int, NDArray[np.bool_]]]
 
 MISSING_SHARE, TWICE_SHARE, SHOUTED_SHARE = 0.012, 0.01, 0.004  # of the days
 
@@ -65,11 +69,13 @@ def _every_day(world: World, rng: np.random.Generator) -> pl.DataFrame:
     late = (machine, start + lag, np.where(end < cal.as_of, end + lag // 2, end))
     held = union(*commitments(world)[:3])
     used_spans = union(*usage(world, active=False)["occupied_reservation"][:3])
+    unnoted = _unnoted(world)
     count, committed, used, maintenance = (
         daily_seconds(
             f.type_of[m], s, e, groups=len(f.types), first_day=first, days=days
         ) / HOUR
-        for m, s, e in map(seen, (late, held, used_spans, _unheld_maintenance(world, held)))
+        for m, s, e in map(seen, (late, _without(held, unnoted), _without(used_spans, unnoted),
+                                  _unheld_maintenance(world, held)))
     )  # fmt: skip
     count = np.rint(count / 24)
     maintenance = np.minimum(maintenance, count * 24)
@@ -113,7 +119,7 @@ class _Sight:
                 self.known_from[f.type_of == f.types.index(name)] = seconds(when)
         order = rng.permutation(len(f))
         machine, start, end = presence_spans(world)
-        self.missed: list[tuple[int, int, NDArray[np.bool_]]] = []
+        self.missed: Missed = []
         for year, nodes in world.cal.yearly_legacy("unknown_nodes").items():
             low, high = year_start(year), year_start(year + 1)
             there = np.zeros(len(f))
@@ -126,14 +132,28 @@ class _Sight:
     def __call__(self, spans: Spans) -> Spans:
         """Cut intervals of machines to what is seen."""
         m, start, end = spans
-        s, e = intersect(start, end, self.known_from[m], FAR)
-        for low, high, flags in self.missed:
-            hit = flags[m]
-            before, after = intersect(s, e, 0, low), intersect(s, e, high, FAR)
-            m = np.concatenate([m, m[hit]])
-            e = np.concatenate([np.where(hit, before[1], e), after[1][hit]])
-            s = np.concatenate([np.where(hit, before[0], s), after[0][hit]])
-        return m, s, e
+        return _without((m, *intersect(start, end, self.known_from[m], FAR)), self.missed)
+
+
+def _without(spans: Spans, missed: Missed) -> Spans:
+    """Cut the missed times out of the missed machines' intervals."""
+    m, s, e = spans
+    for low, high, flags in missed:
+        hit = flags[m]
+        before, after = intersect(s, e, 0, low), intersect(s, e, high, FAR)
+        m = np.concatenate([m, m[hit]])
+        e = np.concatenate([np.where(hit, before[1], e), after[1][hit]])
+        s = np.concatenate([np.where(hit, before[0], s), after[0][hit]])
+    return m, s, e
+
+
+def _unnoted(world: World) -> Missed:
+    """Machines whose leases the collector did not note for months."""
+    rng = world.rng("leases that legacy did not note")
+    return [
+        (seconds(x["from"]), seconds(x["to"]), rng.random(len(world.fleet)) < x["share"])
+        for x in world.cal.facts["legacy"].get("unnoted_leases", [])
+    ]
 
 
 def _unheld_maintenance(world: World, held: Spans) -> Spans:

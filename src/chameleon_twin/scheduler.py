@@ -126,7 +126,7 @@ class Controller:
         gap = (1.02 * target - level) / max(target, 1.0)
         self.drift += (gap - self.drift) * min(1.0, (now - self.last) / (40 * DAY))
         self.last = now
-        return min(0.9, max(0.02, 0.22 + 1.0 * gap + 4.0 * self.drift))
+        return min(0.9, max(0.0, 0.22 + 1.0 * gap + 4.0 * self.drift))
 
 
 class Pool:

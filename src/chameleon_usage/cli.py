@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import polars as pl
 
-from chameleon_usage.core import loader, pipeline
+from chameleon_usage.core import ablation, loader, pipeline
 from chameleon_usage.core.registry import ADAPTERS
 from chameleon_usage.core.usage import Window
 from chameleon_usage.errors import UsageError
@@ -36,6 +36,13 @@ output_option = click.option(
     show_default=True,
     help="Directory of the output tables, one directory a site.",
 )
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path("data/twin"),
+    show_default=True,
+    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
+)
 site_option = click.option(
     "--site", "names", multiple=True, help="Site key; repeat it. Default: every site with data."
 )
@@ -49,13 +56,7 @@ def cli() -> None:
 @cli.command()
 @config_option
 @site_option
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=Path("data/twin"),
-    show_default=True,
-    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
-)
+@data_dir_option
 @output_option
 @click.option(
     "--start",
@@ -192,6 +193,21 @@ def combine(output: Path, names: Sequence[str]) -> None:
             parts.setdefault(name, []).append(keyed)
     with loader.whole_directory(output / COMBINED) as scratch:
         loader.save_tables(scratch, {name: pl.concat(frames) for name, frames in parts.items()})
+
+
+@cli.command()
+@config_option
+@site_option
+@data_dir_option
+@output_option
+def ablate(*, config: Path, names: Sequence[str], data_dir: Path, output: Path) -> None:
+    """Count with each correction left out in turn: <output>/ablation/<site>/ablation.parquet."""
+    window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END)
+    sites = _choose(load_sites(config, frozenset(ADAPTERS)), names, data_dir, output, None)
+    for site in sites:
+        stage, _ = pipeline.facts(site, data_dir, progress=sys.stderr.isatty())
+        with loader.whole_directory(output / "ablation" / site.key) as scratch:
+            loader.save_tables(scratch, {"ablation": ablation.ablate(stage, site, window)})
 
 
 @cli.command()

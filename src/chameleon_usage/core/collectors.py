@@ -63,13 +63,37 @@ class Reading:
     bearing: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class Corrections:
+    """What the corrected collector does beside source priority: all of it, but for an ablation.
+
+    Attributes:
+        merge: a host, and what holds it, counts once at a time.
+        clamp: a child lives only inside its parents.
+        name_gone_hosts: a Blazar host whose row is gone takes the hostname of its instances.
+        infer_allocations: an instance bears witness of an allocation that left no row.
+        place: an instance that names no node gets the only host its reservation leaves free.
+        find_reservations: an instance whose request spec is purged gets the reservation that
+            held its host.
+    """
+
+    merge: bool = True
+    clamp: bool = True
+    name_gone_hosts: bool = True
+    infer_allocations: bool = True
+    place: bool = True
+    find_reservations: bool = True
+
+
 @dataclass
 class Collected:
     """A reading in the making."""
 
+    corrections: Corrections = field(default_factory=Corrections)
     segments: list[pl.DataFrame] = field(default_factory=list)
     rejects: list[pl.DataFrame] = field(default_factory=list)
     bearing: list[pl.DataFrame] = field(default_factory=list)
+    doubles: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def bear(self, quantity: str, own: pl.DataFrame, published: pl.DataFrame) -> None:
         """Record how far each source's own presences reach within what is published."""
@@ -90,6 +114,15 @@ class Collected:
                         part, stage=stage, source=str(source), reason=reason, row_id="entity_id"
                     )
                 )
+
+    def part(
+        self, kept: pl.DataFrame, lost: pl.DataFrame, stage: str, reason: str, *, on: bool
+    ) -> pl.DataFrame:
+        """Refuse what a correction takes away, and give the rest; all, if it is not on."""
+        if not on:
+            return pl.concat([kept, lost.select(kept.columns)])
+        self.refuse(lost, stage, reason)
+        return kept
 
     def result(self) -> "Reading":
         """Put the parts together."""
@@ -303,7 +336,11 @@ def uncorrected(rows: pl.DataFrame, history: pl.DataFrame) -> Reading:
 
 
 def corrected(
-    rows: pl.DataFrame, history: pl.DataFrame, maintenance: pl.DataFrame, site: Site
+    rows: pl.DataFrame,
+    history: pl.DataFrame,
+    maintenance: pl.DataFrame,
+    site: Site,
+    corrections: Corrections | None = None,
 ) -> Reading:
     """Reconstruct: source priority, gap-filling, merging, clamping.
 
@@ -312,13 +349,17 @@ def corrected(
         history: of ``profile_history``.
         maintenance: windows per host (hostname, start, end).
         site: source priority and merge tolerance.
+        corrections: for an ablation, what to leave out.
 
     Returns:
         the reading; per host and instant total >= reservable >= committed >=
         occupied_reservation >= active_reservation.
     """
-    collected = Collected()
-    rows = _name_gone_hosts(rows).with_columns(instance=_instances(rows["entity_id"]))
+    made = corrections or Corrections()
+    collected = Collected(made)
+    if made.name_gone_hosts:
+        rows = _name_gone_hosts(rows)
+    rows = rows.with_columns(instance=_instances(rows["entity_id"]))
     by_quantity = {
         quantity: rows.filter(pl.col("quantity_type") == quantity)
         for quantity in UNCORRECTED_SOURCES
@@ -327,13 +368,9 @@ def corrected(
         by_quantity["active"], "active", site, by_quantity["occupied"]
     )
     by_quantity["occupied"] = _preferred(by_quantity["occupied"], "occupied", site)
-    by_quantity["committed"] = pl.concat(
-        [
-            by_quantity["committed"],
-            _lost_allocations(by_quantity["committed"], by_quantity["occupied"]),
-        ],
-        how="diagonal",
-    )
+    if made.infer_allocations:
+        lost = _lost_allocations(by_quantity["committed"], by_quantity["occupied"])
+        by_quantity["committed"] = pl.concat([by_quantity["committed"], lost], how="diagonal")
     windows = engine.union(maintenance, HOST)
     total = _total(by_quantity, site, collected)
     reservable = _reservable(by_quantity, total, site, collected)
@@ -345,6 +382,9 @@ def corrected(
     collected.segments.append(_emit(sized_total, "corrected", "total"))
     sized_pool = _sized(_whole(reservable), history, "host")
     collected.segments.append(_emit(sized_pool, "corrected", "reservable"))
+    for quantity, pieces in collected.doubles.items():
+        sized = _sized(_whole(pieces), history, "host")
+        collected.segments.append(_emit(sized, "corrected", quantity))
     held = _held(committed, history, sized_pool, "committed", collected)
     seated = {}
     ceilings = {"reservation": held, "ondemand": _remaining(sized_total, held)}
@@ -581,21 +621,25 @@ def _resolve(
     resolved = engine.resolve_source_priority(
         own, policy=rule.policy, order=rule.order, on=HOST, fillers=(WITNESSES,)
     )
-    _account(hosts, resolved, f"corrected {quantity}", rule, collected)
+    _account(hosts, resolved, quantity, rule, collected)
     seen = _per_source(hosts.filter(~pl.col("inferred")), pl.col("source"), tolerance)
     told = pl.concat([seen, own.filter(pl.col("source") == WITNESSES)])
     return resolved, told.filter(pl.col("source").is_in(rule.order))
 
 
 def _account(
-    hosts: pl.DataFrame, resolved: pl.DataFrame, stage: str, rule: Priority, collected: Collected
+    hosts: pl.DataFrame, resolved: pl.DataFrame, quantity: str, rule: Priority, collected: Collected
 ) -> None:
     """Account for the hours of host rows that are not what was resolved from them."""
+    stage = f"corrected {quantity}"
     nameless = hosts.filter(pl.col("hostname").is_null())
     collected.refuse(nameless, stage, "no instance names the host")
     named = hosts.filter(pl.col("hostname").is_not_null())
     single, twice = engine.separate(named, ["hostname", "source"], ["entity_id"])
-    collected.refuse(twice, stage, "duplicate of another row of the host")
+    if collected.corrections.merge:
+        collected.refuse(twice, stage, "duplicate of another row of the host")
+    else:
+        collected.doubles[quantity] = twice
     kept, rest = engine.cut(
         single, resolved.select("hostname", "source", "start", "end"), ["hostname", "source"]
     )
@@ -622,9 +666,13 @@ def _reservable(
     resolved, own = _resolve(rows["reservable"], witnesses, "reservable", site, collected)
     inside, outside = engine.cut(resolved, total.select("hostname", "start", "end"), HOST)
     check_conservation("corrected reservable: clamp", resolved, inside, outside)
-    collected.refuse(
-        outside.with_columns(entity_id="hostname"), "corrected reservable", "outside total"
-    )
+    inside = collected.part(
+        inside.with_columns(entity_id="hostname"),
+        outside.with_columns(entity_id="hostname"),
+        "corrected reservable",
+        "outside total",
+        on=collected.corrections.clamp,
+    ).drop("entity_id")
     collected.bear("reservable", own, inside)
     return inside
 
@@ -641,7 +689,9 @@ def _committed(rows: pl.DataFrame, reservable: pl.DataFrame, collected: Collecte
     collected.refuse(nameless, stage, "no instance names the host")
     inside, outside = engine.cut(named, reservable.select("hostname", "start", "end"), HOST)
     check_conservation(f"{stage}: clamp", rows, hostless, nameless, inside, outside)
-    collected.refuse(outside, stage, "outside reservable")
+    inside = collected.part(
+        inside, outside, stage, "outside reservable", on=collected.corrections.clamp
+    )
     return pl.concat([inside, hostless.select(inside.columns)])
 
 
@@ -696,18 +746,21 @@ def _occupied(
         pieces with ``origin`` reservation or ondemand.
     """
     stage = "corrected occupied"
-    kept = _place(rows, committed)
+    kept = _place(rows, committed) if collected.corrections.place else rows
     nowhere = kept.filter(pl.col("hostname").is_null())
     collected.refuse(nowhere, stage, "no host named and none inferred")
     placed = kept.filter(pl.col("hostname").is_not_null())
-    placed = _reserve(placed, committed)
+    if collected.corrections.find_reservations:
+        placed = _reserve(placed, committed)
     reserved = placed.filter(pl.col("reservation_id").is_not_null())
     holds = engine.union(
         committed.filter(pl.col("hostname").is_not_null()), ["reservation_id", "hostname"]
     )
     inside, outside = engine.cut(reserved, holds, ["reservation_id", "hostname"])
     check_conservation(f"{stage}: clip to reservation", reserved, inside, outside)
-    collected.refuse(outside, stage, "outside its reservation")
+    inside = collected.part(
+        inside, outside, stage, "outside its reservation", on=collected.corrections.clamp
+    )
 
     free = placed.filter(pl.col("reservation_id").is_null())
     classes = history.group_by("hostname").agg(_class=pl.col("host_class").last())
@@ -719,7 +772,7 @@ def _occupied(
     ondemand = free.filter(on_kvm & ~devices).drop("_class")
     lives, lost = engine.cut(ondemand, total.select("hostname", "start", "end"), HOST)
     check_conservation(f"{stage}: clip to host", ondemand, lives, lost)
-    collected.refuse(lost, stage, "outside total")
+    lives = collected.part(lives, lost, stage, "outside total", on=collected.corrections.clamp)
 
     on_devices = free.filter(devices).drop("_class")
     leased = engine.union(committed.filter(pl.col("hostname").is_not_null()), HOST)
@@ -831,7 +884,9 @@ def _held(
     single = sized.filter(~shared & pl.col("hostname").is_not_null())
     kept, twice = engine.separate(single, HOST, TIME_ORDER)
     check_conservation(f"{stage}: union per host", single, kept, twice)
-    collected.refuse(twice, stage, "the host is already held")
+    kept = collected.part(
+        kept, twice, stage, "the host is already held", on=collected.corrections.merge
+    )
     hostless = sized.filter(~shared & pl.col("hostname").is_null())
     parts = [
         kept.select(*_SIZED_COLUMNS),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage.core import collectors, conservation, loader, registry, usage
+from chameleon_usage.core import causes, collectors, conservation, loader, registry, usage
 from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.core.usage import Known, Window
 from chameleon_usage.errors import UsageError
@@ -79,6 +79,21 @@ def _check_orders(site: Site) -> None:
             )
 
 
+def read_facts(stage: FactsStage) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Turn facts into what both collectors read.
+
+    Returns:
+        (``collectors.spans``, ``collectors.profile_history``, maintenance windows)
+    """
+    ingested = stage.ingested
+    entities, entity_facts, profiles, maintenance = collectors.number_names(
+        ingested.entities, ingested.facts, ingested.profiles, ingested.maintenance
+    )
+    rows = collectors.spans(entity_facts, entities, stage.as_of)
+    conservation.check_spans(ingested.facts, rows, stage.as_of)
+    return rows, collectors.profile_history(profiles), maintenance
+
+
 def segments(stage: FactsStage, site: Site) -> SegmentsStage:
     """Read the facts twice: each row at its word, and reconstructed."""
     ingested = stage.ingested
@@ -91,12 +106,7 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         )
         for part in late
     ]
-    entities, facts_, profiles, maintenance = collectors.number_names(
-        ingested.entities, ingested.facts, ingested.profiles, ingested.maintenance
-    )
-    rows = collectors.spans(facts_, entities, stage.as_of)
-    conservation.check_spans(ingested.facts, rows, stage.as_of)
-    history = collectors.profile_history(profiles)
+    rows, history, maintenance = read_facts(stage)
     plain, mended = side_by_side(
         [
             partial(collectors.uncorrected, rows, history),
@@ -141,6 +151,9 @@ def outputs(
         return {
             "coverage": usage.coverage_table(
                 stage.segments, stage.bearing, known, window, site.key
+            ),
+            "comparison_causes": causes.comparison_causes(
+                stage.segments, stage.rejects, known, window, site.key
             ),
             "rejects": stage.rejects.sort(stage.rejects.columns),
             "join_log": stage.join_log.sort("name"),

@@ -239,6 +239,16 @@ class ComparisonByNodeType(dy.Schema):
     relative_difference = dy.Float64(nullable=True)
 
 
+class ComparisonCauses(dy.Schema):
+    """What accounts for corrected - uncorrected, in node-hours of a year; see core.causes."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)  # the year's first instant
+    count_type = dy.String(primary_key=True)
+    cause = dy.String(primary_key=True)
+    node_hours = dy.Float64(allow_inf=False, allow_nan=False)
+
+
 class Coverage(dy.Schema):
     """Share of the published host time that a source's own records bear out."""
 
@@ -264,6 +274,16 @@ class UsageWide(dy.Schema):
     active_reserved = dy.Float64(nullable=True)
 
 
+class Ablation(dy.Schema):
+    """The corrected count with one correction left out, in nodes; see core.ablation."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    left_out = dy.String(primary_key=True)  # "nothing" for the corrected count itself
+    count_type = dy.String(primary_key=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
 OUTPUTS: dict[str, type[dy.Schema]] = {
     "usage_timeline": UsageTimeline,
     "usage_by_resource": UsageByResource,
@@ -273,6 +293,7 @@ OUTPUTS: dict[str, type[dy.Schema]] = {
     "leadtime_timeline": LeadtimeTimeline,
     "comparison": Comparison,
     "comparison_by_node_type": ComparisonByNodeType,
+    "comparison_causes": ComparisonCauses,
     "coverage": Coverage,
     "rejects": Rejects,
     "join_log": JoinLog,

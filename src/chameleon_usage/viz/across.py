@@ -398,7 +398,7 @@ def records(
     )
     chart = (
         alt.layer(lines, points)
-        .properties(width=125, height=105)
+        .properties(width=98, height=105)
         .facet(
             row=alt.Row("site:N", title=None, sort=list(site_names.values())),
             column=alt.Column(

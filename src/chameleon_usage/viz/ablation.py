@@ -1,0 +1,130 @@
+"""What each correction buys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import polars as pl
+
+from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.viz import palette
+from chameleon_usage.viz.base import Figure, as_text, inline_values, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOTICEABLE = 0.005
+"""Percentage points; a correction that changes less leaves its cell empty."""
+
+
+def ablation(
+    table: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    count_types: Sequence[str],
+    labels: dict[str, str],
+) -> Figure:
+    """Draw how much larger the error is without each correction.
+
+    Args:
+        table: `site`, `era`, `count_type`, `left_out` and `added`, in percentage points.
+        site_names: site to its name, in the order of the panels' rows.
+        count_types: the panels' columns.
+        labels: `left_out` to the words for it, in the order of the rows of a panel.
+    """
+    table = as_text(table)
+    drawn = (
+        table.filter(
+            pl.col("site").is_in(list(site_names)),
+            pl.col("count_type").is_in(list(count_types)),
+            pl.col("left_out").is_in(list(labels)),
+            pl.col("added").abs() >= NOTICEABLE,
+        )
+        .select(
+            pl.col("site").replace(site_names),
+            pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
+            pl.col("left_out").replace(labels),
+            pl.col("era").str.replace("_on", " on").str.replace("_", "–"),
+            pl.col("added").round(3),
+            pl.col("added").clip(0).round(3).alias("shade"),
+            # Two digits that count, however small.
+            pl.when(pl.col("added").abs() >= 10)
+            .then(pl.col("added").round(0).cast(pl.Int64).cast(pl.String))
+            .when(pl.col("added").abs() >= 1)
+            .then(pl.col("added").round(1).cast(pl.String))
+            .otherwise(pl.col("added").round(2).cast(pl.String))
+            .str.replace("-", "−")
+            .alias("text"),
+        )
+        .sort("site", "count_type", "left_out", "era")
+    )
+    eras = table["era"].unique().sort().to_list()
+    base = alt.Chart(inline_values(drawn)).encode(
+        x=alt.X(
+            "era:O",
+            title=None,
+            axis=alt.Axis(labelAngle=-40),
+            scale=alt.Scale(domain=[e.replace("_on", " on").replace("_", "–") for e in eras]),
+        ),
+        y=alt.Y(
+            "left_out:N",
+            title=None,
+            scale=alt.Scale(domain=list(labels.values())),
+            axis=alt.Axis(labelLimit=180),
+        ),
+        tooltip=[
+            "site:N",
+            "count_type:N",
+            "left_out:N",
+            "era:O",
+            alt.Tooltip("added:Q", format="+.3f", title="points"),
+        ],
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color(
+            "shade:Q",
+            title="points of error more",
+            scale=alt.Scale(
+                type="sqrt",
+                interpolate="lab",
+                domain=[0, 60],
+                clamp=True,
+                range=["#FFFFFF", palette.COLLECTORS["uncorrected"][0]],
+            ),
+            legend=alt.Legend(orient="bottom", values=[0, 1, 5, 20, 60]),
+        )
+    )
+    numbers = base.mark_text(fontSize=9).encode(
+        text="text:N",
+        color=alt.condition(alt.datum.shade > 12, alt.value("white"), alt.value("black")),
+    )
+    worst = (
+        table.filter(pl.col("left_out").is_in(list(labels)))
+        .group_by("site", "left_out")
+        .agg(pl.col("added").max())
+        .sort("added", "site", "left_out", descending=[True, False, False])
+        .head(8)
+    )
+    chart = (
+        alt.layer(cells, numbers)
+        .properties(width=104, height=17 * len(labels))
+        .facet(
+            row=alt.Row("site:N", title=None, sort=list(site_names.values())),
+            column=alt.Column(
+                "count_type:N", title=None, sort=[METRICS[c].label for c in count_types]
+            ),
+        )
+        .properties(
+            title="What each correction buys",
+            description="Percentage points by which the error grows when one correction is left "
+            "out. The most: "
+            + "; ".join(
+                f"{site_names.get(r['site'], r['site'])}, without "
+                f"{labels[r['left_out']]}: {r['added']:.1f}"
+                for r in worst.iter_rows(named=True)
+            )
+            + ".",
+        )
+    )
+    return Figure(styled(chart), table)
