@@ -115,7 +115,7 @@ def resolve(text: str, *, option_file: Path | None = None) -> Address:
             )
     else:
         uri, place = text, "the URI"
-        if re.match(r"[^/]*//[^/]*:[^/]*@", uri):
+        if shows_password(uri):
             raise UsageError(
                 "the URI shows a password, and every user of this machine can read a command line: "
                 "put the URI into an environment variable and name it as '${NAME}', or leave the "
@@ -126,6 +126,11 @@ def resolve(text: str, *, option_file: Path | None = None) -> Address:
     if not address.password and sys.stdin.isatty():
         address = replace(address, password=getpass.getpass(f"Password of {address}: "))
     return address
+
+
+def shows_password(url: str) -> bool:
+    """Whether a URL holds a password in the clear."""
+    return re.match(r"[^/]*//[^/]*:[^/]*@", url) is not None
 
 
 def parse(uri: str, place: str = "the URI", options: dict[str, str] | None = None) -> Address:
