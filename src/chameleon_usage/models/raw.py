@@ -228,6 +228,9 @@ RAW_TABLES: dict[str, RawTable] = {
 }
 """Every input table by its name ``<schema>.<table>``."""
 
+FILES_ONLY = frozenset({"inventory", "published", "trace"})
+"""Schemas that no database has: files of other makers."""
+
 
 WINDOWS = _texts("source") | _names("entity_id") | _times("start", "end") | _texts("state")
 
