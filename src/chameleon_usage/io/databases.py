@@ -1,0 +1,248 @@
+"""Addresses of MySQL and MariaDB servers, passwords and connections.
+
+A password comes from an environment variable that holds the URI, from an option file, or from a
+prompt; it is kept out of every message and of every ``repr``.
+"""
+
+import configparser
+import getpass
+import os
+import re
+import ssl
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pymysql
+
+from chameleon_usage.errors import UsageError
+
+if TYPE_CHECKING:
+    from pymysql.cursors import Cursor
+
+SCHEMES = ("mysql", "mariadb")
+SSL_MODES = ("disabled", "required", "verify_ca", "verify_identity")
+CONNECT_TIMEOUT, SILENCE = 10, 600
+"""Seconds to wait for a server to answer at all, and for the next byte of an answer."""
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+_QUERY = ("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket")
+_KEYS = ("user", "password", "host", "port", "database", *_QUERY)
+_FORM = "mysql://USER@HOST:PORT"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is, as whom, and how the way there is kept private.
+
+    Attributes:
+        host, port, user, password: as in the URI.
+        database: the default schema, if any.
+        socket: path of a Unix socket, instead of host and port.
+        ssl_mode: ``disabled``, ``required`` (encrypted), ``verify_ca`` (and the certificate is of
+            a known authority), ``verify_identity`` (and of this host).
+        ssl_ca, ssl_cert, ssl_key: files in PEM format.
+    """
+
+    host: str = "localhost"
+    port: int = 3306
+    user: str = ""
+    password: str = field(default="", repr=False)
+    database: str = ""
+    socket: str = ""
+    ssl_mode: str = "disabled"
+    ssl_ca: str = ""
+    ssl_cert: str = ""
+    ssl_key: str = ""
+
+    def __str__(self) -> str:
+        """Name the server and the user, never the password."""
+        place = self.socket or f"{self.host}:{self.port}"
+        return f"{self.user}@{place}" if self.user else place
+
+    def settings(self) -> dict[str, Any]:
+        """Give the arguments of ``connect`` that PyMySQL and asyncmy share."""
+        given = {
+            "user": self.user or getpass.getuser(),
+            "password": self.password,
+            "database": self.database or None,
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_TIMEOUT,
+            "read_timeout": SILENCE,
+        }
+        if self.socket:
+            return given | {"unix_socket": self.socket}
+        return given | {"host": self.host, "port": self.port, "ssl": self._context()}
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self.ssl_mode == "disabled":
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca or None)
+            if self.ssl_cert:
+                context.load_cert_chain(self.ssl_cert, self.ssl_key or None)
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(name for name in (self.ssl_ca, self.ssl_cert, self.ssl_key) if name)
+            raise UsageError(f"{self}: {files}: no readable certificate or key ({error})") from None
+        context.check_hostname = self.ssl_mode == "verify_identity"
+        if self.ssl_mode == "required":
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def resolve(text: str, *, option_file: Path | None = None) -> Address:
+    """Find the server and the password that a configuration or a command line refers to.
+
+    Args:
+        text: ``${NAME}``, an environment variable that holds a URI with its password; or a URI
+            without one.
+        option_file: in the form of ``~/.my.cnf``; what its ``[client]`` group says holds where the
+            URI is silent.
+
+    Returns:
+        The address; a password that is named nowhere is asked for if there is a terminal.
+
+    Raises:
+        UsageError: the variable is not set, the URI is not one, it shows a password, or the option
+            file cannot be read.
+    """
+    if reference := re.fullmatch(r"\$\{(\w+)\}", text):
+        uri, place = os.environ.get(reference[1], ""), f"the environment variable {reference[1]}"
+        if not uri:
+            raise UsageError(
+                f"{place} is not set: it must hold a URI like mysql://USER:PASSWORD@HOST:PORT"
+            )
+    else:
+        uri, place = text, "the URI"
+        if re.match(r"[^/]*//[^/]*:[^/]*@", uri):
+            raise UsageError(
+                "the URI shows a password, and every user of this machine can read a command line: "
+                "put the URI into an environment variable and name it as '${NAME}', or leave the "
+                "password to an option file (--option-file) or to the prompt"
+            )
+    options = _options(option_file) if option_file else {}
+    address = parse(uri, place, options)
+    if not address.password and sys.stdin.isatty():
+        address = replace(address, password=getpass.getpass(f"Password of {address}: "))
+    return address
+
+
+def parse(uri: str, place: str = "the URI", options: dict[str, str] | None = None) -> Address:
+    """Take a URI apart: ``mysql://USER:PASSWORD@HOST:PORT/SCHEMA?ssl_mode=verify_identity``.
+
+    Args:
+        uri: of the scheme mysql or mariadb (``mysql+pymysql`` and the like, too); special
+            characters in user and password are percent-encoded. Its query may hold ``ssl_mode``,
+            ``ssl_ca``, ``ssl_cert``, ``ssl_key`` and ``unix_socket``.
+        place: what a message calls it; the URI itself is never repeated.
+        options: values that hold where the URI is silent, by the same names.
+
+    Raises:
+        UsageError: it is no such URI.
+    """
+    try:
+        parts = urlsplit(uri)
+        given = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+        found = {
+            "host": parts.hostname or "",
+            "port": str(parts.port or ""),
+            "user": unquote(parts.username or ""),
+            "password": unquote(parts.password or ""),
+            "database": parts.path.strip("/"),
+        }
+    except ValueError:  # the library's message may repeat a piece of the password
+        parts, given, found = None, {}, {}
+    if parts is None or parts.fragment or parts.scheme.split("+")[0] not in SCHEMES:
+        raise UsageError(
+            f"{place} is no address of a MySQL or MariaDB server: expected {_FORM}, with special "
+            "characters in user and password percent-encoded"
+        )
+    if not set(given) <= set(_QUERY):  # not repeated either: it may be the end of a password
+        raise UsageError(f"{place}: the options after '?' can be {', '.join(_QUERY)}")
+    told = {name: value for name, value in {**found, **given}.items() if value}
+    told = {
+        k: v for k, v in (options or {}).items() if k != "unix_socket" or "host" not in told
+    } | told
+    if "unix_socket" in told:
+        told["socket"] = told.pop("unix_socket")
+    return _checked(told, place)
+
+
+def _checked(told: dict[str, str], place: str) -> Address:
+    host = told.get("host", "localhost")
+    # A way out of this machine is encrypted, unless it is said that it need not be.
+    default = "disabled" if host in _LOCAL else "required"
+    if "ssl_ca" in told:
+        default = "verify_identity"
+    mode = told.pop("ssl_mode", default)
+    if mode not in SSL_MODES:
+        raise UsageError(f"{place}: ssl_mode must be one of {', '.join(SSL_MODES)}")
+    port = told.pop("port", "3306")
+    if not port.isdigit():
+        raise UsageError(f"{place}: the port must be a number")
+    return Address(**told, port=int(port), ssl_mode=mode)
+
+
+def _options(path: Path) -> dict[str, str]:
+    """Read the ``[client]`` group of an option file of the MySQL and MariaDB clients."""
+    # Passwords hold any character: no interpolation, no comment within a line.
+    parser = configparser.RawConfigParser(
+        allow_no_value=True, strict=False, delimiters=("=",), comment_prefixes=("#", ";", "!")
+    )
+    try:
+        parser.read_string(path.expanduser().read_text())
+        client: dict[str, str] = dict(parser["client"])
+    except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
+        raise UsageError(
+            f"{path}: no readable option file with a [client] group "
+            "(user, password, host, port, socket, ssl-ca, ssl-cert, ssl-key)"
+        ) from None
+    client = {key.replace("-", "_"): value for key, value in client.items() if value}
+    client["unix_socket"] = client.pop("socket", "")
+    told = {key: client[key].strip() for key in _KEYS if client.get(key)}
+    if "ssl_mode" in told:
+        told["ssl_mode"] = told["ssl_mode"].lower()
+    return {
+        key: value[1:-1] if re.fullmatch(r"(['\"]).*\1", value) else value
+        for key, value in told.items()
+    }
+
+
+def connect(address: Address) -> "pymysql.Connection[Cursor]":
+    """Open a connection (PyMySQL) whose session keeps time in UTC.
+
+    Raises:
+        UsageError: the server cannot be reached or refuses.
+    """
+    try:
+        settings = address.settings()
+        if settings.get("ssl") is None:
+            settings["ssl_disabled"] = True
+        return pymysql.connect(**settings, init_command="SET time_zone = '+00:00'")
+    except (pymysql.Error, OSError) as error:
+        raise refused(address, error) from None
+
+
+def refused(address: Address, error: Exception) -> UsageError:
+    """Say why no connection came about, and the way out.
+
+    Args:
+        address: of the server.
+        error: what the driver raised.
+    """
+    code = error.args[0] if error.args else None
+    advice = {
+        1045: "check the user and the password",
+        1130: "the server admits no connection from this machine: see 'grants --host'",
+        1044: "the user may not use that schema: leave it out of the URI",
+        1049: "leave the schema out of the URI",
+        2026: "see ssl_mode, ssl_ca, ssl_cert and ssl_key",
+        3159: "the server wants an encrypted connection: say ssl_mode=required",
+    }.get(code if isinstance(code, int) else 0)
+    said = str(error.args[1] if len(error.args) > 1 else error) or repr(error)
+    if advice is None and (isinstance(error, ssl.SSLError) or "SSL" in said):
+        advice = "see ssl_mode, ssl_ca, ssl_cert and ssl_key"
+    if advice is None:
+        advice = "check host and port, and that the server listens there"
+    return UsageError(f"{address}: no connection ({said.splitlines()[0]}); {advice}")
