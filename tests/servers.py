@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -156,5 +157,6 @@ def _running(call: Sequence[str], server: Server, log: Path) -> Iterator[None]:
                 time.sleep(0.1)
         yield
     finally:
-        process.terminate()
+        # PostgreSQL takes SIGTERM as a wish to wait for its clients.
+        process.send_signal(signal.SIGINT if server.scheme == "postgresql" else signal.SIGTERM)
         process.wait(timeout=SECONDS_TO_START)
