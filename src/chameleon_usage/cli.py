@@ -1,4 +1,4 @@
-"""The operator's face: ``chameleon-usage run``, ``combine``, ``export`` and ``check``."""
+"""The operator's face: grants, extract, run, combine, export, check."""
 
 import re
 import sys
@@ -13,12 +13,17 @@ from chameleon_usage.core import loader, pipeline
 from chameleon_usage.core.registry import ADAPTERS
 from chameleon_usage.core.usage import Window
 from chameleon_usage.errors import UsageError
+from chameleon_usage.io import databases, stores
 from chameleon_usage.io.audit import check_site
 from chameleon_usage.io.export.target import TARGETS
 from chameleon_usage.io.export.target import export as export_outputs
+from chameleon_usage.io.extract import extract as extract_site
+from chameleon_usage.io.grants import grants as grants_sql
+from chameleon_usage.io.grants import wanted
 from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.site import Site, load_sites
 
+_NOTES = {"zero_dates": "zero dates are null", "not_utf8": "values are Latin-1, not UTF-8"}
 MOST_BUCKETS = 200_000
 _DATE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
@@ -48,13 +53,94 @@ def cli() -> None:
 
 @cli.command()
 @config_option
+@click.option("--site", "name", required=True, help="Site key.")
+@click.option("--user", default="chameleon_usage", show_default=True, help="Account that reads.")
+@click.option(
+    "--host", default="localhost", show_default=True, help="Machine it comes from; % is any."
+)
+def grants(config: Path, name: str, user: str, host: str) -> None:
+    """Print the SQL that lets the extractor read what it needs, and nothing else."""
+    site = _site(config, name)
+    click.echo(grants_sql(site.name, wanted(site.adapters), user, host), nl=False)
+
+
+@cli.command()
+@config_option
+@click.option("--site", "name", required=True, help="Site key.")
+@click.option(
+    "--db-uri",
+    help="mysql://USER@HOST:PORT, or '${NAME}': an environment variable that holds the URI, "
+    "password and all. Default: the site's db_uri.",
+)
+@click.option(
+    "--option-file",
+    type=click.Path(path_type=Path),
+    help="User, password and the rest, in the form of ~/.my.cnf.",
+)
+@click.option(
+    "--data-dir",
+    default="data/extracted",
+    show_default=True,
+    help="Gets <data-dir>/<site>/<schema>.<table>.parquet; a directory or s3://BUCKET/PREFIX.",
+)
+@click.option(
+    "--skip-missing",
+    is_flag=True,
+    help="Replace an earlier extraction even if a table of it cannot be read any more.",
+)
+def extract(
+    *,
+    config: Path,
+    name: str,
+    db_uri: str | None,
+    option_file: Path | None,
+    data_dir: str,
+    skip_missing: bool,
+) -> None:
+    """Copy the tables that a site's adapters read from its databases."""
+    site = _site(config, name)
+    if not (uri := db_uri or site.db_uri or ("mysql://" if option_file else "")):
+        raise UsageError(f"{config}: site {name} has no 'db_uri'; give --db-uri or --option-file")
+    found = extract_site(
+        site,
+        databases.resolve(uri, option_file=option_file),
+        data_dir,
+        skip_missing=skip_missing,
+        progress=sys.stderr.isatty(),
+    )
+    tables = found.manifest["tables"]
+    rows = sum(table["rows"] for table in tables.values())
+    click.echo(
+        f"{name}: {len(tables)} tables, {rows:,} rows as of {found.manifest['as_of']} UTC", err=True
+    )
+    for table, told in tables.items():
+        for what in ("zero_dates", "not_utf8"):
+            for column, count in told.get(what, {}).items():
+                click.echo(f"{name}: {table}.{column}: {count:,} {_NOTES[what]}", err=True)
+    for table, reason in found.missing.items():
+        click.echo(f"{name}: {table} {reason}", err=True)
+    if found.lacking:
+        raise UsageError(
+            f"{data_dir}/{name} lacks what the site's adapters cannot do without: "
+            f"{', '.join(found.lacking)}; grant it (chameleon-usage grants) and extract again"
+        )
+
+
+def _site(config: Path, name: str) -> Site:
+    sites = load_sites(config, frozenset(ADAPTERS))
+    if name not in sites:
+        raise UsageError(f"unknown site {name}; the configuration has {', '.join(sites)}")
+    return sites[name]
+
+
+@cli.command()
+@config_option
 @site_option
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
-    default=Path("data/twin"),
+    default="data/twin",
     show_default=True,
-    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
+    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet; or s3://BUCKET/PREFIX.",
 )
 @output_option
 @click.option(
@@ -85,7 +171,7 @@ def run(
     *,
     config: Path,
     names: Sequence[str],
-    data_dir: Path,
+    data_dir: str,
     output: Path,
     start: datetime,
     end: datetime,
@@ -104,20 +190,24 @@ def run(
             f"--bucket {bucket} makes {buckets} buckets, more than {MOST_BUCKETS}: "
             "give a longer bucket or a shorter window"
         )
-    sites = _choose(load_sites(config, frozenset(ADAPTERS)), names, data_dir, output, resume_from)
-    for site in sites:
-        tables, absent = pipeline.run_pipeline(
-            site,
-            data_dir,
-            output,
-            window,
-            save_stages=save_stages,
-            resume_from=resume_from,
-            by_host=by_host,
-            skip_missing=skip_missing,
-            progress=sys.stderr.isatty(),
-        )
-        _report(site, tables, absent)
+    known = load_sites(config, frozenset(ADAPTERS))
+    if resume_from:
+        data_dir = "."  # not read
+    files = [pattern for name in names if name in known for pattern in known[name].files.values()]
+    with stores.fetched(data_dir, names or known, files) as folder:
+        for site in _choose(known, names, folder, output, resume_from):
+            tables, absent = pipeline.run_pipeline(
+                site,
+                folder,
+                output,
+                window,
+                save_stages=save_stages,
+                resume_from=resume_from,
+                by_host=by_host,
+                skip_missing=skip_missing,
+                progress=sys.stderr.isatty(),
+            )
+            _report(site, tables, absent)
 
 
 def _bucket(text: str) -> str:

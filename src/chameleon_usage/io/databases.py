@@ -133,13 +133,18 @@ def reveal(text: str) -> tuple[str, str]:
             )
     else:
         uri, place = text, "the URI"
-        if re.match(r"[^/]*//[^/]*:[^/]*@", uri):
+        if shows_password(uri):
             raise UsageError(
                 "the URI shows a password, and every user of this machine can read a command line: "
                 "put the URI into an environment variable and name it as '${NAME}', or leave the "
                 "password to an option file (--option-file) or to the prompt"
             )
     return uri, place
+
+
+def shows_password(url: str) -> bool:
+    """Whether a URL holds a password in the clear."""
+    return re.match(r"[^/]*//[^/]*:[^/]*@", url) is not None
 
 
 def parse(uri: str, place: str = "the URI", options: dict[str, str] | None = None) -> Address:

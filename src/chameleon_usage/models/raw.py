@@ -213,6 +213,9 @@ RAW_TABLES: dict[str, RawTable] = {
 }
 """Every input table by its name ``<schema>.<table>``."""
 
+FILES_ONLY = frozenset({"inventory", "published", "trace"})
+"""Schemas that no database has: files of other makers."""
+
 
 @dataclass(frozen=True)
 class RawInputs:

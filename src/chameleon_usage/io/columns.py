@@ -1,0 +1,125 @@
+"""Values as a MySQL server writes them -> typed columns of a Parquet file."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+GROUP_ROWS, GROUP_BYTES = 1 << 17, 1 << 25
+"""A row group of a file is closed at whichever of the two comes first."""
+
+
+def kind_of(name: str, full: str, precision: str, scale: str) -> pl.DataType:
+    """Give the type of a column as ``information_schema.columns`` describes it."""
+    signed = "unsigned" not in full
+    if name == "decimal":
+        return pl.Decimal(int(precision), int(scale))
+    kinds = {
+        "tinyint": pl.Int8() if signed else pl.UInt8(),
+        "smallint": pl.Int16() if signed else pl.UInt16(),
+        **dict.fromkeys(("mediumint", "int"), pl.Int32() if signed else pl.UInt32()),
+        "bigint": pl.Int64() if signed else pl.UInt64(),
+        "year": pl.UInt16(),
+        "float": pl.Float32(),
+        "double": pl.Float64(),
+        "date": pl.Date(),
+        **dict.fromkeys(("datetime", "timestamp"), pl.Datetime("us")),
+        **dict.fromkeys(
+            ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "bit"),
+            pl.Binary(),
+        ),
+    }
+    return kinds.get(name, pl.String())
+
+
+class Writer:
+    """Turns rows of bytes into row groups of a Parquet file, and takes note of what it saw.
+
+    Attributes:
+        facts: the table's entry in the manifest, once the file is closed: ``rows``, ``bytes`` of
+            the file, ``checksum`` of the content, ``columns`` with their types, and, by column and
+            where there were any, the numbers of ``zero_dates`` (null in the file) and of values
+            that are ``not_utf8`` (read as Latin-1).
+    """
+
+    def __init__(self, path: Path, kinds: Mapping[str, pl.DataType]) -> None:
+        self.path, self.kinds = path, kinds
+        schema = pl.DataFrame(schema=dict(kinds)).to_arrow().schema
+        self.file = pq.ParquetWriter(path, schema, compression="zstd")
+        self.parts: list[pa.Table] = []
+        self.sum = hashlib.sha256()
+        self.rows = 0
+        self.zero_dates: dict[str, int] = {}
+        self.not_utf8: dict[str, int] = {}
+        self.facts: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        self.file.close()
+        self.facts = {
+            "rows": self.rows,
+            "bytes": self.path.stat().st_size,
+            "checksum": f"sha256:{self.sum.hexdigest()}",
+            "columns": {name: str(kind) for name, kind in self.kinds.items()},
+            **({"zero_dates": self.zero_dates} if self.zero_dates else {}),
+            **({"not_utf8": self.not_utf8} if self.not_utf8 else {}),
+        }
+
+    def add(self, rows: Sequence[tuple[bytes | None, ...]]) -> None:
+        """Take rows of values as the server wrote them."""
+        columns = [pa.array(values, pa.binary()) for values in zip(*rows, strict=True)]
+        self.parts.append(pa.table(columns, names=list(self.kinds)))
+        size = sum(part.nbytes for part in self.parts)
+        if size >= GROUP_BYTES or sum(part.num_rows for part in self.parts) >= GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self.parts:
+            return
+        raw = pl.DataFrame(pa.concat_tables(self.parts))
+        self.parts = []
+        frame = pl.DataFrame([self._typed(raw[name], kind) for name, kind in self.kinds.items()])
+        self.rows += frame.height
+        self.sum.update(content(frame))
+        self.file.write_table(frame.to_arrow())
+
+    def _typed(self, raw: pl.Series, kind: pl.DataType) -> pl.Series:
+        if kind == pl.Binary:
+            return raw
+        text = raw.cast(pl.String, strict=False)
+        if text.null_count() > raw.null_count():
+            # Bytes from before the tables were UTF-8: each is a character of Latin-1.
+            broken = text.is_null() & raw.is_not_null()
+            self.not_utf8[raw.name] = self.not_utf8.get(raw.name, 0) + int(broken.sum())
+            latin = [value.decode("latin-1") for value in raw.filter(broken)]
+            text = text.scatter(broken.arg_true(), latin)
+        if kind == pl.String:
+            return text
+        if kind == pl.Date:
+            moments = text.str.to_date("%Y-%m-%d", strict=False)
+        elif kind == pl.Datetime("us"):
+            moments = text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+        else:
+            return text.cast(kind)
+        if nulled := moments.null_count() - text.null_count():
+            self.zero_dates[raw.name] = self.zero_dates.get(raw.name, 0) + nulled
+        return moments
+
+
+def content(frame: pl.DataFrame) -> bytes:
+    """Give the rows of a frame in the one form over which the manifest's checksums run: CSV."""
+    return (
+        frame.with_columns(pl.col(pl.Binary).bin.encode("hex"))
+        .write_csv(
+            include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.f", date_format="%Y-%m-%d"
+        )
+        .encode()
+    )

@@ -1,0 +1,138 @@
+"""A site's databases -> Parquet files: one consistent snapshot, only the columns that are used."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from chameleon_usage.errors import UsageError
+from chameleon_usage.io.databases import Address
+from chameleon_usage.io.grants import Wanted, wanted
+from chameleon_usage.io.snapshot import Plan, Snapshot, TableError, plan
+from chameleon_usage.io.stores import MANIFEST, held, replacing
+from chameleon_usage.models.site import Site
+
+KIND = "extract"
+
+
+@dataclass
+class Extracted:
+    """What an extraction read and what it could not.
+
+    Attributes:
+        manifest: as it was written.
+        missing: table to the reason why it is not there.
+        lacking: of these, the tables that an adapter of the site cannot do without.
+    """
+
+    manifest: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    lacking: list[str] = field(default_factory=list)
+
+
+def extract(
+    site: Site, address: Address, place: str, *, skip_missing: bool = False, progress: bool = False
+) -> Extracted:
+    """Copy the tables that a site's adapters read to ``<place>/<site>``.
+
+    A table that is missing or not granted is noted and the rest goes on. But nothing is replaced by
+    nothing: if an earlier extraction has a table that cannot be read now, it stays as it is.
+
+    Args:
+        site: its configuration.
+        address: of the server that holds all of its schemas.
+        place: a directory, or the URL of a store; files in the site's directory that no extraction
+            wrote stay.
+        skip_missing: replace an earlier extraction even by one that lacks some of its tables.
+        progress: show a bar.
+
+    Raises:
+        UsageError: the site has no databases, the place holds other tables, the server refuses or
+            is lost, no table can be read, or an earlier extraction would lose a table.
+    """
+    tables = wanted(site.adapters)
+    if not tables:
+        raise UsageError(f"site {site.key}: none of its adapters reads a database")
+    earlier = _earlier(place, site.key, tables)
+
+    def none_lost(missing: dict[str, str]) -> None:
+        lost = "; ".join(f"{name} {missing[name]}" for name in sorted(earlier & missing.keys()))
+        if lost and not skip_missing:
+            raise UsageError(
+                f"{place}/{site.key}: an earlier extraction has what cannot be read now: {lost}. "
+                "It stays as it is; grant these again (chameleon-usage grants), or replace it all "
+                "the same with --skip-missing"
+            )
+
+    async def run() -> Extracted:
+        found = Extracted()
+        async with Snapshot(address) as snapshot:
+            head = await snapshot.begin()
+            listed = await snapshot.columns({table.schema for table in tables})
+            plans, found.missing = _plans(tables, listed, earlier)
+            none_lost(found.missing)
+            replaced = earlier | {table.name for table in tables}
+            files = {f"{name}.parquet" for name in replaced} | {MANIFEST}
+            with replacing(place, site.key, files) as scratch:
+                written = {}
+                with tqdm(unit="row", unit_scale=True, disable=not progress) as bar:
+                    for chosen in plans:
+                        name = chosen.table.name
+                        bar.set_description(name)
+                        try:
+                            written[name] = await snapshot.dump(chosen, scratch, bar)
+                        except TableError as error:
+                            found.missing[name] = str(error)
+                none_lost(found.missing)
+                if not written:
+                    raise UsageError(
+                        f"{address}: no table of {site.name} can be read; "
+                        "see 'chameleon-usage grants'"
+                    )
+                found.lacking = [t.name for t in tables if t.needed and t.name in found.missing]
+                found.manifest = {
+                    "site": site.key,
+                    "name": site.name,
+                    "kind": KIND,
+                    **head,
+                    "schema_revisions": await snapshot.revisions(listed),
+                    "tables": written,
+                    "missing": found.missing,
+                }
+                (scratch / MANIFEST).write_text(json.dumps(found.manifest, indent=2) + "\n")
+        return found
+
+    return asyncio.run(run())
+
+
+def _earlier(place: str, folder: str, tables: Sequence[Wanted]) -> set[str]:
+    """List the tables of an earlier extraction; refuse a directory that holds other ones."""
+    names, manifest = held(place, folder)
+    if manifest.get("kind") == KIND:
+        return set(manifest["tables"])
+    if others := sorted({f"{table.name}.parquet" for table in tables} & names):
+        raise UsageError(
+            f"{place}/{folder} holds tables that no extraction wrote (such as {others[0]}); "
+            "name another directory with --data-dir, or move them away"
+        )
+    return set()
+
+
+def _plans(
+    tables: Sequence[Wanted], listed: dict[str, dict[str, Any]], earlier: set[str]
+) -> tuple[list[Plan], dict[str, str]]:
+    """Part the tables that can be read from those that cannot.
+
+    An audit table or an archive that was never there is nothing to tell of.
+    """
+    plans, missing = [], {}
+    for table in tables:
+        made = plan(table, listed.get(table.name, {}))
+        if isinstance(made, Plan):
+            plans.append(made)
+        elif not table.extra or table.name in listed or table.name in earlier:
+            missing[table.name] = made
+    return plans, missing

@@ -1,0 +1,139 @@
+"""What is read of a site's databases, and the SQL that permits just that."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from chameleon_usage.core.registry import ADAPTERS, tables_of
+from chameleon_usage.models.raw import FILES_ONLY, RAW_TABLES
+
+AUDIT = "openstack_audit"
+REVISIONS = {"alembic_version": "version_num", "migrate_version": "version"}
+"""Where the services' migrations note the revision of a schema: table to column."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A table of a site's databases and the columns of it that are read.
+
+    Attributes:
+        name: ``<schema>.<table>``.
+        required: columns without which the table is of no use.
+        optional: columns that are read where they are.
+        needed: an adapter of the site cannot do without the table.
+        extra: an archive or an audit table, which most sites do not have.
+        document: for an audit table, the columns of the audited table to which its JSON document
+            is cut on the server, so that nothing else of it is ever read.
+    """
+
+    name: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    needed: bool = False
+    extra: bool = False
+    document: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> str:
+        """The database, in the words of MySQL."""
+        return self.name.partition(".")[0]
+
+    @property
+    def table(self) -> str:
+        """The name within its schema."""
+        return self.name.partition(".")[2]
+
+    @property
+    def quoted(self) -> str:
+        """The name as SQL has it."""
+        return f"{quote(self.schema)}.{quote(self.table)}"
+
+
+def quote(identifier: str) -> str:
+    """Quote an identifier for MySQL and MariaDB."""
+    return "`" + identifier.replace("`", "``") + "`"
+
+
+def wanted(adapters: Iterable[str]) -> list[Wanted]:
+    """List the database tables that the adapters of a site read, by name.
+
+    The live tables, their archives (``nova.shadow_*``) and, for each live table, the audit table
+    ``openstack_audit.audit_<schema>_<table>``, which holds changes of its rows where a site has
+    switched that on.
+    """
+    chosen = list(adapters)
+    needed = {table for name in chosen for table in ADAPTERS[name].tables}
+    found = []
+    for name in tables_of(chosen):
+        spec = RAW_TABLES[name]
+        if name.partition(".")[0] in FILES_ONLY:
+            continue
+        columns = tuple(spec.required), tuple(spec.optional)
+        found.append(Wanted(name, *columns, needed=name in needed))
+        if spec.archive:
+            found.append(Wanted(spec.archive, *columns, extra=True))
+        found.append(
+            Wanted(
+                f"{AUDIT}.audit_{name.replace('.', '_')}",
+                ("audit_id", "id", "audit_event_type", "audit_changed_at"),
+                ("data",),
+                extra=True,
+                document=tuple(spec.columns),
+            )
+        )
+    return sorted(found, key=lambda table: table.name)
+
+
+def grants(title: str, tables: Sequence[Wanted], user: str, host: str) -> str:
+    """Write SQL for MySQL and MariaDB that lets a user read the wanted columns and nothing else.
+
+    What every release of the services has is granted outright, so that a mistake is seen at once;
+    what a site may lack is granted where it is, since GRANT fails on a table that is not there.
+
+    Args:
+        title: of the site.
+        tables: what is read.
+        user: the account; it is made, locked and without a password, if there is none.
+        host: from which it connects.
+    """
+    account = f"{_text(user)}@{_text(host)}"
+    lines = [
+        f"-- {title}: what chameleon-usage reads, and nothing else.",
+        "-- To be run by an administrator of the server; run again, it changes nothing.",
+        f"CREATE USER IF NOT EXISTS {account} ACCOUNT LOCK;",
+        "",
+    ]
+    lines += [
+        f"GRANT SELECT ({', '.join(map(quote, table.required))}) ON {table.quoted} TO {account};"
+        for table in tables
+        if table.needed
+    ]
+    lines += ["", "-- Not every site has these: granted where they are."]
+    for table in tables:
+        columns = table.optional if table.needed else table.required + table.optional
+        lines += _where_present(table, columns, account)
+    for schema in sorted({table.schema for table in tables} - {AUDIT}):
+        for name, column in REVISIONS.items():
+            lines += _where_present(Wanted(f"{schema}.{name}", (column,)), (column,), account)
+    lines += [
+        "",
+        "-- Then, with a password of your own (and REQUIRE SSL before ACCOUNT, if you wish):",
+        f"-- ALTER USER {account} IDENTIFIED BY '...' ACCOUNT UNLOCK;",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _where_present(table: Wanted, columns: Sequence[str], account: str) -> Iterator[str]:
+    if not columns:
+        return
+    yield (
+        "SELECT IFNULL(CONCAT('GRANT SELECT (', GROUP_CONCAT(CONCAT('`', column_name, '`')),\n"
+        f"  {_text(f') ON {table.quoted} TO {account}')}), 'DO 0')\n"
+        "  INTO @permit FROM information_schema.columns\n"
+        f"  WHERE table_schema = {_text(table.schema)} AND table_name = {_text(table.table)}\n"
+        f"  AND column_name IN ({', '.join(map(_text, columns))});\n"
+        "PREPARE permit FROM @permit; EXECUTE permit; DEALLOCATE PREPARE permit;"
+    )
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

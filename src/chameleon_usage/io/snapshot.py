@@ -1,0 +1,182 @@
+"""A read-only session that sees all tables of a server as they were at one moment."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import asyncmy
+import polars as pl
+from asyncmy import converters
+from asyncmy.cursors import Cursor, SSCursor
+from asyncmy.errors import Error, OperationalError
+
+from chameleon_usage.errors import UsageError
+from chameleon_usage.io.columns import Writer, kind_of
+from chameleon_usage.io.databases import Address, refused
+from chameleon_usage.io.grants import AUDIT, REVISIONS, Wanted, quote
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+CHUNK = 2_000
+"""Rows taken from the connection at a time."""
+
+_SESSION = (
+    "SET time_zone = '+00:00'",
+    "SET sql_mode = ''",
+    "SET lock_wait_timeout = 60",  # a table that is just being altered is not waited for all day
+    "SET net_write_timeout = 600",
+    "SET max_statement_time = 0",  # MariaDB
+    "SET max_execution_time = 0",  # MySQL
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+)
+_UNKNOWN_VARIABLE, _NO_SUCH_INDEX = 1193, 1176
+_OF_ONE_TABLE = {
+    1142: "is not granted",
+    1143: "is not granted in every column",
+    1146: "is gone",
+    1054: "has lost a column",
+    1205: "is locked",
+    1412: "was changed after the snapshot was taken",
+}
+"""Errors after which the other tables can still be read, and what they say of the table."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A statement that reads a table, and the types of its columns."""
+
+    table: Wanted
+    select: str
+    kinds: dict[str, pl.DataType]
+
+
+def plan(table: Wanted, columns: Mapping[str, pl.DataType]) -> Plan | str:
+    """Choose the columns that are there; say why the table cannot be read if one is wanting."""
+    if not columns:
+        return "is not there, or not granted"
+    if absent := [name for name in table.required if name not in columns]:
+        return f"has no column {', '.join(absent)}, or it is not granted"
+    names = [name for name in (*table.required, *table.optional) if name in columns]
+    terms = [
+        f"JSON_OBJECT({_document(table)}) AS data"
+        if table.document and name == "data"
+        else quote(name)
+        for name in names
+    ]
+    return Plan(
+        table,
+        f"SELECT {', '.join(terms)} FROM {table.quoted}",
+        {name: columns[name] for name in names},
+    )
+
+
+def _document(table: Wanted) -> str:
+    return ", ".join(f"'{name}', JSON_EXTRACT(data, '$.{name}')" for name in table.document)
+
+
+class TableError(Exception):
+    """One table cannot be read; the rest can."""
+
+
+@dataclass
+class Snapshot:
+    """A read-only session that sees all tables as they were at one moment."""
+
+    address: Address
+    connection: asyncmy.connection.Connection = field(init=False)
+
+    async def __aenter__(self) -> Self:
+        plain = {kind: make for kind, make in converters.conversions.items() if kind is not int}
+        encoders = {kind: make for kind, make in plain.items() if not isinstance(kind, int)}
+        try:
+            self.connection = await asyncmy.connect(
+                **self.address.settings(), use_unicode=False, conv=encoders
+            )
+        except (Error, OSError) as error:
+            raise refused(self.address, error) from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.connection.close()
+
+    async def rows(self, statement: str) -> list[tuple[str | None, ...]]:
+        """Run a statement whose answer is short."""
+        async with self.connection.cursor() as cursor:
+            await cursor.execute(statement)
+            found = await cursor.fetchall() if cursor.description else ()
+        return [tuple(None if v is None else v.decode() for v in row) for row in found]
+
+    async def begin(self) -> dict[str, str]:
+        """Take the snapshot; give its time and the server's version."""
+        for setting in _SESSION:
+            try:
+                await self.rows(setting)
+            except Error as error:
+                if error.args[0] != _UNKNOWN_VARIABLE:
+                    raise
+        await self.rows("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        sql = "SELECT DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%dT%H:%i:%s'), VERSION()"
+        ((as_of, version),) = await self.rows(sql)
+        return {"as_of": as_of or "", "server_version": version or ""}
+
+    async def columns(self, schemas: Iterable[str]) -> dict[str, dict[str, pl.DataType]]:
+        """List what the user may read: table to column to type."""
+        names = ", ".join(f"'{schema}'" for schema in sorted(schemas))
+        found: dict[str, dict[str, pl.DataType]] = {}
+        for schema, table, column, name, full, precision, scale in await self.rows(
+            "SELECT table_schema, table_name, column_name, data_type, column_type, "
+            "numeric_precision, numeric_scale FROM information_schema.columns "
+            f"WHERE table_schema IN ({names}) ORDER BY ordinal_position"
+        ):
+            kind = kind_of(name or "", full or "", precision or "", scale or "")
+            found.setdefault(f"{schema}.{table}", {})[column or ""] = kind
+        return found
+
+    async def revisions(self, listed: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
+        """Read the revisions of the schemas that tell them."""
+        told = {}
+        for name in sorted(listed):
+            schema, _, table = name.partition(".")
+            column = REVISIONS.get(table)
+            if column in listed[name] and schema != AUDIT:
+                rows = await self.rows(f"SELECT {column} FROM {quote(schema)}.{quote(table)}")
+                told[schema] = ", ".join(sorted(str(row[0]) for row in rows))
+        return told
+
+    async def dump(self, plan: Plan, folder: Path, bar: "tqdm[Any]") -> dict[str, Any]:
+        """Stream a table into its file; give its entry in the manifest."""
+        rows = 0
+        try:
+            # As mysqldump does: so the lock on the table's definition goes when it has been read.
+            await self.rows("SAVEPOINT before_table")
+            with Writer(folder / f"{plan.table.name}.parquet", plan.kinds) as writer:
+                cursor = await self._open(plan.select)
+                while chunk := await cursor.fetchmany(CHUNK):
+                    writer.add(chunk)
+                    rows += len(chunk)
+                    bar.update(len(chunk))
+                await cursor.close()
+            await self.rows("ROLLBACK TO SAVEPOINT before_table")
+        except Error as error:
+            said = _OF_ONE_TABLE.get(error.args[0])
+            if said and self.connection.connected:
+                (folder / f"{plan.table.name}.parquet").unlink(missing_ok=True)
+                raise TableError(f"{said} ({error.args[1]})") from None
+            raise UsageError(
+                f"{self.address}: the connection was lost in {plan.table.name} after {rows:,} rows "
+                f"({error.args[-1]}); nothing was written, run it again"
+            ) from None
+        return writer.facts
+
+    async def _open(self, select: str) -> Cursor:
+        """Begin to read in the order of the primary key, so that equal tables make equal files."""
+        cursor = self.connection.cursor(cursor=SSCursor)
+        try:
+            await cursor.execute(f"{select} FORCE INDEX (PRIMARY)")
+        except OperationalError as error:
+            if error.args[0] != _NO_SUCH_INDEX:
+                raise
+            await cursor.execute(select)
+        return cursor
