@@ -203,14 +203,12 @@ def save_usage(directory: Path, tables: dict[str, pl.DataFrame]) -> None:
     loader.save_tables(directory, tables)
 
 
-def load_usage(
-    directory: Path, tables: Collection[str] = tuple(OUTPUTS)
-) -> dict[str, pl.DataFrame]:
+def load_usage(directory: Path) -> dict[str, pl.DataFrame]:
     """Read the output tables that are there; plots and reports need nothing else."""
     found = {
         name: loader.load_table(directory / f"{name}.parquet")
         for name in OUTPUTS
-        if name in tables and (directory / f"{name}.parquet").exists()
+        if (directory / f"{name}.parquet").exists()
     }
     if not found:
         raise UsageError(f"{directory}: no output tables; run 'chameleon-usage run' first")
@@ -250,7 +248,11 @@ def load_combined(
     """
     parts: dict[str, list[pl.DataFrame]] = {}
     for site in sites:
-        for name, frame in load_usage(output / site, tables).items():
+        for name in OUTPUTS:
+            path = output / site / f"{name}.parquet"
+            if name not in tables or not path.exists():
+                continue
+            frame = loader.load_table(path)
             keyed = (
                 frame if "site" in frame.columns else frame.select(pl.lit(site).alias("site"), "*")
             )

@@ -223,7 +223,9 @@ def _mysql(address: databases.Address) -> tuple[sa.Engine, str]:
             cursor.execute("SET SESSION sql_mode = 'TRADITIONAL'")
         return session
 
-    engine = sa.create_engine(DRIVERS[MYSQL], creator=connect, hide_parameters=True)
+    engine = sa.create_engine(
+        DRIVERS[MYSQL], creator=connect, paramstyle="format", hide_parameters=True
+    )
     return engine, f"{address}/{address.database}"
 
 
