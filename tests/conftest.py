@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chameleon_usage import cli
+from mariadb import MariaDB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -43,6 +44,21 @@ def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def running_mariadb(tmp_path_factory) -> Iterator[MariaDB]:
+    """A MariaDB server of the session's own; the test is skipped where none is installed."""
+    server = MariaDB(tmp_path_factory.mktemp("mariadb"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mariadb(running_mariadb) -> MariaDB:
+    """The session's MariaDB server, without any schema or account of another test."""
+    running_mariadb.clear()
+    return running_mariadb
 
 
 @dataclass

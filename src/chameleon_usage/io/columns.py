@@ -49,8 +49,10 @@ class Writer:
     def __init__(self, path: Path, kinds: Mapping[str, pl.DataType]) -> None:
         self.path, self.kinds = path, kinds
         schema = pl.DataFrame(schema=dict(kinds)).to_arrow().schema
-        self.file = pq.ParquetWriter(path, schema, compression="zstd")
+        self.sink = path.open("wb")
+        self.file = pq.ParquetWriter(self.sink, schema, compression="zstd")
         self.parts: list[pa.Table] = []
+        self.held = 0
         self.sum = hashlib.sha256()
         self.rows = 0
         self.zero_dates: dict[str, int] = {}
@@ -61,31 +63,40 @@ class Writer:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._flush()
-        self.file.close()
+        with self.sink:  # a full disk must not leave the file open
+            try:
+                if kind is None:
+                    self._flush()
+            finally:
+                self._close()
         self.facts = {
             "rows": self.rows,
             "bytes": self.path.stat().st_size,
             "checksum": f"sha256:{self.sum.hexdigest()}",
-            "columns": {name: str(kind) for name, kind in self.kinds.items()},
+            "columns": {field.name: str(field.type) for field in self.file.schema},
             **({"zero_dates": self.zero_dates} if self.zero_dates else {}),
             **({"not_utf8": self.not_utf8} if self.not_utf8 else {}),
         }
+
+    def _close(self) -> None:
+        try:
+            self.file.close()
+        finally:
+            self.file.is_open = False  # else it tries again when it is forgotten
 
     def add(self, rows: Sequence[tuple[bytes | None, ...]]) -> None:
         """Take rows of values as the server wrote them."""
         columns = [pa.array(values, pa.binary()) for values in zip(*rows, strict=True)]
         self.parts.append(pa.table(columns, names=list(self.kinds)))
-        size = sum(part.nbytes for part in self.parts)
-        if size >= GROUP_BYTES or sum(part.num_rows for part in self.parts) >= GROUP_ROWS:
+        self.held += self.parts[-1].nbytes
+        if self.held >= GROUP_BYTES or len(self.parts) * len(rows) >= GROUP_ROWS:
             self._flush()
 
     def _flush(self) -> None:
         if not self.parts:
             return
         raw = pl.DataFrame(pa.concat_tables(self.parts))
-        self.parts = []
+        self.parts, self.held = [], 0
         frame = pl.DataFrame([self._typed(raw[name], kind) for name, kind in self.kinds.items()])
         self.rows += frame.height
         self.sum.update(content(frame))
@@ -94,13 +105,7 @@ class Writer:
     def _typed(self, raw: pl.Series, kind: pl.DataType) -> pl.Series:
         if kind == pl.Binary:
             return raw
-        text = raw.cast(pl.String, strict=False)
-        if text.null_count() > raw.null_count():
-            # Bytes from before the tables were UTF-8: each is a character of Latin-1.
-            broken = text.is_null() & raw.is_not_null()
-            self.not_utf8[raw.name] = self.not_utf8.get(raw.name, 0) + int(broken.sum())
-            latin = [value.decode("latin-1") for value in raw.filter(broken)]
-            text = text.scatter(broken.arg_true(), latin)
+        text = self._decoded(raw)
         if kind == pl.String:
             return text
         if kind == pl.Date:
@@ -112,6 +117,22 @@ class Writer:
         if nulled := moments.null_count() - text.null_count():
             self.zero_dates[raw.name] = self.zero_dates.get(raw.name, 0) + nulled
         return moments
+
+    def _decoded(self, raw: pl.Series) -> pl.Series:
+        try:
+            return raw.cast(pl.String)
+        except pl.exceptions.ComputeError:  # at least one value is not in UTF-8
+            pass
+        # Bytes from before the tables were in UTF-8: each is a character of Latin-1.
+        texts, broken = [], 0
+        for value in raw:
+            try:
+                texts.append(None if value is None else value.decode())
+            except UnicodeDecodeError:
+                texts.append(value.decode("latin-1"))
+                broken += 1
+        self.not_utf8[raw.name] = self.not_utf8.get(raw.name, 0) + broken
+        return pl.Series(raw.name, texts, dtype=pl.String)
 
 
 def content(frame: pl.DataFrame) -> bytes:

@@ -25,6 +25,8 @@ CHUNK = 2_000
 _SESSION = (
     "SET time_zone = '+00:00'",
     "SET sql_mode = ''",
+    # Text as it is stored: the server would write '?' for bytes that are not of its encoding.
+    "SET character_set_results = NULL",
     "SET lock_wait_timeout = 60",  # a table that is just being altered is not waited for all day
     "SET net_write_timeout = 600",
     "SET max_statement_time = 0",  # MariaDB
@@ -44,6 +46,14 @@ _OF_ONE_TABLE = {
 
 
 @dataclass(frozen=True)
+class Column:
+    """The type of a column, and whether its text is in UTF-8 (or has no encoding)."""
+
+    kind: pl.DataType
+    utf8: bool
+
+
+@dataclass(frozen=True)
 class Plan:
     """A statement that reads a table, and the types of its columns."""
 
@@ -52,28 +62,26 @@ class Plan:
     kinds: dict[str, pl.DataType]
 
 
-def plan(table: Wanted, columns: Mapping[str, pl.DataType]) -> Plan | str:
+def plan(table: Wanted, columns: Mapping[str, Column]) -> Plan | str:
     """Choose the columns that are there; say why the table cannot be read if one is wanting."""
     if not columns:
         return "is not there, or not granted"
     if absent := [name for name in table.required if name not in columns]:
         return f"has no column {', '.join(absent)}, or it is not granted"
     names = [name for name in (*table.required, *table.optional) if name in columns]
-    terms = [
-        f"JSON_OBJECT({_document(table)}) AS data"
-        if table.document and name == "data"
-        else quote(name)
-        for name in names
-    ]
     return Plan(
         table,
-        f"SELECT {', '.join(terms)} FROM {table.quoted}",
-        {name: columns[name] for name in names},
+        f"SELECT {', '.join(_term(table, name, columns[name]) for name in names)} "
+        f"FROM {table.quoted}",
+        {name: columns[name].kind for name in names},
     )
 
 
-def _document(table: Wanted) -> str:
-    return ", ".join(f"'{name}', JSON_EXTRACT(data, '$.{name}')" for name in table.document)
+def _term(table: Wanted, name: str, column: Column) -> str:
+    if table.document and name == "data":
+        parts = ", ".join(f"'{part}', JSON_EXTRACT(data, '$.{part}')" for part in table.document)
+        return f"JSON_OBJECT({parts})"
+    return quote(name) if column.utf8 else f"CONVERT({quote(name)} USING utf8mb4)"
 
 
 class TableError(Exception):
@@ -121,17 +129,19 @@ class Snapshot:
         ((as_of, version),) = await self.rows(sql)
         return {"as_of": as_of or "", "server_version": version or ""}
 
-    async def columns(self, schemas: Iterable[str]) -> dict[str, dict[str, pl.DataType]]:
-        """List what the user may read: table to column to type."""
+    async def columns(self, schemas: Iterable[str]) -> dict[str, dict[str, Column]]:
+        """List what the user may read: table to column to what it is."""
         names = ", ".join(f"'{schema}'" for schema in sorted(schemas))
-        found: dict[str, dict[str, pl.DataType]] = {}
-        for schema, table, column, name, full, precision, scale in await self.rows(
-            "SELECT table_schema, table_name, column_name, data_type, column_type, "
-            "numeric_precision, numeric_scale FROM information_schema.columns "
+        found: dict[str, dict[str, Column]] = {}
+        for row in await self.rows(
+            "SELECT CONCAT(table_schema, '.', table_name), column_name, character_set_name, "
+            "data_type, column_type, numeric_precision, numeric_scale "
+            "FROM information_schema.columns "
             f"WHERE table_schema IN ({names}) ORDER BY ordinal_position"
         ):
-            kind = kind_of(name or "", full or "", precision or "", scale or "")
-            found.setdefault(f"{schema}.{table}", {})[column or ""] = kind
+            table, column, encoding, *told = (value or "" for value in row)
+            utf8 = encoding in ("", "ascii") or encoding.startswith("utf8")
+            found.setdefault(table, {})[column] = Column(kind_of(*told), utf8)
         return found
 
     async def revisions(self, listed: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
