@@ -58,15 +58,17 @@ class PostgreSQL:
             stderr=self.log,
             **places,
         )
-        for _ in range(600):
-            try:
-                self.connect().close()
-                return
-            except psycopg.OperationalError:
-                if self.process.poll() is not None:
-                    break
-                time.sleep(0.1)
-        raise RuntimeError((self.folder / "log").read_text())
+        while not self._answers():
+            if self.process.poll() is not None:
+                raise RuntimeError((self.folder / "log").read_text())
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            self.connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)  # at SIGTERM it would wait for its clients
