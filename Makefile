@@ -75,10 +75,10 @@ NOTEBOOKS := $(SITES) cross_site real_record facts $(if $(TRUTH),validation)
 RUN_NOTEBOOKS := $(NOTEBOOKS:%=book/notebooks/%.ipynb) $(SITES:%=$(OUT)/plots/%_stack.svg)
 RUN := python notebooks/build.py run
 
-.PHONY: help book test data run notebooks verify record bench clean
+.PHONY: help book test data run notebooks verify record bench bench-extract clean
 
 help: ## list these targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo '  Options: DATA=DIR (real tables), SITES="chi_tacc ...", JOBS=N'
 
 book: $(HTML)/index.html ## everything needed, then the paper as HTML
@@ -107,6 +107,9 @@ record: $(RUN_NOTEBOOKS) ## record the checksums of the default build's figures,
 
 bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
 	python tests/bench.py --data-dir $(DATA) $(SITES)
+
+bench-extract: $(READY) ## rows per second and memory of extraction, against MariaDB's own client
+	python tests/bench_extract.py
 
 clean: ## remove everything made, but not the environment
 	rm -rf build $(OUT) $(TWIN) book/_build book/notebooks book/metrics.md

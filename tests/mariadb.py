@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SYSTEM_SCHEMAS = {"information_schema", "mysql", "performance_schema", "sys"}
 SCHEMA = Path(__file__).resolve().parents[2] / "shared" / "schema" / "schema.sql"
+NO_DEFAULT = 1364
 ARCHIVED = {spec.archive: name for name, spec in RAW_TABLES.items() if spec.archive}
 
 
@@ -164,9 +165,10 @@ class MariaDB:
             "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ESCAPED BY '' "
             f"({columns})",
         )
-        warnings = self.sql("SHOW WARNINGS")
+        # A column that the rows do not have takes the default of its type.
+        warnings = [told for told in self.sql("SHOW WARNINGS") if told[1] != NO_DEFAULT]
         ((count,),) = self.sql(f"SELECT COUNT(*) FROM {quoted}")
-        assert (count, warnings) == (frame.height, ()), name
+        assert (count, warnings) == (frame.height, []), name
 
 
 def definition(kinds: Mapping[str, pl.DataType], key: Iterable[str]) -> str:

@@ -161,6 +161,7 @@ class TestStores:
         assert "blazar.leases.parquet is not that of the manifest" in said.err
 
     def test_a_bucket_that_is_not_there(self, live, bucket):
+        live.put("chi_edge")
         for command in ("extract", "run"):
             said = live.usage(command, "--site", "chi_edge", "--data-dir", "s3://nowhere/x")
             assert said.status == 1

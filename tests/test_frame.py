@@ -20,7 +20,7 @@ METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"
 LOCK = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"^([a-z]+):.*?## ", MAKEFILE, flags=re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):.*?## ", MAKEFILE, flags=re.MULTILINE))
 
 
 def asked() -> list[Requirement]:
@@ -223,7 +223,7 @@ class TestMakefile:
     def test_plain_make_lists_what_can_be_asked_for(self, tree):
         status, commands = tree.make()
         assert (status, commands) == (0, [])
-        assert set(re.findall(r"^  make (\w+)", tree.said, re.MULTILINE)) == TARGETS
+        assert set(re.findall(r"^  make ([\w-]+)", tree.said, re.MULTILINE)) == TARGETS
         assert {"book", "test", "data", "run", "notebooks", "verify", "bench", "clean"} <= TARGETS
 
     def test_a_book_from_nothing_makes_each_step_once(self, tree):

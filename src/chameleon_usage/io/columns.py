@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 GROUP_ROWS, GROUP_BYTES = 1 << 17, 1 << 25
@@ -36,6 +35,10 @@ def kind_of(name: str, full: str, precision: str, scale: str) -> pl.DataType:
     return kinds.get(name, pl.String())
 
 
+_SECONDS, _FRACTIONS = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f"  # the first is read faster
+_WHOLE = "0000-00-00 00:00:00"
+
+
 class Writer:
     """Turns rows of bytes into row groups of a Parquet file, and takes note of what it saw.
 
@@ -51,7 +54,7 @@ class Writer:
         schema = pl.DataFrame(schema=dict(kinds)).to_arrow().schema
         self.sink = path.open("wb")
         self.file = pq.ParquetWriter(self.sink, schema, compression="zstd")
-        self.parts: list[pa.Table] = []
+        self.parts: list[pl.DataFrame] = []
         self.held = 0
         self.sum = hashlib.sha256()
         self.rows = 0
@@ -86,16 +89,17 @@ class Writer:
 
     def add(self, rows: Sequence[tuple[bytes | None, ...]]) -> None:
         """Take rows of values as the server wrote them."""
-        columns = [pa.array(values, pa.binary()) for values in zip(*rows, strict=True)]
-        self.parts.append(pa.table(columns, names=list(self.kinds)))
-        self.held += self.parts[-1].nbytes
+        columns = zip(self.kinds, zip(*rows, strict=True), strict=True)
+        part = pl.DataFrame([pl.Series(name, values, pl.Binary) for name, values in columns])
+        self.parts.append(part)
+        self.held += int(part.estimated_size())
         if self.held >= GROUP_BYTES or len(self.parts) * len(rows) >= GROUP_ROWS:
             self._flush()
 
     def _flush(self) -> None:
         if not self.parts:
             return
-        raw = pl.DataFrame(pa.concat_tables(self.parts))
+        raw = pl.concat(self.parts)
         self.parts, self.held = [], 0
         frame = pl.DataFrame([self._typed(raw[name], kind) for name, kind in self.kinds.items()])
         self.rows += frame.height
@@ -111,7 +115,8 @@ class Writer:
         if kind == pl.Date:
             moments = text.str.to_date("%Y-%m-%d", strict=False)
         elif kind == pl.Datetime("us"):
-            moments = text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+            form = _SECONDS if text.str.len_bytes().max() == len(_WHOLE) else _FRACTIONS
+            moments = text.str.to_datetime(form, time_unit="us", strict=False)
         else:
             return text.cast(kind)
         if nulled := moments.null_count() - text.null_count():
@@ -139,8 +144,6 @@ def content(frame: pl.DataFrame) -> bytes:
     """Give the rows of a frame in the one form over which the manifest's checksums run: CSV."""
     return (
         frame.with_columns(pl.col(pl.Binary).bin.encode("hex"))
-        .write_csv(
-            include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.f", date_format="%Y-%m-%d"
-        )
+        .write_csv(include_header=False, datetime_format=_FRACTIONS, date_format="%Y-%m-%d")
         .encode()
     )

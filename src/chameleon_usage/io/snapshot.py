@@ -19,7 +19,7 @@ from chameleon_usage.io.grants import AUDIT, REVISIONS, Wanted, quote
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-CHUNK = 2_000
+CHUNK = 5_000
 """Rows taken from the connection at a time."""
 
 _SESSION = (

@@ -94,6 +94,9 @@ def replacing(place: str, folder: str, replaced: Collection[str]) -> Iterator[Pa
         UsageError: the place cannot be written.
     """
     if is_store(place):
+        with _reaching(place) as (system, root):  # better told now than when all has been read
+            system.pipe_file(f"{root}/{folder}/.probe", b"")
+            system.rm_file(f"{root}/{folder}/.probe")
         with tempfile.TemporaryDirectory() as scratch:
             yield Path(scratch)
             with _reaching(place) as (system, root):
