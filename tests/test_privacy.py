@@ -131,3 +131,51 @@ class TestKey:
     def test_that_is_not_there(self, tmp_path):
         with pytest.raises(UsageError, match="openssl rand"):
             read_key(str(tmp_path / "none"))
+
+
+@pytest.mark.slow
+class TestExtraction:
+    """Nothing that is written by `extract` names a project or a user."""
+
+    @pytest.fixture
+    def extract(self, usage, mariadb, tmp_path, monkeypatch):
+        site = lively_site()
+        site.add("nova_api.request_specs", instance_uuid="i-spec", spec=SPEC)
+        folder = site.write(tmp_path / "raw")
+        mariadb.fill(folder)
+        config = PROJECT / "data" / "sites.yaml"
+        monkeypatch.setenv("CHI_TACC_DB_URI", mariadb.uri("root", ""))
+        monkeypatch.setenv("PRIVACY_KEY", KEY.decode())
+
+        def run(*args):
+            said = usage(
+                *("extract", "--config", config, "--site", "chi_tacc"),
+                *("--data-dir", tmp_path / "data", *args),
+            )
+            assert said.status == 0, said.err
+            assert KEY.decode() not in said.out + said.err
+            return tmp_path / "data" / "chi_tacc"
+
+        return run
+
+    @pytest.mark.parametrize("how", ["${PRIVACY_KEY}", "omit"])
+    def test_no_file_holds_an_identifier(self, extract, how, tmp_path):
+        written = extract("--privacy", how)
+        for path in written.glob("*.parquet"):
+            frame = pl.read_parquet(path)
+            text = frame.write_csv()
+            assert PROJECT_ID not in text
+            assert USER_ID not in text
+            if "project_id" in frame.columns:
+                privacy = OMITTED if how == "omit" else KEYED
+                raw = pl.read_parquet(tmp_path / "raw" / "chi_tacc" / path.name)["project_id"]
+                hidden = {name and privacy.pseudonym(name) for name in raw}
+                assert set(frame["project_id"]) == hidden
+        manifest = (written / "manifest.json").read_text()
+        assert KEY.decode() not in manifest
+        told = json.loads(manifest)["projects_and_users"]
+        assert told == ("left out" if how == "omit" else "pseudonymised")
+
+    def test_unless_asked_for_they_stay(self, extract):
+        leases = pl.read_parquet(extract() / "blazar.leases.parquet")
+        assert "p" in set(leases["project_id"])

@@ -20,6 +20,7 @@ from chameleon_usage.io.export.target import export as export_outputs
 from chameleon_usage.io.extract import extract as extract_site
 from chameleon_usage.io.grants import grants as grants_sql
 from chameleon_usage.io.grants import wanted
+from chameleon_usage.io.privacy import parse_privacy
 from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.site import Site, load_sites
 
@@ -84,6 +85,12 @@ def grants(config: Path, name: str, user: str, host: str) -> None:
     help="Gets <data-dir>/<site>/<schema>.<table>.parquet; a directory or s3://BUCKET/PREFIX.",
 )
 @click.option(
+    "--privacy",
+    metavar="KEY|omit",
+    help="Projects and users: under pseudonyms with the key in '${NAME}' or in a file, or left out "
+    "('omit'). Default: as they are.",
+)
+@click.option(
     "--skip-missing",
     is_flag=True,
     help="Replace an earlier extraction even if a table of it cannot be read any more.",
@@ -95,6 +102,7 @@ def extract(
     db_uri: str | None,
     option_file: Path | None,
     data_dir: str,
+    privacy: str | None,
     skip_missing: bool,
 ) -> None:
     """Copy the tables that a site's adapters read from its databases."""
@@ -105,6 +113,7 @@ def extract(
         site,
         databases.resolve(uri, option_file=option_file),
         data_dir,
+        privacy=parse_privacy(privacy) if privacy else None,
         skip_missing=skip_missing,
         progress=sys.stderr.isatty(),
     )

@@ -21,6 +21,7 @@ PERSONAL = ("project_id", "user_id")
 """Columns, and members of JSON documents, that name a project or a user."""
 DOCUMENTS = ("spec", "data")
 """Columns that hold a JSON document."""
+OMIT = "omit"
 SHORTEST_KEY, LONGEST_KEY = 16, hashlib.blake2b.MAX_KEY_SIZE
 _MEMBER = re.compile(rf'("(?:{"|".join(PERSONAL)})"\s*:\s*)"((?:[^"\\]|\\.)*)"')
 
@@ -108,3 +109,8 @@ def read_key(reference: str) -> bytes:
             "make one with 'openssl rand -hex 32' and keep it, as another gives other pseudonyms"
         )
     return key
+
+
+def parse_privacy(text: str) -> Privacy:
+    """Read what a command line says: ``omit``, or where the key of the pseudonyms is."""
+    return Privacy() if text == OMIT else Privacy(read_key(text))
