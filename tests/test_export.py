@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -639,3 +640,38 @@ def test_a_place_that_cannot_be_written_is_named(export, tmp_path, target):
     assert said.status == 1
     assert str(place) in said.err
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+PAGE = (PROJECT / "book" / "dashboards.md").read_text()
+SHOWN = [
+    line for block in re.findall(r"(?ms)^```bash\n(.*?)^```$", PAGE) for line in block.splitlines()
+]
+
+
+class TestThePage:
+    """What the chapter shows runs as it stands."""
+
+    @pytest.mark.parametrize("line", [line for line in SHOWN if " export " in line])
+    def test_every_export_that_is_shown(self, usage, output, tmp_path, monkeypatch, line):
+        (tmp_path / "output").symlink_to(output)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("USAGE_DB_URI", "sqlite:///usage.db")
+        said = usage(*(word.strip("'") for word in line.split()[1:]))
+        assert said.status == 0, said.err
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def test_every_target_is_told(self):
+        for target in ("mysql://", "mariadb://", "postgresql://", "sqlite:///", ".duckdb", ".om"):
+            assert target in PAGE
+        assert all(name in PAGE for name in (*VIEWS, *DASHBOARD_TABLES))
+
+    def test_the_files_that_are_named_are_there(self):
+        for name in re.findall(r"dashboards/(?:grafana|kpireport)[\w./]*", PAGE):
+            assert (PROJECT / name).exists(), name
+
+    def test_the_options_that_are_shown_exist(self, usage):
+        for line in SHOWN:
+            if line.startswith("chameleon-usage "):
+                command = line.split()[1]
+                help_text = usage(command, "--help").out
+                assert all(o in help_text for o in re.findall(r"--[a-z-]+", line)), line

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import json
 import subprocess
+import sys
+import time
 from contextlib import closing
 from datetime import date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -21,20 +22,21 @@ from chameleon_usage.io import columns, snapshot
 from chameleon_usage.io.columns import content
 from chameleon_usage.io.databases import parse
 from chameleon_usage.io.grants import Wanted, wanted
-from chameleon_usage.models.raw import RAW_TABLES
-from chameleon_usage.models.site import load_sites
+from chameleon_usage.models.raw import FILES_ONLY, RAW_TABLES
+from chameleon_usage.models.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import Said
     from mariadb import MariaDB
 
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).resolve().parents[1]
 PASSWORD = "secret-of-the-reader"
 HOSTS, SERVICES = "nova.compute_nodes", "nova.services"
+PUBLISHED = {"grants": (), "extract": ("--db-uri", "mysql://localhost")}
 TINY = "tiny: {name: Tiny, adapters: [nova_hosts], db_uri: '${TINY_DB_URI}'}"
 
 
@@ -168,14 +170,23 @@ class TestGrants:
             tiny.grant()
         assert "compute_nodes" in error.value.stderr
 
+    def test_a_site_without_databases_has_none(self, usage):
+        for command in ("grants", "extract"):
+            said = usage(command, "--site", "chi_tacc_published", *PUBLISHED[command])
+            assert said.status == 1
+            assert "none of its adapters reads a database" in said.err
+
     def test_it_is_derived_from_what_the_adapters_read(self):
-        for site in load_sites(PROJECT / "data/sites.yaml", frozenset(ADAPTERS)).values():
-            for table in wanted(site.adapters):
-                if table.name in RAW_TABLES:
-                    assert {*table.required, *table.optional} == set(RAW_TABLES[table.name].columns)
+        tables = wanted(Site("all", "All", tuple(ADAPTERS), {}))
+        assert {t.name for t in tables if not t.extra} == {
+            name for name in RAW_TABLES if name.partition(".")[0] not in FILES_ONLY
+        }
+        for table in tables:
+            if not table.extra:
+                assert {*table.required, *table.optional} == set(RAW_TABLES[table.name].columns)
         everything = {
             column
-            for table in wanted(ADAPTERS)
+            for table in tables
             for column in (*table.required, *table.optional, *table.document)
         }
         secret = {"user_data", "key_data", "environment", "websocket_token", "trust_id"}
@@ -524,6 +535,43 @@ class TestFaults:
             assert tiny.extract().status == 1
         assert tiny.left == []
         assert tiny.extract().status == 0
+
+    def test_a_process_that_was_killed_leaves_the_earlier_extraction(self, tiny):
+        tiny.extract()
+        before = tiny.left
+        tiny.server.sql(
+            "INSERT INTO nova.services (id, host) "
+            "SELECT seq, REPEAT('x', 200) FROM nova.seq_3_to_300000"
+        )
+        main = "from chameleon_usage.cli import main; main()"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", main, "extract", "--site", "tiny"),
+                *("--config", tiny.config, "--data-dir", tiny.out),
+            ]
+        )
+        while not list(tiny.out.glob(f".tiny.*/{SERVICES}.parquet")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert tiny.table(SERVICES).height == 2
+        assert tiny.extract().status == 0
+        assert tiny.left == before
+        assert tiny.table(SERVICES).height == 300_000
+
+    def test_a_server_that_goes_away_between_two_statements(self, tiny, monkeypatch):
+        def kill() -> None:
+            ((number,),) = tiny.server.sql(
+                "SELECT id FROM information_schema.processlist WHERE user = 'reader'"
+            )
+            tiny.server.sql(f"KILL {number}")
+
+        first("columns", kill, monkeypatch, snapshot.Snapshot)
+        said = tiny.extract()
+        assert said.status == 1
+        assert "the server refused or was lost" in said.err
+        assert tiny.left == []
 
     def test_tables_that_no_extraction_wrote_are_not_replaced(self, tiny):
         folder = tiny.out / "tiny"

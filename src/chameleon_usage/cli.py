@@ -19,7 +19,6 @@ from chameleon_usage.io.export.target import TARGETS
 from chameleon_usage.io.export.target import export as export_outputs
 from chameleon_usage.io.extract import extract as extract_site
 from chameleon_usage.io.grants import grants as grants_sql
-from chameleon_usage.io.grants import wanted
 from chameleon_usage.io.privacy import parse_privacy
 from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.site import Site, load_sites
@@ -61,8 +60,7 @@ def cli() -> None:
 )
 def grants(config: Path, name: str, user: str, host: str) -> None:
     """Print the SQL that lets the extractor read what it needs, and nothing else."""
-    site = _site(config, name)
-    click.echo(grants_sql(site.name, wanted(site.adapters), user, host), nl=False)
+    click.echo(grants_sql(_site(config, name), user, host), nl=False)
 
 
 @cli.command()

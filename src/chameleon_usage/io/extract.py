@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from asyncmy.errors import Error
 from tqdm import tqdm
 
 from chameleon_usage.errors import UsageError
@@ -62,9 +63,7 @@ def extract(
         UsageError: the site has no databases, the place holds other tables, the server refuses or
             is lost, no table can be read, or an earlier extraction would lose a table.
     """
-    tables = wanted(site.adapters)
-    if not tables:
-        raise UsageError(f"site {site.key}: none of its adapters reads a database")
+    tables = wanted(site)
     earlier = _earlier(place, site.key, tables)
 
     def none_lost(missing: dict[str, str]) -> None:
@@ -120,6 +119,11 @@ def extract(
     gc.freeze()
     try:
         return asyncio.run(run())
+    except Error as error:
+        raise UsageError(
+            f"{address}: the server refused or was lost ({error.args[-1]}); nothing was written, "
+            "run it again"
+        ) from None
     finally:
         gc.unfreeze()
 
@@ -128,7 +132,7 @@ def _earlier(place: str, folder: str, tables: Sequence[Wanted]) -> set[str]:
     """List the tables of an earlier extraction; refuse a directory that holds other ones."""
     names, manifest = held(place, folder)
     if manifest.get("kind") == KIND:
-        return set(manifest["tables"])
+        return set(manifest.get("tables", {}))
     if others := sorted({f"{table.name}.parquet" for table in tables} & names):
         raise UsageError(
             f"{place}/{folder} holds tables that no extraction wrote (such as {others[0]}); "

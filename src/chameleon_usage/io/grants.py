@@ -1,10 +1,12 @@
 """What is read of a site's databases, and the SQL that permits just that."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chameleon_usage.core.registry import ADAPTERS, tables_of
+from chameleon_usage.errors import UsageError
 from chameleon_usage.models.raw import FILES_ONLY, RAW_TABLES
+from chameleon_usage.models.site import Site
 
 AUDIT = "openstack_audit"
 REVISIONS = {"alembic_version": "version_num", "migrate_version": "version"}
@@ -53,17 +55,19 @@ def quote(identifier: str) -> str:
     return "`" + identifier.replace("`", "``") + "`"
 
 
-def wanted(adapters: Iterable[str]) -> list[Wanted]:
+def wanted(site: Site) -> list[Wanted]:
     """List the database tables that the adapters of a site read, by name.
 
     The live tables, their archives (``nova.shadow_*``) and, for each live table, the audit table
     ``openstack_audit.audit_<schema>_<table>``, which holds changes of its rows where a site has
     switched that on.
+
+    Raises:
+        UsageError: there are none.
     """
-    chosen = list(adapters)
-    needed = {table for name in chosen for table in ADAPTERS[name].tables}
+    needed = {table for name in site.adapters for table in ADAPTERS[name].tables}
     found = []
-    for name in tables_of(chosen):
+    for name in tables_of(site.adapters):
         spec = RAW_TABLES[name]
         if name.partition(".")[0] in FILES_ONLY:
             continue
@@ -80,24 +84,26 @@ def wanted(adapters: Iterable[str]) -> list[Wanted]:
                 document=tuple(spec.columns),
             )
         )
+    if not found:
+        raise UsageError(f"site {site.key}: none of its adapters reads a database")
     return sorted(found, key=lambda table: table.name)
 
 
-def grants(title: str, tables: Sequence[Wanted], user: str, host: str) -> str:
+def grants(site: Site, user: str, host: str) -> str:
     """Write SQL for MySQL and MariaDB that lets a user read the wanted columns and nothing else.
 
     What every release of the services has is granted outright, so that a mistake is seen at once;
     what a site may lack is granted where it is, since GRANT fails on a table that is not there.
 
     Args:
-        title: of the site.
-        tables: what is read.
+        site: whose adapters are to read.
         user: the account; it is made, locked and without a password, if there is none.
         host: from which it connects.
     """
+    tables = wanted(site)
     account = f"{_text(user)}@{_text(host)}"
     lines = [
-        f"-- {title}: what chameleon-usage reads, and nothing else.",
+        f"-- {site.name}: what chameleon-usage reads, and nothing else.",
         "-- To be run by an administrator of the server; run again, it changes nothing.",
         f"CREATE USER IF NOT EXISTS {account} ACCOUNT LOCK;",
         "",
