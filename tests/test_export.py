@@ -390,12 +390,15 @@ class TestAddresses:
         assert "mysql" in said.err
         assert SECRET not in said.err
 
-    @pytest.mark.parametrize("target", ["usage.xlsx", "usage", "csv:", "http://127.0.0.1/x"])
+    @pytest.mark.parametrize(
+        "target", ["usage.xlsx", "usage", "csv:", f"mysql:/me:{SECRET}@host/x"]
+    )
     def test_an_unknown_target_is_told_what_there_is(self, export, target, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         said = export(target)
         assert said.status == 1
         assert "sqlite:///" in said.err
+        assert SECRET not in said.err
         assert not any(tmp_path.iterdir())
 
     def test_a_table_that_was_not_written_is_named(self, export, tmp_path):
@@ -535,6 +538,12 @@ class TestOpenMetrics:
         (family,) = text_string_to_metric_families((tmp_path / "x.om").read_text())
         assert family.samples[0].labels["site"] == odd
 
+    def test_a_table_that_is_no_metric_is_named(self, export, tmp_path):
+        said = export(tmp_path / "usage.om", "--table", "usage_timeline", "--table", "coverage")
+        assert said.status == 1
+        assert said.err.startswith("Error: usage_timeline cannot")
+        assert not any(tmp_path.iterdir())
+
     def test_it_ends_as_the_format_asks(self, text):
         assert text.endswith("\n# EOF\n")
 
@@ -615,7 +624,7 @@ class TestPackages:
         before = sorted(output.rglob("*"))
         said = export(f"csv:{output}")
         assert said.status == 1
-        assert "datapackage.json" in said.err
+        assert "new or empty directory" in said.err
         assert sorted(output.rglob("*")) == before
         assert export(f"csv:{tmp_path / 'new'}").status == 0
         assert export(f"json:{tmp_path / 'new'}", "--table", "coverage").status == 0
@@ -623,6 +632,9 @@ class TestPackages:
             "coverage.json",
             "datapackage.json",
         }
+        (tmp_path / "new" / "notes.txt").write_text("of someone")
+        assert export(f"csv:{tmp_path / 'new'}").status == 1
+        assert (tmp_path / "new" / "notes.txt").read_text() == "of someone"
 
 
 @pytest.mark.parametrize("target", ["a.duckdb", "a.om", "csv:a", "sqlite:///{}/a.db"])

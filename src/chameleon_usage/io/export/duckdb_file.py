@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from chameleon_usage.errors import UsageError
 from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.metrics import METRICS, PARTITION
 
@@ -73,7 +72,7 @@ def write_duckdb(tables: Mapping[str, pl.DataFrame], path: Path) -> None:
         path: the file; it must not be there yet.
 
     Raises:
-        UsageError: DuckDB cannot write it.
+        OSError: DuckDB cannot write it.
     """
     try:
         with duckdb.connect(str(path)) as session:
@@ -89,7 +88,7 @@ def write_duckdb(tables: Mapping[str, pl.DataFrame], path: Path) -> None:
                     session.execute(f"CREATE VIEW {view} AS {query}")
                     session.execute(f"COMMENT ON VIEW {view} IS '{_quoted(shown)}'")
     except duckdb.Error as error:
-        raise UsageError(f"{path}: DuckDB cannot write it ({str(error).splitlines()[0]})") from None
+        raise OSError(f"DuckDB: {str(error).splitlines()[0]}") from error
 
 
 def _registry(session: duckdb.DuckDBPyConnection) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DESCRIPTION = "datapackage.json"
+NAME = "chameleon-usage"
 FORMATS = ("csv", "json")
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -49,11 +50,26 @@ def write_package(tables: Mapping[str, pl.DataFrame], directory: Path, file_form
         resources.append(describe(name, frame, path))
     description = {
         "profile": "tabular-data-package",
-        "name": "chameleon-usage",
+        "name": NAME,
         "title": "Usage history of an OpenStack testbed",
         "resources": resources,
     }
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def replaceable(directory: Path) -> bool:
+    """Whether nothing is there but what an export wrote."""
+    if not directory.exists():
+        return True
+    if not directory.is_dir():
+        return False
+    there = {path.name for path in directory.iterdir()}
+    try:
+        told = json.loads((directory / DESCRIPTION).read_text())
+        ours = {DESCRIPTION, *(resource["path"] for resource in told["resources"])}
+        return told["name"] == NAME and there <= ours
+    except (OSError, ValueError, KeyError, TypeError):
+        return not there
 
 
 def describe(name: str, frame: pl.DataFrame, path: Path) -> dict[str, Any]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chameleon_usage.core.loader import whole_directory
+from chameleon_usage.core.loader import whole_directory, whole_file
 from chameleon_usage.core.pipeline import load_combined, sites_with_outputs
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.export import duckdb_file, openmetrics, package, sql
 from chameleon_usage.models.domain import OUTPUTS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
 DASHBOARD_TABLES = (
     "usage_wide",
@@ -64,6 +62,11 @@ def export(
     kind = _kind(target)
     usual = {"database": DASHBOARD_TABLES, "openmetrics": openmetrics.TABLES}
     wanted = tuple(chosen) or usual.get(kind, tuple(OUTPUTS))
+    if kind == "openmetrics" and (unfit := set(chosen) - set(openmetrics.TABLES)):
+        raise UsageError(
+            f"{', '.join(sorted(unfit))} cannot be told as metrics; "
+            f"choose among {', '.join(openmetrics.TABLES)}"
+        )
     sites = sites_with_outputs(output, names)
     tables = load_combined(output, sites, wanted)
     if missing := set(chosen) - set(tables):
@@ -80,7 +83,7 @@ def export(
             package.write_package(tables, scratch, kind)
     else:
         write = {"duckdb": duckdb_file.write_duckdb, "openmetrics": openmetrics.write_openmetrics}
-        with _whole_file(Path(target)) as part:
+        with whole_file(Path(target)) as part:
             write[kind](tables, part)
     return {name: frame.height for name, frame in tables.items()}
 
@@ -95,32 +98,13 @@ def _kind(target: str) -> str:
     try:
         return kinds[Path(target).suffix]
     except KeyError:
-        raise UsageError(f"--to {target} is no known target. {TARGETS}") from None
+        # What was meant as an address may hold a password: it is not repeated.
+        raise UsageError(f"--to names no known target. {TARGETS}") from None
 
 
 def _refuse_other_directory(directory: Path) -> None:
     """A directory is replaced whole: only one that an export wrote may be."""
-    if directory.exists() and not (
-        directory.is_dir()
-        and (not any(directory.iterdir()) or (directory / package.DESCRIPTION).is_file())
-    ):
+    if not package.replaceable(directory):
         raise UsageError(
-            f"{directory} is there and holds no {package.DESCRIPTION}, so no export wrote it: "
-            "name a new or empty directory"
+            f"{directory} holds other files than those of an export: name a new or empty directory"
         )
-
-
-@contextmanager
-def _whole_file(target: Path) -> Iterator[Path]:
-    """Give a path to write; on success what is there takes the target's place."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-            part = Path(scratch) / target.name
-            yield part
-            part.replace(target)
-    except OSError as error:
-        raise UsageError(
-            f"{target}: could not be written ({error.strerror}); what was there before is "
-            "untouched. Name another file with --to"
-        ) from error
