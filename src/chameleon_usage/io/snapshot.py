@@ -98,8 +98,9 @@ class Snapshot:
     connection: asyncmy.connection.Connection = field(init=False)
 
     async def __aenter__(self) -> Self:
-        plain = {kind: make for kind, make in converters.conversions.items() if kind is not int}
-        encoders = {kind: make for kind, make in plain.items() if not isinstance(kind, int)}
+        # Whatever a value is, the server's own bytes come; only what is sent is converted.
+        known = converters.conversions.items()
+        encoders = {kind: make for kind, make in known if not isinstance(kind, int)}
         try:
             self.connection = await asyncmy.connect(
                 **self.address.settings(), use_unicode=False, conv=encoders
