@@ -19,6 +19,7 @@ from grafana_foundation_sdk.builders.dashboard import (
     Row,
 )
 from grafana_foundation_sdk.builders.timeseries import Panel
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common
@@ -76,7 +77,7 @@ class Query(Dataquery):
         }
 
 
-class Built:
+class Built(Builder[Dataquery]):
     """What ``with_target`` asks for its ``build``."""
 
     def __init__(self, query: Query) -> None:
