@@ -12,6 +12,7 @@ import pytest
 
 from chameleon_usage import cli
 from mariadb import MariaDB
+from postgresql import PostgreSQL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,6 +60,14 @@ def mariadb(running_mariadb) -> MariaDB:
     """The session's MariaDB server, without any schema or account of another test."""
     running_mariadb.clear()
     return running_mariadb
+
+
+@pytest.fixture(scope="session")
+def running_postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server of the session's own; the test is skipped where none is installed."""
+    server = PostgreSQL()
+    yield server
+    server.stop()
 
 
 @dataclass

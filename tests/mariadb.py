@@ -60,6 +60,7 @@ class MariaDB:
                 *("mariadbd", "--no-defaults", user, f"--datadir={folder / 'data'}"),
                 *(f"--socket={self.socket}", f"--port={self.port}", "--bind-address=127.0.0.1"),
                 *(f"--pid-file={self.run / 'pid'}", "--default-time-zone=+05:00"),
+                f"--tmpdir={self.run}",  # a server that starts clears its own of temporary tables
                 *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync"),
                 *("--local-infile=1", "--sql-mode=", "--skip-log-bin"),
                 *(f"--ssl-cert={folder / 'certificate.pem'}", f"--ssl-key={folder / 'key.pem'}"),

@@ -1,4 +1,4 @@
-"""The operator's face: ``chameleon-usage grants``, ``extract``, ``run``, ``combine``, ``check``."""
+"""The operator's face: grants, extract, run, combine, export, check."""
 
 import re
 import sys
@@ -15,13 +15,15 @@ from chameleon_usage.core.usage import Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io import databases, stores
 from chameleon_usage.io.audit import check_site
+from chameleon_usage.io.export.target import TARGETS
+from chameleon_usage.io.export.target import export as export_outputs
 from chameleon_usage.io.extract import extract as extract_site
 from chameleon_usage.io.grants import grants as grants_sql
+from chameleon_usage.io.privacy import parse_privacy
 from chameleon_usage.io.record import Changes, add_snapshot, restore
 from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.site import Site, load_sites
 
-COMBINED = "combined"
 _NOTES = {"zero_dates": "zero dates are null", "not_utf8": "values are Latin-1, not UTF-8"}
 MOST_BUCKETS = 200_000
 _DATE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
@@ -89,6 +91,12 @@ def grants(config: Path, name: str, user: str, host: str) -> None:
     help="Gets <data-dir>/<site>/<schema>.<table>.parquet; a directory or s3://BUCKET/PREFIX.",
 )
 @click.option(
+    "--privacy",
+    metavar="KEY|omit",
+    help="Projects and users: under pseudonyms with the key in '${NAME}' or in a file, or left out "
+    "('omit'). Default: as they are.",
+)
+@click.option(
     "--skip-missing",
     is_flag=True,
     help="Replace an earlier extraction even if a table of it cannot be read any more.",
@@ -100,6 +108,7 @@ def extract(
     db_uri: str | None,
     option_file: Path | None,
     data_dir: str,
+    privacy: str | None,
     skip_missing: bool,
 ) -> None:
     """Copy the tables that a site's adapters read from its databases."""
@@ -110,6 +119,7 @@ def extract(
         site,
         databases.resolve(uri, option_file=option_file),
         data_dir,
+        privacy=parse_privacy(privacy) if privacy else None,
         skip_missing=skip_missing,
         progress=sys.stderr.isatty(),
     )
@@ -269,24 +279,40 @@ def _report(site: Site, tables: dict[str, pl.DataFrame], absent: Sequence[str]) 
 @click.option("--site", "names", multiple=True, help="Site key; repeat it. Default: all present.")
 def combine(output: Path, names: Sequence[str]) -> None:
     """Put the output tables of all sites together in <output>/combined."""
-    present = sorted(
-        path.parent.name
-        for path in output.glob("*/usage_timeline.parquet")
-        if path.parent.name != COMBINED and (not names or path.parent.name in names)
-    )
-    if missing := sorted(set(names) - set(present)):
-        raise UsageError(f"{output}: no outputs of {', '.join(missing)}; run them first")
-    if not present:
-        raise UsageError(f"{output} holds no site's outputs; run 'chameleon-usage run' first")
-    parts: dict[str, list[pl.DataFrame]] = {}
-    for site in present:
-        for name, frame in pipeline.load_usage(output / site).items():
-            keyed = (
-                frame if "site" in frame.columns else frame.select(pl.lit(site).alias("site"), "*")
-            )
-            parts.setdefault(name, []).append(keyed)
-    with loader.whole_directory(output / COMBINED) as scratch:
-        loader.save_tables(scratch, {name: pl.concat(frames) for name, frames in parts.items()})
+    tables = pipeline.load_combined(output, pipeline.sites_with_outputs(output, names))
+    with loader.whole_directory(output / pipeline.COMBINED) as scratch:
+        loader.save_tables(scratch, tables)
+
+
+@cli.command(epilog=f"\b\n{TARGETS}")
+@output_option
+@click.option("--site", "names", multiple=True, help="Site key; repeat it. Default: all present.")
+@click.option("--to", "target", required=True, metavar="TARGET", help="Where to; see below.")
+@click.option(
+    "--table",
+    "chosen",
+    multiple=True,
+    type=click.Choice(list(OUTPUTS)),
+    metavar="NAME",
+    help="Table; repeat it. Default: what dashboards ask in a database, elsewhere all.",
+)
+@click.option(
+    "--option-file",
+    type=click.Path(path_type=Path),
+    help="Option file of the MySQL client, for user and password.",
+)
+def export(
+    *,
+    output: Path,
+    names: Sequence[str],
+    target: str,
+    chosen: Sequence[str],
+    option_file: Path | None,
+) -> None:
+    """Put output tables into a database or into files, whole or not at all."""
+    written = export_outputs(output, target, names=names, chosen=chosen, option_file=option_file)
+    for name, rows in written.items():
+        click.echo(f"{name}: {rows:,} rows", err=True)
 
 
 @cli.command()

@@ -372,7 +372,7 @@ def whole_directory(target: Path) -> Iterator[Path]:
         scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     except OSError as error:
         raise UsageError(
-            f"{target}: cannot be written ({error.strerror}); name another directory with --output"
+            f"{target}: cannot be written ({error.strerror}); name another directory"
         ) from error
     old = scratch.with_name(scratch.name + ".old")
     try:
@@ -391,6 +391,29 @@ def whole_directory(target: Path) -> Iterator[Path]:
             old.replace(target)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Write a file that appears at ``target`` whole, or not at all.
+
+    Yields:
+        a path in a temporary directory beside the target; on success what is written there takes
+        the target's place.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        prefix = f".{target.name}.{os.getpid()}."
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as scratch:
+            part = Path(scratch) / target.name
+            yield part
+            part.replace(target)
+    except (OSError, pl.exceptions.ComputeError) as error:
+        raise UsageError(
+            f"{target}: could not be written ({str(error).splitlines()[0]}); "
+            "what was there before is untouched. Name another file, or make room"
+        ) from error
 
 
 def _sweep(target: Path) -> None:

@@ -1,5 +1,6 @@
 """The stages one after another, each of which can be saved, loaded and run alone."""
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,6 +17,8 @@ from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.site import Site
 
 STAGES = ("facts", "segments", "usage")
+COMBINED = "combined"
+"""The directory beside the sites' own that holds all of them together."""
 DEFAULT_START, DEFAULT_END = (datetime.fromisoformat(day) for day in ("2016-01-01", "2026-01-01"))
 
 
@@ -251,6 +254,51 @@ def load_usage(directory: Path) -> dict[str, pl.DataFrame]:
     if not found:
         raise UsageError(f"{directory}: no output tables; run 'chameleon-usage run' first")
     return found
+
+
+def sites_with_outputs(output: Path, names: Sequence[str] = ()) -> list[str]:
+    """List the sites that have outputs: the named ones, or all if none is named.
+
+    Raises:
+        UsageError: a named site, or every site, has no outputs.
+    """
+    present = sorted(
+        path.parent.name
+        for path in output.glob("*/usage_timeline.parquet")
+        if path.parent.name != COMBINED and (not names or path.parent.name in names)
+    )
+    if missing := sorted(set(names) - set(present)):
+        raise UsageError(f"{output}: no outputs of {', '.join(missing)}; run them first")
+    if not present:
+        raise UsageError(f"{output} holds no site's outputs; run 'chameleon-usage run' first")
+    return present
+
+
+def load_combined(
+    output: Path, sites: Iterable[str], tables: Collection[str] = tuple(OUTPUTS)
+) -> dict[str, pl.DataFrame]:
+    """Read the output tables of several sites together.
+
+    Args:
+        output: holds one directory a site.
+        sites: sites to read, in this order.
+        tables: tables to read, as far as they are there.
+
+    Returns:
+        table name to the rows of all sites; a table without a ``site`` column gets one.
+    """
+    parts: dict[str, list[pl.DataFrame]] = {}
+    for site in sites:
+        for name in OUTPUTS:
+            path = output / site / f"{name}.parquet"
+            if name not in tables or not path.exists():
+                continue
+            frame = loader.load_table(path)
+            keyed = (
+                frame if "site" in frame.columns else frame.select(pl.lit(site).alias("site"), "*")
+            )
+            parts.setdefault(name, []).append(keyed)
+    return {name: pl.concat(frames) for name, frames in parts.items()}
 
 
 def _saved(directory: Path, stage: str) -> Path:

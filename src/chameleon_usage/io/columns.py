@@ -8,6 +8,8 @@ from typing import Any, Self
 import polars as pl
 import pyarrow.parquet as pq
 
+from chameleon_usage.io.privacy import Privacy
+
 GROUP_ROWS, GROUP_BYTES = 1 << 17, 1 << 25
 """A row group of a file is closed at whichever of the two comes first."""
 
@@ -49,8 +51,10 @@ class Writer:
             that are ``not_utf8`` (read as Latin-1).
     """
 
-    def __init__(self, path: Path, kinds: Mapping[str, pl.DataType]) -> None:
-        self.path, self.kinds = path, kinds
+    def __init__(
+        self, path: Path, kinds: Mapping[str, pl.DataType], privacy: Privacy | None = None
+    ) -> None:
+        self.path, self.kinds, self.privacy = path, kinds, privacy
         schema = pl.DataFrame(schema=dict(kinds)).to_arrow().schema
         self.sink = path.open("wb")
         self.file = pq.ParquetWriter(self.sink, schema, compression="zstd")
@@ -102,6 +106,8 @@ class Writer:
         raw = pl.concat(self.parts)
         self.parts, self.held = [], 0
         frame = pl.DataFrame([self._typed(raw[name], kind) for name, kind in self.kinds.items()])
+        if self.privacy:
+            frame = self.privacy.protect(frame)
         self.rows += frame.height
         self.sum.update(content(frame))
         self.file.write_table(frame.to_arrow())

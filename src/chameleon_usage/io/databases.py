@@ -107,6 +107,24 @@ def resolve(text: str, *, option_file: Path | None = None) -> Address:
         UsageError: the variable is not set, the URI is not one, it shows a password, or the option
             file cannot be read.
     """
+    uri, place = reveal(text)
+    options = _options(option_file) if option_file else {}
+    address = parse(uri, place, options)
+    if not address.password and sys.stdin.isatty():
+        address = replace(address, password=getpass.getpass(f"Password of {address}: "))
+    return address
+
+
+def reveal(text: str) -> tuple[str, str]:
+    """Give the URI that a text refers to, and what a message calls it instead of repeating it.
+
+    Args:
+        text: ``${NAME}``, an environment variable that holds a URI with its password; or a URI
+            without one.
+
+    Raises:
+        UsageError: the variable is not set, or the text itself shows a password.
+    """
     if reference := re.fullmatch(r"\$\{(\w+)\}", text):
         uri, place = os.environ.get(reference[1], ""), f"the environment variable {reference[1]}"
         if not uri:
@@ -121,11 +139,7 @@ def resolve(text: str, *, option_file: Path | None = None) -> Address:
                 "put the URI into an environment variable and name it as '${NAME}', or leave the "
                 "password to an option file (--option-file) or to the prompt"
             )
-    options = _options(option_file) if option_file else {}
-    address = parse(uri, place, options)
-    if not address.password and sys.stdin.isatty():
-        address = replace(address, password=getpass.getpass(f"Password of {address}: "))
-    return address
+    return uri, place
 
 
 def shows_password(url: str) -> bool:

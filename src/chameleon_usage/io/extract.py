@@ -13,6 +13,7 @@ from tqdm import tqdm
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.databases import Address
 from chameleon_usage.io.grants import Wanted, wanted
+from chameleon_usage.io.privacy import Privacy
 from chameleon_usage.io.snapshot import Plan, Snapshot, TableError, plan
 from chameleon_usage.io.stores import MANIFEST, held, replacing
 from chameleon_usage.models.site import Site
@@ -36,7 +37,13 @@ class Extracted:
 
 
 def extract(
-    site: Site, address: Address, place: str, *, skip_missing: bool = False, progress: bool = False
+    site: Site,
+    address: Address,
+    place: str,
+    *,
+    privacy: Privacy | None = None,
+    skip_missing: bool = False,
+    progress: bool = False,
 ) -> Extracted:
     """Copy the tables that a site's adapters read to ``<place>/<site>``.
 
@@ -48,6 +55,7 @@ def extract(
         address: of the server that holds all of its schemas.
         place: a directory, or the URL of a store; files in the site's directory that no extraction
             wrote stay.
+        privacy: what becomes of projects and users; without it they stay.
         skip_missing: replace an earlier extraction even by one that lacks some of its tables.
         progress: show a bar.
 
@@ -69,7 +77,7 @@ def extract(
 
     async def run() -> Extracted:
         found = Extracted()
-        async with Snapshot(address) as snapshot:
+        async with Snapshot(address, privacy) as snapshot:
             head = await snapshot.begin()
             listed = await snapshot.columns({table.schema for table in tables})
             plans, found.missing = _plans(tables, listed, earlier)
@@ -98,6 +106,7 @@ def extract(
                     "name": site.name,
                     "kind": KIND,
                     **head,
+                    **({"projects_and_users": privacy.name} if privacy else {}),
                     "schema_revisions": await snapshot.revisions(listed),
                     "tables": written,
                     "missing": found.missing,

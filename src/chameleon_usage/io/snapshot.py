@@ -15,6 +15,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.io.columns import Writer, kind_of
 from chameleon_usage.io.databases import Address, refused
 from chameleon_usage.io.grants import AUDIT, REVISIONS, Wanted, quote
+from chameleon_usage.io.privacy import Privacy
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -93,6 +94,7 @@ class Snapshot:
     """A read-only session that sees all tables as they were at one moment."""
 
     address: Address
+    privacy: Privacy | None = None
     connection: asyncmy.connection.Connection = field(init=False)
 
     async def __aenter__(self) -> Self:
@@ -162,7 +164,7 @@ class Snapshot:
         try:
             # As mysqldump does: so the lock on the table's definition goes when it has been read.
             await self.rows("SAVEPOINT before_table")
-            with Writer(folder / f"{plan.table.name}.parquet", plan.kinds) as writer:
+            with Writer(folder / f"{plan.table.name}.parquet", plan.kinds, self.privacy) as writer:
                 cursor = await self._open(plan.select)
                 while chunk := await cursor.fetchmany(CHUNK):
                     writer.add(chunk)

@@ -1,0 +1,521 @@
+"""Make the Grafana dashboards: names from the metric registry, colours from the book's palette.
+
+``python dashboards/grafana/generate.py`` writes ``dashboards/grafana/dashboards/*.json``. The
+queries are MySQL's, for MySQL 8 and MariaDB 10.2 or newer, over the tables that
+``chameleon-usage export`` writes into a database.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from grafana_foundation_sdk.builders import common as looks
+from grafana_foundation_sdk.builders.dashboard import (
+    CustomVariable,
+    Dashboard,
+    DashboardLink,
+    QueryVariable,
+    Row,
+)
+from grafana_foundation_sdk.builders.timeseries import Panel
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.variants import Dataquery
+from grafana_foundation_sdk.models import common
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardLinkType,
+    DataSourceRef,
+    DynamicConfigValue,
+    VariableOption,
+    VariableRefresh,
+)
+
+from chameleon_usage.core.registry import ADAPTERS
+from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, RESOURCES
+from chameleon_usage.models.site import load_sites
+from chameleon_usage.viz import palette
+
+HERE = Path(__file__).resolve().parent
+SITES = {
+    key: site.name
+    for key, site in load_sites(HERE.parents[1] / "data/sites.yaml", frozenset(ADAPTERS)).items()
+    if site.db_uri
+}
+SOURCE = DataSourceRef(type_val="mysql", uid="chameleon-usage")
+FULL_WIDTH, HALF_WIDTH, HEIGHT = 24, 12, 9
+DAY = "1d"
+
+PARTS = tuple(name for name in palette.STATES if name in METRICS)
+"""The disjoint states that the database tells, in the order of stacking, from the bottom."""
+
+MEASURED_COLOURS = {
+    "total": palette.TOTAL,
+    "reservable": palette.STATES["available"],
+    "committed": palette.STATES["idle"],
+    "occupied": palette.STATES["stopped"],
+    "active": palette.STATES["active"],
+}
+"""Quantity to the colour of the state that it alone contains."""
+
+
+class Query(Dataquery):
+    """A panel's SQL, as Grafana's MySQL data source takes it; the SDK has no type of its own."""
+
+    def __init__(self, sql: str, ref: str = "A") -> None:
+        self.sql, self.ref = sql, ref
+
+    def to_json(self) -> dict[str, object]:
+        """Give the query's JSON."""
+        return {
+            "datasource": SOURCE,
+            "editorMode": "code",
+            "format": "time_series",
+            "rawQuery": True,
+            "rawSql": self.sql,
+            "refId": self.ref,
+        }
+
+
+class Built(Builder[Dataquery]):
+    """What ``with_target`` asks for its ``build``."""
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+
+    def build(self) -> Query:
+        """Give the query."""
+        return self.query
+
+
+# --- queries --------------------------------------------------------------------------------------
+
+BY_SITE = "$__timeFilter(timestamp) AND site IN ($site)"
+
+
+def states_query() -> str:
+    """Give the mean nodes of each state."""
+    columns = ",\n".join(
+        f"  AVG(CASE WHEN count_type = '{name}' THEN value END) AS \"{METRICS[name].label}\""
+        for name in (*PARTS, "total")
+    )
+    return f"""\
+SELECT
+  $__timeGroupAlias(timestamp, $__interval),
+{columns}
+FROM usage_timeline
+WHERE {BY_SITE} AND collector_type = 'corrected'
+GROUP BY 1
+ORDER BY 1"""
+
+
+def shares_query() -> str:
+    """Give each state's share of all nodes: sums divided, over the days that know both."""
+    columns = ",\n".join(
+        f"  SUM(CASE WHEN part.count_type = '{name}' THEN part.value END)\n"
+        f"    / NULLIF(SUM(CASE WHEN part.count_type = '{name}' AND part.value IS NOT NULL "
+        f'THEN whole.value END), 0) AS "{METRICS[name].label}"'
+        for name in PARTS
+    )
+    return f"""\
+SELECT
+  $__timeGroupAlias(part.timestamp, $__interval),
+{columns}
+FROM usage_timeline AS part
+JOIN usage_timeline AS whole
+  ON whole.site = part.site AND whole.timestamp = part.timestamp
+  AND whole.collector_type = part.collector_type
+  AND whole.count_type = 'total' AND whole.value IS NOT NULL
+WHERE $__timeFilter(part.timestamp) AND part.site IN ($site)
+  AND part.collector_type = 'corrected'
+GROUP BY 1
+ORDER BY 1"""
+
+
+def resource_query() -> str:
+    """Give the quantities of the chosen resource, from the most to the least comprehensive."""
+    return f"""\
+SELECT
+  $__timeGroupAlias(time, $__interval),
+  AVG(total) AS "{METRICS["total"].label}",
+  AVG(reservable) AS "{METRICS["reservable"].label}",
+  AVG(committed) AS "{METRICS["committed"].label}",
+  AVG(occupied_reserved + occupied_ondemand) AS "{METRICS["occupied"].label}",
+  AVG(active_reserved + active_ondemand) AS "{METRICS["active"].label}"
+FROM usage_wide
+WHERE $__timeFilter(time) AND site IN ($site) AND resource = '$resource'
+GROUP BY 1
+ORDER BY 1"""
+
+
+def collectors_query() -> str:
+    """Give one count as each collector has it."""
+    columns = ",\n".join(f'  AVG({name}) AS "{name}"' for name in COLLECTORS)
+    return f"""\
+SELECT
+  $__timeGroupAlias(timestamp, $__interval),
+{columns}
+FROM comparison
+WHERE {BY_SITE} AND count_type = '$count_type'
+GROUP BY 1
+ORDER BY 1"""
+
+
+def coverage_query() -> str:
+    """Give the share of the published host time that each source bears out."""
+    return f"""\
+SELECT
+  $__timeGroupAlias(timestamp, $__interval),
+  CONCAT(quantity_type, ': ', source) AS metric,
+  AVG(known_share) AS value
+FROM coverage
+WHERE {BY_SITE}
+GROUP BY 1, 2
+ORDER BY 1, 2"""
+
+
+def cross_site_query() -> str:
+    """Give used and available nodes of every site, and those leased of which no use is known."""
+    names = ("occupied", "committed", "reservable", "ondemand_capacity")
+    columns = ",\n".join(
+        f"    MAX(CASE WHEN count_type = '{name}' THEN value END) AS {name}" for name in names
+    )
+    return f"""\
+WITH daily AS (
+  SELECT
+    site,
+    timestamp AS day,
+{columns}
+  FROM usage_timeline
+  WHERE {BY_SITE} AND collector_type = 'corrected'
+  GROUP BY site, timestamp
+), parts AS (
+  SELECT site, day, 'used' AS part, occupied AS value FROM daily
+  UNION ALL
+  SELECT site, day, 'leased', CASE WHEN occupied IS NULL THEN committed ELSE 0 END FROM daily
+  UNION ALL
+  SELECT site, day, 'available',
+    GREATEST(reservable + ondemand_capacity - COALESCE(occupied, committed), 0) FROM daily
+)
+SELECT
+  $__timeGroupAlias(day, $__interval),
+  CONCAT(site, ' ', part) AS metric,
+  AVG(value) AS value
+FROM parts
+WHERE value IS NOT NULL
+GROUP BY 1, 2
+ORDER BY 1, 2"""
+
+
+def cross_site_total_query() -> str:
+    """Give the nodes of all chosen sites together."""
+    return f"""\
+SELECT
+  $__timeGroupAlias(timestamp, $__interval),
+  SUM(value) / COUNT(DISTINCT timestamp) AS "{METRICS["total"].label}"
+FROM usage_timeline
+WHERE {BY_SITE} AND collector_type = 'corrected' AND count_type = 'total'
+GROUP BY 1
+ORDER BY 1"""
+
+
+def used_share_query() -> str:
+    """Give the used share of each site's nodes: sums divided, over the days that know both."""
+    return """\
+SELECT
+  $__timeGroupAlias(used.timestamp, $__interval),
+  used.site AS metric,
+  SUM(used.value) / NULLIF(SUM(whole.value), 0) AS value
+FROM usage_timeline AS used
+JOIN usage_timeline AS whole
+  ON whole.site = used.site AND whole.timestamp = used.timestamp
+  AND whole.collector_type = used.collector_type
+  AND whole.count_type = 'total' AND whole.value IS NOT NULL
+WHERE $__timeFilter(used.timestamp) AND used.site IN ($site)
+  AND used.collector_type = 'corrected' AND used.count_type = 'occupied'
+  AND used.value IS NOT NULL
+GROUP BY 1, 2
+ORDER BY 1, 2"""
+
+
+def leadtime_query() -> str:
+    """Give the median lead time of each site and type. MySQL has no median, but can count."""
+    return f"""\
+SELECT time, metric, AVG(hours) AS value
+FROM (
+  SELECT
+    bucket AS time, metric, hours,
+    ROW_NUMBER() OVER (PARTITION BY bucket, metric ORDER BY hours) AS place,
+    COUNT(*) OVER (PARTITION BY bucket, metric) AS places
+  FROM (
+    SELECT
+      $__timeGroup(timestamp, $__interval) AS bucket,
+      CONCAT(site, ' ', leadtime_type) AS metric,
+      value AS hours
+    FROM leadtime_timeline
+    WHERE {BY_SITE}
+  ) AS bucketed
+) AS ranked
+WHERE place IN (FLOOR((places + 1) / 2), CEIL((places + 1) / 2))
+GROUP BY time, metric
+ORDER BY time, metric"""
+
+
+# --- panels ---------------------------------------------------------------------------------------
+
+
+def panel(title: str, description: str, *queries: str, unit: str) -> Panel:
+    """Lay out a panel of half the width, with the queries A, B, ... and no bucket below a day."""
+    built = (
+        Panel()
+        .title(title)
+        .description(description)
+        .datasource(SOURCE)
+        .span(HALF_WIDTH)
+        .height(HEIGHT)
+        .interval(DAY)
+        .unit(unit)
+        .min(0)
+        .show_points(common.VisibilityMode.NEVER)
+        .span_nulls(False)
+        .legend(
+            looks.VizLegendOptions()
+            .show_legend(True)
+            .display_mode(common.LegendDisplayMode.LIST)
+            .placement(common.LegendPlacement.BOTTOM)
+        )
+        .tooltip(looks.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
+    )
+    for at, sql in enumerate(queries):
+        built.with_target(Built(Query(sql, "ABC"[at])))
+    return built
+
+
+def stacked(built: Panel) -> Panel:
+    """Stack the series, filled."""
+    return (
+        built.fill_opacity(85)
+        .line_width(0)
+        .stacking(looks.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    )
+
+
+def over_the_stack(built: Panel, label: str) -> Panel:
+    """Draw a series as a line over the stack. White stands for black: Grafana's ground is dark."""
+    return built.override_by_name(
+        label,
+        [
+            DynamicConfigValue("color", {"mode": "fixed", "fixedColor": "text"}),
+            DynamicConfigValue("custom.stacking", {"mode": "none", "group": "B"}),
+            DynamicConfigValue("custom.fillOpacity", 0),
+            DynamicConfigValue("custom.lineWidth", 2),
+        ],
+    )
+
+
+def in_state_colours(built: Panel) -> Panel:
+    """Colour the states as the book does."""
+    for name in PARTS:
+        built.override_by_name(METRICS[name].label, fixed(palette.STATES[name]))
+    return built
+
+
+def fixed(value: str) -> list[DynamicConfigValue]:
+    """Give a series its colour."""
+    return [DynamicConfigValue("color", {"mode": "fixed", "fixedColor": value})]
+
+
+def site_panels() -> list[Panel]:
+    """Make the panels of one site."""
+    states = over_the_stack(
+        in_state_colours(
+            stacked(
+                panel(
+                    "Nodes by state",
+                    "Every node is in exactly one state; together they are the total.",
+                    states_query(),
+                    unit="short",
+                )
+            )
+        ),
+        METRICS["total"].label,
+    )
+    shares = in_state_colours(
+        stacked(
+            panel(
+                "Share of nodes by state",
+                "Sums divided, over the days that know both.",
+                shares_query(),
+                unit="percentunit",
+            ).max(1)
+        )
+    )
+    resource = panel(
+        "Quantities of $resource",
+        "Total, and what of it could be reserved, was leased, was occupied and ran.",
+        resource_query(),
+        unit="short",
+    )
+    for name, shade in MEASURED_COLOURS.items():
+        shown = fixed("text" if shade == palette.TOTAL else shade)
+        resource.override_by_name(METRICS[name].label, shown)
+    collectors = panel(
+        "$count_type as each collector has it",
+        " ".join(f"{name}: {definition}" for name, definition in COLLECTORS.items()),
+        collectors_query(),
+        unit="short",
+    )
+    for name in COLLECTORS:
+        shade, dash, width, _ = palette.COLLECTORS[name]
+        style = {"fill": "solid"} if dash[1] == 0 else {"fill": "dash", "dash": dash}
+        collectors.override_by_name(
+            name,
+            [
+                *fixed(shade),
+                DynamicConfigValue("custom.lineStyle", style),
+                DynamicConfigValue("custom.lineWidth", round(width)),
+            ],
+        )
+    coverage = panel(
+        "Coverage",
+        "Share of the published host time that a source's own records bear out.",
+        coverage_query(),
+        unit="percentunit",
+    ).max(1)
+    return [states, shares, resource, collectors, coverage.span(FULL_WIDTH)]
+
+
+def overview_panels() -> list[Panel]:
+    """Make the panels across sites."""
+    nodes = over_the_stack(
+        stacked(
+            panel(
+                "Nodes across sites",
+                "Dark: used. Middle: leased, and nobody knows whether used. Light: available. "
+                "Line: total.",
+                cross_site_query(),
+                cross_site_total_query(),
+                unit="short",
+            )
+        ),
+        METRICS["total"].label,
+    )
+    share = panel(
+        "Share of nodes used",
+        "Occupied over total nodes of each site.",
+        used_share_query(),
+        unit="percentunit",
+    ).max(1)
+    lead = (
+        panel(
+            "Lead time",
+            "Median by time of the request. "
+            + " ".join(f"{name}: {text}." for name, text in LEADTIMES.items()),
+            leadtime_query(),
+            unit="h",
+        )
+        .draw_style(common.GraphDrawStyle.POINTS)
+        .show_points(common.VisibilityMode.ALWAYS)
+        .point_size(4)
+        .scale_distribution(
+            looks.ScaleDistributionConfig().type(common.ScaleDistribution.SYMLOG).log(10)
+        )
+    )
+    for site, name in SITES.items():
+        dark, middle, light = palette.site_shades(site)
+        for part, shade in (("used", dark), ("leased", middle), ("available", light)):
+            nodes.override_by_name(f"{site} {part}", named(f"{name} {part}", shade))
+        share.override_by_name(site, named(name, dark))
+        for kind, shade in zip(LEADTIMES, (light, dark), strict=True):
+            lead.override_by_name(f"{site} {kind}", named(f"{name} {kind}", shade))
+    return [nodes.span(FULL_WIDTH), share, lead]
+
+
+def named(label: str, shade: str) -> list[DynamicConfigValue]:
+    """Give a series its name and colour."""
+    return [DynamicConfigValue("displayName", label), *fixed(shade)]
+
+
+# --- dashboards -----------------------------------------------------------------------------------
+
+
+def dashboard(title: str, uid: str, description: str) -> Dashboard:
+    """Begin a dashboard with the choice of sites and a link to its siblings."""
+    sites = (
+        QueryVariable("site")
+        .label("Site")
+        .datasource(SOURCE)
+        .query("SELECT DISTINCT site FROM usage_wide ORDER BY site")
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .multi(True)
+        .include_all(True)
+        .current(VariableOption(selected=True, text="All", value="$__all"))
+    )
+    return (
+        Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags(["chameleon-usage"])
+        .readonly()
+        .timezone("utc")
+        .time("now-3y", "now")
+        .link(
+            DashboardLink("Usage")
+            .type(DashboardLinkType.DASHBOARDS)
+            .tags(["chameleon-usage"])
+            .keep_time(True)
+            .include_vars(True)
+        )
+        .with_variable(sites)
+    )
+
+
+def choice(name: str, label: str, options: dict[str, str]) -> CustomVariable:
+    """Let the reader choose one value; the first is the default."""
+    first = next(iter(options))
+    return (
+        CustomVariable(name)
+        .label(label)
+        .values(", ".join(f"{text} : {value}" for value, text in options.items()))
+        .options([VariableOption(value == first, text, value) for value, text in options.items()])
+        .current(VariableOption(selected=True, text=options[first], value=first))
+    )
+
+
+def overview() -> Dashboard:
+    """Compare the sites."""
+    built = dashboard(
+        "Usage: all sites",
+        "chameleon-usage-overview",
+        "How full each site is, and how long its users wait.",
+    )
+    for number, one in enumerate(overview_panels(), start=1):
+        built.with_panel(one.id(number))
+    return built
+
+
+def sites() -> Dashboard:
+    """Show each chosen site in a row of its own."""
+    built = dashboard(
+        "Usage: by site",
+        "chameleon-usage-sites",
+        "Where the nodes of a site were, who says so, and how well the records bear it out.",
+    )
+    built.with_variable(choice("resource", "Resource", RESOURCES))
+    built.with_variable(choice("count_type", "Count", {n: m.label for n, m in METRICS.items()}))
+    built.with_row(Row("$site").repeat("site").id(1))
+    for number, one in enumerate(site_panels(), start=2):
+        built.with_panel(one.id(number))
+    return built
+
+
+def texts() -> dict[str, str]:
+    """Give the file name and the JSON of every dashboard."""
+    made: dict[str, Any] = {"overview.json": overview(), "sites.json": sites()}
+    encoder = JSONEncoder(sort_keys=True, indent=2)
+    return {name: encoder.encode(built.build()) + "\n" for name, built in made.items()}
+
+
+if __name__ == "__main__":
+    for name, text in texts().items():
+        (HERE / "dashboards" / name).write_text(text)
