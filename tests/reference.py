@@ -174,6 +174,22 @@ class Reference(Records):
         ]
         return [span for span in spans if span]
 
+    def _hypervisors(self, host: str) -> list[Span]:
+        """A row without a created_at began after the host's rows before it, and the id before."""
+        spans = []
+        made, ended = None, None
+        for row in sorted(self.rows("nova.compute_nodes"), key=lambda row: row["id"]):
+            mine = row["hypervisor_hostname"] == host
+            start, end = row.get("created_at"), row.get("deleted_at")
+            if mine and start is None and ended is not None:
+                start = max(ended, made) if made is not None else ended
+            if mine and (span := self.life(start, end)):
+                spans.append(span)
+            made = first_known(row.get("created_at"), made)
+            if mine and end is not None:
+                ended = end if ended is None else max(ended, end)
+        return spans
+
     def _enrolled(self, host: str) -> list[Span]:
         return [enrolment["span"] for enrolment in self.pool if enrolment["host"] == host]
 
@@ -186,9 +202,7 @@ class Reference(Records):
         if self.edge:
             own, other = self._enrolled(host), []
         else:
-            own = self._told(
-                "nova.compute_nodes", "hypervisor_hostname", "created_at", "deleted_at", host
-            )
+            own = self._hypervisors(host)
             other = (
                 (self._told("nova.services", "host", "created_at", "deleted_at", host))
                 if self.kvm

@@ -411,6 +411,21 @@ class TestCase16:
         assert (day(3), day(8)) in site.inferred("total")
         assert site.rejected("nova.compute_nodes").get("1") or site.corrected("total")[8] == 1
 
+    def test_case_16_a_host_starts_where_its_row_before_ended(self, never):
+        site = TinySite()
+        site.hypervisor("h1", 0, 3)
+        site.hypervisor("h1", never, 8)
+        assert site.corrected("total") == on((0, 8))
+        assert (day(3), day(8)) in site.inferred("total")
+        assert site.uncorrected("total") == on((0, 3))
+
+    def test_case_16_ids_count_up_so_a_host_starts_after_the_row_before_it(self, never):
+        site = TinySite()
+        site.hypervisor("h1", 0, 3)
+        site.hypervisor("h2", 5, 6)
+        site.hypervisor("h1", never, 8)
+        assert site.corrected("total") == [1, 1, 1, 0, 0, 2, 1, 1, 0, 0]
+
     def test_case_16_a_host_without_a_witness_is_rejected(self, never):
         site = TinySite()
         site.hypervisor("h1", never, 5)

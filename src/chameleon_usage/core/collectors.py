@@ -319,7 +319,7 @@ def uncorrected(rows: pl.DataFrame, history: pl.DataFrame) -> Reading:
         own = rows.filter(
             (pl.col("quantity_type") == quantity)
             & pl.col("source").is_in(list(sources))
-            & ~((quantity == "reservable") & pl.col("inferred"))
+            & ~(pl.lit(quantity in {"total", "reservable"}) & pl.col("inferred"))
         )
         named = pl.col("hostname").is_not_null() | (pl.col("source") == "published.leases")
         collected.refuse(own.filter(~named), f"uncorrected {quantity}", "host row is gone")

@@ -17,7 +17,7 @@ import polars as pl
 from chameleon_usage.core import engine
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, facts
-from chameleon_usage.models.raw import NAME, RAW_TABLES, WINDOWS, RawInputs
+from chameleon_usage.models.raw import RAW_TABLES, WINDOWS, RawInputs
 
 HISTORY, MANIFEST = "history", "manifest.json"
 FATE, FILE = "record_fate", "record_file"
@@ -254,10 +254,14 @@ def _read(
         gone = _until_the_next(gone, pl.concat([current, gone.select(columns)]), label)
     windows = []
     if name == "zun.container":
-        over = pl.col("status").is_in(["Deleted", "Deleting", "Error"]).fill_null(value=False)
+        status = pl.col("status").cast(pl.String)
+        over = status.is_in(["Deleted", "Deleting", "Error"]).fill_null(value=False)
         windows.append(_window(name, gone.filter(~over), "seen", "unseen", "inferred"))
         gone = gone.with_columns(
-            status=pl.when(over).then("status").otherwise(pl.lit("Deleted")),
+            status=pl.when(over)
+            .then(status)
+            .otherwise(pl.lit("Deleted"))
+            .cast(current.schema["status"]),
             updated_at=pl.when(over).then("updated_at").otherwise("until"),
         )
     elif end:
@@ -344,7 +348,7 @@ def _moved(
     )
     before = stints.filter(~pl.col("_last")).with_columns(
         pl.concat_str(pl.col("id").cast(pl.String), pl.lit("/"), pl.col("_stint") + 1)
-        .cast(NAME)
+        .cast(rows.schema["id"])
         .alias("id"),
         pl.min_horizontal(_DELETED, "until").alias(_DELETED),
     )
@@ -366,7 +370,7 @@ def _window(name: str, rows: pl.DataFrame, start: str, end: str, state: str) -> 
     return pl.concat(
         rows.select(
             source=pl.lit(source),
-            entity_id=pl.col(key).cast(pl.String).cast(NAME),
+            entity_id=pl.col(key).cast(pl.String),
             start=start,
             end=pl.col(end).fill_null(engine.MAX_TIME),
             state=pl.lit(state),
@@ -390,13 +394,14 @@ def observe(found: Ingested, windows: pl.DataFrame) -> Ingested:
         ``inferred`` is an entity of its own, "<id>/inferred".
     """
     key = ["source", "entity_id"]
-    windows = windows.with_columns(pl.col("source").cast(found.facts["source"].dtype))
-    told = found.facts.join(windows, on=key, how="semi")
+    on = ["source", "quantity_type", "entity_id"]
+    touched = windows.select(key).unique().cast(_kinds(found.facts, key), strict=False)
+    told = found.facts.join(touched, on=key, how="semi")
     if told.is_empty():
         return found
-    on = ["source", "quantity_type", "entity_id"]
     spans = (
-        told.sort(*on, "timestamp")
+        told.cast(dict.fromkeys(on, pl.String()))
+        .sort(*on, "timestamp")
         .with_columns(end=pl.col("timestamp").shift(-1).over(on).fill_null(engine.MAX_TIME))
         .filter(pl.col("state") == PRESENT)
         .select(*on, start="timestamp", end="end")
@@ -407,9 +412,10 @@ def observe(found: Ingested, windows: pl.DataFrame) -> Ingested:
     )
     _, present = engine.cut(spans, absent, key)
     guessed, certain = engine.cut(present, inferred, key)
-    name = pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit("/inferred")).cast(NAME)
-    sides = found.entities.join(guessed, on=on, how="semi").with_columns(
-        name.alias("entity_id"), inferred=pl.lit(value=True)
+    name = pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit("/inferred"))
+    kinds = _kinds(found.entities, on)
+    sides = found.entities.join(guessed.select(on).cast(kinds), on=on, how="semi").with_columns(
+        name.cast(kinds["entity_id"]).alias("entity_id"), inferred=pl.lit(value=True)
     )
     pieces = pl.concat([certain, guessed.with_columns(name.alias("entity_id"))]).with_columns(
         end=pl.when(pl.col("end") < engine.MAX_TIME).then("end")
@@ -420,9 +426,13 @@ def observe(found: Ingested, windows: pl.DataFrame) -> Ingested:
             "source", "quantity_type", as_dict=True, maintain_order=True
         ).items()
     ]
-    rest = found.facts.join(windows, on=key, how="anti")
+    rest = found.facts.join(touched, on=key, how="anti")
     return replace(
         found,
         facts=pl.concat([rest, *again]),
         entities=pl.concat([found.entities, sides]),
     )
+
+
+def _kinds(frame: pl.DataFrame, columns: list[str]) -> pl.Schema:
+    return pl.Schema({column: frame.schema[column] for column in columns})

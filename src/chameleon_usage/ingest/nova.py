@@ -52,15 +52,13 @@ def amount(size: pl.Expr) -> pl.Expr:
 def hosts(inputs: RawInputs) -> Ingested:
     """nova.compute_nodes -> total: a row is a hypervisor's life from created_at to deleted_at.
 
-    A row without a created_at starts nowhere: it is refused here and other witnesses speak for the
-    host. A KVM host's own nova-compute service (nova.services) is such a witness: its ``host``
-    is the hypervisor's name there, which it is not for Ironic.
+    A row without a created_at starts where the rows before it tell (``_started``), or it is refused
+    here and other witnesses speak for the host. A KVM host's own nova-compute service
+    (nova.services) is such a witness: its ``host`` is the hypervisor's name there, which it is not
+    for Ironic.
     """
-    rows = inputs.get(COMPUTE_NODES).with_columns(
-        entity_id=pl.col("id").cast(pl.String),
-        start="created_at",
-        end="deleted_at",
-        host_class=host_class(),
+    rows = _started(inputs.get(COMPUTE_NODES)).with_columns(
+        entity_id=pl.col("id").cast(pl.String), end="deleted_at", host_class=host_class()
     )
     nameless = rows.filter(pl.col("hypervisor_hostname").is_null())
     named = rows.filter(pl.col("hypervisor_hostname").is_not_null())
@@ -113,6 +111,22 @@ def hosts(inputs: RawInputs) -> Ingested:
                 ),
             ]
         ),
+    )
+
+
+def _started(rows: pl.DataFrame) -> pl.DataFrame:
+    """Tell when each row began: ``start``, and ``inferred`` where its created_at is lost.
+
+    A hypervisor that had a row before has its next one after the end of that, and, as ids count up,
+    after the row with the id before was made. Who had none before has no start.
+    """
+    made = pl.col("created_at").forward_fill()
+    ended = pl.col("deleted_at").cum_max().forward_fill().shift(1).over("hypervisor_hostname")
+    after = pl.when(ended.is_not_null()).then(pl.max_horizontal(made, ended))
+    before_its_end = (after < pl.col("deleted_at")).fill_null(value=True)
+    return rows.sort("id").with_columns(
+        start=pl.coalesce("created_at", pl.when(before_its_end).then(after)),
+        inferred=pl.col("created_at").is_null(),
     )
 
 

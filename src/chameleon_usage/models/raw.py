@@ -232,7 +232,7 @@ FILES_ONLY = frozenset({"inventory", "published", "trace"})
 """Schemas that no database has: files of other makers."""
 
 
-WINDOWS = _texts("source") | _names("entity_id") | _times("start", "end") | _texts("state")
+WINDOWS = _texts("source", "entity_id") | _times("start", "end") | _texts("state")
 
 
 @dataclass(frozen=True)
