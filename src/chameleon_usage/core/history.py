@@ -222,7 +222,7 @@ def _versions(steps: list[Increment], name: str, current: pl.DataFrame, load: Lo
         pl.col(column).eq_missing(pl.col(column).shift(-1)) for column in current.columns
     )
     return (
-        pl.concat([earlier, current], how="diagonal")
+        pl.concat([earlier, current.join(earlier, on=key, how="semi")], how="diagonal")
         .sort(*key, "unseen", *current.columns, nulls_last=True)
         .filter(~same)
         .with_columns(until=pl.coalesce(word, middle.dt.truncate("1s")), dated=word.is_not_null())
