@@ -348,7 +348,7 @@ class Reference(Records):
             return Fraction(vcpus, size) if vcpus and size else Fraction(0)
 
         rows = (
-            [enrolment["span"] for enrolment in self.pool if enrolment["named"] == host]
+            [e["span"] for e in self.pool if e["named"] == host and e["dated"]]
             if self.edge
             else self._told(
                 "nova.compute_nodes", "hypervisor_hostname", "created_at", "deleted_at", host

@@ -15,7 +15,7 @@ from typing import NoReturn
 import polars as pl
 from tqdm import tqdm
 
-from chameleon_usage.core import history
+from chameleon_usage.core import conservation, history
 from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
@@ -99,6 +99,7 @@ def load_raw_inputs(
         ),
         as_of=_as_of(directory / "manifest.json", tables, seen),
     )
+    conservation.check_door(inputs)
     return history.complete(directory, inputs, _superseded)
 
 
