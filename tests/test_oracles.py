@@ -1,6 +1,6 @@
 """Two other ways to the same integral: SQL in DuckDB, and staircase's step functions."""
 
-# ruff: noqa: DTZ001, S608 - times inside the pipeline are naive UTC; the SQL is the tests' own
+# ruff: noqa: DTZ001 - times inside the pipeline are naive UTC; the SQL is the tests' own
 from __future__ import annotations
 
 import subprocess

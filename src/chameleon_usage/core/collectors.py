@@ -158,8 +158,12 @@ def number_names(*frames: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
         found = codes.unique().drop_nulls()
         names = found.cat.to(NAME).cast(pl.String)
         order = names.arg_sort()
-        places = pl.zeros(int(codes.max() or 0) + 1, pl.UInt32, eager=True).scatter(  # type: ignore[arg-type]
-            found.gather(order), pl.int_range(found.len(), dtype=pl.UInt32, eager=True)
+        most = codes.max()
+        size = most + 1 if isinstance(most, int) else 0
+        places = (
+            pl.Series([0], dtype=pl.UInt32)
+            .new_from_index(0, size)
+            .scatter(found.gather(order), pl.int_range(found.len(), dtype=pl.UInt32, eager=True))
         )
         kind = pl.Enum(names.gather(order))
         coded = places.gather(codes).cat.to(kind).alias(name)
@@ -229,8 +233,12 @@ def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
     filled = pl.col(values).forward_fill().backward_fill().over("hostname")
     by_time = (
         profiles.with_columns(
-            _listed=pl.when(pl.col("source").cast(pl.String).str.starts_with("inventory.")).then("node_type"),
-            node_type=pl.when(~pl.col("source").cast(pl.String).str.starts_with("inventory.")).then("node_type"),
+            _listed=pl.when(pl.col("source").cast(pl.String).str.starts_with("inventory.")).then(
+                "node_type"
+            ),
+            node_type=pl.when(~pl.col("source").cast(pl.String).str.starts_with("inventory.")).then(
+                "node_type"
+            ),
         )
         .group_by("hostname", "start")
         .agg(pl.col([*values, "_listed"]).sort_by("source").drop_nulls().last())

@@ -121,9 +121,7 @@ def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") 
     # A run reaches as far as its last row does, the one before the next run begins.
     reach = told.filter(pl.col("_begins").shift(-1, fill_value=True))["_reach"]
     return (
-        told.filter("_begins")
-        .with_columns(_reach=reach)
-        .select(*on, "start", end=_lower("_reach"))
+        told.filter("_begins").with_columns(_reach=reach).select(*on, "start", end=_lower("_reach"))
     )
 
 
@@ -255,7 +253,7 @@ def stack(intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str]) -> pl
     ).with_columns(_end=pl.col("_at").shift(-1))
     told = rows.filter(pl.any_horizontal(pl.col(name) != 0 for name in sums))
     return (
-        told.select("_key", start=_lower("_at"), end=_lower("_end"), *sums)
+        told.select("_key", *sums, _lower("_at").alias("start"), _lower("_end").alias("end"))
         .hstack(keys.select(on)[told["_key"]])
         .select(*on, "start", "end", *sums)
     )

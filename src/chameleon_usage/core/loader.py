@@ -236,9 +236,7 @@ def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
     return judged
 
 
-def _check(
-    judged: pl.DataFrame, name: str, spec: RawTable
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _check(judged: pl.DataFrame, name: str, spec: RawTable) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split a table into good rows and those that cannot be read, lack a key, or come twice."""
     good = judged.filter(pl.col("_reason").is_null())
     bad = judged.filter(pl.col("_reason").is_not_null())
@@ -248,9 +246,7 @@ def _check(
         again = ~good.select(pl.struct(spec.key).is_first_distinct()).to_series()
         row_id = pl.concat_str([pl.col(key).cast(pl.String) for key in spec.key], separator="|")
         twice = good.filter(again).drop("_row")
-        bad = pl.concat(
-            [bad, twice.with_columns(_reason=pl.lit("duplicate row"), _row_id=row_id)]
-        )
+        bad = pl.concat([bad, twice.with_columns(_reason=pl.lit("duplicate row"), _row_id=row_id)])
         good = good.filter(~again).sort("_row").drop("_row")
     rejects = bad.select(
         source=pl.lit(name), source_row_id=pl.col("_row_id").fill_null("(no key)"), reason="_reason"

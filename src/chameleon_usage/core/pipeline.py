@@ -150,6 +150,7 @@ def outputs(
         dict(stage.known.iter_rows()),
         stage.as_of.item(),
     )
+
     def audit() -> dict[str, pl.DataFrame]:
         return {
             "coverage": usage.coverage_table(
@@ -162,7 +163,7 @@ def outputs(
             "join_log": stage.join_log.sort("name"),
         }
 
-    parts = side_by_side(
+    parts: list[dict[str, pl.DataFrame]] = side_by_side(
         [
             partial(
                 usage.usage_tables,

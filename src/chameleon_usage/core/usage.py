@@ -6,8 +6,8 @@ from datetime import datetime
 
 import polars as pl
 
-from chameleon_usage.models.contract import dy
 from chameleon_usage.core import engine
+from chameleon_usage.models.contract import dy
 from chameleon_usage.models.domain import (
     Comparison,
     ComparisonByNodeType,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage.models.contract import dy
 from chameleon_usage.core.loader import load_table
+from chameleon_usage.models.contract import dy
 from chameleon_usage.models.domain import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.models.metrics import PARTITION
 from chameleon_usage.models.site import Site
