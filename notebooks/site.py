@@ -19,6 +19,7 @@ from myst_nb import glue
 
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import base, plots
+from chameleon_usage.viz.known import known
 from chameleon_usage.viz.paper import ROOT, site_names
 
 here = ROOT / output_dir / site
@@ -215,7 +216,16 @@ joins = pl.read_parquet(here / "join_log.parquet").with_columns(
 # %% [markdown]
 # ## How much is known
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source knows at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source knows. Dark: the source is silent, and something else had to bear witness. White: no host that it could know of. Data: output/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
+# %% [markdown]
+# What is published was either seen, by a record of the first source that knows the host, or
+# inferred from other records. What neither can tell is not known, and no number stands for it.
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-known", "caption": "How much of each year at {{ site_name }} ({{ source }}) rests on records of the first source that knows the host (dark), how much was inferred from others (pale), and how much nobody knows (grey). {% if has_ondemand %}What slices of hosts hold is a sum of many records, and not told apart. {% endif %}Data: output/plots/{{ site }}_known.csv."}} tags=["hide-input"]
 shares = pl.read_parquet(here / "coverage.parquet")
+known(shares, pl.read_parquet(here / "usage_timeline.parquet"), site_name=name).save(
+    f"{site}_known", figures
+)
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source knows at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source knows. Dark: the source is silent, and something else had to bear witness. White: no host that it could know of. Data: output/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
 on_demand = "available_ondemand" in shown
 plots.coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from chameleon_usage.models.metrics import COLLECTORS, PARTITION
 from chameleon_usage.viz import ablation, across, base, palette, plots, render
+from chameleon_usage.viz.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,6 +239,31 @@ class TestCoverage:
         assert table["timestamp"].unique().to_list() == [datetime(2019, 2, 1, tzinfo=UTC)]
 
 
+class TestKnown:
+    def test_a_year_divides_as_its_node_days_do_and_days_without_a_value_are_not_known(self):
+        days = [START, START + timedelta(days=1), START + timedelta(days=2)]
+        usage = pl.DataFrame(
+            {
+                "timestamp": days,
+                "collector_type": "corrected",
+                "count_type": "total",
+                "value": [1.0, 3.0, None],
+            }
+        ).cast({"timestamp": pl.Datetime("us", "UTC")})
+        shares = pl.DataFrame(
+            {
+                "timestamp": days[:2] * 2,
+                "quantity_type": "total",
+                "source": ["seen"] * 2 + ["inferred"] * 2,
+                "known_share": [1.0, 0.5, 0.0, 0.5],
+            }
+        ).cast({"timestamp": pl.Datetime("us", "UTC")})
+        table = known(shares, usage, site_name=SITE).data
+        assert dict(table.select("part", "share").iter_rows()) == pytest.approx(
+            {"seen": 2 / 3 * 2.5 / 4, "inferred": 2 / 3 * 1.5 / 4, "unknown": 1 / 3}, abs=1e-4
+        )
+
+
 class TestRecords:
     def test_no_line_leads_across_a_year_without_a_value(self):
         table = pl.DataFrame({"year": [2017, 2020], "value": [3.0, 4.0]}).with_columns(
@@ -353,6 +379,16 @@ def draw_anew(name: str) -> base.Figure:
                 pl.lit("a").alias("source"),
                 (pl.col("value") / 100).alias("known_share"),
             ),
+            site_name=SITE,
+        ),
+        "known": lambda: known(
+            usage.filter(pl.col("count_type") == "total").select(
+                "timestamp",
+                pl.col("count_type").alias("quantity_type"),
+                pl.lit("seen").alias("source"),
+                pl.lit(1.0).alias("known_share"),
+            ),
+            usage,
             site_name=SITE,
         ),
         "comparison": lambda: plots.comparison(

@@ -567,10 +567,17 @@ def leadtime_tables(leases: pl.DataFrame, site: str) -> dict[str, pl.DataFrame]:
     }
 
 
+SEEN = ["total", "reservable", "committed", "occupied_reservation"]
+"""Quantities of which coverage says how much was seen, and how much inferred."""
+
+
 def coverage_table(
     segments: pl.DataFrame, bearing: pl.DataFrame, known: Known, window: Window, site: str
 ) -> pl.DataFrame:
     """Tell how much of the published host time each source's own records bear out.
+
+    And how much of it is ``seen``, by a record of the first source that knows the host, and how
+    much ``inferred``.
 
     Args:
         segments: domain.Segments.
@@ -584,29 +591,39 @@ def coverage_table(
         domain.Coverage; null where nothing is published.
     """
     timestamps = window.timestamps
+    one = pl.lit(1, pl.Int64).alias("held")
     published = segments.filter(
-        (pl.col("collector_type") == "corrected")
-        & pl.col("quantity_type").is_in(["total", "reservable"])
-    ).select("quantity_type", "start", "end", held=pl.lit(1, pl.Int64))
-    own = bearing.select("quantity_type", "source", "start", "end", held=pl.lit(1, pl.Int64))
+        (pl.col("collector_type") == "corrected") & pl.col("quantity_type").is_in(SEEN)
+    )
+    hosts = published.filter(pl.col("quantity_type").is_in(["total", "reservable"]))
+    # A sum of slices is not the word of one record: of such a quantity nothing is told.
+    sliced = published.filter(pl.col("node_size") > 1).join(hosts, on="quantity_type", how="anti")
+    whole = published.join(sliced, on="quantity_type", how="anti")
 
     def hours(frame: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+        counted = frame.select(*by, "start", "end", one)
         return engine.integrate(
-            engine.clip(frame, window.start, window.end), window.edges, by, ["held"]
+            engine.clip(counted, window.start, window.end), window.edges, by, ["held"]
         )
 
-    share = (
-        hours(own, ["quantity_type", "source"])
-        .join(
-            hours(published, ["quantity_type"]), on=["quantity_type", "bucket"], suffix="_published"
-        )
-        .join(timestamps, on="bucket")
-        .with_columns(
-            known_share=pl.when(pl.col("held_published") > 0).then(
-                pl.col("held") / pl.col("held_published")
+    def share(own: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
+        return (
+            hours(own, ["quantity_type", "source"])
+            .join(
+                hours(published, ["quantity_type"]),
+                on=["quantity_type", "bucket"],
+                suffix="_published",
+            )
+            .join(timestamps, on="bucket")
+            .with_columns(
+                known_share=pl.when(pl.col("held_published") > 0).then(
+                    pl.col("held") / pl.col("held_published")
+                )
             )
         )
-    )
+
+    seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
+    shares = [share(bearing, hosts), share(whole.with_columns(source=seen), whole)]
     told = [
         timestamps.select(
             "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)
@@ -614,6 +631,4 @@ def coverage_table(
         for quantity, value in sorted(known.completeness.items())
     ]
     columns = ["timestamp", "quantity_type", "source", "known_share"]
-    return _finish(
-        pl.concat([share.select(columns), *(f.select(columns) for f in told)]), Coverage, site
-    )
+    return _finish(pl.concat([frame.select(columns) for frame in (*shares, *told)]), Coverage, site)

@@ -578,6 +578,7 @@ def coverage(
 
     The time before any source names a node is blank.
     """
+    shares = shares.filter(~pl.col("source").is_in(["seen", "inferred"]))  # see viz/known.py
     named = shares.filter(pl.col("source") != "records", pl.col("known_share").is_not_null())
     first = (named if named.height else shares)["timestamp"].min()
     table = coarsen(
