@@ -102,9 +102,9 @@ def test_an_adapter_that_keeps_and_rejects_the_same_row_stops_the_run(monkeypatc
 def test_a_door_that_drops_a_row_stops_the_run(monkeypatch):
     check = loader._check
 
-    def lose(judged, name, spec, door):
-        kept = check(judged, name, spec, door)
-        return kept[1:] if name == "blazar.leases" else kept
+    def lose(judged, name, spec):
+        kept, refused = check(judged, name, spec)
+        return kept[1:] if name == "blazar.leases" else kept, refused
 
     monkeypatch.setattr(loader, "_check", lose)
     with pytest.raises(ConservationError, match=r"stage door, table blazar.leases: .* \(-1\)"):

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 
 from chameleon_usage.core import causes, collectors, conservation, loader, registry, usage
 from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.core.usage import Known, Window
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest.base import PRESENT, Ingested, rejects
-from chameleon_usage.models.domain import OUTPUTS
+from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
+from chameleon_usage.models.domain import OUTPUTS, Entities, Facts
 from chameleon_usage.models.site import Site
 
 STAGES = ("facts", "segments", "usage")
@@ -215,9 +216,17 @@ def _moment(as_of: datetime) -> pl.DataFrame:
 # --- saved stages -------------------------------------------------------------------------------
 
 
+_NAMED = {"facts": Facts, "entities": Entities}
+
+
 def save_facts(directory: Path, stage: FactsStage) -> None:
     """Write the facts stage: a Parquet file for each of its frames."""
-    tables = stage.ingested.tables() | {"as_of": _moment(stage.as_of)}
+    # Names are written as text: their numbers differ from run to run.
+    named = {
+        name: frame.cast({cs.categorical(): pl.String})
+        for name, frame in stage.ingested.tables().items()
+    }
+    tables = named | {"as_of": _moment(stage.as_of)}
     loader.save_tables(directory / "facts", tables)
 
 
@@ -225,6 +234,7 @@ def load_facts(directory: Path) -> FactsStage:
     """Read what ``save_facts`` wrote."""
     folder = _saved(directory, "facts")
     tables = {name: loader.load_table(folder / f"{name}.parquet") for name in Ingested().tables()}
+    tables |= {name: conform(tables[name], schema) for name, schema in _NAMED.items()}
     return FactsStage(Ingested(**tables), loader.load_table(folder / "as_of.parquet").item())
 
 

@@ -218,7 +218,12 @@ class Joins:
     ) -> pl.DataFrame:
         """Join and log: rows left, matched, unmatched, and rows out per matched row."""
         keys = [on] if isinstance(on, str) else list(on)
-        joined = left.join(right.with_columns(_hit=pl.lit(value=True)), on=keys, how="left")
+        joined = left.join(
+            right.with_columns(_hit=pl.lit(value=True)),
+            on=keys,
+            how="left",
+            maintain_order="left",
+        )
         hits = int(joined["_hit"].count())
         unmatched = joined.height - hits
         matched = left.height - unmatched

@@ -389,7 +389,7 @@ def leases(inputs: RawInputs) -> Ingested:
         .agg(started=pl.coalesce("updated_at", "time").min())
     )
     every = inputs.get(LEASES).rename({"id": "lease_id"})
-    rows = every.join(by_lease, on="lease_id", how="inner")
+    rows = every.join(by_lease, on="lease_id", how="inner", maintain_order="left")
     rows = joins.left("leases -> start events", rows, started, "lease_id")
     undated = rows.filter(pl.col("created_at").is_null())
     dated = rows.filter(pl.col("created_at").is_not_null())
