@@ -2,12 +2,15 @@
 #
 #   DATA=DIR             raw tables, one folder per site (default: the twin, made on the way)
 #   SITES="chi_tacc ..." only these sites (default: all)
+#   CONFIG=FILE          the sites' entries (default: data/sites.yaml)
 #   JOBS=N               steps at once (default 2; `-j N` does the same)
 
 PYTHON ?= python3
 JOBS ?= 2
 TWIN := data/twin
 DATA ?= $(TWIN)
+SITES_YAML := data/sites.yaml
+CONFIG ?= $(SITES_YAML)
 VENV := .venv
 OUT := output
 HTML := book/_build/html
@@ -39,9 +42,9 @@ SITES ?= $(patsubst $(DATA)/%/,%,$(sort $(dir $(wildcard $(DATA)/*/*.parquet))))
 TRUTH := $(filter $(patsubst $(DATA)/%/truth/intervals.parquet,%,$(wildcard $(DATA)/*/truth/intervals.parquet)),$(SITES))
 endif
 
-# Everything made in the tree belongs to one choice of DATA and SITES. When the choice changes,
-# what belongs to another one goes first, so that two choices can never mix.
-CHOICE := $(DATA): $(strip $(SITES))
+# Everything made in the tree belongs to one choice of DATA, CONFIG and SITES. When the choice
+# changes, what belongs to another one goes first, so that two choices can never mix.
+CHOICE := $(DATA):$(CONFIG): $(strip $(SITES))
 CHOICE_FILE := build/choice
 BUILDING := $(filter book run notebooks verify record $(OUT)/% book/%,$(MAKECMDGOALS))
 ifneq (,$(BUILDING))
@@ -64,7 +67,7 @@ endif
 
 LOCK := $(VENV)/lock.done
 READY := $(VENV)/package.done
-PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') data/sites.yaml
+PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
 FIGURES := $(wildcard src/chameleon_usage/viz/*.py) notebooks/build.py
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
 PAGES := $(wildcard book/*.md) book/metrics.md book/references.bib
@@ -76,12 +79,13 @@ ABLATION := $(patsubst %,$(OUT)/ablation/%/ablation.parquet,$(or $(filter chi_ta
 NOTEBOOKS := $(SITES) cross_site real_record facts $(if $(TRUTH),validation)
 RUN_NOTEBOOKS := $(NOTEBOOKS:%=book/notebooks/%.ipynb) $(SITES:%=$(OUT)/plots/%_stack.svg)
 RUN := python notebooks/build.py run
+PLACES := -p data_dir $(DATA) -p output_dir $(OUT) -p config $(CONFIG)
 
 .PHONY: help book test data run notebooks verify record bench bench-extract clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo '  Options: DATA=DIR (real tables), SITES="chi_tacc ...", JOBS=N'
+	@echo '  Options: DATA=DIR (real tables), SITES="chi_tacc ...", CONFIG=FILE, JOBS=N'
 
 book: $(HTML)/index.html ## everything needed, then the paper as HTML
 	@echo "The paper: $(HTML)/index.html"
@@ -99,8 +103,8 @@ run: $(USAGE) $(COMBINED) ## the pipeline: output tables
 notebooks: $(RUN_NOTEBOOKS) ## the notebooks, and the figures under output/plots
 
 verify: $(USAGE) $(COMBINED) $(RUN_NOTEBOOKS) ## contracts, laws and, for the default data, recorded checksums
-	chameleon-usage check --output $(OUT) $(SITES:%=--site %)
-ifeq ($(CHOICE),$(TWIN): $(ALL_SITES))
+	chameleon-usage check --output $(OUT) --config $(CONFIG) $(SITES:%=--site %)
+ifeq ($(CHOICE),$(TWIN):$(SITES_YAML): $(ALL_SITES))
 	python notebooks/checksums.py
 endif
 
@@ -144,26 +148,26 @@ $(TWIN)/%/manifest.json: $(SIMULATOR) $(LOCK) | $(READY)
 tables = $(shell find -L $(DATA)/$(1) -not -path '*/truth*' \( -name '*.parquet' -o -name '*.json' -o -name '*.csv' \) 2>/dev/null)
 
 $(USAGE): $(OUT)/%/usage_timeline.parquet: $(PIPELINE) $(LOCK) $(if $(filter $(TWIN),$(DATA)),$(TWIN)/%/manifest.json) $$(call tables,$$*) | $(READY)
-	chameleon-usage run --site $* --data-dir $(DATA) --output $(OUT)
+	chameleon-usage run --site $* --data-dir $(DATA) --output $(OUT) --config $(CONFIG)
 
 $(COMBINED): $(USAGE)
 	chameleon-usage combine --output $(OUT) $(SITES:%=--site %)
 
 # Pattern rules, so that the figures count as made by the notebook, together with it.
 book/notebooks/%.ipynb $(OUT)/plots/%_stack.svg $(OUT)/plots/%_stack.png: notebooks/site.py $(FIGURES) $(OUT)/%/usage_timeline.parquet
-	$(RUN) site book/notebooks/$*.ipynb -p site $* -p data_dir $(DATA) -p output_dir $(OUT)
+	$(RUN) site book/notebooks/$*.ipynb -p site $* $(PLACES)
 
 book/notebooks/cross_site.ipynb: notebooks/cross_site.py $(FIGURES) $(COMBINED)
-	$(RUN) cross_site $@ -p sites "$(SITES)" -p data_dir $(DATA) -p output_dir $(OUT)
+	$(RUN) cross_site $@ -p sites "$(SITES)" $(PLACES)
 
 $(ABLATION): $(OUT)/ablation/%/ablation.parquet: $(OUT)/%/usage_timeline.parquet
-	chameleon-usage ablate --site $* --data-dir $(DATA) --output $(OUT)
+	chameleon-usage ablate --site $* --data-dir $(DATA) --output $(OUT) --config $(CONFIG)
 
 book/notebooks/validation.ipynb: notebooks/validation.py $(FIGURES) $(USAGE) $(ABLATION)
-	$(RUN) validation $@ -p sites "$(TRUTH)" -p data_dir $(DATA) -p output_dir $(OUT)
+	$(RUN) validation $@ -p sites "$(TRUTH)" $(PLACES)
 
 book/notebooks/real_record.ipynb: notebooks/real_record.py $(FIGURES) $(USAGE) data/calibration.yaml data/facts.yaml $(wildcard data/real/*)
-	$(RUN) real_record $@ -p sites "$(SITES)" -p data_dir $(DATA) -p output_dir $(OUT)
+	$(RUN) real_record $@ -p sites "$(SITES)" $(PLACES)
 
 book/notebooks/facts.ipynb: notebooks/facts.py $(FIGURES) data/facts.yaml data/calibration.yaml book/references.bib $(LOCK) | $(READY)
 	$(RUN) facts $@

@@ -110,14 +110,17 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
     """
     words = dict(values)
     if "site" in values:
-        words["site_name"] = site_names([values["site"]])[values["site"]]
+        words["site_name"] = site_names([values["site"]], values["config"])[values["site"]]
         words |= site_words(ROOT / values["output_dir"] / values["site"])
-        words["devices"] = has_devices(values["site"])
+        words["devices"] = has_devices(values["site"], values["config"])
     if "data_dir" in values:
         words["twin"] = is_twin(ROOT / values["data_dir"])
         words["source"] = "simulated" if words["twin"] else "from the site's databases"
     if "real_dir" in values:
-        words["has_published"] = values["published_site"] in values["sites"].split()
+        sites = set(values["sites"].split())
+        words["has_published"] = values["published_site"] in sites
+        text = (ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8")
+        words["has_curves"] = not sites.isdisjoint(yaml.safe_load(text)["real_curves"])
     return words
 
 

@@ -1,6 +1,7 @@
 # %% tags=["parameters", "remove-cell"]
 data_dir = "data/twin"
 output_dir = "output"
+config = "data/sites.yaml"
 sites = "chi_edge chi_tacc chi_uc kvm_tacc"
 real_dir = "data/real"
 facts_file = "data/facts.yaml"
@@ -10,11 +11,16 @@ published_site = "chi_tacc"
 # (real-record)=
 # # The real record
 #
+# {% if not has_curves %}
+# The testbed published curves, machine events and leases of its own sites. This book was built from
+# databases of others, so that there is nothing to set beside them here.
+# {% else %}
 # What is real on this page, and what is simulated? *Real* are the yearly means of the curves that
 # the testbed published, read off their plots, and what the published machine events and leases
 # give when the same pipeline reads them. {% if twin %}*Simulated* is the twin.{% else %}Beside them
 # stand the figures of the databases that this book was built from.{% endif %} They need
 # not agree in every year. How alike they are is what this page shows.
+# {% endif %}
 
 # %% tags=["remove-cell"]
 import polars as pl
@@ -26,19 +32,19 @@ from chameleon_usage.viz import across, base
 from chameleon_usage.viz.paper import ROOT, is_twin, site_names
 
 figures = ROOT / output_dir / "plots"
-names = site_names(sites.split())
+names = site_names(sites.split(), config)
 ours = "twin" if is_twin(ROOT / data_dir) else "database"
 calibration = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))
 curves = calibration["real_curves"]
 compared = ["total", "reservable", "committed", "occupied", "idle"]
 
-# %% [markdown]
+# %% [markdown] when="has_curves"
 # ## Published curves
 #
 # The published plots show two collectors: the legacy caches, and today's databases taken at their
 # word, which we call *uncorrected*.
 
-# %% tags=["remove-cell"]
+# %% tags=["remove-cell"] when="has_curves"
 collector_of = {"legacy": "legacy", "current": "uncorrected"}
 rows = []
 for site, series in curves.items():
@@ -121,10 +127,10 @@ both = pl.concat([real, made]).filter(
     pl.col("collector_type").is_in(list(collector_of.values())),
 )
 
-# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, with points) beside ours (dashed; {{ source }}), for each site and count type. Grey: legacy; purple: uncorrected. No line where the published plot gives no value. Data: output/plots/real_record.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, with points) beside ours (dashed; {{ source }}), for each site and count type. Grey: legacy; purple: uncorrected. No line where the published plot gives no value. Data: output/plots/real_record.csv."}} tags=["hide-input"] when="has_curves"
 across.records(both, site_names=names, count_types=compared).save("real_record", figures)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] when="has_curves"
 ratios = (
     both.pivot(
         on="record",
@@ -155,7 +161,7 @@ summary = (
     .tab_header("How alike the yearly means are, 2016 to 2025")
 )
 
-# %% [markdown]
+# %% [markdown] when="has_curves"
 # Of {glue:text}`record_years:.0f` yearly means from 2016 on, {glue:text}`record_years_near:.0f` lie within 15 % of the
 # real ones. *Idle* is the difference of two of them, so that its error in percent says little. What counts is that
 # it is negative before 2022, as the real one is: more nodes in use than leased.
@@ -224,9 +230,9 @@ beside = beside.join(published.select("panel", "timestamp"), on=["panel", "times
 published = pl.concat([published, beside])
 
 # %% mystnb={"figure": {"name": "fig-published-record", "caption": "What the published machine events (total), leases (committed) and requests (lead time) of CHI@TACC say by month, in black, beside the corrected count ({{ source }}), in dark blue. No line where one of them gives no value. Lead time: the 90th percentile of a month's leases, without robots'. Data: output/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
-across.published(published, site_name=site_names([published_site])[published_site], ours=ours).save(
-    "published_record", figures
-)
+across.published(
+    published, site_name=site_names([published_site], config)[published_site], ours=ours
+).save("published_record", figures)
 
 # %% tags=["remove-cell"] when="has_published"
 highest = (

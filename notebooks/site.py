@@ -2,6 +2,7 @@
 site = "chi_tacc"
 data_dir = "data/twin"
 output_dir = "output"
+config = "data/sites.yaml"
 
 # %% [markdown]
 # (site-{{ site }})=
@@ -24,7 +25,7 @@ from chameleon_usage.viz.paper import ROOT, site_names
 
 here = ROOT / output_dir / site
 figures = ROOT / output_dir / "plots"
-name = site_names([site])[site]
+name = site_names([site], config)[site]
 usage = pl.read_parquet(here / "usage_timeline.parquet")
 
 # %% [markdown]

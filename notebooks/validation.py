@@ -1,6 +1,7 @@
 # %% tags=["parameters", "remove-cell"]
 data_dir = "data/twin"
 output_dir = "output"
+config = "data/sites.yaml"
 sites = "chi_edge chi_tacc chi_uc kvm_tacc"
 
 # %% [markdown]
@@ -33,7 +34,7 @@ from chameleon_usage.viz import ablation, across
 from chameleon_usage.viz.paper import ROOT, site_names
 
 figures = ROOT / output_dir / "plots"
-names = site_names(sites.split())
+names = site_names(sites.split(), config)
 eras = {2016: "2016_2017", 2018: "2018_2019", 2020: "2020_2021", 2022: "2022_on"}
 compared = ["total", "reservable", "committed", "occupied", "active"]
 

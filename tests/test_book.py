@@ -73,6 +73,11 @@ class TestAbsentResults:
         assert absent.fit(text, self.FOUND) == "Before.\nAfter.\n"
         assert absent.fit(text, self.FOUND | {"validation": set()}) == text
 
+    def test_text_on_other_data_goes_where_there_is_a_truth(self):
+        text = "Before.\n<!-- no truth -->\nOurs.\n<!-- /no truth -->\nAfter.\n"
+        assert absent.fit(text, self.FOUND) == text
+        assert absent.fit(text, self.FOUND | {"validation": set()}) == "Before.\nAfter.\n"
+
     def test_names_are_found_in_built_notebooks(self, tmp_path):
         output = {
             "metadata": {"scrapbook": {"name": "x_total_2024"}},

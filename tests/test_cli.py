@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -420,3 +421,47 @@ class TestInstalledCommand:
         assert said.returncode == 1
         assert said.stderr.startswith("Error: ")
         assert len(said.stderr.strip().splitlines()) == 1
+
+
+class TestStart:
+    """What a command does not use costs it no time."""
+
+    HEAVY = ("sqlalchemy", "psycopg", "duckdb", "pymysql", "asyncmy", "fsspec", "altair", "pyarrow")
+
+    def loaded(self, run_command, *statements: str) -> list[str]:
+        told = f"print(*(name for name in {self.HEAVY} if name in sys.modules))"
+        said = run_command("-c", "; ".join(("import sys", *statements, told)))
+        assert said.returncode == 0, said.stderr
+        return said.stdout.split()
+
+    def test_the_command_line_loads_no_library_of_databases_or_stores(self, run_command):
+        assert self.loaded(run_command, "import chameleon_usage.cli") == []
+
+    def test_a_directory_takes_no_library_of_stores(self, run_command, raw, tmp_path):
+        call = ["chameleon-usage", "run", "--config", CONFIG, "--data-dir", raw, *TEN_DAYS]
+        call += ["--output", tmp_path, "--site", "chi_edge"]
+        run = f"sys.argv = {[*map(str, call)]}; from chameleon_usage.cli import cli"
+        assert self.loaded(run_command, run, "cli(standalone_mode=False)") == []
+        assert (tmp_path / "chi_edge").is_dir()
+
+    @pytest.mark.parametrize("first", ["sqlalchemy", "chameleon_usage.models.contract"])
+    def test_libraries_kept_away_from_dataframely_load_before_and_after(self, run_command, first):
+        loaded = self.loaded(
+            run_command,
+            f"import {first}",
+            "import chameleon_usage.models.contract, chameleon_usage.io.export.sql, sqlalchemy",
+            "assert sys.modules['sqlalchemy'] is sqlalchemy is chameleon_usage.io.export.sql.sa",
+        )
+        assert "sqlalchemy" in loaded
+
+    def test_every_command_is_in_the_help(self, usage):
+        said = usage("--help")
+        listed = set(re.findall(r"^  ([a-z]+)  ", said.out, re.MULTILINE))
+        commands = {"ablate", "check", "combine", "run", "export", "extract", "grants", "record"}
+        assert listed == commands
+        for command in commands:
+            assert usage(command, "--help").status == 0
+
+    def test_an_unknown_command_is_told(self, usage):
+        said = usage("exrtact")
+        assert (said.status, "No such command" in said.err) == (2, True)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fsspec
+import polars as pl
 import pytest
 from click.testing import CliRunner
 from moto.server import ThreadedMotoServer
 
 from chameleon_twin.cli import main as make_twin
+from conftest import PROJECT
 from mariadb import SCHEMA, MariaDB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -179,3 +183,43 @@ class TestStores:
         said = live.usage("run", "--site", "chi_edge", "--data-dir", place)
         assert said.status == 1
         assert "hidden" not in said.err
+
+
+class TestAnotherCloud:
+    """The chapter on another cloud, its commands as they stand there."""
+
+    def test_its_commands_lead_from_a_database_to_outputs(self, live, monkeypatch, tmp_path):
+        page = (PROJECT / "book" / "another_cloud.md").read_text()
+        [entry] = re.findall(r"(?ms)^```yaml\n(.*?)^```$", page)
+        blocks = re.findall(r"(?ms)^```bash\n(.*?)^```$", page)
+        commands = "".join(blocks).replace("\\\n", " ").splitlines()
+        monkeypatch.chdir(tmp_path)
+        Path("my_sites.yaml").write_text(entry)
+        live.server.fill(live.twin / "kvm_tacc")
+        for command in commands:
+            name, *args = shlex.split(command.partition(" > ")[0])
+            match [name, args[0]]:
+                case ["chameleon-usage", "grants"]:
+                    args[args.index("--host") + 1] = "localhost"
+                    args[args.index("--user") + 1] = "reader"
+                    live.server.script(live.usage(*args).out)
+                    live.server.sql(
+                        "ALTER USER reader@localhost IDENTIFIED BY 'secret-of-the-reader' "
+                        "ACCOUNT UNLOCK"
+                    )
+                case ["export", setting] if "://" in setting:
+                    monkeypatch.setenv(setting.partition("=")[0], live.server.uri())
+                case ["chameleon-usage", "extract"]:
+                    said = live.usage(*args)
+                    assert said.status == 0, said.err
+                case ["make", "book"]:
+                    given = dict(arg.split("=") for arg in args[1:])
+        config = ["--config", given["CONFIG"]]
+        said = live.usage("run", *config, "--data-dir", given["DATA"], "--output", "output")
+        assert said.status == 0, said.err
+        assert live.usage("combine", "--output", "output").status == 0
+        assert live.usage("check", *config, "--output", "output").status == 0
+        usage = pl.read_parquet("output/combined/usage_timeline.parquet")
+        assert set(usage["site"]) == {"my_cloud"}
+        for count in ("total", "reservable", "committed", "occupied_ondemand"):
+            assert usage.filter(collector_type="corrected", count_type=count)["value"].sum() > 0

@@ -18,7 +18,7 @@ import pytest
 from tqdm import tqdm
 
 from chameleon_usage.core.registry import ADAPTERS
-from chameleon_usage.io import columns, snapshot
+from chameleon_usage.io import columns, record, snapshot
 from chameleon_usage.io.columns import content
 from chameleon_usage.io.databases import parse
 from chameleon_usage.io.grants import Wanted, wanted
@@ -104,6 +104,34 @@ class Tiny:
         asyncio.run(run())
         return pl.read_parquet(self.root / f"{table.name}.parquet")
 
+    def clock(self, now: str) -> None:
+        """Set the server's clock, as every account but the administrator's sees it."""
+        self.server.sql(
+            "SET time_zone = '+00:00'",
+            f"SET GLOBAL init_connect = CONCAT('SET timestamp = ', UNIX_TIMESTAMP('{now}'))",
+        )
+
+    def run(self) -> pl.DataFrame:
+        """Give the days of 2020, how many nodes there were, and how many of them by inference."""
+        out = self.root / "out"
+        said = self.usage(
+            *("run", "--config", self.config, "--data-dir", self.out, "--output", out),
+            *("--start", "2020-01-01", "--end", "2021-01-01", "--save-stages"),
+        )
+        assert said.status == 0, said.err
+        days = (
+            pl.read_parquet(out / "tiny" / "usage_timeline.parquet")
+            .filter(collector_type="corrected", count_type="total")
+            .select(pl.col("timestamp").dt.replace_time_zone(None).alias("day"), "value")
+        )
+        segments = pl.read_parquet(out / "tiny" / "stages" / "segments" / "segments.parquet")
+        guessed = segments.filter("inferred", collector_type="corrected", quantity_type="total")
+        inferred = [
+            guessed.filter(pl.col("start") <= day, pl.col("end") > day).height
+            for day in days["day"]
+        ]
+        return days.with_columns(inferred=pl.Series(inferred))
+
     @property
     def left(self) -> list[str]:
         """Everything below the data directory."""
@@ -131,6 +159,10 @@ def first(name: str, act: Callable[[], object], monkeypatch, owner=columns.Write
         return method(self, *args)
 
     monkeypatch.setattr(owner, name, called)
+
+
+def interrupted(*_args: object) -> None:
+    raise KeyboardInterrupt
 
 
 class TestGrants:
@@ -453,6 +485,103 @@ class TestWhatIsNotThere:
         assert "nova.services was changed after the snapshot was taken" in said.err
 
 
+class TestRecord:
+    """Each extraction into a directory is a snapshot, and the pipeline reads all of them."""
+
+    @pytest.fixture
+    def grown(self, tiny) -> Said:
+        """Two extractions, a month apart; in between a row was deleted for good, one changed."""
+        tiny.host(2)
+        tiny.host(3)
+        tiny.clock("2020-06-01")
+        assert tiny.extract().status == 0
+        tiny.server.sql(
+            "DELETE FROM nova.compute_nodes WHERE id = 2",
+            "UPDATE nova.compute_nodes SET vcpus = 8 WHERE id = 3",
+        )
+        tiny.clock("2020-07-01")
+        return tiny.extract()
+
+    def test_a_row_that_was_deleted_for_good_counts_until_then(self, tiny, grown):
+        assert f"tiny: {HOSTS}: 0 rows new, 1 changed, 1 gone" in grown.err
+        assert tiny.table(HOSTS)["id"].to_list() == [1, 3]
+        days = tiny.run()
+        seen, guessed, gone = (datetime(2020, *day) for day in ((6, 1), (6, 16), (7, 1)))  # noqa: DTZ001
+        for begin, end, *told in (
+            (datetime(2020, 1, 1), seen, 3, 0),  # noqa: DTZ001
+            (seen, guessed, 3, 1),
+            (guessed, gone, 2, 0),
+        ):
+            part = days.filter(pl.col("day").is_between(begin, end, closed="left"))
+            assert part.height >= 15
+            assert set(part.select("value", "inferred").iter_rows()) == {tuple(told)}
+
+    def test_the_earlier_extraction_comes_back(self, tiny, grown):
+        back = tiny.root / "back"
+        said = tiny.usage(
+            *("record", "--config", tiny.config, "--site", "tiny", "--data-dir", tiny.out),
+            *("--as-of", "2020-06-15", "--to", back),
+        )
+        assert said.status == 0, said.err
+        hosts = pl.read_parquet(back / f"{HOSTS}.parquet").sort("id")
+        assert hosts["id"].to_list() == [1, 2, 3]
+        assert hosts["vcpus"].to_list() == [4, 4, 4]
+        assert json.loads((back / "manifest.json").read_text())["as_of"] == "2020-06-01T00:00:00"
+
+    def test_one_that_is_broken_off_leaves_dump_and_history(self, tiny, grown, monkeypatch):
+        def all_files() -> dict[str, bytes]:
+            return {str(p): p.read_bytes() for p in tiny.out.rglob("*") if p.is_file()}
+
+        before = all_files()
+        tiny.clock("2020-08-01")
+        tiny.host(4)
+        for owner, name in ((columns.Writer, "add"), (snapshot.Snapshot, "revisions")):
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, interrupted)
+                assert tiny.extract().status == 1
+            assert all_files() == before
+        with monkeypatch.context() as patch:
+            patch.setattr(record, "diff", interrupted)
+            assert tiny.extract().status == 1
+        assert all_files() == before
+        assert tiny.extract().status == 0
+        assert before.items() - {(k, v) for k, v in all_files().items() if "history" in k} == {
+            (k, v) for k, v in before.items() if "history" not in k
+        }
+
+    def test_a_table_that_cannot_be_read_is_kept_as_it_was(self, tiny, grown):
+        tiny.server.sql("RENAME TABLE nova.compute_nodes TO nova.away")
+        tiny.clock("2020-08-01")
+        said = tiny.extract()
+        assert (said.status, "--skip-missing" in said.err) == (1, True)
+        assert tiny.table(HOSTS).height == 2
+        said = tiny.extract("--skip-missing")
+        assert said.status == 1
+        assert f"cannot do without: {HOSTS}" in said.err
+        assert f"tiny: {HOSTS}: 0 rows new, 0 changed, 2 gone, kept whole" in said.err
+        tiny.server.sql("RENAME TABLE nova.away TO nova.compute_nodes")
+        tiny.clock("2020-09-01")
+        assert tiny.extract().status == 0
+        days = tiny.run().filter(pl.col("day").dt.month() < 9)
+        assert days["value"].to_list() == [3.0] * 167 + [2.0] * 77
+        guessed = days.filter(pl.col("inferred") > 0)["day"].dt.date()
+        assert guessed.to_list() == [date(2020, 6, number) for number in range(1, 16)]
+
+    def test_a_clock_that_does_not_go_on_is_refused(self, tiny, grown):
+        before = tiny.left
+        for now in ("2020-07-01", "2020-06-20"):
+            tiny.clock(now)
+            said = tiny.extract()
+            assert said.status == 1
+            assert "is not later" in said.err
+        assert tiny.left == before
+
+    def test_two_within_a_second_are_two_snapshots(self, tiny):
+        for _ in range(3):
+            assert tiny.extract().status == 0
+        assert len(list((tiny.out / "tiny" / "history").iterdir())) == 2
+
+
 class TestFaults:
     def test_a_wrong_password(self, tiny, monkeypatch):
         monkeypatch.setenv("TINY_DB_URI", tiny.server.uri(password="another-secret"))
@@ -538,7 +667,6 @@ class TestFaults:
 
     def test_a_process_that_was_killed_leaves_the_earlier_extraction(self, tiny):
         tiny.extract()
-        before = tiny.left
         tiny.server.sql(
             "INSERT INTO nova.services (id, host) "
             "SELECT seq, REPEAT('x', 200) FROM nova.seq_3_to_300000"
@@ -556,8 +684,10 @@ class TestFaults:
         process.kill()
         process.wait()
         assert tiny.table(SERVICES).height == 2
-        assert tiny.extract().status == 0
-        assert tiny.left == before
+        assert not (tiny.out / "tiny" / "history").exists()
+        said = tiny.extract()
+        assert f"tiny: {SERVICES}: 299,998 rows new, 0 changed, 0 gone" in said.err
+        assert [path.name for path in tiny.out.iterdir()] == ["tiny"]
         assert tiny.table(SERVICES).height == 300_000
 
     def test_a_server_that_goes_away_between_two_statements(self, tiny, monkeypatch):

@@ -293,6 +293,22 @@ class TestMakefile:
         assert about(commands, "chameleon-twin") == []
         assert not tree.has("output/my_site")
 
+    def test_another_configuration_reaches_each_step_and_never_mixes(self, tree):
+        tree.make("book")
+        tree.write("mine.yaml", "")
+        for config, more in (("mine.yaml", ["CONFIG=mine.yaml"]), ("data/sites.yaml", [])):
+            status, commands = tree.make("book", "verify", *more)
+            assert status == 0, tree.said
+            assert about(commands, "chameleon-twin") == []
+            ran = [c for c in commands if re.search(r"usage (run|ablate|check)|-p data_dir", c)]
+            assert len(about(ran, "usage run")) == len(about(ran, "build.py run site")) == 4
+            assert len(about(ran, "usage check")) == 1
+            assert [
+                c for c in ran if not re.search(rf"-config {config}|-p config {config}", c)
+            ] == []
+            assert tree.make("book", *more) == (0, [])
+            assert len(about(commands, "checksums.py")) == (0 if more else 1)
+
     def test_fewer_sites_keep_what_is_fresh_and_drop_the_others(self, tree):
         tree.make("book")
         status, commands = tree.make("book", "SITES=chi_tacc kvm_tacc")

@@ -29,6 +29,7 @@ SMALL = """\
 site = "chi_tacc"
 days = 7
 output_dir = "output"
+config = "data/sites.yaml"
 
 # %% [markdown]
 # # {{ site_name }} over {{ days }} days
@@ -61,6 +62,7 @@ class TestParameters:
             "site": "5",
             "days": 30,
             "output_dir": "output",
+            "config": "data/sites.yaml",
         }
 
     def test_an_unknown_one_is_an_error(self, small):
@@ -101,6 +103,25 @@ class TestTemplates:
         assert notebook.cells[1].source == "# KVM@TACC over 7 days"
         figure = notebook.cells[-1].metadata["mystnb"]["figure"]
         assert figure == {"name": "fig-kvm_tacc", "caption": "Days of KVM@TACC."}
+
+    def test_a_site_of_another_configuration_has_the_name_given_there(self, small):
+        entry = "my_cloud: {name: My Edge, adapters: [edge_devices]}"
+        (small / "mine.yaml").write_text(entry)
+        notebook = build.read_notebook("small")
+        given = (("site", "my_cloud"), ("config", str(small / "mine.yaml")))
+        words = build.context(build.parameters(notebook, "small", given))
+        assert (words["site_name"], words["devices"]) == ("My Edge", True)
+
+    @pytest.mark.parametrize("sites", ["my_cloud", "my_cloud chi_uc", "chi_tacc"])
+    def test_published_curves_stand_beside_sites_that_have_them(self, sites):
+        notebook = build.read_notebook("real_record")
+        words = build.context(build.parameters(notebook, "real_record", (("sites", sites),)))
+        assert words["has_curves"] == (sites != "my_cloud")
+        assert words["has_published"] == (sites == "chi_tacc")
+        build.fill(notebook, words)
+        code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
+        assert ("across.records" in code) == words["has_curves"]
+        compile(code, "real_record", "exec")
 
     def test_cells_of_another_case_are_left_out(self, small):
         notebook = build.read_notebook("small")

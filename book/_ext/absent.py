@@ -2,7 +2,8 @@
 
 Prose cites results of notebooks. Where the book is made from other data, some of these notebooks,
 or some of their numbers, do not exist: a citation of such a number becomes "n/a", and text between
-`<!-- truth -->` and `<!-- /truth -->` is left out where there is no truth to compare with.
+`<!-- truth -->` and `<!-- /truth -->` is left out where there is no truth to compare with. Text
+between `<!-- no truth -->` and `<!-- /no truth -->` is left out where there is one.
 Published facts are never absent: a wrong name there stays an error.
 """
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 GLUED = re.compile(r"\{glue:\w+\}`notebooks/(?P<page>\w+)\.ipynb::(?P<key>\w+)(?::[^`]*)?`")
-TRUTH = re.compile(r"<!-- truth -->.*?<!-- /truth -->\n?", re.DOTALL)
+TRUTH, NO_TRUTH = (
+    re.compile(rf"<!-- {mark} -->.*?<!-- /{mark} -->\n?", re.DOTALL)
+    for mark in ("truth", "no truth")
+)
 PREFIX = "application/papermill.record/"
 
 
@@ -37,8 +41,7 @@ def results(folder: Path) -> dict[str, set[str]]:
 
 def fit(text: str, found: dict[str, set[str]]) -> str:
     """Fit a page to the results there are."""
-    if "validation" not in found:
-        text = TRUTH.sub("", text)
+    text = (NO_TRUTH if "validation" in found else TRUTH).sub("", text)
 
     def kept(match: re.Match[str]) -> str:
         page, key = match["page"], match["key"]

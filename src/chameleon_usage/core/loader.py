@@ -355,6 +355,11 @@ def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame], paths: Iterable[P
     return max(found)
 
 
+def is_store(place: str) -> bool:
+    """Whether a place is a store that a URL names, rather than a directory."""
+    return "://" in place
+
+
 @contextmanager
 def whole_directory(target: Path) -> Iterator[Path]:
     """Fill a directory that appears at ``target`` whole, or not at all.

@@ -5,17 +5,21 @@ import gc
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from asyncmy.errors import Error
 from tqdm import tqdm
 
+from chameleon_usage.core.history import MANIFEST
+from chameleon_usage.core.loader import is_store
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.databases import Address
 from chameleon_usage.io.grants import Wanted, wanted
 from chameleon_usage.io.privacy import Privacy
+from chameleon_usage.io.record import recording
 from chameleon_usage.io.snapshot import Plan, Snapshot, TableError, plan
-from chameleon_usage.io.stores import MANIFEST, held, replacing
+from chameleon_usage.io.stores import held, replacing
 from chameleon_usage.models.site import Site
 
 KIND = "extract"
@@ -47,6 +51,9 @@ def extract(
 ) -> Extracted:
     """Copy the tables that a site's adapters read to ``<place>/<site>``.
 
+    In a directory the extraction is a snapshot of the site's record: what it supersedes of the
+    earlier one is kept (``record.recording``). In a store it takes the earlier one's place.
+
     A table that is missing or not granted is noted and the rest goes on. But nothing is replaced by
     nothing: if an earlier extraction has a table that cannot be read now, it stays as it is.
 
@@ -56,7 +63,8 @@ def extract(
         place: a directory, or the URL of a store; files in the site's directory that no extraction
             wrote stay.
         privacy: what becomes of projects and users; without it they stay.
-        skip_missing: replace an earlier extraction even by one that lacks some of its tables.
+        skip_missing: replace an earlier extraction even by one that lacks some of its tables; the
+            record in a directory keeps these as they were last read.
         progress: show a bar.
 
     Raises:
@@ -64,7 +72,7 @@ def extract(
             is lost, no table can be read, or an earlier extraction would lose a table.
     """
     tables = wanted(site)
-    earlier = _earlier(place, site.key, tables)
+    earlier, last = _earlier(place, site.key, tables)
 
     def none_lost(missing: dict[str, str]) -> None:
         lost = "; ".join(f"{name} {missing[name]}" for name in sorted(earlier & missing.keys()))
@@ -79,12 +87,18 @@ def extract(
         found = Extracted()
         async with Snapshot(address, privacy) as snapshot:
             head = await snapshot.begin()
+            if head["as_of"] == last:  # the record knows a snapshot by its second
+                await asyncio.sleep(1)
+                head = await snapshot.begin()
             listed = await snapshot.columns({table.schema for table in tables})
             plans, found.missing = _plans(tables, listed, earlier)
             none_lost(found.missing)
             replaced = earlier | {table.name for table in tables}
-            files = {f"{name}.parquet" for name in replaced} | {MANIFEST}
-            with replacing(place, site.key, files) as scratch:
+            with (
+                replacing(place, site.key, replaced)
+                if is_store(place)
+                else recording(Path(place) / site.key, replaced)
+            ) as scratch:
                 written = {}
                 with tqdm(unit="row", unit_scale=True, disable=not progress) as bar:
                     for chosen in plans:
@@ -128,17 +142,17 @@ def extract(
         gc.unfreeze()
 
 
-def _earlier(place: str, folder: str, tables: Sequence[Wanted]) -> set[str]:
-    """List the tables of an earlier extraction; refuse a directory that holds other ones."""
+def _earlier(place: str, folder: str, tables: Sequence[Wanted]) -> tuple[set[str], str]:
+    """Give tables and moment of an earlier extraction; refuse a directory that holds other ones."""
     names, manifest = held(place, folder)
     if manifest.get("kind") == KIND:
-        return set(manifest.get("tables", {}))
+        return set(manifest.get("tables", {})), str(manifest.get("as_of"))
     if others := sorted({f"{table.name}.parquet" for table in tables} & names):
         raise UsageError(
             f"{place}/{folder} holds tables that no extraction wrote (such as {others[0]}); "
             "name another directory with --data-dir, or move them away"
         )
-    return set()
+    return set(), ""
 
 
 def _plans(

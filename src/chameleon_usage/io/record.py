@@ -10,7 +10,7 @@ import filecmp
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -198,31 +198,68 @@ def add_snapshot(site_dir: Path, dump: Path) -> dict[str, Changes]:
         raise UsageError(
             f"{dump} holds no <schema>.<table>.parquet file: name the directory of a site's dump"
         )
-    as_of = manifest_as_of(dump / MANIFEST)
+    manifest_as_of(dump / MANIFEST)
+    if _tables(site_dir) and _same_files(site_dir, dump):
+        return {}
+    with recording(site_dir) as scratch:
+        shutil.copytree(dump, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns(HISTORY))
+    return last_changes(site_dir)
+
+
+@contextmanager
+def recording(site_dir: Path, tables: Collection[str] | None = None) -> Iterator[Path]:
+    """Fill a directory with a dump that takes the place of a site's current one.
+
+    What the new dump supersedes is kept. All this happens whole or not at all.
+
+    Args:
+        site_dir: ``<data-dir>/<site>``; need not be there for the first snapshot.
+        tables: those that a dump may hold; other ones beside them stay. Default: all.
+
+    Yields:
+        a scratch directory for the tables and the ``manifest.json`` with its ``as_of``.
+
+    Raises:
+        UsageError: as ``add_snapshot``.
+    """
     if not site_dir.exists() and (stray := sorted(site_dir.parent.glob(f".{site_dir.name}.*.old"))):
         raise UsageError(
             f"{site_dir} is not there, but {stray[-1]} is, which an interrupted run moved away: "
             f"name it {site_dir.name} again"
         )
-    since = manifest_as_of(site_dir / MANIFEST) if _tables(site_dir) else None
-    if since == as_of and _same_files(site_dir, dump):
-        return {}
-    if since is not None and since >= as_of:
-        raise UsageError(
-            f"{dump}: its as_of {as_of} is not later than {since}, that of the dump in {site_dir}: "
-            "record dumps in the order in which they were made"
-        )
     with whole_directory(site_dir) as scratch:
-        shutil.copytree(dump, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns(HISTORY))
-        _carry(site_dir, scratch)
-        changes = {}
+        since = _since(site_dir, tables)
+        yield scratch
+        as_of = manifest_as_of(scratch / MANIFEST)
+        if since is not None and since >= as_of:
+            raise UsageError(
+                f"{site_dir} holds the dump of {since}, and the new one's as_of {as_of} is not "
+                "later: record dumps in the order in which they were made"
+            )
+        _carry(site_dir, scratch, _tables(site_dir) if tables is None else tables)
         if since is not None:
             target = scratch / HISTORY / as_of.strftime(FORM)
             target.mkdir(parents=True)
-            changes = _write_increment(site_dir, dump, target, since=since, as_of=as_of)
-            if manifest_as_of(site_dir / MANIFEST) != since:
-                raise UsageError(f"{site_dir} changed meanwhile: record one dump at a time")
-    return changes
+            _write_increment(site_dir, scratch, target, since=since, as_of=as_of)
+        if _since(site_dir, tables) != since:
+            raise UsageError(f"{site_dir} changed meanwhile: record one dump at a time")
+
+
+def last_changes(site_dir: Path) -> dict[str, Changes]:
+    """Tell what a site's current dump changed in each table; empty if it is the first."""
+    at = manifest_as_of(site_dir / MANIFEST)
+    return {
+        name: Changes(**told)
+        for step in increments(site_dir)
+        if step.as_of == at
+        for name, told in step.manifest["tables"].items()
+    }
+
+
+def _since(site_dir: Path, tables: Collection[str] | None) -> datetime | None:
+    held = _tables(site_dir).keys()
+    there = held if tables is None else held & set(tables)
+    return manifest_as_of(site_dir / MANIFEST) if there else None
 
 
 def dump_as_of(site_dir: Path, moment: datetime) -> Dump:
@@ -288,7 +325,7 @@ def _before(step: Increment, name: str, new: pl.DataFrame | None) -> pl.DataFram
 
 def _write_increment(
     site_dir: Path, dump: Path, target: Path, *, since: datetime, as_of: datetime
-) -> dict[str, Changes]:
+) -> None:
     old, new = _tables(site_dir), _tables(dump)
     changes = {}
     for name, path in old.items():
@@ -312,7 +349,6 @@ def _write_increment(
         "superseded": json.loads((site_dir / MANIFEST).read_text()),
     }
     (target / MANIFEST).write_text(json.dumps(told, indent=2) + "\n")
-    return changes
 
 
 def _compare(name: str, old: Path, new: Path | None) -> tuple[pl.DataFrame, bool, bool]:
@@ -388,14 +424,14 @@ def _same_files(one: Path, other: Path) -> bool:
     return tables[0].keys() == tables[1].keys() and not any(filecmp.cmpfiles(one, other, names)[1:])
 
 
-def _carry(site_dir: Path, scratch: Path) -> None:
+def _carry(site_dir: Path, scratch: Path, tables: Collection[str]) -> None:
     """Take along what is not of the dump: the history, and whatever else lies there."""
-    tables = {path.name for path in _tables(site_dir).values()} | {MANIFEST}
+    superseded = {f"{name}.parquet" for name in tables} | {MANIFEST}
     for path in site_dir.rglob("*"):
         inner = path.relative_to(site_dir)
         if path.is_dir():
             (scratch / inner).mkdir(parents=True, exist_ok=True)
-        elif inner.as_posix() not in tables and not (scratch / inner).exists():
+        elif inner.as_posix() not in superseded and not (scratch / inner).exists():
             (scratch / inner).parent.mkdir(parents=True, exist_ok=True)
             _link(path, scratch / inner)
 

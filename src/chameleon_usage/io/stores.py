@@ -1,4 +1,4 @@
-"""Where a site's tables lie: a directory, or a store that fsspec knows, such as S3.
+"""Tables of sites in a store that fsspec knows, such as S3, instead of a directory.
 
 A store is named by a URL (``s3://bucket/prefix``) and takes its keys, region and endpoint from the
 environment or the files of its own tools (for S3: ``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``,
@@ -6,8 +6,6 @@ environment or the files of its own tools (for S3: ``AWS_ACCESS_KEY_ID``, ``AWS_
 """
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,24 +14,18 @@ from typing import Any
 
 import fsspec
 
-from chameleon_usage.core.loader import whole_directory
+from chameleon_usage.core.history import MANIFEST
+from chameleon_usage.core.loader import is_store
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.databases import shows_password
-
-MANIFEST = "manifest.json"
-
-
-def is_store(place: str) -> bool:
-    """Whether a place is a store rather than a directory."""
-    return "://" in place
 
 
 @contextmanager
 def fetched(place: str, folders: Iterable[str], files: Iterable[str] = ()) -> Iterator[Path]:
-    """Give a directory with what a place holds; a store is copied for as long as it is needed.
+    """Copy what a store holds to a directory, for as long as it is needed.
 
     Args:
-        place: a directory, which is given as it is, or the URL of a store.
+        place: the URL of the store.
         folders: names of the directories below it that are copied, where they are there.
         files: paths or globs below it that are copied, too.
 
@@ -41,9 +33,6 @@ def fetched(place: str, folders: Iterable[str], files: Iterable[str] = ()) -> It
         UsageError: the store cannot be read, holds none of these, or the tables of a folder are
             not those of its manifest, because they are just being replaced or that was broken off.
     """
-    if not is_store(place):
-        yield Path(place)
-        return
     wanted = list(folders)
     with tempfile.TemporaryDirectory() as scratch:
         # Messages name files by their paths: let these end like the URL.
@@ -76,53 +65,35 @@ def _check_whole(folder: Path, name: str) -> None:
 
 
 @contextmanager
-def replacing(place: str, folder: str, replaced: Collection[str]) -> Iterator[Path]:
-    """Fill a directory whose files take the place of an earlier extraction's.
+def replacing(place: str, folder: str, tables: Collection[str]) -> Iterator[Path]:
+    """Fill a directory whose files take the place of an earlier extraction's in a store.
 
-    In a directory all of them appear at once or none; in a store, one by one and the manifest
-    last, so that ``fetched`` sees whether it has them all.
+    They do so one by one and the manifest last, so that ``fetched`` sees whether it has them all.
 
     Args:
-        place: a directory, or the URL of a store.
+        place: the URL of the store.
         folder: the site's directory below it.
-        replaced: names of files that go, or give way to new ones; whatever else is there stays.
+        tables: those that go, or give way to new ones; whatever else is there stays.
 
     Yields:
         a scratch directory.
 
     Raises:
-        UsageError: the place cannot be written.
+        UsageError: the store cannot be written.
     """
-    if is_store(place):
-        with _reaching(place) as (system, root):  # better told now than when all has been read
-            system.pipe_file(f"{root}/{folder}/.probe", b"")
-            system.rm_file(f"{root}/{folder}/.probe")
-        with tempfile.TemporaryDirectory() as scratch:
-            yield Path(scratch)
-            with _reaching(place) as (system, root):
-                names = sorted(path.name for path in Path(scratch).iterdir())
-                for name in sorted(names, key=lambda name: name == MANIFEST):
-                    system.put_file(f"{scratch}/{name}", f"{root}/{folder}/{name}")
-                old = {path.rpartition("/")[2]: path for path in _files(system, root, folder)}
-                for name in sorted(old.keys() & set(replaced) - set(names)):
-                    system.rm_file(old[name])
-        return
-    target = Path(place) / folder
-    with whole_directory(target) as directory:
-        yield directory
-        for path in sorted(target.iterdir()) if target.is_dir() else ():
-            new = directory / path.name
-            if path.is_dir():
-                shutil.copytree(path, new, copy_function=_link)
-            elif path.name not in replaced and not new.exists():
-                _link(path, new)
-
-
-def _link(source: str | Path, target: str | Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
+    with _reaching(place) as (system, root):  # better told now than when all has been read
+        system.pipe_file(f"{root}/{folder}/.probe", b"")
+        system.rm_file(f"{root}/{folder}/.probe")
+    with tempfile.TemporaryDirectory() as scratch:
+        yield Path(scratch)
+        with _reaching(place) as (system, root):
+            names = sorted(path.name for path in Path(scratch).iterdir())
+            for name in sorted(names, key=lambda name: name == MANIFEST):
+                system.put_file(f"{scratch}/{name}", f"{root}/{folder}/{name}")
+            old = {path.rpartition("/")[2]: path for path in _files(system, root, folder)}
+            replaced = {f"{table}.parquet" for table in tables}
+            for name in sorted(old.keys() & replaced - set(names)):
+                system.rm_file(old[name])
 
 
 def held(place: str, folder: str) -> tuple[set[str], dict[str, Any]]:

@@ -15,19 +15,19 @@ ROOT = Path(__file__).resolve().parents[3]
 """The source tree, wherever the notebook's kernel was started."""
 
 
-def site_names(sites: Iterable[str]) -> dict[str, str]:
-    """Give each site its full name: as data/sites.yaml has it, else as it is."""
-    known = _sites()
+def site_names(sites: Iterable[str], config: str) -> dict[str, str]:
+    """Give each site its full name: as the site configuration has it, else as it is."""
+    known = _sites(config)
     return {site: known.get(site, {}).get("name", site) for site in sites}
 
 
-def has_devices(site: str) -> bool:
-    """Whether a site of data/sites.yaml leases devices rather than nodes."""
-    return "edge_devices" in _sites().get(site, {}).get("adapters", ())
+def has_devices(site: str, config: str) -> bool:
+    """Whether a site of the site configuration leases devices rather than nodes."""
+    return "edge_devices" in _sites(config).get(site, {}).get("adapters", ())
 
 
-def _sites() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load((ROOT / "data" / "sites.yaml").read_text(encoding="utf-8"))
+def _sites(config: str) -> dict[str, dict[str, Any]]:
+    return yaml.safe_load((ROOT / config).read_text(encoding="utf-8"))
 
 
 def is_twin(data_dir: Path) -> bool:
