@@ -26,6 +26,7 @@ TABLES = {
     "leadtime_timeline",
     "comparison",
     "comparison_by_node_type",
+    "comparison_causes",
     "coverage",
     "rejects",
     "join_log",
