@@ -268,3 +268,30 @@ class TestActive:
         site.action("VM", "migrate", 5, host="k2")
         assert site.corrected("occupied", host="k1") == on((1, 5), height=0.25)
         assert site.corrected("occupied") == on((1, 5), height=0.25)
+
+
+def coverage_of(site: TinySite, source: str, quantity: str) -> list[float | None]:
+    rows = site.outputs["coverage"].filter(
+        (pl.col("source") == source) & (pl.col("quantity_type") == quantity)
+    )
+    return rows.sort("timestamp")["known_share"].to_list()
+
+
+def test_the_caches_of_the_time_bound_what_they_bear_out():
+    site = TinySite()
+    site.host("h1")
+    site.host("h2")
+    site.cached_day(2, total_hours=24.0)
+    site.cached_day(3, total_hours=72.0)
+    caches = "chameleon_usage.node_usage_report_cache"
+    assert coverage_of(site, caches, "total") == [0.5, 1.0]
+
+
+def test_what_is_published_is_seen_or_inferred():
+    """A host that only its Blazar row names was there, and nobody saw it in Nova."""
+    site = TinySite()
+    site.hypervisor("h1", 0)
+    site.pool_host("h2", 2, 7)
+    seen, inferred = (coverage_of(site, source, "total") for source in ("seen", "inferred"))
+    assert seen == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 1, 1, 1]
+    assert [1 - share for share in seen] == inferred

@@ -14,7 +14,7 @@ from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.core.usage import Known, Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
-from chameleon_usage.models.domain import OUTPUTS, Entities, Facts
+from chameleon_usage.models.domain import OUTPUTS, Coverage, Entities, Facts
 from chameleon_usage.models.site import Site
 
 STAGES = ("facts", "segments", "usage")
@@ -180,6 +180,8 @@ def outputs(
         ]
     )
     tables = {name: frame for part in parts for name, frame in part.items()}
+    caches = usage.borne_out_by_caches(tables["usage_timeline"], site.key)
+    tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
     side_by_side(partial(_hold, name, frame) for name, frame in tables.items())
     return tables
 

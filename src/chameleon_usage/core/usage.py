@@ -7,6 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from chameleon_usage.core import engine
+from chameleon_usage.ingest.legacy import REPORT_CACHE
 from chameleon_usage.models.contract import dy
 from chameleon_usage.models.domain import (
     Comparison,
@@ -565,6 +566,39 @@ def leadtime_tables(leases: pl.DataFrame, site: str) -> dict[str, pl.DataFrame]:
         "leadtime_leases": _finish(stamped, LeadtimeLeases, site),
         "leadtime_timeline": _finish(points, LeadtimeTimeline, site),
     }
+
+
+def borne_out_by_caches(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
+    """Tell how much of the corrected count the caches of the time bear out: a bound from outside.
+
+    The caches name no host, so they cannot speak for one; but more nodes than they counted need
+    another witness.
+
+    Args:
+        timeline: usage_timeline.
+        site: the site's key.
+
+    Returns:
+        domain.Coverage, of the buckets that both collectors know.
+    """
+    legacy, corrected = pl.col("legacy"), pl.col("corrected")
+    return _finish(
+        timeline.filter(pl.col("count_type").is_in(["total", "reservable", "committed"]))
+        .pivot(
+            on="collector_type",
+            on_columns=["legacy", "corrected"],
+            index=["timestamp", "count_type"],
+            values="value",
+        )
+        .filter(legacy.is_not_null() & (corrected > 0))
+        .with_columns(
+            quantity_type="count_type",
+            source=pl.lit(REPORT_CACHE),
+            known_share=pl.min_horizontal(legacy / corrected, 1.0),
+        ),
+        Coverage,
+        site,
+    )
 
 
 SEEN = ["total", "reservable", "committed", "occupied_reservation"]

@@ -559,6 +559,7 @@ SOURCES: dict[str, str] = {
     "blazar.computehosts": "Blazar hosts",
     "blazar.devices": "Blazar devices",
     "inventory.node_intervals": "the inventory",
+    "chameleon_usage.node_usage_report_cache": "the caches of the time",
     "records": "published (all sources together)",
 }
 """What figures call a source; one not listed keeps its name."""
