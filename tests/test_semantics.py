@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from sites import DAYS, HOUR, TinySite, day, on
 
 NEVER = [0.0] * DAYS
