@@ -161,7 +161,8 @@ class Reference(Records):
         begin = hold.span[0]
         for time in self.instants():
             if hold.span[0] <= time <= t and not self.reservable(hold.host, time):
-                begin = max(begin, *(s for s in self.instants() if s <= t))
+                after = (s for s in self.instants() if time < s <= t)
+                begin = max(begin, min(after, default=t))
         return begin
 
     # --- the quantities at an instant -------------------------------------------------------------
