@@ -69,7 +69,7 @@ def aggregates(directory: Path) -> dict[str, pl.DataFrame]:
         for quantity, (first, after) in RECORDED.items()
     )
     rows = stage.ingested.facts.filter(pl.col("source") == "published.leases")
-    held = rows.group_by(lease_id="entity_id").agg(
+    held = rows.group_by(lease_id=pl.col("entity_id").cast(pl.String)).agg(
         seconds=(pl.col("timestamp").max() - pl.col("timestamp").min()).dt.total_seconds()
     )
     leases = tables["leadtime_leases"].join(held, on="lease_id", how="left")
