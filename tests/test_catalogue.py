@@ -14,7 +14,7 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 
-from chameleon_usage.core.usage import Window
+from chameleon_usage.core.window import Window
 from sites import DAYS, HOUR, MINUTE, TinySite, day, on
 
 NEVER = [0.0] * DAYS

@@ -11,7 +11,7 @@ import polars.selectors as cs
 import pytest
 
 from chameleon_usage.core import loader, pipeline
-from chameleon_usage.core.usage import Window
+from chameleon_usage.core.window import Window
 from sites import DAYS, TinySite, day, lively_edge_site, lively_kvm_site, lively_site, on
 
 COLUMNS = {

@@ -21,7 +21,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from chameleon_usage.core import pipeline
-from chameleon_usage.core.usage import Window
+from chameleon_usage.core.window import Window
 from chameleon_usage.io.record import add_snapshot, dump_as_of
 from player import Player
 from sites import SITES

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from chameleon_usage.core import pipeline
-from chameleon_usage.core.usage import Window
+from chameleon_usage.core.window import Window
 from sites import PROJECT, SITES, day, on
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from chameleon_usage.core import loader, pipeline
-from chameleon_usage.core.usage import Window
+from chameleon_usage.core.window import Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.site import DEFAULT_SOURCES, Priority
 from sites import DAY0, SITES, TinySite, day

@@ -21,7 +21,7 @@ import polars as pl
 
 from chameleon_usage.core import pipeline
 from chameleon_usage.core.registry import ADAPTERS
-from chameleon_usage.core.usage import Window
+from chameleon_usage.core.window import Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.site import load_sites
 

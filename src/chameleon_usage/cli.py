@@ -13,7 +13,7 @@ import polars as pl
 
 from chameleon_usage.core import ablation, loader, pipeline
 from chameleon_usage.core.registry import ADAPTERS
-from chameleon_usage.core.usage import Window
+from chameleon_usage.core.window import Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.audit import check_site
 from chameleon_usage.models.domain import OUTPUTS

@@ -8,7 +8,7 @@ import polars as pl
 from chameleon_usage.core import collectors, engine
 from chameleon_usage.core.collectors import Corrections
 from chameleon_usage.core.pipeline import FactsStage, read_facts
-from chameleon_usage.core.usage import Known, Window
+from chameleon_usage.core.window import Known, Window
 from chameleon_usage.models.domain import WITNESSES, Ablation
 from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.site import Priority, Site

@@ -4,7 +4,7 @@ import polars as pl
 
 from chameleon_usage.core import engine
 from chameleon_usage.core.collectors import UNCORRECTED_SOURCES
-from chameleon_usage.core.usage import KNOWN_ENOUGH, Known, Window
+from chameleon_usage.core.window import KNOWN_ENOUGH, Known, Window
 from chameleon_usage.models.domain import ComparisonCauses
 
 COUNTED = ("total", "reservable", "committed", "occupied", "active")

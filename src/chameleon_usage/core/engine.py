@@ -7,6 +7,7 @@ change a digit; a value is divided once, at the very end.
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from chameleon_usage.models.domain import POLICIES
@@ -352,7 +353,8 @@ def integrate(
 
     The sum of each group's steps within a bucket, weighted with the time left in it, gives the
     bucket in which a step happens; a running sum of the steps gives every later one. No sort of
-    the intervals, and memory goes with groups times buckets.
+    the intervals, and memory goes with groups times buckets. The sums are scattered by NumPy,
+    which adds to a place in an array much faster than a hash table groups.
 
     Args:
         segments: rows with ``start``, ``end``, ``by`` and the integer columns of ``units``,
@@ -373,50 +375,41 @@ def integrate(
         groups = groups.with_columns(first=pl.lit(0, pl.Int64), last=pl.lit(count - 1, pl.Int64))
     # Each group has a slot for every bucket, and one more in which what is still held ends: so the
     # steps of a group add up to nothing, and one running sum serves all groups in turn.
-    slots = (pl.col("last") - pl.col("first") + 2).alias("_slots")
-    placed = groups.with_columns(slots).with_columns(
-        _base=pl.col("_slots").cum_sum() - pl.col("_slots") - pl.col("first")
-    )
-    joined = segments.select(*by, "start", "end", *units).join(
-        placed.select(*by, "last", "_base"), on=by, nulls_equal=True
-    )
-    steps = pl.concat(
-        [
-            joined.select("_base", "last", START.dt.epoch("s").alias("_at"), *units),
-            joined.select(
-                "_base", "last", END.dt.epoch("s").alias("_at"), *(-pl.col(u) for u in units)
-            ),
-        ]
+    slots = pl.col("last") - pl.col("first") + 2
+    placed = groups.with_columns(_base=slots.cum_sum() - slots - pl.col("first"))
+    size = int(placed.select(slots.sum()).item() or 0)
+    place = segments.select(by).join(
+        placed.select(*by, "last", "_base"),
+        on=by,
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
     )
     epoch = edges.dt.epoch("s")
-    bucket = epoch.search_sorted(steps["_at"], side="right").cast(pl.Int64) - 1
-    # What ends with the window does so in the slot beyond, where no time is left.
-    left = epoch.gather((bucket + 1).clip(upper_bound=count)) - steps["_at"]
-    sums = (
-        steps.with_columns(
-            _slot=pl.col("_base") + pl.min_horizontal(bucket, pl.col("last") + 1), _left=left
-        )
-        .group_by("_slot")
-        .agg(
-            *(pl.col(name).sum().alias(f"_step_{name}") for name in units),
-            *((pl.col(name) * pl.col("_left")).sum() for name in units),
-        )
-    )
-    size = int(placed["_slots"].sum())
-
-    def spread(column: str) -> pl.Series:
-        return pl.zeros(size, pl.Int64, eager=True).scatter(sums["_slot"], sums[column])
-
+    last, base = (place[name].to_numpy() for name in ("last", "_base"))
+    levels = {name: np.zeros(size, np.int64) for name in units}
+    within = {name: np.zeros(size, np.int64) for name in units}
+    for bound, sign in (("start", 1), ("end", -1)):
+        at = segments[bound].dt.epoch("s")
+        bucket = epoch.search_sorted(at, side="right").cast(pl.Int64) - 1
+        # What ends with the window does so in the slot beyond, where no time is left.
+        left = (epoch.gather((bucket + 1).clip(upper_bound=count)) - at).to_numpy()
+        slot = base + np.minimum(bucket.to_numpy(), last + 1)
+        for name in units:
+            step = sign * segments[name].to_numpy()
+            np.add.at(levels[name], slot, step)
+            np.add.at(within[name], slot, step * left)
     lengths = epoch.diff().drop_nulls().extend_constant(0, 1)
     every = placed.select(
-        _group=pl.int_range(pl.len()), bucket=pl.int_ranges("first", pl.col("last") + 2)
+        _group=pl.int_range(pl.len()),
+        bucket=pl.int_ranges("first", pl.col("last") + 2),
+        _last="last",
     ).explode("bucket")
-    length = lengths.gather(every["bucket"])
-    whole = every.with_columns(
-        (spread(f"_step_{name}").cum_sum().shift(1, fill_value=0) * length + spread(name)).alias(
-            name
-        )
-        for name in units
-    )
-    told = whole.filter(whole["bucket"] <= groups["last"].gather(whole["_group"]))
-    return groups.select(by)[told["_group"]].hstack(told.drop("_group"))
+    length = lengths.gather(every["bucket"]).to_numpy()
+    for name in units:
+        # What was held before the bucket, all of it; what changed within, as long as was left.
+        held = np.cumsum(levels[name]) - levels[name]
+        within[name] += held * length
+    whole = every.with_columns(pl.Series(name, within[name]) for name in units)
+    told = whole.filter(pl.col("bucket") <= pl.col("_last"))
+    return groups.select(by)[told["_group"]].hstack(told.drop("_group", "_last"))

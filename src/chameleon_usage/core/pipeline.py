@@ -9,9 +9,18 @@ from pathlib import Path
 import polars as pl
 import polars.selectors as cs
 
-from chameleon_usage.core import causes, collectors, conservation, loader, registry, usage
+from chameleon_usage.core import (
+    causes,
+    collectors,
+    conservation,
+    coverage,
+    leadtime,
+    loader,
+    registry,
+    usage,
+)
 from chameleon_usage.core.parallel import side_by_side
-from chameleon_usage.core.usage import Known, Window
+from chameleon_usage.core.window import Known, Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
 from chameleon_usage.models.domain import OUTPUTS, Coverage, Entities, Facts
@@ -154,7 +163,7 @@ def outputs(
 
     def audit() -> dict[str, pl.DataFrame]:
         return {
-            "coverage": usage.coverage_table(
+            "coverage": coverage.coverage_table(
                 stage.segments, stage.bearing, known, window, site.key
             ),
             "comparison_causes": causes.comparison_causes(
@@ -175,12 +184,12 @@ def outputs(
                 site.key,
                 by_host=by_host,
             ),
-            partial(usage.leadtime_tables, stage.leases, site.key),
+            partial(leadtime.leadtime_tables, stage.leases, site.key),
             audit,
         ]
     )
     tables = {name: frame for part in parts for name, frame in part.items()}
-    caches = usage.borne_out_by_caches(tables["usage_timeline"], site.key)
+    caches = coverage.borne_out_by_caches(tables["usage_timeline"], site.key)
     tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
     side_by_side(partial(_hold, name, frame) for name, frame in tables.items())
     return tables
@@ -195,18 +204,25 @@ def _hold(name: str, frame: pl.DataFrame) -> None:
     if name != "usage_by_node_type":
         OUTPUTS[name].validate(frame)
         return
-    series = ["collector_type", "resource", "count_type"]
-    begins = pl.any_horizontal(pl.col(key) != pl.col(key).shift(1) for key in series)
+    series = pl.sum_horizontal(
+        pl.col(name).to_physical().cast(pl.Int32) * 100**place
+        for place, name in enumerate(["collector_type", "resource", "count_type"])
+    )
     before = pl.col("node_type").shift(1)
     ascends = (pl.col("node_type") > before) | (
         (pl.col("node_type") == before) & (pl.col("timestamp") > pl.col("timestamp").shift(1))
     )
-    told = frame.select(
-        kinds=pl.struct(series).n_unique(),
-        blocks=begins.fill_null(value=True).sum(),
-        ascending=(begins | ascends).fill_null(value=True).all(),
-        known=pl.col("value").is_finite().all(),
-    ).row(0, named=True)
+    begins = pl.col("_series") != pl.col("_series").shift(1)
+    told = (
+        frame.with_columns(_series=series)
+        .select(
+            kinds=pl.col("_series").n_unique(),
+            blocks=begins.fill_null(value=True).sum(),
+            ascending=(begins | ascends).fill_null(value=True).all(),
+            known=pl.col("value").is_finite().all(),
+        )
+        .row(0, named=True)
+    )
     if told["kinds"] != told["blocks"] or not told["ascending"] or not told["known"]:
         raise AssertionError(f"{name}: a key comes twice or a value is missing; please report it")
 

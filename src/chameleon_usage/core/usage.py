@@ -1,20 +1,15 @@
 """Segments -> unit-seconds per bucket -> derived states -> the usage tables."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
-from chameleon_usage.core import engine
-from chameleon_usage.ingest.legacy import REPORT_CACHE
-from chameleon_usage.models.contract import dy
+from chameleon_usage.core import comparison, engine
+from chameleon_usage.core.tables import finish
+from chameleon_usage.core.window import KNOWN_ENOUGH, Known, Window
+from chameleon_usage.models.contract import columns
 from chameleon_usage.models.domain import (
-    Comparison,
-    ComparisonByNodeType,
-    Coverage,
-    LeadtimeLeases,
-    LeadtimeTimeline,
     UsageByHost,
     UsageByNodeType,
     UsageByResource,
@@ -23,61 +18,10 @@ from chameleon_usage.models.domain import (
 )
 from chameleon_usage.models.metrics import HOST_BY_HOST, MEASURED, METRICS, OPERANDS, RESOURCES
 
-KNOWN_ENOUGH = 0.95
-"""A site's value is published where at least this share of its host time is known."""
-
 READINGS = ["uncorrected", "corrected"]
 """The collectors that read facts; the legacy one left its own means."""
 
 _UNITS = {"nodes": "node_units"} | {name: name for name in RESOURCES if name != "nodes"}
-
-
-@dataclass(frozen=True)
-class Window:
-    """The time the outputs cover, and their buckets (a Polars duration)."""
-
-    start: datetime
-    end: datetime
-    bucket: str = "1d"
-
-    @property
-    def edges(self) -> pl.Series:
-        """Borders of the buckets, both ends included."""
-        return engine.bucket_edges(self.start, self.end, self.bucket)
-
-    @property
-    def timestamps(self) -> pl.DataFrame:
-        """Bucket number, its start (UTC) and its length in seconds."""
-        edges = self.edges
-        return pl.DataFrame(
-            {
-                "bucket": pl.int_range(len(edges) - 1, eager=True),
-                "timestamp": edges[:-1].dt.replace_time_zone("UTC"),
-                "length": edges.dt.epoch("s").diff().drop_nulls(),
-            }
-        )
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the records of a site can speak of.
-
-    Attributes:
-        quantities: measured quantity types that some source of the site tells.
-        completeness: quantity type to the share of its rows that are still there.
-        as_of: the records end here; a bucket that reaches further is unknown.
-    """
-
-    quantities: frozenset[str]
-    completeness: Mapping[str, float]
-    as_of: datetime
-
-    def buckets(self, window: Window) -> pl.DataFrame:
-        """List the window's buckets that the records cover (``timestamp``)."""
-        recorded = pl.lit(self.as_of).dt.epoch("s") - pl.col("timestamp").dt.epoch("s")
-        return window.timestamps.filter(
-            pl.min_horizontal(recorded, "length") >= KNOWN_ENOUGH * pl.col("length")
-        ).select("timestamp")
 
 
 def unit_seconds(
@@ -317,18 +261,22 @@ def usage_tables(
         timestamps,
     )
     by_resource = pl.concat([by_resource, _long(legacy_totals, resource="nodes")])
-    by_type = _by_type(types, cached, site)
+    by_type = list(_type_series(types, cached))
     timeline = by_resource.filter(pl.col("resource") == "nodes")
+    timeline = finish(timeline, UsageTimeline, site)
     tables = {
-        "usage_timeline": _finish(timeline, UsageTimeline, site),
-        "usage_by_resource": _finish(by_resource, UsageByResource, site),
-        "usage_by_node_type": by_type,
-        "comparison": _comparison(timeline, Comparison, site),
-        "comparison_by_node_type": _comparison(
-            by_type.filter(pl.col("resource") == "nodes").drop("site"),
-            ComparisonByNodeType,
+        "usage_timeline": timeline,
+        "usage_by_resource": finish(by_resource, UsageByResource, site),
+        "usage_by_node_type": _by_type(by_type, site),
+        "comparison": comparison.of_site(timeline, site),
+        "comparison_by_node_type": comparison.of_node_types(
+            {
+                (series.collector_type, series.count_type): series.rows
+                for series in by_type
+                if series.resource == "nodes"
+            },
+            timeline,
             site,
-            known=timeline,
         ),
         "usage_wide": _wide(by_resource, site),
     }
@@ -339,7 +287,7 @@ def usage_tables(
         hosts = mean_usage(sums, window, host)["nodes"]
         hosts = hosts.join(recorded, on="timestamp", how="semi")
         long = _present(_long(derive(hosts, known)))
-        tables["usage_by_host"] = _finish(
+        tables["usage_by_host"] = finish(
             long.rename({"hostname": "hypervisor_hostname"}), UsageByHost, site
         )
     return tables
@@ -381,51 +329,48 @@ def _long(frame: pl.DataFrame, **constants: str) -> pl.DataFrame:
     )
 
 
-def _by_type(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame, site: str) -> pl.DataFrame:
-    """Make usage_by_node_type: rows with a value, of count types that a node type ever has.
+class _Series(NamedTuple):
+    """A count type of all node types: ``rows`` has timestamp, node_type and value."""
 
-    Written series by series, in order as they come: sorting millions of rows costs more than
-    making them.
+    collector_type: str
+    resource: str
+    count_type: str
+    rows: pl.DataFrame
+
+
+def _type_series(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame) -> Iterator[_Series]:
+    """Give the series of usage_by_node_type: rows with a value, sorted by node type and time.
+
+    A node type has the count types that it ever has any of.
     """
-    codes = UsageByNodeType.create_empty().schema
+    kept = ["timestamp", "node_type", "value"]
+    for count_type in METRICS:
+        of_type = cached.filter(pl.col("count_type") == count_type)
+        yield _Series("legacy", "nodes", count_type, of_type.sort("node_type", "timestamp")[kept])
     present = pl.any_horizontal(pl.col(name) != 0 for name in METRICS)
-    parts = [
-        cached.filter(pl.col("count_type") == count_type)
-        .sort("node_type", "timestamp")
-        .select(
-            *_constants(codes, site, "legacy", count_type, "nodes"),
-            "timestamp",
-            "node_type",
-            "value",
-        )
-        .select(codes.names())
-        for count_type in METRICS
-    ]
     for collector in READINGS:
         for resource, frame in types.items():
             rows = frame.filter((pl.col("collector_type") == collector) & present)
             ever = rows.group_by("node_type").agg((pl.col(name) != 0).any() for name in METRICS)
             for count_type in METRICS:
                 having = ever.filter(pl.col(count_type))["node_type"]
-                part = rows.select("timestamp", "node_type", value=count_type)
+                told = rows.select("timestamp", "node_type", value=count_type)
                 if having.len() < ever.height:
-                    part = part.filter(pl.col("node_type").is_in(having.implode()))
-                part = part.drop_nulls("value")
-                constants = _constants(codes, site, collector, count_type, resource)
-                parts.append(part.with_columns(constants).select(codes.names()))
-    return pl.concat(parts)
+                    told = told.filter(pl.col("node_type").is_in(having.implode()))
+                yield _Series(collector, resource, count_type, told.drop_nulls("value"))
 
 
-def _constants(
-    codes: pl.Schema, site: str, collector: str, count_type: str, resource: str
-) -> list[pl.Expr]:
-    values = {
-        "site": site,
-        "collector_type": collector,
-        "count_type": count_type,
-        "resource": resource,
-    }
-    return [pl.lit(value, dtype=codes[name]).alias(name) for name, value in values.items()]
+def _by_type(series: Sequence[_Series], site: str) -> pl.DataFrame:
+    """Make usage_by_node_type, series by series: sorting its millions of rows would cost more."""
+    kinds = columns(UsageByNodeType)
+    return pl.concat(
+        told.rows.with_columns(
+            pl.lit(value, dtype=kinds[name]).alias(name)
+            for name, value in {"site": site, **told._asdict()}.items()
+            if name != "rows"
+        ).select(kinds.names())
+        for told in series
+    )
 
 
 def _present(rows: pl.DataFrame) -> pl.DataFrame:
@@ -469,64 +414,6 @@ def _legacy_usage(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:
     )
 
 
-def _finish(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:
-    """Bring rows to an output's columns, types and order."""
-    kinds = schema.create_empty().schema
-    finished = rows.with_columns(site=pl.lit(site)).select(
-        pl.col(name).cast(kind) for name, kind in kinds.items()
-    )
-    # A whole site has one name.
-    key = [name for name in schema.primary_key() if name != "site"]
-    return finished[_number(finished, key).arg_sort()]
-
-
-def _number(rows: pl.DataFrame, key: Sequence[str]) -> pl.Series:
-    """Number rows as their key orders them, so that they sort and compare by one integer."""
-    number = pl.zeros(rows.height, pl.Int64, eager=True)
-    for name in key:
-        values = rows[name]
-        if isinstance(values.dtype, pl.Enum):
-            codes, count = values.to_physical(), len(values.dtype.categories)
-        else:
-            distinct = values.unique().sort()
-            codes, count = distinct.search_sorted(values), distinct.len()
-        number = number * count + codes.cast(pl.Int64)
-    return number
-
-
-def _comparison(
-    rows: pl.DataFrame, schema: type[dy.Schema], site: str, *, known: pl.DataFrame | None = None
-) -> pl.DataFrame:
-    """Join the three collectors on their keys, and take the corrected one's distance to legacy.
-
-    With ``known`` (the site's own series) a collector that has no row for a node type, while its
-    site value is known, has none of that type.
-    """
-    readings = ("legacy", "uncorrected", "corrected")
-    index = [name for name in ("timestamp", "count_type", "node_type") if name in rows.columns]
-    number = _number(rows, index)
-    keys = rows.select(index).with_columns(_key=number).unique("_key")
-    for name in readings:
-        mine = rows["collector_type"] == name
-        told = pl.DataFrame({"_key": number.filter(mine), name: rows["value"].filter(mine)})
-        keys = keys.join(told, on="_key", how="left")
-    if known is not None:
-        none = (
-            known.filter(pl.col("value").is_not_null())
-            .with_columns(pl.col("count_type").cast(keys["count_type"].dtype), value=pl.lit(0.0))
-            .pivot(on="collector_type", index=["timestamp", "count_type"], values="value")
-        )
-        keys = keys.join(none, on=["timestamp", "count_type"], how="left", suffix="_none")
-        keys = keys.with_columns(
-            pl.coalesce(name, f"{name}_none").alias(name)
-            for name in readings
-            if name in none.columns
-        )
-    wide = keys.with_columns(difference=pl.col("corrected") - pl.col("legacy"))
-    relative = pl.when(pl.col("legacy") != 0).then(pl.col("difference") / pl.col("legacy"))
-    return _finish(wide.with_columns(relative_difference=relative), schema, site)
-
-
 def _wide(by_resource: pl.DataFrame, site: str) -> pl.DataFrame:
     """Give the corrected collector's measured types a column each, by the consumers' names."""
     rows = by_resource.filter(pl.col("collector_type") == "corrected").pivot(
@@ -544,125 +431,4 @@ def _wide(by_resource: pl.DataFrame, site: str) -> pl.DataFrame:
         for name in UsageWide.column_names()
         if name != "site"
     }
-    return _finish(rows.select(**told), UsageWide, site)
-
-
-def leadtime_tables(leases: pl.DataFrame, site: str) -> dict[str, pl.DataFrame]:
-    """Make leadtime_leases, and leadtime_timeline with a point per request.
-
-    Args:
-        leases: domain.Leases.
-        site: the site's key.
-    """
-    stamped = leases.with_columns(created_at=pl.col("created_at").dt.replace_time_zone("UTC"))
-    points = (
-        stamped.select("created_at", requested="requested_h", effective="effective_h")
-        .unpivot(index="created_at", variable_name="leadtime_type")
-        .drop_nulls("value")
-        .group_by(timestamp="created_at", leadtime_type="leadtime_type")
-        .agg(pl.col("value").median())
-    )
-    return {
-        "leadtime_leases": _finish(stamped, LeadtimeLeases, site),
-        "leadtime_timeline": _finish(points, LeadtimeTimeline, site),
-    }
-
-
-def borne_out_by_caches(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
-    """Tell how much of the corrected count the caches of the time bear out: a bound from outside.
-
-    The caches name no host, so they cannot speak for one; but more nodes than they counted need
-    another witness.
-
-    Args:
-        timeline: usage_timeline.
-        site: the site's key.
-
-    Returns:
-        domain.Coverage, of the buckets that both collectors know.
-    """
-    legacy, corrected = pl.col("legacy"), pl.col("corrected")
-    return _finish(
-        timeline.filter(pl.col("count_type").is_in(["total", "reservable", "committed"]))
-        .pivot(
-            on="collector_type",
-            on_columns=["legacy", "corrected"],
-            index=["timestamp", "count_type"],
-            values="value",
-        )
-        .filter(legacy.is_not_null() & (corrected > 0))
-        .with_columns(
-            quantity_type="count_type",
-            source=pl.lit(REPORT_CACHE),
-            known_share=pl.min_horizontal(legacy / corrected, 1.0),
-        ),
-        Coverage,
-        site,
-    )
-
-
-SEEN = ["total", "reservable", "committed", "occupied_reservation"]
-"""Quantities of which coverage says how much was seen, and how much inferred."""
-
-
-def coverage_table(
-    segments: pl.DataFrame, bearing: pl.DataFrame, known: Known, window: Window, site: str
-) -> pl.DataFrame:
-    """Tell how much of the published host time each source's own records bear out.
-
-    And how much of it is ``seen``, by a record of the first source that knows the host, and how
-    much ``inferred``.
-
-    Args:
-        segments: domain.Segments.
-        bearing: quantity_type, source, hostname, start, end: each source's own presences, disjoint
-            per host and source, within what is published.
-        known: what the records can speak of.
-        window: the time to cover.
-        site: the site's key.
-
-    Returns:
-        domain.Coverage; null where nothing is published.
-    """
-    timestamps = window.timestamps
-    one = pl.lit(1, pl.Int64).alias("held")
-    published = segments.filter(
-        (pl.col("collector_type") == "corrected") & pl.col("quantity_type").is_in(SEEN)
-    )
-    hosts = published.filter(pl.col("quantity_type").is_in(["total", "reservable"]))
-    # A sum of slices is not the word of one record: of such a quantity nothing is told.
-    sliced = published.filter(pl.col("node_size") > 1).join(hosts, on="quantity_type", how="anti")
-    whole = published.join(sliced, on="quantity_type", how="anti")
-
-    def hours(frame: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-        counted = frame.select(*by, "start", "end", one)
-        return engine.integrate(
-            engine.clip(counted, window.start, window.end), window.edges, by, ["held"]
-        )
-
-    def share(own: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
-        return (
-            hours(own, ["quantity_type", "source"])
-            .join(
-                hours(published, ["quantity_type"]),
-                on=["quantity_type", "bucket"],
-                suffix="_published",
-            )
-            .join(timestamps, on="bucket")
-            .with_columns(
-                known_share=pl.when(pl.col("held_published") > 0).then(
-                    pl.col("held") / pl.col("held_published")
-                )
-            )
-        )
-
-    seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
-    shares = [share(bearing, hosts), share(whole.with_columns(source=seen), whole)]
-    told = [
-        timestamps.select(
-            "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)
-        ).with_columns(source=pl.lit("records"))
-        for quantity, value in sorted(known.completeness.items())
-    ]
-    columns = ["timestamp", "quantity_type", "source", "known_share"]
-    return _finish(pl.concat([frame.select(columns) for frame in (*shares, *told)]), Coverage, site)
+    return finish(rows.select(**told), UsageWide, site)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 
 import polars as pl
 
-from chameleon_usage.models.contract import dy
+from chameleon_usage.models.contract import columns, dy
 from chameleon_usage.models.domain import (
     Entities,
     Facts,
@@ -88,7 +88,7 @@ def concat(parts: Iterable[Ingested]) -> Ingested:
 
 def conform(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Order, cast and complete (with nulls) the columns of a frame to those of a schema."""
-    kinds = schema.create_empty().schema
+    kinds = columns(schema)
     return frame.select(
         (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(kind)
         for name, kind in kinds.items()
@@ -240,4 +240,4 @@ class Joins:
 
     def log(self) -> pl.DataFrame:
         """Give the join log so far (domain.JoinLog)."""
-        return pl.DataFrame(self.rows, schema=JoinLog.create_empty().schema)
+        return pl.DataFrame(self.rows, schema=columns(JoinLog))

@@ -5,6 +5,9 @@ rest of a command; without them dataframely does the same for us.
 """
 
 import sys
+from functools import cache
+
+import polars as pl
 
 _UNUSED = [name for name in ("sqlalchemy", "pydantic") if name not in sys.modules]
 try:
@@ -14,4 +17,11 @@ finally:
     for _name in _UNUSED:
         del sys.modules[_name]
 
-__all__ = ["dy"]
+
+@cache
+def columns(schema: type[dy.Schema]) -> pl.Schema:
+    """Give the columns of a contract with their types."""
+    return schema.create_empty().schema
+
+
+__all__ = ["columns", "dy"]
