@@ -7,7 +7,7 @@ import polars as pl
 
 from chameleon_usage.core import collectors, engine
 from chameleon_usage.core.collectors import Corrections
-from chameleon_usage.core.pipeline import FactsStage, read_facts
+from chameleon_usage.core.pipeline import FactsStage
 from chameleon_usage.core.window import Known, Window
 from chameleon_usage.models.domain import WITNESSES, Ablation
 from chameleon_usage.models.metrics import MEASURED
@@ -68,15 +68,15 @@ def ablate(
     Returns:
         domain.Ablation.
     """
-    rows, history, maintenance = read_facts(stage)
+    record = collectors.read_record(stage.ingested, stage.as_of)
     recorded = Known(frozenset(), {}, stage.as_of).buckets(window)
     parts = []
     for name, without, changed in _applicable(site):
         if name not in names:
             continue
-        segments = collectors.corrected(
-            rows, history, maintenance, changed, without.corrections
-        ).segments.filter(pl.col("quantity_type").is_in(MEASURED))
+        segments = collectors.corrected(record, changed, without.corrections).segments.filter(
+            pl.col("quantity_type").is_in(MEASURED)
+        )
         parts.append(daily_nodes(segments, window).with_columns(left_out=pl.lit(name)))
         if name == NOTHING:
             sampled = daily_nodes(at_midnight(segments), window)

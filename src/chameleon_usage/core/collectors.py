@@ -4,16 +4,21 @@ Both end in segments (domain.Segments): who held what, when, and how much of it.
 goes in comes out, as kept or as rejected; ``check_conservation`` holds each step to it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
 
 from chameleon_usage.core import engine
-from chameleon_usage.core.conservation import REPORT, ConservationError, check_conservation
+from chameleon_usage.core.conservation import (
+    REPORT,
+    ConservationError,
+    check_conservation,
+    check_spans,
+)
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest.base import PRESENT, conform, rejects
+from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
 from chameleon_usage.ingest.nova import KVM
 from chameleon_usage.models.domain import WITNESSES, Rejects, Segments
 from chameleon_usage.models.raw import NAME
@@ -87,8 +92,13 @@ class Corrections:
 
 @dataclass
 class Collected:
-    """A reading in the making."""
+    """A reading in the making.
 
+    Attributes:
+        names: the entities' names by their number.
+    """
+
+    names: pl.Series
     corrections: Corrections = field(default_factory=Corrections)
     segments: list[pl.DataFrame] = field(default_factory=list)
     rejects: list[pl.DataFrame] = field(default_factory=list)
@@ -107,6 +117,8 @@ class Collected:
     def refuse(self, pieces: pl.DataFrame, stage: str, reason: str) -> None:
         """Record pieces of intervals that are not counted; one row per source and stretch."""
         if pieces.height:
+            if pieces["entity_id"].dtype == pl.UInt32:
+                pieces = pieces.with_columns(entity_id=self.names.gather(pieces["entity_id"]))
             by_source = pieces.partition_by("source", maintain_order=True, as_dict=True)
             for (source,), part in by_source.items():
                 self.rejects.append(
@@ -133,54 +145,61 @@ class Collected:
         )
 
 
-NAMES = (
-    "entity_id",
-    "hostname",
-    "host_id",
-    "host_class",
-    "node_type",
-    "reservation_id",
-    "project_id",
-)
-"""Columns of names, which sort and join faster by number."""
+@dataclass(frozen=True)
+class Numbered:
+    """Facts and what belongs to them, with numbers for names.
 
+    A name compares, sorts and joins by its number then, and, as numbers go in order of the names,
+    the order of rows decides nothing.
 
-def number_names(*frames: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
-    """Cast the columns of ``NAMES`` to enumerations that all frames share, in order of the names.
-
-    A name compares, sorts and joins by its number then, and the order of rows decides nothing.
+    Attributes:
+        facts, entities, profiles: as domain.Facts, Entities and Profiles; entity_id is a number.
+        maintenance: windows of hosts: hostname, start, end.
+        names: the entities' names by their number, sorted.
     """
-    numbered = list(frames)
-    for name in NAMES:
+
+    facts: pl.DataFrame
+    entities: pl.DataFrame
+    profiles: pl.DataFrame
+    maintenance: pl.DataFrame
+    names: pl.Series
+
+
+def number_names(ingested: Ingested) -> Numbered:
+    """Number the names of entities, and cast those of hosts, classes and types to enumerations."""
+    facts, entities = ingested.facts, ingested.entities
+    (entity_of_fact, entity), names = _numbers([facts["entity_id"], entities["entity_id"]])
+    entities = entities.with_columns(entity)
+    frames = [entities, ingested.profiles, ingested.maintenance]
+    for name in ("hostname", "host_class", "node_type"):
         having = [number for number, frame in enumerate(frames) if name in frame.columns]
-        columns = pl.concat([frames[number][name].cast(NAME) for number in having])
-        codes = columns.to_physical()
-        found = codes.unique().drop_nulls()
-        names = found.cat.to(NAME).cast(pl.String)
-        order = names.arg_sort()
-        most = codes.max()
-        size = most + 1 if isinstance(most, int) else 0
-        places = (
-            pl.Series([0], dtype=pl.UInt32)
-            .new_from_index(0, size)
-            .scatter(found.gather(order), pl.int_range(found.len(), dtype=pl.UInt32, eager=True))
-        )
-        kind = pl.Enum(names.gather(order))
-        coded = places.gather(codes).cat.to(kind).alias(name)
-        start = 0
-        for number in having:
-            height = frames[number].height
-            numbered[number] = numbered[number].with_columns(coded.slice(start, height))
-            start += height
-    return tuple(numbered)
+        numbers, kinds = _numbers([frames[number][name].cast(NAME) for number in having])
+        for number, codes in zip(having, numbers, strict=True):
+            frames[number] = frames[number].with_columns(codes.cat.to(pl.Enum(kinds)))
+    entities, profiles, maintenance = frames
+    return Numbered(facts.with_columns(entity_of_fact), entities, profiles, maintenance, names)
 
 
-def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
+def _numbers(columns: Sequence[pl.Series]) -> tuple[list[pl.Series], pl.Series]:
+    """Number the names in columns of categories: (the numbers, the names sorted)."""
+    codes = [column.to_physical() for column in columns]
+    found = pl.concat(codes).unique().drop_nulls()
+    names = found.cat.to(NAME).cast(pl.String)
+    order = names.arg_sort()
+    most = found.max()
+    places = (
+        pl.Series([0], dtype=pl.UInt32)
+        .new_from_index(0, most + 1 if isinstance(most, int) else 0)
+        .scatter(found.gather(order), pl.int_range(found.len(), dtype=pl.UInt32, eager=True))
+    )
+    return [places.gather(code).alias(code.name) for code in codes], names.gather(order)
+
+
+def spans(numbered: Numbered, as_of: datetime) -> pl.DataFrame:
     """Turn facts into intervals and join what is known of their entities.
 
     Args:
-        facts: domain.Facts, names numbered.
-        entities: domain.Entities, names numbered.
+        numbered: of ``number_names``.
         as_of: what is still open ends here.
 
     Returns:
@@ -190,6 +209,7 @@ def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.Da
     Raises:
         UsageError: a fact speaks of an entity that is not listed.
     """
+    facts, entities = numbered.facts, numbered.entities
     key = ["quantity_type", "source", "entity_id"]
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
     number = pl.lit(0, pl.Int64)
@@ -200,9 +220,9 @@ def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.Da
     listed = listed.gather(order)
     places = listed.search_sorted(spoken)
     if (lost := facts.filter(listed.extend_constant(None, 1).gather(places) != spoken)).height:
-        raise UsageError(
-            f"facts: the entity {', '.join(lost.select(key).row(0))} is not among the entities"
-        )
+        *what, entity = lost.select(key).row(0)
+        told = ", ".join((*what, numbered.names[entity]))
+        raise UsageError(f"facts: the entity {told} is not among the entities")
     # Neighbours after one sort: an entity's next fact is the next row, if that is still its own.
     intervals = (
         engine.sort_by_key_and_time(facts.select("timestamp", "state", _key=places), "timestamp")
@@ -218,6 +238,32 @@ def spans(facts: pl.DataFrame, entities: pl.DataFrame, as_of: datetime) -> pl.Da
             start="timestamp", end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
         )
     )
+
+
+@dataclass(frozen=True)
+class Record:
+    """What both collectors read: the facts of a site as intervals.
+
+    Attributes:
+        rows: of ``spans``.
+        history: of ``profile_history``.
+        maintenance: windows of hosts: hostname, start, end.
+        names: the entities' names by their number.
+    """
+
+    rows: pl.DataFrame
+    history: pl.DataFrame
+    maintenance: pl.DataFrame
+    names: pl.Series
+
+
+def read_record(ingested: Ingested, as_of: datetime) -> Record:
+    """Turn facts into intervals, with numbers for names; no hour of them is lost."""
+    numbered = number_names(ingested)
+    rows = spans(numbered, as_of)
+    check_spans(ingested.facts, rows, as_of)
+    history = profile_history(numbered.profiles)
+    return Record(rows, history, numbered.maintenance, numbered.names)
 
 
 def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
@@ -309,20 +355,20 @@ def _split_origin(pieces: pl.DataFrame) -> Iterable[tuple[str, pl.DataFrame]]:
     yield "ondemand", pieces.filter(~reserved)
 
 
-def uncorrected(rows: pl.DataFrame, history: pl.DataFrame) -> Reading:
+def uncorrected(record: Record) -> Reading:
     """Take each row of today's databases at its word.
 
     Its own interval, neither merged nor clamped; an allocation whose host row is gone, and an
     instance that names no node, are dropped.
 
     Args:
-        rows: of ``spans``.
-        history: of ``profile_history``.
+        record: of ``read_record``.
 
     Returns:
         the reading.
     """
-    collected = Collected()
+    rows, history = record.rows, record.history
+    collected = Collected(record.names)
     for quantity, sources in UNCORRECTED_SOURCES.items():
         own = rows.filter(
             (pl.col("quantity_type") == quantity)
@@ -343,19 +389,11 @@ def uncorrected(rows: pl.DataFrame, history: pl.DataFrame) -> Reading:
     return collected.result()
 
 
-def corrected(
-    rows: pl.DataFrame,
-    history: pl.DataFrame,
-    maintenance: pl.DataFrame,
-    site: Site,
-    corrections: Corrections | None = None,
-) -> Reading:
+def corrected(record: Record, site: Site, corrections: Corrections | None = None) -> Reading:
     """Reconstruct: source priority, gap-filling, merging, clamping.
 
     Args:
-        rows: of ``spans``.
-        history: of ``profile_history``.
-        maintenance: windows per host (hostname, start, end).
+        record: of ``read_record``.
         site: source priority and merge tolerance.
         corrections: for an ablation, what to leave out.
 
@@ -364,10 +402,11 @@ def corrected(
         occupied_reservation >= active_reservation.
     """
     made = corrections or Corrections()
-    collected = Collected(made)
+    rows, history = record.rows, record.history
+    collected = Collected(record.names, made)
     if made.name_gone_hosts:
         rows = _name_gone_hosts(rows)
-    rows = rows.with_columns(instance=_instances(rows["entity_id"]))
+    rows = rows.with_columns(instance=_instances(rows["entity_id"], record.names))
     by_quantity = {
         quantity: rows.filter(pl.col("quantity_type") == quantity)
         for quantity in UNCORRECTED_SOURCES
@@ -379,7 +418,7 @@ def corrected(
     if made.infer_allocations:
         lost = _lost_allocations(by_quantity["committed"], by_quantity["occupied"])
         by_quantity["committed"] = pl.concat([by_quantity["committed"], lost], how="diagonal")
-    windows = engine.union(maintenance, HOST)
+    windows = engine.union(record.maintenance, HOST)
     total = _total(by_quantity, site, collected)
     reservable = _reservable(by_quantity, total, site, collected)
     committed = _committed(by_quantity["committed"], reservable, collected)
@@ -733,12 +772,12 @@ def _preferred(
     )
 
 
-def _instances(entities: pl.Series) -> pl.Series:
+def _instances(entities: pl.Series, names: pl.Series) -> pl.Series:
     """Number the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one."""
-    names = pl.Series(entities.dtype.categories)  # type: ignore[attr-defined]
     stays = names.str.contains("/", literal=True).arg_true()
-    wholes = names.scatter(stays, names.gather(stays).str.extract("^([^/]*)"))
-    return wholes.cast(NAME).to_physical().gather(entities.to_physical())
+    wholes = names.search_sorted(names.gather(stays).str.extract("^([^/]*)"))
+    own = pl.int_range(names.len(), dtype=pl.UInt32, eager=True)
+    return own.scatter(stays, wholes).gather(entities)
 
 
 def _occupied(

@@ -53,6 +53,39 @@ def sort_by_key_and_time(rows: pl.DataFrame, time: str) -> pl.DataFrame:
     return rows[rows.select(_lift(pl.col(time)).arg_sort()).to_series()]
 
 
+def _codes(
+    frames: Sequence[pl.DataFrame], on: Sequence[str], *, null: int | None
+) -> list[pl.Series] | None:
+    """Number the keys of frames alike, in order, where each column is a number or has numbers.
+
+    Args:
+        frames: all with the columns of ``on``, enumerations and categories shared.
+        on: the key.
+        null: what a null counts as; without it a key with a null has no number.
+
+    Returns:
+        numbers below ``_MOST_KEYS`` for each frame; nothing if a column is of another kind.
+    """
+    codes, size = [pl.zeros(frame.height, pl.Int64, eager=True) for frame in frames], 1
+    for name in on:
+        columns = [frame[name].to_physical() for frame in frames]
+        if not all(column.dtype.is_unsigned_integer() for column in columns):
+            return None
+        told = [column.cast(pl.Int64) + 1 for column in columns]
+        count = 1 + max(int(part.max() or 0) for part in told)  # type: ignore[arg-type]
+        size *= count
+        codes = [
+            code * count + (part if null is None else part.fill_null(null))
+            for code, part in zip(codes, told, strict=True)
+        ]
+    if size > _MOST_KEYS:
+        distinct = pl.concat(codes).drop_nulls().unique().sort()
+        _check_keys(distinct.len())
+        places = [distinct.search_sorted(code).cast(pl.Int64) for code in codes]
+        codes = [place.set(code.is_null(), None) for place, code in zip(places, codes, strict=True)]
+    return codes
+
+
 def _check_keys(most: object) -> None:
     if isinstance(most, int) and most >= _MOST_KEYS:
         raise OverflowError(f"{most} keys are more than {_MOST_KEYS}: split the intervals by key")
@@ -111,9 +144,12 @@ def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") 
         columns ``on``, ``start`` and ``end``, sorted by key and start, disjoint per key.
     """
     slim = intervals.select(*on, "start", "end")
-    ordered = _numbered(slim.sort(*on, "start", "end"), on).with_columns(
-        _reach=_lift(END).cum_max()
-    )
+    codes = _codes([slim], on, null=0)
+    if codes is None:
+        ordered = _numbered(slim.sort(*on, "start"), on)
+    else:
+        ordered = sort_by_key_and_time(slim.with_columns(_key=codes[0] + 1), "start")
+    ordered = ordered.with_columns(_reach=_lift(END).cum_max())
     # Nothing yet of the key, or a gap of the tolerance and more.
     before = pl.col("_reach").shift(1, fill_value=0)
     begins = pl.col("_key") != pl.col("_key").shift(1, fill_value=0)
@@ -173,14 +209,9 @@ def cut(
         columns, and the pieces without one, with the children's columns;
         seconds(inside) + seconds(outside) == seconds(children).
     """
-    keys = (
-        parents.select(on).unique().join(children.select(on).unique(), on=on).with_row_index("_key")
-    )
-    _check_keys(keys.height)
-    slim = parents.select(*on, "start", "end").with_row_index("row")
-    ordered = slim.join(keys, on=on).select("row", "_key", "start", "end")
-    parts = _partition(sort_by_key_and_time(ordered, "start"))
-    numbers = children.select(on).join(keys, on=on, how="left", maintain_order="left")["_key"]
+    numbers, of_parents = _shared_numbers(children, parents, on)
+    slim = parents.select("start", "end", _key=of_parents).with_row_index("row")
+    parts = _partition(sort_by_key_and_time(slim.drop_nulls("_key"), "start"))
     orphans = children.filter(numbers.is_null())
     known = children.filter(numbers.is_not_null()).with_columns(_key=numbers.drop_nulls())
     # A partition leaves no gap, so the parts of a child are all those from the one that holds its
@@ -197,6 +228,30 @@ def cut(
     attributes = parents.drop("start", "end", *on)[inside["_parent"]]
     outside = cut_up.filter(pl.col("_parent").is_null()).drop("_parent")
     return inside.drop("_parent").hstack(attributes), pl.concat([outside, orphans])
+
+
+def _shared_numbers(
+    children: pl.DataFrame, parents: pl.DataFrame, on: Sequence[str]
+) -> tuple[pl.Series, pl.Series]:
+    """Number the keys that children and parents both have, and null all others."""
+    if codes := _codes([children, parents], on, null=None):
+        both = codes[1].drop_nulls().unique().sort()
+        places = [both.search_sorted(code).cast(pl.Int64) for code in codes]
+        both = both.extend_constant(None, 1)
+        numbers = [
+            place.set((both.gather(place) != code).fill_null(value=True), None)
+            for place, code in zip(places, codes, strict=True)
+        ]
+        return numbers[0], numbers[1]
+    keys = (
+        parents.select(on).unique().join(children.select(on).unique(), on=on).with_row_index("_key")
+    )
+    _check_keys(keys.height)
+    numbers = [
+        frame.select(on).join(keys, on=on, how="left", maintain_order="left")["_key"]
+        for frame in (children, parents)
+    ]
+    return numbers[0], numbers[1]
 
 
 def _pieces(

@@ -12,7 +12,6 @@ import polars.selectors as cs
 from chameleon_usage.core import (
     causes,
     collectors,
-    conservation,
     coverage,
     leadtime,
     loader,
@@ -92,21 +91,6 @@ def _check_orders(site: Site) -> None:
             )
 
 
-def read_facts(stage: FactsStage) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Turn facts into what both collectors read.
-
-    Returns:
-        (``collectors.spans``, ``collectors.profile_history``, maintenance windows)
-    """
-    ingested = stage.ingested
-    entities, entity_facts, profiles, maintenance = collectors.number_names(
-        ingested.entities, ingested.facts, ingested.profiles, ingested.maintenance
-    )
-    rows = collectors.spans(entity_facts, entities, stage.as_of)
-    conservation.check_spans(ingested.facts, rows, stage.as_of)
-    return rows, collectors.profile_history(profiles), maintenance
-
-
 def segments(stage: FactsStage, site: Site) -> SegmentsStage:
     """Read the facts twice: each row at its word, and reconstructed."""
     ingested = stage.ingested
@@ -119,11 +103,11 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         )
         for part in late
     ]
-    rows, history, maintenance = read_facts(stage)
+    record = collectors.read_record(ingested, stage.as_of)
     plain, mended = side_by_side(
         [
-            partial(collectors.uncorrected, rows, history),
-            partial(collectors.corrected, rows, history, maintenance, site),
+            partial(collectors.uncorrected, record),
+            partial(collectors.corrected, record, site),
         ]
     )
     return SegmentsStage(
