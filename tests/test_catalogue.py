@@ -692,6 +692,16 @@ def test_case_23_a_day_cached_twice_counts_once():
     assert list(reasons.values()) == ["duplicate row"]
 
 
+def test_case_23_a_node_type_in_upper_case_is_the_same_type():
+    site = TinySite()
+    site.host()
+    for number, name in ((2, "compute"), (3, "COMPUTE"), (4, "compute")):
+        site.cached_day(number, name, idle_hours=24, total_hours=48)
+    rows = site.outputs["comparison_by_node_type"].filter(pl.col("legacy") > 0)
+    assert set(rows["node_type"]) == {"compute"}
+    assert rows.filter(pl.col("count_type") == "total")["legacy"].to_list() == [2, 2, 2]
+
+
 # --- 24: active ---------------------------------------------------------------------------------
 
 

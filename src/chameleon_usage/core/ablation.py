@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from chameleon_usage.core import collectors, engine
+from chameleon_usage.core import causes, collectors, engine
 from chameleon_usage.core.collectors import Corrections
 from chameleon_usage.core.pipeline import FactsStage
 from chameleon_usage.core.window import Known, Window
@@ -122,7 +122,7 @@ def daily_nodes(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
     means = (
         sums.join(window.timestamps, on="bucket")
         .with_columns(
-            count_type=pl.col("quantity_type").str.replace("_(reservation|ondemand)$", ""),
+            count_type=causes.count_type("quantity_type"),
             value=pl.col("node_units") / pl.col("node_size") / pl.col("length"),
         )
         .sort("quantity_type", "node_size", "timestamp")

@@ -6,6 +6,7 @@ from chameleon_usage.core import engine
 from chameleon_usage.core.collectors import UNCORRECTED_SOURCES
 from chameleon_usage.core.window import KNOWN_ENOUGH, Known, Window
 from chameleon_usage.models.domain import ComparisonCauses
+from chameleon_usage.models.metrics import MEASURED
 
 COUNTED = ("total", "reservable", "committed", "occupied", "active")
 REST = "rest"
@@ -50,7 +51,7 @@ def comparison_causes(
             node_hours="node_hours",
         )
     )
-    kvm = segments.filter(pl.col("node_size") > 1).select(_count_type("quantity_type")).unique()
+    kvm = segments.filter(pl.col("node_size") > 1).select(count_type("quantity_type")).unique()
     shared = set(kvm.to_series()) - {"total", "reservable"}
     refused = _refused(rejects, shared, years)
     told = pl.concat([inferred, refused])
@@ -98,7 +99,8 @@ def _told(name: str, known: Known) -> bool:
     )
 
 
-def _count_type(column: str) -> pl.Expr:
+def count_type(column: str) -> pl.Expr:
+    """Name a quantity type without telling reservation from on-demand."""
     return pl.col(column).cast(pl.String).str.replace("_(reservation|ondemand)$", "")
 
 
@@ -110,9 +112,7 @@ def _difference() -> pl.Expr:
 def _hours(segments: pl.DataFrame, window: Window, years: pl.Series) -> pl.DataFrame:
     """Give node-hours per year, collector, count type, source and whether inferred."""
     by = ["collector_type", "quantity_type", "source", "inferred", "node_size"]
-    counted = segments.with_columns(pl.col("quantity_type").cast(pl.String)).filter(
-        pl.col("quantity_type").str.contains(f"^({'|'.join(COUNTED)})(_reservation|_ondemand)?$")
-    )
+    counted = segments.filter(pl.col("quantity_type").is_in(MEASURED))
     clipped = engine.clip(counted, window.start, window.end)
     return (
         engine.integrate(clipped, years, by, ["node_units"])
@@ -120,9 +120,9 @@ def _hours(segments: pl.DataFrame, window: Window, years: pl.Series) -> pl.DataF
         .select(
             "bucket",
             "collector_type",
-            "source",
+            pl.col("source").cast(pl.String),
             "inferred",
-            count_type=_count_type("quantity_type"),
+            count_type=count_type("quantity_type"),
             hours=pl.col("node_units") / pl.col("node_size") / 3600,
         )
     )
@@ -148,16 +148,18 @@ def _refused(rejects: pl.DataFrame, shared: set[str], years: pl.Series) -> pl.Da
         .join(unseen, on=["source_row_id", "count_type"], how="anti")
         .drop_nulls(["start", "end", "hours"])
     )
-    edges = pl.DataFrame(
-        {"bucket": pl.int_range(len(years) - 1, eager=True), "_from": years[:-1], "_to": years[1:]}
+    buckets = pl.DataFrame(
+        {"bucket": pl.int_range(len(years) - 1, eager=True), "start": years[:-1], "end": years[1:]}
     )
-    within = (
-        pl.min_horizontal("end", "_to") - pl.max_horizontal("start", "_from")
-    ).dt.total_seconds()
+    everything = pl.lit(0, pl.UInt32).alias("_all")
     whole = (pl.col("end") - pl.col("start")).dt.total_seconds()
+    within, _ = engine.cut(
+        mine.filter(whole > 0).with_columns(everything, _rate=pl.col("hours") / whole),
+        buckets.with_columns(everything),
+        ["_all"],
+    )
     return (
-        mine.join(edges, how="cross")
-        .with_columns(hours=pl.col("hours") * within / whole)
+        within.with_columns(hours=pl.col("_rate") * whole)
         .filter(pl.col("hours") > 0)
         .sort("bucket", "source_row_id", "start", "reason")
         .group_by("bucket", "count_type", "reason", maintain_order=True)
@@ -167,4 +169,4 @@ def _refused(rejects: pl.DataFrame, shared: set[str], years: pl.Series) -> pl.Da
 
 
 def _stage_count(collector: str) -> pl.Expr:
-    return _count_type("stage").str.strip_prefix(f"{collector} ")
+    return count_type("stage").str.strip_prefix(f"{collector} ")

@@ -20,7 +20,7 @@ from chameleon_usage.core.conservation import (
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
 from chameleon_usage.ingest.nova import KVM
-from chameleon_usage.models.domain import WITNESSES, Rejects, Segments
+from chameleon_usage.models.domain import WITNESSES, Bearing, Rejects, Segments
 from chameleon_usage.models.raw import NAME
 from chameleon_usage.models.site import Priority, Site
 
@@ -43,15 +43,6 @@ HOST = ["hostname"]
 TIME_ORDER = ("source", "entity_id")
 
 
-BEARING = {
-    "quantity_type": pl.String(),
-    "source": pl.String(),
-    "hostname": pl.String(),
-    "start": pl.Datetime("us"),
-    "end": pl.Datetime("us"),
-}
-
-
 @dataclass(frozen=True)
 class Reading:
     """What a collector makes of the facts.
@@ -59,8 +50,7 @@ class Reading:
     Attributes:
         segments: domain.Segments.
         rejects: domain.Rejects.
-        bearing: quantity_type, source, hostname, start, end: each source's own presences within
-            what is published (the corrected collector only).
+        bearing: domain.Bearing (the corrected collector only).
     """
 
     segments: pl.DataFrame
@@ -108,11 +98,7 @@ class Collected:
     def bear(self, quantity: str, own: pl.DataFrame, published: pl.DataFrame) -> None:
         """Record how far each source's own presences reach within what is published."""
         within, _ = engine.cut(own, published.select("hostname", "start", "end"), HOST)
-        self.bearing.append(
-            within.with_columns(quantity_type=pl.lit(quantity)).select(
-                pl.col(name).cast(kind) for name, kind in BEARING.items()
-            )
-        )
+        self.bearing.append(conform(within.with_columns(quantity_type=pl.lit(quantity)), Bearing))
 
     def refuse(self, pieces: pl.DataFrame, stage: str, reason: str) -> None:
         """Record pieces of intervals that are not counted; one row per source and stretch."""
@@ -141,7 +127,7 @@ class Collected:
         return Reading(
             pl.concat([Segments.create_empty(), *self.segments]),
             pl.concat([Rejects.create_empty(), *self.rejects]),
-            pl.concat([pl.DataFrame(schema=BEARING), *self.bearing]),
+            pl.concat([Bearing.create_empty(), *self.bearing]),
         )
 
 

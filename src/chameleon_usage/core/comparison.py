@@ -49,8 +49,8 @@ def of_node_types(
     """
     moments = Grid.of(timeline, _MOMENT)
     timestamps, count_types = moments.values
-    node_types = pl.concat([rows["node_type"].unique() for rows in series.values()])
-    node_types = node_types.unique().sort()
+    named = [rows["node_type"].unique() for rows in series.values()]
+    node_types = pl.concat([pl.Series("node_type", [], pl.String), *named]).unique().sort()
     grid = Grid((timestamps, count_types, node_types))
     codes = {name: code for code, name in enumerate(count_types)}
 

@@ -87,15 +87,13 @@ def check_rows(
             continue
         for table in tables:
             names = ENTITY_KEYS.get(table, RAW_TABLES[table].key)
-            rows = inputs.get(table).select(_key(*names)).unique()
+            rows = _keys(inputs.get(table), *names).unique()
             kept = (
-                told.leases.select(_key("lease_id"))
+                _keys(told.leases, "lease_id")
                 if frame == "leases"
-                else told.entities.filter(pl.col("source") == table)
-                .select(_key("entity_id"))
-                .unique()
+                else _keys(told.entities.filter(pl.col("source") == table), "entity_id").unique()
             )
-            here = others.filter(pl.col("source") == table).select(_key("source_row_id"))
+            here = _keys(others.filter(pl.col("source") == table), "source_row_id")
             places = pl.concat([kept, here]).group_by("key").len(name="places")
             wrong = rows.join(places, on="key", how="left").filter(
                 pl.col("places").fill_null(0) != 1
@@ -108,10 +106,12 @@ def check_rows(
                 )
 
 
-def _key(*names: str) -> pl.Expr:
-    """Name a row as its reject or entity does."""
+def _keys(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+    """Name the rows as their rejects or entities do."""
+    if len(names) == 1 and frame[names[0]].dtype == NAME:
+        return frame.select(key=names[0])
     parts = [pl.col(name).cast(pl.String) for name in names]
-    return pl.concat_str(parts, separator="|").cast(NAME).alias("key")
+    return frame.select(key=pl.concat_str(parts, separator="|").cast(NAME))
 
 
 _COUNTED = {"maintenance": ["hostname", "start", "end"], "legacy": ["timestamp", "node_type"]}

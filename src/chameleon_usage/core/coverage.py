@@ -56,8 +56,7 @@ def coverage_table(
 
     Args:
         segments: domain.Segments.
-        bearing: quantity_type, source, hostname, start, end: each source's own presences, disjoint
-            per host and source, within what is published.
+        bearing: domain.Bearing.
         known: what the records can speak of.
         window: the time to cover.
         site: the site's key.
@@ -66,7 +65,6 @@ def coverage_table(
         domain.Coverage; null where nothing is published.
     """
     timestamps = window.timestamps
-    one = pl.lit(1, pl.Int64).alias("held")
     published = segments.filter(
         (pl.col("collector_type") == "corrected") & pl.col("quantity_type").is_in(SEEN)
     )
@@ -75,30 +73,31 @@ def coverage_table(
     sliced = published.filter(pl.col("node_size") > 1).join(hosts, on="quantity_type", how="anti")
     whole = published.join(sliced, on="quantity_type", how="anti")
 
-    def hours(frame: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-        counted = frame.select(*by, "start", "end", one)
-        return engine.integrate(
-            engine.clip(counted, window.start, window.end), window.edges, by, ["held"]
+    def hours(frame: pl.DataFrame) -> pl.DataFrame:
+        by = ["quantity_type", "source"]
+        counted = engine.clip(
+            frame.select(*by, "start", "end", held=pl.lit(1, pl.Int64)), window.start, window.end
+        )
+        return engine.integrate(counted, window.edges, by, ["held"]).with_columns(
+            pl.col(by).cast(pl.String)
         )
 
     def share(own: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
+        index = ["quantity_type", "bucket"]
+        whole = published.group_by(index).agg(_published=pl.col("held").sum())
         return (
-            hours(own, ["quantity_type", "source"])
-            .join(
-                hours(published, ["quantity_type"]),
-                on=["quantity_type", "bucket"],
-                suffix="_published",
-            )
+            own.join(whole, on=index)
             .join(timestamps, on="bucket")
             .with_columns(
-                known_share=pl.when(pl.col("held_published") > 0).then(
-                    pl.col("held") / pl.col("held_published")
+                known_share=pl.when(pl.col("_published") > 0).then(
+                    pl.col("held") / pl.col("_published")
                 )
             )
         )
 
     seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
-    shares = [share(bearing, hosts), share(whole.with_columns(source=seen), whole)]
+    held = hours(whole.with_columns(source=seen))
+    shares = [share(hours(bearing), held), share(held, held)]
     told = [
         timestamps.select(
             "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)

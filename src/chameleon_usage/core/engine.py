@@ -209,6 +209,9 @@ def cut(
         columns, and the pieces without one, with the children's columns;
         seconds(inside) + seconds(outside) == seconds(children).
     """
+    if children.is_empty() or parents.is_empty():
+        further = parents.drop("start", "end", *on)
+        return children.clear().hstack(further.clear()), children
     numbers, of_parents = _shared_numbers(children, parents, on)
     slim = parents.select("start", "end", _key=of_parents).with_row_index("row")
     parts = _partition(sort_by_key_and_time(slim.drop_nulls("_key"), "start"))

@@ -1,6 +1,6 @@
 """The stages one after another, each of which can be saved, loaded and run alone."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,7 +22,7 @@ from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.core.window import Known, Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
-from chameleon_usage.models.domain import OUTPUTS, Coverage, Entities, Facts
+from chameleon_usage.models.domain import OUTPUTS, Bearing, Coverage, Entities, Facts, Segments
 from chameleon_usage.models.site import Site
 
 STAGES = ("facts", "segments", "usage")
@@ -218,38 +218,47 @@ def _moment(as_of: datetime) -> pl.DataFrame:
 # --- saved stages -------------------------------------------------------------------------------
 
 
-_NAMED = {"facts": Facts, "entities": Entities}
+_NAMED = {"facts": Facts, "entities": Entities, "segments": Segments, "bearing": Bearing}
+
+
+def _as_text(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Write names as text: the numbers of categories differ from run to run."""
+    return {name: frame.cast({cs.categorical(): pl.String}) for name, frame in tables.items()}
+
+
+def _as_named(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    return {
+        name: conform(frame, _NAMED[name]) if name in _NAMED else frame
+        for name, frame in tables.items()
+    }
 
 
 def save_facts(directory: Path, stage: FactsStage) -> None:
     """Write the facts stage: a Parquet file for each of its frames."""
-    # Names are written as text: their numbers differ from run to run.
-    named = {
-        name: frame.cast({cs.categorical(): pl.String})
-        for name, frame in stage.ingested.tables().items()
-    }
-    tables = named | {"as_of": _moment(stage.as_of)}
-    loader.save_tables(directory / "facts", tables)
+    tables = stage.ingested.tables() | {"as_of": _moment(stage.as_of)}
+    loader.save_tables(directory / "facts", _as_text(tables))
 
 
 def load_facts(directory: Path) -> FactsStage:
     """Read what ``save_facts`` wrote."""
     folder = _saved(directory, "facts")
     tables = {name: loader.load_table(folder / f"{name}.parquet") for name in Ingested().tables()}
-    tables |= {name: conform(tables[name], schema) for name, schema in _NAMED.items()}
-    return FactsStage(Ingested(**tables), loader.load_table(folder / "as_of.parquet").item())
+    return FactsStage(
+        Ingested(**_as_named(tables)), loader.load_table(folder / "as_of.parquet").item()
+    )
 
 
 def save_segments(directory: Path, stage: SegmentsStage) -> None:
     """Write the segments stage: a Parquet file for each of its frames."""
-    loader.save_tables(directory / "segments", vars(stage))
+    loader.save_tables(directory / "segments", _as_text(vars(stage)))
 
 
 def load_segments(directory: Path) -> SegmentsStage:
     """Read what ``save_segments`` wrote."""
     folder = _saved(directory, "segments")
     names = SegmentsStage.__dataclass_fields__
-    return SegmentsStage(**{name: loader.load_table(folder / f"{name}.parquet") for name in names})
+    tables = {name: loader.load_table(folder / f"{name}.parquet") for name in names}
+    return SegmentsStage(**_as_named(tables))
 
 
 def save_usage(directory: Path, tables: dict[str, pl.DataFrame]) -> None:

@@ -66,7 +66,8 @@ def unit_seconds(
         ),
     )
     height = sums.height // max(quantities.height, 1)
-    return sums.select(*index, "bucket")[:height].hstack(
+    names = pl.col(["collector_type", *by]).cast(pl.String)
+    return sums.select(names, "node_size", "bucket")[:height].hstack(
         [
             sums[unit].slice(number * height, height).alias(f"{quantity}/{name}")
             for number, quantity in enumerate(quantities["quantity_type"])
@@ -346,7 +347,9 @@ def _type_series(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame) -> Ite
     kept = ["timestamp", "node_type", "value"]
     for count_type in METRICS:
         of_type = cached.filter(pl.col("count_type") == count_type)
-        yield _Series("legacy", "nodes", count_type, of_type.sort("node_type", "timestamp")[kept])
+        if of_type.height:
+            of_type = of_type.sort("node_type", "timestamp")
+            yield _Series("legacy", "nodes", count_type, of_type[kept])
     present = pl.any_horizontal(pl.col(name) != 0 for name in METRICS)
     for collector in READINGS:
         for resource, frame in types.items():
@@ -354,6 +357,8 @@ def _type_series(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame) -> Ite
             ever = rows.group_by("node_type").agg((pl.col(name) != 0).any() for name in METRICS)
             for count_type in METRICS:
                 having = ever.filter(pl.col(count_type))["node_type"]
+                if having.is_empty():
+                    continue
                 told = rows.select("timestamp", "node_type", value=count_type)
                 if having.len() < ever.height:
                     told = told.filter(pl.col("node_type").is_in(having.implode()))
@@ -363,14 +368,15 @@ def _type_series(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame) -> Ite
 def _by_type(series: Sequence[_Series], site: str) -> pl.DataFrame:
     """Make usage_by_node_type, series by series: sorting its millions of rows would cost more."""
     kinds = columns(UsageByNodeType)
-    return pl.concat(
+    parts = [
         told.rows.with_columns(
             pl.lit(value, dtype=kinds[name]).alias(name)
             for name, value in {"site": site, **told._asdict()}.items()
             if name != "rows"
         ).select(kinds.names())
         for told in series
-    )
+    ]
+    return pl.concat([UsageByNodeType.create_empty(), *parts])
 
 
 def _present(rows: pl.DataFrame) -> pl.DataFrame:

@@ -385,7 +385,7 @@ def leases(inputs: RawInputs) -> Ingested:
     events = inputs.get("blazar.events")
     started = (
         events.filter((pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE"))
-        .group_by("lease_id")
+        .group_by(pl.col("lease_id").cast(NAME))
         .agg(started=pl.coalesce("updated_at", "time").min())
     )
     every = inputs.get(LEASES).rename({"id": "lease_id"})

@@ -30,11 +30,18 @@ def caches(inputs: RawInputs) -> Ingested:
     """node_usage_report_cache -> one value per UTC date, node type and count type.
 
     A day cached twice counts once, as it was cached last. A day that only ``node_count_cache``
-    holds gives its total.
+    holds gives its total. Upper and lower case are one, as to the database that kept the caches.
     """
     day = pl.col("date").dt.truncate("1d").alias("timestamp")
     row_id = pl.concat_str(pl.col("date").dt.date().cast(pl.String), "node_type", separator="|")
-    rows = inputs.get(REPORT_CACHE).with_columns(day, row_id=row_id)
+    reports, counts = (
+        inputs.get(table).with_columns(day, row_id=row_id) for table in (REPORT_CACHE, COUNT_CACHE)
+    )
+    spelling = _spelling(pl.concat([reports["node_type"], counts["node_type"]]))
+    rows, counts = (
+        table.with_columns(pl.col("node_type").str.to_lowercase().replace(spelling))
+        for table in (reports, counts)
+    )
     impossible = pl.any_horizontal(
         pl.col(name).is_null() | ~pl.col(name).is_between(0, 24 * 100_000) for name in _HOURS
     )
@@ -44,7 +51,6 @@ def caches(inputs: RawInputs) -> Ingested:
         .unpivot(index=["timestamp", "node_type"], variable_name="count_type")
         .with_columns(pl.col("value") / 24)
     )
-    counts = inputs.get(COUNT_CACHE).with_columns(day, row_id=row_id)
     days = reported.select("timestamp").unique()
     counted, counted_again = _last_of_day(counts.join(days, on="timestamp", how="anti"))
     totals = counted.select(
@@ -65,6 +71,16 @@ def caches(inputs: RawInputs) -> Ingested:
             )
         ),
     )
+
+
+def _spelling(names: pl.Series) -> dict[str, str]:
+    """Tell how each name is mostly written: by lower case, the spelling of the most rows."""
+    most = (
+        names.value_counts(name="rows")
+        .sort("rows", "node_type", descending=[True, False])
+        .unique(pl.col("node_type").str.to_lowercase(), keep="first", maintain_order=True)
+    )
+    return {name.lower(): name for name in most["node_type"].drop_nulls()}
 
 
 def _last_of_day(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -6,7 +6,7 @@ Times inside the pipeline are naive UTC in whole seconds; in the outputs they ca
 import polars as pl
 
 from chameleon_usage.models.contract import dy
-from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, RESOURCES
+from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, MEASURED, METRICS, RESOURCES
 from chameleon_usage.models.raw import RAW_TABLES
 
 _COLLECTOR_TYPES = list(COLLECTORS)
@@ -18,6 +18,16 @@ QUANTITIES = ("total", "reservable", "committed", "occupied", "active")
 """What facts speak of; segments tell more kinds of it."""
 WITNESSES = "witnesses"
 """Stands for every record that names a host and is not of the quantity's own sources."""
+HOLDINGS = (
+    *MEASURED,
+    "unknown",
+    "ondemand_capacity",
+    "maintenance_out_of_pool",
+    "maintenance_in_pool",
+    "maintenance_ondemand",
+    "occupied_ondemand_in_pool",
+)
+"""What segments speak of: the measured quantity types, and what the derived states are made of."""
 SOURCES = (*sorted(RAW_TABLES), WITNESSES)
 """Who can bear witness: every input table, in an order that settles ties."""
 POLICIES = ("authoritative", "gap-fill", "supplement")
@@ -83,11 +93,11 @@ class Profiles(dy.Schema):
 class Segments(dy.Schema):
     """Who held what, when: disjoint per host for bare metal, step functions of sums for KVM."""
 
-    collector_type = dy.String()
-    quantity_type = dy.String()
-    source = dy.String(nullable=True)
-    hostname = dy.String(nullable=True)
-    node_type = dy.String(nullable=True)
+    collector_type = dy.Enum(_COLLECTOR_TYPES)
+    quantity_type = dy.Enum(list(HOLDINGS))
+    source = dy.Enum(list(SOURCES), nullable=True)
+    hostname = dy.Categorical(nullable=True)
+    node_type = dy.Categorical(nullable=True)
     node_units = dy.Int64()  # nodes = node_units / node_size
     node_size = dy.Int64()
     vcpus = dy.Int64(nullable=True)
@@ -97,6 +107,16 @@ class Segments(dy.Schema):
     start = _time()
     end = _time()
     inferred = dy.Bool()
+
+
+class Bearing(dy.Schema):
+    """Each source's own presences within what is published, disjoint per host and source."""
+
+    quantity_type = dy.Enum(list(HOLDINGS))
+    source = dy.Enum(list(SOURCES))
+    hostname = dy.Categorical()
+    start = _time()
+    end = _time()
 
 
 class Rejects(dy.Schema):

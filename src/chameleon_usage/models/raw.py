@@ -123,7 +123,7 @@ RAW_TABLES: dict[str, RawTable] = {
     "blazar.reservations": RawTable(("id",), _names("id", "lease_id") | _texts("resource_type")),
     "blazar.events": RawTable(
         ("id",),
-        _names("id", "lease_id") | _texts("event_type", "status") | _times("time", "updated_at"),
+        _texts("id", "lease_id", "event_type", "status") | _times("time", "updated_at"),
     ),
     "blazar.computehosts": RawTable(
         ("id",),
