@@ -228,6 +228,36 @@ class TestTotal:
         assert site.inferred("total") == [(day(2), day(5))]
 
 
+class TestChangeOfNodeType:
+    """Blazar's properties are written over without a date; the inventory dates the change."""
+
+    def retyped(self) -> TinySite:
+        site = TinySite()
+        site.host(node_type="gpu_p100", gpus=2)
+        for kind, start, end in (("compute", 1, 5), ("gpu_p100", 4, None)):
+            site.add(
+                "inventory.node_intervals",
+                uid="h1",
+                node_type=kind,
+                valid_from=start,
+                valid_to=end,
+            )
+        return site
+
+    def test_before_its_dated_change_a_host_was_of_the_earlier_type(self):
+        site = self.retyped()
+        assert site.corrected("total", node_type="compute") == on((0, 4))
+        assert site.corrected("total", node_type="gpu_p100") == on((4, 10))
+
+    def test_its_gpus_were_those_of_other_hosts_of_the_type(self):
+        site = self.retyped()
+        site.host("h2", node_type="compute")
+        assert site.corrected("total", resource="gpus") == on((4, 10), height=2)
+
+    def test_else_nobody_knows_how_many_gpus_it_had(self):
+        assert self.retyped().corrected("total", resource="gpus") == [None] * 4 + [2.0] * 6
+
+
 class TestActive:
     def test_without_a_create_event_it_runs_from_its_launch_and_follows_what_was_done(self):
         site = TinySite()

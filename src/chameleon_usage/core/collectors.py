@@ -256,7 +256,8 @@ def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
     """Tell what each host was at every time: class, node type, sizes.
 
     A row holds from its start until the host's next row that says otherwise; the first known value
-    holds before, too. Blazar's and Nova's word on the node type goes before the inventory's.
+    holds before, too. Blazar's and Nova's word on the node type goes before the inventory's, but
+    where the inventory dates a change of type: then it was of the earlier type before.
 
     Returns:
         hostname, start, end, host_class, node_type and sizes: a partition of all time per host.
@@ -283,13 +284,49 @@ def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
         pl.col(name).ne_missing(pl.col(name).shift(1).over("hostname")) for name in values
     )
     first = pl.col("hostname").is_first_distinct()
-    return (
+    history = (
         by_time.filter(changed | first)
         .with_columns(
             start=pl.when(first).then(engine.MIN_TIME).otherwise("start"),
         )
         .with_columns(end=pl.col("start").shift(-1).over("hostname").fill_null(engine.MAX_TIME))
     )
+    return _with_earlier_types(history, profiles)
+
+
+def _with_earlier_types(history: pl.DataFrame, profiles: pl.DataFrame) -> pl.DataFrame:
+    """Give hosts the node types that the inventory says they had before a dated change of type.
+
+    Blazar's properties are written over without a date, so that today's type would hold for all
+    the past. The GPUs of an earlier type are as many as other hosts of that type have, if they
+    agree; else nobody knows.
+    """
+    listed = (
+        profiles.filter(
+            pl.col("source").cast(pl.String).str.starts_with("inventory.")
+            & pl.col("node_type").is_not_null()
+        )
+        .sort("hostname", "start", "node_type")
+        .with_columns(end=pl.col("start").shift(-1).over("hostname"))
+        .filter(pl.col("node_type").n_unique().over("hostname") > 1)
+    )
+    earlier = listed.filter(pl.col("start") < pl.col("end")).select(
+        "hostname",
+        "end",
+        start=pl.when(pl.col("hostname").is_first_distinct())
+        .then(engine.MIN_TIME)
+        .otherwise("start"),
+        _earlier="node_type",
+    )
+    of_type = history.group_by(_earlier="node_type").agg(
+        _gpus=pl.when(pl.col("gpus").n_unique() == 1).then(pl.col("gpus").first())
+    )
+    inside, outside = engine.cut(history, earlier, HOST)
+    differs = pl.col("node_type").ne_missing(pl.col("_earlier"))
+    retyped = inside.join(of_type, on="_earlier", how="left", maintain_order="left").with_columns(
+        node_type="_earlier", gpus=pl.when(differs).then("_gpus").otherwise("gpus")
+    )
+    return pl.concat([retyped.select(outside.columns), outside]).sort("hostname", "start")
 
 
 def _sized(pieces: pl.DataFrame, history: pl.DataFrame, what: str) -> pl.DataFrame:
