@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import yaml
 
+from chameleon_usage.models.site import DEFAULT_SOURCES
 from sites import PROJECT, TinySite, lively_edge_site, lively_site, write_table
 
 if TYPE_CHECKING:
@@ -287,6 +288,18 @@ class TestConfiguration:
             sources={"total": {"policy": "gap-fill", "order": ["nova.compute_node"]}}
         )
         assert "nova.compute_node" in message
+
+    def test_a_source_that_tells_nothing_of_the_quantity(self, fails_with):
+        order = ["nova.compute_nodes", "blazar.computehosts"]
+        message = fails_with(sources={"total": {"policy": "gap-fill", "order": order}})
+        assert "blazar.computehosts tells nothing of total" in message
+        assert "witnesses" in message
+
+    @pytest.mark.parametrize("quantity", ["committed", "occupied", "active"])
+    def test_a_policy_that_a_quantity_does_not_have(self, quantity, fails_with):
+        order = list(DEFAULT_SOURCES[quantity].order)
+        message = fails_with(sources={quantity: {"policy": "supplement", "order": order}})
+        assert f"policy of {quantity} must be authoritative" in message
 
     def test_a_known_gap_without_a_date(self, fails_with):
         message = fails_with(known_gaps=[{"source": "nova.compute_nodes", "before": "early"}])

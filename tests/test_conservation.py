@@ -99,6 +99,17 @@ def test_an_adapter_that_keeps_and_rejects_the_same_row_stops_the_run(monkeypatc
         lively_site().facts  # noqa: B018 - computed when read
 
 
+def test_an_entity_without_a_fact_stops_the_run(monkeypatch):
+    def mute(told):
+        return replace(told, facts=told.facts.filter(pl.col("quantity_type") == "active"))
+
+    losing("nova_instances", mute, monkeypatch)
+    with pytest.raises(
+        ConservationError, match=r"nova_instances: \d+ entities are kept and no fact"
+    ):
+        lively_site().facts  # noqa: B018 - computed when read
+
+
 def test_a_door_that_drops_a_row_stops_the_run(monkeypatch):
     check = loader._check
 

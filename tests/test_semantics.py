@@ -228,6 +228,22 @@ class TestTotal:
         assert site.inferred("total") == [(day(2), day(5))]
 
 
+def test_a_deleted_property_of_a_host_that_is_still_there_does_not_count():
+    site = TinySite()
+    site.host(node_type="compute", gpus=1)
+    for label, value in (("node_type", "zz_before"), ("gpu.gpu_count", "4")):
+        site.add(
+            "blazar.computehost_extra_capabilities",
+            computehost_id="b-h1",
+            capability_value=value,
+            property_id=f"p-{label}",
+            deleted_at=3,
+        )
+    assert site.corrected("total", node_type="compute") == on((0, 10))
+    assert site.corrected("total", node_type="zz_before") == []
+    assert site.corrected("total", resource="gpus") == on((0, 10))
+
+
 class TestChangeOfNodeType:
     """Blazar's properties are written over without a date; the inventory dates the change."""
 

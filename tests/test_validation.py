@@ -180,16 +180,24 @@ OPENED = {"chi_tacc": 2016, "chi_uc": 2016, "kvm_tacc": 2020, "chi_edge": 2022}
 
 
 @pytest.fixture(scope="module")
-def days(tmp_path_factory) -> pl.DataFrame:
-    """Site, day, count type, corrected value, truth."""
+def real_size(tmp_path_factory) -> Path:
+    """The decayed twin (``raw``) and what the command makes of it (``out``)."""
     folder = tmp_path_factory.mktemp("real size")
     twin = Path(sys.executable).with_name("chameleon-twin")
     subprocess.run([twin, "make", "--data-dir", folder / "raw"], check=True)
-    parts = []
     for site in OPENED:
         run = ["run", "--config", str(PROJECT / "data/sites.yaml"), "--site", site]
         run += ["--data-dir", str(folder / "raw"), "--output", str(folder / "out")]
         cli(run, standalone_mode=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def days(real_size) -> pl.DataFrame:
+    """Site, day, count type, corrected value, truth."""
+    folder = real_size
+    parts = []
+    for site in OPENED:
         found = pl.read_parquet(folder / "out" / site / "usage_timeline.parquet")
         parts.append(
             found.filter(pl.col("collector_type") == "corrected")
@@ -243,6 +251,38 @@ class TestDistanceToTheTruthAtRealSize:
         assert found or last <= OPENED[site]
         bars = FROM_2022 if era == "2022_on" else BEFORE
         over = {name: found[name] for name, bar in bars.items() if found.get(name, 0) > bar}
+        assert over == {}
+
+    @pytest.mark.parametrize("site", ["chi_tacc", "chi_uc"])
+    def test_hosts_are_of_the_type_of_their_time(self, real_size, site):
+        """On the first of each month; the bar of a year is that of total, and some."""
+        months = pl.DataFrame({"timestamp": pl.datetime_range(
+            pl.datetime(2016, 1, 1), pl.datetime(2025, 12, 1), "1mo", eager=True)})  # fmt: skip
+        told = (
+            pl.scan_parquet(real_size / "raw" / site / "truth" / "intervals.parquet")
+            .filter(pl.col("quantity_type") == "total")
+            .join(months.lazy(), how="cross")
+            .filter(pl.col("start") <= pl.col("timestamp"), pl.col("timestamp") < pl.col("end"))
+            .group_by("timestamp", "node_type")
+            .agg(truth=pl.col("nodes").sum())
+            .collect()
+        )
+        found = (
+            pl.read_parquet(real_size / "out" / site / "usage_by_node_type.parquet")
+            .filter(pl.col("collector_type") == "corrected", pl.col("count_type") == "total",
+                    pl.col("resource") == "nodes")
+            .with_columns(pl.col("timestamp").dt.replace_time_zone(None))
+            .join(months, on="timestamp", how="semi")
+            .select("timestamp", "node_type", "value")
+        )  # fmt: skip
+        errors = (
+            told.join(found, on=["timestamp", "node_type"], how="full", coalesce=True)
+            .with_columns(pl.col("truth", "value").fill_null(0.0))
+            .group_by(pl.col("timestamp").dt.year())
+            .agg((pl.col("value") - pl.col("truth")).abs().sum() / pl.col("truth").sum())
+        )
+        bars = {False: BEFORE["total"] + 0.01, True: FROM_2022["total"] + 0.005}
+        over = {year: error for year, error in errors.iter_rows() if error > bars[year >= 2022]}
         assert over == {}
 
     @pytest.mark.parametrize("site", ["chi_tacc", "chi_uc", "kvm_tacc"])

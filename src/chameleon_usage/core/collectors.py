@@ -438,6 +438,11 @@ def corrected(record: Record, site: Site, corrections: Corrections | None = None
         by_quantity["active"], "active", site, by_quantity["occupied"]
     )
     by_quantity["occupied"] = _preferred(by_quantity["occupied"], "occupied", site)
+    listed = pl.col("source").is_in(site.sources["committed"].order)
+    by_quantity["committed"], unlisted = (
+        by_quantity["committed"].filter(having) for having in (listed, ~listed)
+    )
+    collected.refuse(unlisted, "corrected committed", "source not in the site's priority")
     if made.infer_allocations:
         lost = _lost_allocations(by_quantity["committed"], by_quantity["occupied"])
         by_quantity["committed"] = pl.concat([by_quantity["committed"], lost], how="diagonal")

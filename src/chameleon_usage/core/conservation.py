@@ -76,6 +76,7 @@ def check_rows(
         ConservationError: names the adapter, the table and the difference.
     """
     stage = f"adapter {adapter}"
+    _check_told(stage, accounts.get("entities", ()), told)
     others = pl.concat([told.rejects, told.aside], how="diagonal").select("source", "source_row_id")
     for frame, tables in accounts.items():
         if frame in _COUNTED:
@@ -104,6 +105,21 @@ def check_rows(
                     f"stage {stage}, table {table}: {lost} rows are neither kept nor rejected, "
                     f"{wrong.height - lost} are both (as {min(wrong['key'])}); {REPORT}"
                 )
+
+
+def _check_told(stage: str, tables: Sequence[str], told: Ingested) -> None:
+    """Assert that each row that is kept holds something at some time; it need not have run."""
+    key = ["source", "quantity_type", "entity_id"]
+    kept = told.entities.filter(
+        pl.col("source").is_in(tables) & (pl.col("quantity_type") != "active")
+    )
+    silent = kept.join(told.facts.filter(pl.col("state") == PRESENT), on=key, how="anti")
+    if silent.height:
+        named = silent.select(pl.col(key).cast(pl.String)).sort(key).row(0)
+        raise ConservationError(
+            f"stage {stage}: {silent.height} entities are kept and no fact tells of them "
+            f"(as {', '.join(named)}); {REPORT}"
+        )
 
 
 def _keys(frame: pl.DataFrame, *names: str) -> pl.DataFrame:

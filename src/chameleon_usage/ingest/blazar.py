@@ -184,13 +184,18 @@ def _told(inputs: RawInputs, rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFr
     """Find node type and GPU count among capabilities: ``by``, node_type, gpus.
 
     The property's name stands in ``resource_properties`` (property_id since 2024-01, capability_id
-    before), in old dumps in the row itself.
+    before), in old dumps in the row itself. Of a property's rows those that are not deleted count;
+    of an owner that is gone with all its rows, those deleted last.
     """
     names = inputs.get("blazar.resource_properties").select("id", "property_name")
     rows = (
         rows.with_columns(id=pl.coalesce("property_id", "capability_id"))
         .join(names, on="id", how="left")
-        .with_columns(name=pl.coalesce("property_name", "capability_name"))
+        .with_columns(
+            name=pl.coalesce("property_name", "capability_name"),
+            _until=pl.col("deleted_at").fill_null(pl.datetime(9999, 1, 1, time_unit="us")),
+        )
+        .filter(pl.col("_until") == pl.col("_until").max().over(*by, "name"))
     )
 
     def values(name: str) -> pl.Expr:

@@ -147,7 +147,7 @@ RAW_TABLES: dict[str, RawTable] = {
         ("id",),
         _texts("id", "computehost_id", "capability_value"),
         # capability_name until 2020, capability_id until 2024-01, property_id since
-        _texts("property_id", "capability_id", "capability_name"),
+        _texts("property_id", "capability_id", "capability_name") | _times("deleted_at"),
     ),
     "blazar.resource_properties": RawTable(("id",), _texts("id", "property_name")),
     "blazar.devices": RawTable(
@@ -166,7 +166,7 @@ RAW_TABLES: dict[str, RawTable] = {
     "blazar.device_extra_capabilities": RawTable(
         ("id",),
         _texts("id", "device_id", "capability_value"),
-        _texts("property_id", "capability_id", "capability_name"),
+        _texts("property_id", "capability_id", "capability_name") | _times("deleted_at"),
     ),
     # Zun
     "zun.container": RawTable(

@@ -72,12 +72,32 @@ DEFAULT_SOURCES = {
         ),
     ),
     "reservable": Priority("gap-fill", ("blazar.computehosts", "blazar.devices", WITNESSES)),
+    "committed": Priority(
+        "authoritative",
+        (
+            "blazar.computehost_allocations",
+            "blazar.device_allocations",
+            "published.leases",
+        ),
+    ),
     **dict.fromkeys(
         ("occupied", "active"),
         Priority("authoritative", ("nova.instance_actions", "nova.instances", "zun.container")),
     ),
 }
 """Where a site's entry says nothing: one witness of each instance, never two."""
+
+TELLERS = {
+    "total": (*DEFAULT_SOURCES["total"].order, "doni.hardware"),
+    "reservable": DEFAULT_SOURCES["reservable"].order,
+    "committed": DEFAULT_SOURCES["committed"].order,
+    "occupied": DEFAULT_SOURCES["occupied"].order,
+    "active": DEFAULT_SOURCES["active"].order,
+}
+"""Who can tell of each quantity type at all; a site's order chooses among these."""
+
+HELD_BY = ("committed", "occupied", "active")
+"""Told of what holds a host: of each the first source that knows it is believed."""
 
 _KEYS = {
     "name",
@@ -176,6 +196,17 @@ def _unknown(sources: Mapping[str, Priority]) -> str:
     ):
         if strange := found - known:
             return f"unknown {what} {', '.join(sorted(strange))}; known: {', '.join(sorted(known))}"
+    for quantity, rule in sources.items():
+        if mute := [name for name in rule.order if name not in TELLERS[quantity]]:
+            return (
+                f"{', '.join(mute)} tells nothing of {quantity}; "
+                f"choose among {', '.join(TELLERS[quantity])}"
+            )
+        if quantity in HELD_BY and rule.policy != "authoritative":
+            return (
+                f"the policy of {quantity} must be authoritative, not {rule.policy}: of what holds "
+                "a host, the first source that knows it is believed"
+            )
     return ""
 
 
