@@ -28,7 +28,7 @@ usage = pl.read_parquet(ROOT / output_dir / "combined" / "usage_timeline.parquet
 # %% [markdown]
 # ## The sum, and each beside the others
 
-# %% mystnb={"figure": {"name": "fig-cross-site", "caption": "Nodes of all sites ({{ source }}), monthly means. Dark = used, light = in the pool and not used (leased or not), black line = total{% if 'kvm_tacc' in sites %}; KVM in yellow{% endif %}. A middle shade is leased where nobody knows how much of it was used. White above the light shade is maintenance or not known. Grey: not known, so that there is no sum. Before the record of a site begins, the sum lacks it{% if 'kvm_tacc' in sites %}: so with the first cloud of KVM@TACC{% endif %}. Data: output/plots/cross_site_usage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cross-site", "caption": "Nodes of all sites ({{ source }}), monthly means. Dark = used, light = could be used and was not (in the pool, leased or not{% if 'kvm_tacc' in sites %}; on KVM also what is open to machines on demand{% endif %}), black line = total{% if 'kvm_tacc' in sites %}; KVM in yellow{% endif %}. A middle shade is leased where nobody knows how much of it was used. White above the light shade is maintenance or not known. Grey, where there is any: not known, so that there is no sum. Before the record of a site begins, the sum lacks it{% if 'kvm_tacc' in sites %}: so with the first cloud of KVM@TACC{% endif %}. Data: output/plots/cross_site_usage.csv."}} tags=["hide-input"]
 across.cross_site_usage(usage, site_names=names).save("cross_site_usage", figures)
 
 # %% [markdown]

@@ -42,11 +42,12 @@ usage = pl.read_parquet(here / "usage_timeline.parquet")
 # %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "Nodes of {{ site_name }} by what they were doing ({{ source }}), weekly means. The parts add up to the black line, the total.{% if use_unknown %} Leased (use unknown): a lease holds the node, and nobody knows whether anything ran on it.{% endif %}{% if has_unknown %} Grey: not known, which is not zero.{% endif %} Data: output/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
 plots.usage_stack(usage, site_name=name).save(f"{site}_stack", figures)
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-percent", "caption": "The same in percent of all nodes of {{ site_name }} ({{ source }}): how well the site was used, whatever its size. Data: output/plots/{{ site }}_stack_percent.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-percent", "caption": "The same in percent of all nodes of {{ site_name }} ({{ source }}): how {% if use_unknown %}much of it was leased{% else %}well the site was used{% endif %}, whatever its size. Data: output/plots/{{ site }}_stack_percent.csv."}} tags=["hide-input"]
 plots.usage_stack(usage, site_name=name, percent=True).save(f"{site}_stack_percent", figures)
 
 # %% [markdown]
-# Yearly means, in nodes. A value is given where at least 95 % of the year's days are known.
+# Yearly means, in nodes. A value is given where at least 95 % of the year's days are known. The year in
+# which the record begins counts from January all the same, with nothing before.
 
 # %% tags=["hide-input"]
 shown = ["total", "reservable", "committed", "occupied", "active", "available", "idle"]
@@ -85,7 +86,7 @@ for row in yearly.sort("collector_type", "count_type", "year").iter_rows(named=T
 # {% if has_legacy %}*legacy* is what the earlier collector wrote at the time.{% else %}The earlier
 # collector left no figures of this site.{% endif %}
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means. Dashed below the solid line: rows are gone. Dashed above it: rows that were never closed, or are counted twice.{% if has_legacy %} The wide grey line is legacy: where it leaves the solid line, it lacks node types that it does not know, or leases that it did not note.{% endif %}{% if use_unknown %} Occupied: the rows of containers are gone, so the corrected count is not known. A dashed zero is what today's tables say, not what happened.{% endif %} Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means. Dashed below the solid line: rows are gone. Dashed above it: rows that were closed late or never, or are counted twice.{% if has_legacy %} The wide grey line is legacy: below the solid line it lacks node types that it does not know, or leases that it did not note; above it, it counts hosts that no record names.{% endif %}{% if use_unknown %} Occupied: the rows of containers are gone, so the corrected count is not known. A dashed zero is what today's tables say, not what happened.{% endif %} Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
 plots.usage_facet(usage, site_name=name).save(f"{site}_facet", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-comparison", "caption": "Corrected minus legacy at {{ site_name }} ({{ source }}), monthly means in nodes. Zero means that both agree; nothing is drawn where one of them has no figure. Data: output/plots/{{ site }}_comparison.csv."}} tags=["hide-input"] when="has_legacy"
@@ -146,7 +147,7 @@ plots.node_types(pl.read_parquet(here / "usage_by_node_type.parquet"), site_name
     f"{site}_node_types", figures
 )
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-resources", "caption": "What each resource of {{ site_name }} was doing ({{ source }}), in percent of its total, monthly means.{% if not has_ondemand and not devices %} A bare-metal instance holds the whole node in every resource.{% endif %} Grey, where there is any: not known. Nobody recorded the resources of hosts that are gone unless an inventory lists them. Data: output/plots/{{ site }}_resources.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-resources", "caption": "What each resource of {{ site_name }} was doing ({{ source }}), in percent of its total, monthly means.{% if not has_ondemand and not devices %} A bare-metal instance holds the whole node in every resource.{% endif %} Grey, where there is any: not known. {% if has_ondemand %}How many GPUs a slice or a virtual machine holds is in none of the tables that are read.{% else %}Nobody recorded the resources of hosts that are gone unless an inventory lists them.{% endif %} Data: output/plots/{{ site }}_resources.csv."}} tags=["hide-input"]
 plots.resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=name).save(
     f"{site}_resources", figures
 )
@@ -154,7 +155,8 @@ plots.resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=n
 # %% [markdown]
 # ## Lead times
 #
-# How long before its start a lease was made, and how long until something really ran.
+# How long before its start a lease was made, and how long until the first instance of it was built, where that is
+# known, else until its start event.
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime", "caption": "Hours from a lease's creation to its requested start, and to its first real start, at {{ site_name }} ({{ source }}); a point is a lease, and where there are many, only some are drawn, as the title says; colour is the node type, log scale. Most leases start at once: they lie on the lower edge. Data: output/plots/{{ site }}_leadtime.csv."}} tags=["hide-input"]
 leases = pl.read_parquet(here / "leadtime_leases.parquet")
@@ -163,7 +165,8 @@ plots.leadtime(leases, site_name=name).save(f"{site}_leadtime", figures)
 # %% [markdown]
 # The start date of a lease that begins at once is cut to the full minute and so lies just before
 # its creation: the lead time is then slightly negative, and 0.00 here. Where no first create is
-# known, the lease's start event stands in for it, which follows within seconds.
+# known, the lease's start event stands in for it, which follows within seconds: with many such
+# leases (the join log below says how many) the median of the effective lead time is that of the event.
 
 # %% tags=["hide-input"]
 outcomes = (
@@ -194,10 +197,13 @@ plots.rejects(audit, site_name=name).save(f"{site}_rejects", figures)
 # %% tags=["remove-cell"]
 lost = plots.rejected(audit).filter(~pl.col("superseded"))
 glue(f"{site}_rejected_rows", int(lost["rows"].sum()), display=False)
-glue(f"{site}_rejected_hours", float(lost["hours"].sum()), display=False)
+twice = audit.filter(
+    pl.col("stage") == "corrected total", pl.col("reason") == "duplicate of another row of the host"
+)
+glue(f"{site}_rejected_total", float(twice["hours"].sum()) / 1e6, display=False)
 
 # %% [markdown]
-# Every join of the pipeline. Unmatched is not always lost: a join can ask for what only some rows
+# The joins between tables. Unmatched is not always lost: a join can ask for what only some rows
 # have (a reservation of whole nodes has no instance reservation, one that nobody used has no first
 # create), and a host whose row is gone is found again by other records.
 
@@ -227,6 +233,6 @@ known(shares, pl.read_parquet(here / "usage_timeline.parquet"), site_name=name).
     f"{site}_known", figures
 )
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source knows at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source knows. Dark: the source is silent, and something else had to bear witness. White: no host that it could know of. Data: output/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source knows at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source knows. Dark: the source is silent, and something else had to bear witness, or, where all sources together are dark, nobody knows. White: no host that it could know of. Data: output/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
 on_demand = "available_ondemand" in shown
 plots.coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)

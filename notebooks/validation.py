@@ -16,11 +16,18 @@ sites = "chi_edge chi_tacc chi_uc kvm_tacc"
 # over the days $d$ of an era on which it gives a value $v_d$, with $t_d$ the truth. The share of
 # days with a value is shown apart: who says nothing makes no error.
 #
-# Read the early eras of *legacy* with care. The twin's legacy collector fails where the public record
-# shows that the real one failed: types and nodes that it did not know, from 2021 on, and months
-# around the turn of 2016 in which it did not note a quarter of the leases. Where the record is
-# silent the collector is exact, and its caches can be nearer to the truth than any reconstruction.
-# That is kinder than the real caches may have been.
+# Read *legacy* with care: its errors are inputs of the twin. Where the real caches and the rest of the
+# public record contradict each other we assume that the caches are wrong, and the twin's collector
+# misses as much: types and nodes from 2021 on, and a quarter of the leases in the months around the
+# turn of 2016 to 2017. Where the record is silent the collector is exact, and its caches can be
+# nearer to the truth than any reconstruction. That is kinder than the real caches may have been.
+#
+# At CHI@Edge the twin damages the record of containers alone. Its devices and their leases are whole,
+# and an error of zero there says only that the pipeline adds none. The real record of devices is kept
+# since May 2022.
+#
+# The *95th percentile* is the absolute error that 95 % of an era's days do not exceed, in nodes, and as a
+# share of the mean truth.
 
 # %% tags=["remove-cell"]
 import numpy as np
@@ -220,7 +227,8 @@ wide
 # An *ablation* leaves out one correction and keeps all others. The error that it adds is what the
 # correction buys. Two corrections that mend the same hours hide behind each other here, since
 # the one still does what the other leaves undone. A negative number means that the count is nearer to the
-# truth without the correction.
+# truth without the correction. Each correction costs a run of the collector, so this is done for one
+# bare-metal site and for KVM.
 
 # %% tags=["remove-cell"]
 ablated = [s for s in names if (ROOT / output_dir / "ablation" / s).is_dir()]
@@ -262,7 +270,7 @@ without = (
 )
 labels = {name: what.label for name, what in ABLATIONS.items() if name != NOTHING}
 
-# %% mystnb={"figure": {"name": "fig-ablation", "caption": "Percentage points by which the error of the corrected count grows when one correction is left out, against the twin's truth, by site, count and era. Empty: it changes less than 0.005 points there, or the site does not have it. Data: output/plots/ablation.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ablation", "caption": "Percentage points by which the error of the corrected count grows when one correction is left out, against the twin's truth, by site, count and era. Empty: less than 0.005 points, or not to be left out there: a source that the site does not have. Data: output/plots/ablation.csv."}} tags=["hide-input"]
 ablation.ablation(
     without,
     site_names={s: names[s] for s in ablated},

@@ -176,16 +176,22 @@ def cross_site_usage(
     chart = alt.vconcat(summed, side_by_side(panels, columns=2)).properties(
         description=f"Used and not used nodes of all sites, {span_words(table)}, monthly means. "
         + "; ".join(
-            f"{site_names[r['site']]}: total {r['total'] or 0:,.1f}, used {r['used'] or 0:,.1f} "
-            "nodes on average"
+            f"{site_names[r['site']]}: total {_average(r['total'])}, used {_average(r['used'])}"
             for r in table.group_by("site", maintain_order=True)
-            .agg(pl.col("total", "used").mean())
+            .agg(
+                pl.col("total").mean(),
+                used=pl.when((pl.col("leased") > 0).any().not_()).then(pl.col("used").mean()),
+            )
             .iter_rows(named=True)
             if r["site"] in site_names
         )
         + "."
     )
     return Figure(styled(chart), table)
+
+
+def _average(nodes: float | None) -> str:
+    return "not known" if nodes is None else f"{nodes:,.1f} nodes on average"
 
 
 def site_comparison(
@@ -311,7 +317,7 @@ def errors(
         strokeDash=alt.StrokeDash("collector_type:N", title=None, scale=dash),
         strokeWidth=alt.StrokeWidth("collector_type:N", title=None, scale=width),
     )
-    points = base.mark_point(size=45, filled=True, opacity=0.9).encode(
+    points = base.mark_point(size=45, filled=True, opacity=0.9, strokeWidth=0).encode(
         shape=alt.Shape("collector_type:N", title=None, scale=shape, legend=None)
     )
     chart = (

@@ -392,9 +392,16 @@ def resources(
     used = (
         table.filter(pl.col("resource").is_in(order), pl.col("total") > 0)
         .group_by("resource", maintain_order=True)
-        .agg((100 * pl.col("active").sum() / pl.col("total").sum()).alias("share"))
+        .agg(
+            (100 * pl.col(name).filter(pl.col("active").is_not_null())).sum().alias(name)
+            for name in ("active", "total")
+        )
+        .with_columns(pl.when(pl.col("total") > 0).then(pl.col("active") / pl.col("total")))
     )
-    words = ", ".join(f"{labels[r]} {share:.1f} %" for r, share in used.iter_rows())
+    words = ", ".join(
+        f"{labels[r]} not known" if share is None else f"{labels[r]} {100 * share:.1f} %"
+        for r, share, _ in used.iter_rows()
+    )
     return Figure(
         styled(
             chart.properties(
