@@ -38,7 +38,7 @@ COUNT = (
 ERA = r"(?:2016_2017|2018_2019|2020_2021|2022_on)"
 LEFT_OUT = "(?:" + "|".join(name.replace(" ", "_") for name in ABLATIONS) + ")"
 RESULT = re.compile(
-    rf"{SITE}_(?:{COUNT}_\d{{4}}(?:_legacy|_uncorrected)?|rejected_rows|rejected_hours|"
+    rf"{SITE}_(?:{COUNT}_\d{{4}}(?:_legacy|_uncorrected)?|rejected_rows|rejected_total|"
     rf"error_{ERA}_{COUNT}_(?:legacy|uncorrected|corrected)|without_{LEFT_OUT}_{ERA}_{COUNT})"
 )
 GLUE = re.compile(r"\{glue:\w+\}`([^`]*)`")

@@ -295,9 +295,7 @@ def errors(
     # Drawn in this order: what coincides stays visible, the wide and pale beneath.
     present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
     looks = [palette.COLLECTORS[c] for c in present]
-    colour, dash, width, shape = (
-        alt.Scale(domain=present, range=[look[i] for look in looks]) for i in range(4)
-    )
+    colour, shape = (alt.Scale(domain=present, range=[look[i] for look in looks]) for i in (0, 3))
     drawn = drawn.sort(pl.col("collector_type").cast(pl.Enum(list(palette.COLLECTORS))), "era")
     base = alt.Chart(inline_values(drawn)).encode(
         x=alt.X("era:O", title=None, axis=alt.Axis(labelAngle=-40)),
@@ -310,18 +308,26 @@ def errors(
                 labelExpr=f"datum.value <= {LEAST_ERROR} ? '≤ 0.01%' : format(datum.value, '~%')",
             ),
         ),
-        color=alt.Color("collector_type:N", title=None, scale=colour, legend=LINE_LEGEND),
+        color=alt.Color(
+            "collector_type:N",
+            title=None,
+            scale=colour,
+            legend=alt.Legend(symbolSize=80),
+        ),
         tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
     )
-    lines = base.mark_line().encode(
-        strokeDash=alt.StrokeDash("collector_type:N", title=None, scale=dash),
-        strokeWidth=alt.StrokeWidth("collector_type:N", title=None, scale=width),
-    )
+    # A layer each: a dash in an encoding would dash the outlines in the legend, too.
+    lines = [
+        base.transform_filter(alt.datum.collector_type == name).mark_line(
+            strokeDash=look[1], strokeWidth=look[2]
+        )
+        for name, look in zip(present, looks, strict=True)
+    ]
     points = base.mark_point(size=45, filled=True, opacity=0.9, strokeWidth=0).encode(
         shape=alt.Shape("collector_type:N", title=None, scale=shape, legend=None)
     )
     chart = (
-        alt.layer(lines, points)
+        alt.layer(*lines, points)
         .properties(width=100, height=95)
         .facet(
             row=alt.Row("site:N", title=None, sort=list(site_names.values())),
