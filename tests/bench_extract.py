@@ -16,6 +16,8 @@ from mariadb import MariaDB
 TABLE = "nova.instance_actions"
 COLUMNS = "id, action, instance_uuid, start_time, finish_time"
 PASSWORD = "reader"
+MOST_MEMORY = 1.0
+"""GiB that an extraction may take, whatever the size of a table."""
 ROW = """
     '2020-01-01' + INTERVAL seq SECOND, '2020-01-01' + INTERVAL seq + 9 SECOND, NULL, seq,
     ELT(1 + seq % 6, 'create', 'delete', 'start', 'stop', 'reboot', 'rebuild'), UUID(),
@@ -89,6 +91,8 @@ def main(rows: int, times: int) -> None:
             server.stop()
     for name, (seconds, memory) in zip(("mariadb client", "extract"), best, strict=True):
         click.echo(f"{name:15} {rows / seconds:12,.0f} rows/s {memory:6.2f} GiB at most")
+    if best[1][1] >= MOST_MEMORY:
+        sys.exit(f"Error: extract took {best[1][1]:.2f} GiB; at most {MOST_MEMORY} are allowed")
     click.echo(f"{'ratio':15} {best[0][0] / best[1][0]:12.2f}")
 
 

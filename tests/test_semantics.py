@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
+from chameleon_usage.models.site import Priority
 from sites import DAYS, HOUR, TinySite, day, on
 
 NEVER = [0.0] * DAYS
@@ -77,6 +80,16 @@ class TestCommitted:
         site.lease("L", 2, 8, [], status="ERROR")
         site.allocation("L", "b-h1", 2, 5)
         assert site.corrected("committed") == on((2, 5))
+
+    def test_only_sources_of_the_sites_priority_are_believed(self):
+        site = TinySite()
+        rule = Priority("authoritative", ("blazar.device_allocations",))
+        site.site = replace(site.site, sources={**site.site.sources, "committed": rule})
+        site.host()
+        site.lease("L", 2, 5)
+        reasons = site.rejected("blazar.computehost_allocations", "corrected")
+        assert site.corrected("committed") == on()
+        assert set(reasons.values()) == {"source not in the site's priority"}
 
     def test_two_leases_at_once_on_one_node_are_one_committed_node(self):
         site = TinySite()
