@@ -29,7 +29,6 @@ from chameleon_usage.models.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Said
     from mariadb import MariaDB
