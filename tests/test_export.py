@@ -665,12 +665,13 @@ class TestThePage:
 
     @pytest.mark.parametrize("line", [line for line in SHOWN if " export " in line])
     def test_every_export_that_is_shown(self, usage, output, tmp_path, monkeypatch, line):
-        (tmp_path / "output").symlink_to(output)
+        for name in ("output", "nightly"):
+            (tmp_path / name).symlink_to(output)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("USAGE_DB_URI", "sqlite:///usage.db")
         said = usage(*(word.strip("'") for word in line.split()[1:]))
         assert said.status == 0, said.err
-        assert len(list(tmp_path.iterdir())) == 2
+        assert len(list(tmp_path.iterdir())) == 3
 
     def test_every_target_is_told(self):
         for target in ("mysql://", "mariadb://", "postgresql://", "sqlite:///", ".duckdb", ".om"):

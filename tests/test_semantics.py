@@ -278,6 +278,26 @@ class TestChangeOfNodeType:
         assert site.corrected("total", node_type="compute") == on((0, 4))
         assert site.corrected("total", node_type="gpu_p100") == on((4, 10))
 
+    def test_on_the_day_of_the_change_it_is_of_the_type_it_had_longer(self):
+        site = TinySite()
+        site.host(node_type="gpu_p100", gpus=2)
+        for kind, start in (("compute", 1), ("gpu_p100", 4.75)):
+            site.add("inventory.node_intervals", uid="h1", node_type=kind, valid_from=start)
+        rows = site.outputs["usage_by_host"].filter(
+            pl.col("collector_type") == "corrected", pl.col("count_type") == "total"
+        )
+        types = rows.filter(pl.col("hypervisor_hostname") == "h1").sort("timestamp")["node_type"]
+        assert types.to_list() == ["compute"] * 5 + ["gpu_p100"] * 5
+
+    def test_a_change_that_blazar_dates_itself_is_believed(self):
+        site = TinySite()
+        site.hypervisor("h1", 0)
+        site.pool_host("h1", 0, 3, host_id="first", node_type="compute")
+        site.pool_host("h1", 3, host_id="second", node_type="gpu_p100")
+        for kind, start in (("compute", 1), ("gpu_p100", 4)):
+            site.add("inventory.node_intervals", uid="h1", node_type=kind, valid_from=start)
+        assert site.corrected("total", node_type="compute") == on((0, 3))
+
     def test_its_gpus_were_those_of_other_hosts_of_the_type(self):
         site = self.retyped()
         site.host("h2", node_type="compute")

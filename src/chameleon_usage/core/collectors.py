@@ -298,14 +298,20 @@ def _with_earlier_types(history: pl.DataFrame, profiles: pl.DataFrame) -> pl.Dat
     """Give hosts the node types that the inventory says they had before a dated change of type.
 
     Blazar's properties are written over without a date, so that today's type would hold for all
-    the past. The GPUs of an earlier type are as many as other hosts of that type have, if they
-    agree; else nobody knows.
+    the past; where its rows tell several types of a host, it dates their change itself. The GPUs of
+    an earlier type are as many as other hosts of that type have, if they agree; else nobody knows.
     """
+    in_inventory = pl.col("source").cast(pl.String).str.starts_with("inventory.")
+    typed = profiles.filter(pl.col("node_type").is_not_null())
+    dated = (
+        typed.filter(~in_inventory)
+        .group_by("hostname")
+        .agg(pl.col("node_type").n_unique())
+        .filter(pl.col("node_type") > 1)
+    )
     listed = (
-        profiles.filter(
-            pl.col("source").cast(pl.String).str.starts_with("inventory.")
-            & pl.col("node_type").is_not_null()
-        )
+        typed.filter(in_inventory)
+        .join(dated, on="hostname", how="anti")
         .sort("hostname", "start", "node_type")
         .with_columns(end=pl.col("start").shift(-1).over("hostname"))
         .filter(pl.col("node_type").n_unique().over("hostname") > 1)

@@ -282,16 +282,30 @@ def usage_tables(
         "usage_wide": _wide(by_resource, site),
     }
     if by_host:
-        host = ["hostname", "node_type"]
         named = segments.filter(pl.col("hostname").is_not_null())
-        sums = unit_seconds(named, window, host, ["nodes"])
-        hosts = mean_usage(sums, window, host)["nodes"]
+        sums = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
+        hosts = mean_usage(sums, window, ["hostname"])["nodes"]
         hosts = hosts.join(recorded, on="timestamp", how="semi")
-        long = _present(_long(derive(hosts, known)))
+        typed = derive(hosts, known).join(
+            _types(sums, window), on=["hostname", "timestamp"], how="left"
+        )
+        long = _present(_long(typed))
         tables["usage_by_host"] = finish(
             long.rename({"hostname": "hypervisor_hostname"}), UsageByHost, site
         )
     return tables
+
+
+def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Give the type each host had for most of a bucket: hostname, timestamp, node_type."""
+    held = pl.sum_horizontal(name for name in sums.columns if name.endswith("/nodes"))
+    return (
+        sums.select("hostname", "bucket", "node_type", _held=held)
+        .sort("hostname", "bucket", "_held", "node_type")
+        .unique(["hostname", "bucket"], keep="last", maintain_order=True)
+        .join(window.timestamps, on="bucket")
+        .select("hostname", "timestamp", "node_type")
+    )
 
 
 def _emitted(known: Known) -> pl.DataFrame:
