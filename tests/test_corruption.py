@@ -151,7 +151,14 @@ def test_another_writer_of_all_tables_is_read_the_same(key, writer, clean, tmp_p
     assert_same(read(MAKERS[key](), folder), clean[key])
 
 
-@pytest.mark.parametrize(("key", "table"), FILES)
+# One table in three at once, the others with the slow tests.
+SAMPLED = [
+    pytest.param(*file, marks=[pytest.mark.slow] if number % 3 else [])
+    for number, file in enumerate(FILES)
+]
+
+
+@pytest.mark.parametrize(("key", "table"), SAMPLED)
 def test_shuffled_rows_are_the_same_rows(key, table, clean, tmp_path):
     folder = MAKERS[key]().write(tmp_path)
     path = folder / f"{table}.parquet"
@@ -159,7 +166,7 @@ def test_shuffled_rows_are_the_same_rows(key, table, clean, tmp_path):
     assert_same(read(MAKERS[key](), folder), clean[key], ordered=False)
 
 
-@pytest.mark.parametrize(("key", "table"), FILES)
+@pytest.mark.parametrize(("key", "table"), SAMPLED)
 def test_rows_that_come_twice_count_once_and_are_rejects(key, table, clean, tmp_path):
     folder = MAKERS[key]().write(tmp_path)
     path = folder / f"{table}.parquet"

@@ -298,7 +298,7 @@ def usage_tables(
 
 def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
     """Give the type each host had for most of a bucket: hostname, timestamp, node_type."""
-    held = pl.sum_horizontal(name for name in sums.columns if name.endswith("/nodes"))
+    held = pl.sum_horizontal(0, *(name for name in sums.columns if name.endswith("/nodes")))
     return (
         sums.select("hostname", "bucket", "node_type", _held=held)
         .sort("hostname", "bucket", "_held", "node_type")
