@@ -20,7 +20,7 @@ published_site = "chi_tacc"
 # give when the same pipeline reads them. {% if twin %}*Simulated* is the twin.{% else %}Beside them
 # stand the figures of the databases that this book was built from.{% endif %} They need
 # not agree in every year. {% if twin %}The twin was fitted to these very means, so that likeness shows only that the fit
-# succeeded; the negative idle was not set by hand, but comes of the damage.{% else %}How alike they are is what this page
+# succeeded.{% else %}How alike they are is what this page
 # shows.{% endif %}
 # {% endif %}
 
