@@ -6,6 +6,7 @@ Times are small whole numbers of seconds after a common epoch; keys are letters.
 # ruff: noqa: DTZ001 - times inside the pipeline are naive UTC
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections import Counter
 from datetime import datetime, timedelta
@@ -489,6 +490,34 @@ class TestResolveSourcePriority:
         order = list(range(rows.height))
         random.shuffle(order)
         assert resolve(rows[order] if order else rows, policy) == resolve(rows, policy)
+
+
+class TestLastBorder:
+    @quick
+    @given(
+        first=st.integers(-50, 50),
+        step=st.integers(1, 9),
+        count=st.integers(0, 8),
+        last=st.integers(1, 20),
+        moments=st.lists(st.integers(-80, 200)),
+    )
+    def test_equal_distances_are_found_as_a_search_finds_them(
+        self, first, step, count, last, moments
+    ):
+        even = [first + step * n for n in range(count)]
+        borders, at_ = (
+            pl.Series([*even, (even or [first])[-1] + last]),
+            pl.Series(moments, dtype=pl.Int64),
+        )
+        found = engine.last_border(borders, at_).to_list()
+        assert found == [bisect.bisect_right(borders.to_list(), m) - 1 for m in moments]
+
+    @quick
+    @given(st.sets(st.integers(-50, 50), min_size=1), st.lists(st.integers(-80, 80)))
+    def test_at_any_distances(self, borders, moments):
+        ordered = sorted(borders)
+        found = engine.last_border(pl.Series(ordered), pl.Series(moments, dtype=pl.Int64))
+        assert found.to_list() == [bisect.bisect_right(ordered, m) - 1 for m in moments]
 
 
 class TestBucketEdges:

@@ -31,7 +31,10 @@ def of_site(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
 
 
 def of_node_types(
-    series: Mapping[tuple[str, str], pl.DataFrame], timeline: pl.DataFrame, site: str
+    series: Mapping[tuple[str, str], pl.DataFrame],
+    kinds: pl.Enum,
+    timeline: pl.DataFrame,
+    site: str,
 ) -> pl.DataFrame:
     """Set the collectors' values of each node type side by side.
 
@@ -40,6 +43,7 @@ def of_node_types(
 
     Args:
         series: (collector, count type) to timestamp, node_type and value, in nodes.
+        kinds: of ``node_type``.
         timeline: domain.UsageTimeline of the site.
         site: the site's key.
 
@@ -49,8 +53,7 @@ def of_node_types(
     """
     moments = Grid.of(timeline, _MOMENT)
     timestamps, count_types = moments.values
-    named = [rows["node_type"].unique() for rows in series.values()]
-    node_types = pl.concat([pl.Series("node_type", [], pl.String), *named]).unique().sort()
+    node_types = pl.Series("node_type", kinds.categories, kinds)
     grid = Grid((timestamps, count_types, node_types))
     codes = {name: code for code, name in enumerate(count_types)}
 
@@ -98,5 +101,5 @@ def _differences(
         .with_columns(
             pl.lit(site).alias("site"), difference=difference, relative_difference=relative
         )
-        .select(columns(schema).names())
+        .select(pl.col(name).cast(kind) for name, kind in columns(schema).items())
     )

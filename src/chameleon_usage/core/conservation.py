@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from chameleon_usage.core import engine
@@ -87,24 +89,43 @@ def check_rows(
             _check_number(stage, ", ".join(tables), found, kept.height + left)
             continue
         for table in tables:
-            names = ENTITY_KEYS.get(table, RAW_TABLES[table].key)
-            rows = _keys(inputs.get(table), *names).unique()
-            kept = (
-                _keys(told.leases, "lease_id")
-                if frame == "leases"
-                else _keys(told.entities.filter(pl.col("source") == table), "entity_id").unique()
-            )
+            rows = _keys(inputs.get(table), *RAW_TABLES[table].key)
+            if table in ENTITY_KEYS:
+                rows = _keys(inputs.get(table), *ENTITY_KEYS[table]).unique()
             here = _keys(others.filter(pl.col("source") == table), "source_row_id")
-            places = pl.concat([kept, here]).group_by("key").len(name="places")
-            wrong = rows.join(places, on="key", how="left").filter(
-                pl.col("places").fill_null(0) != 1
-            )
-            if wrong.height:
-                lost = wrong["places"].null_count()
+            if frame == "leases":
+                here = pl.concat([here, _keys(told.leases, "lease_id")])
+                kept = here.clear()
+            else:
+                kept = _keys(told.entities.filter(pl.col("source") == table), "entity_id")
+            wrong, places = _wrongly_placed(rows, kept, here)
+            if wrong.len():
+                lost = int((places == 0).sum())
                 raise ConservationError(
                     f"stage {stage}, table {table}: {lost} rows are neither kept nor rejected, "
-                    f"{wrong.height - lost} are both (as {min(wrong['key'])}); {REPORT}"
+                    f"{wrong.len() - lost} are both (as {min(wrong)}); {REPORT}"
                 )
+
+
+def _wrongly_placed(
+    rows: pl.Series, kept: pl.Series, here: pl.Series
+) -> tuple[pl.Series, npt.NDArray[np.int64]]:
+    """Give the names that are not in one place exactly, and in how many each is.
+
+    Args:
+        rows: all names, each once.
+        kept: those that are kept, one place however often it tells a name.
+        here: those in other places, each time it tells a name.
+    """
+    of_rows, of_kept, of_others = (
+        names.drop_nulls().to_physical().to_numpy() for names in (rows, kept, here)
+    )
+    size = 1 + max(int(codes.max(initial=0)) for codes in (of_rows, of_kept, of_others))
+    places = np.bincount(of_others, minlength=size)
+    is_kept = np.zeros(size, np.bool_)
+    is_kept[of_kept] = True
+    found = (places + is_kept)[of_rows]
+    return rows.filter(found != 1), found[found != 1]
 
 
 def _check_told(stage: str, tables: Sequence[str], told: Ingested) -> None:
@@ -122,12 +143,12 @@ def _check_told(stage: str, tables: Sequence[str], told: Ingested) -> None:
         )
 
 
-def _keys(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+def _keys(frame: pl.DataFrame, *names: str) -> pl.Series:
     """Name the rows as their rejects or entities do."""
     if len(names) == 1 and frame[names[0]].dtype == NAME:
-        return frame.select(key=names[0])
+        return frame[names[0]].alias("key")
     parts = [pl.col(name).cast(pl.String) for name in names]
-    return frame.select(key=pl.concat_str(parts, separator="|").cast(NAME))
+    return frame.select(key=pl.concat_str(parts, separator="|").cast(NAME)).to_series()
 
 
 _COUNTED = {"maintenance": ["hostname", "start", "end"], "legacy": ["timestamp", "node_type"]}

@@ -399,6 +399,24 @@ def bucket_edges(start: object, end: object, every: str) -> pl.Series:
     return edges.alias("edge")
 
 
+def last_border(borders: pl.Series, at: pl.Series) -> pl.Series:
+    """Find the last border at or before each moment.
+
+    Args:
+        borders: ascending integers.
+        at: integers in the same unit.
+
+    Returns:
+        Int64: the border's place, -1 before the first. Borders at equal distances, but for the
+        last, as those of days, are found by division, which is much faster than by search.
+    """
+    steps = borders[:-1].diff().drop_nulls()
+    if steps.is_empty() or (steps != (step := steps[0])).any():
+        return borders.search_sorted(at, side="right").cast(pl.Int64) - 1
+    place = ((at - borders[0]) // step).clip(-1, len(borders) - 2)
+    return place + (at >= borders[-1]).cast(pl.Int64)
+
+
 def integrate(
     segments: pl.DataFrame,
     edges: pl.Series,
@@ -449,7 +467,7 @@ def integrate(
     within = {name: np.zeros(size, np.int64) for name in units}
     for bound, sign in (("start", 1), ("end", -1)):
         at = segments[bound].dt.epoch("s")
-        bucket = epoch.search_sorted(at, side="right").cast(pl.Int64) - 1
+        bucket = last_border(epoch, at)
         # What ends with the window does so in the slot beyond, where no time is left.
         left = (epoch.gather((bucket + 1).clip(upper_bound=count)) - at).to_numpy()
         slot = base + np.minimum(bucket.to_numpy(), last + 1)

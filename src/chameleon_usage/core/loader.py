@@ -238,8 +238,8 @@ def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
 
 def _check(judged: pl.DataFrame, name: str, spec: RawTable) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split a table into good rows and those that cannot be read, lack a key, or come twice."""
-    good = judged.filter(pl.col("_reason").is_null())
     bad = judged.filter(pl.col("_reason").is_not_null())
+    good = judged.filter(pl.col("_reason").is_null()) if bad.height else judged
     if good.select(spec.key).n_unique() < good.height:
         # Sorted by every column, so that which row stays does not hang on the order of the file.
         good = good.with_row_index("_row").sort(*spec.key, *spec.kept, nulls_last=True)
@@ -434,7 +434,13 @@ def save_tables(directory: Path, tables: Mapping[str, pl.DataFrame]) -> None:
     """Write each frame to ``<name>.parquet`` in a directory."""
     directory.mkdir(parents=True, exist_ok=True)
     side_by_side(
-        partial(frame.write_parquet, directory / f"{name}.parquet", compression="zstd")
+        # The quickest level: a better one takes a quarter less room and twice the time.
+        partial(
+            frame.write_parquet,
+            directory / f"{name}.parquet",
+            compression="zstd",
+            compression_level=1,
+        )
         for name, frame in tables.items()
     )
 

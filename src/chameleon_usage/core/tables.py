@@ -6,6 +6,7 @@ from math import prod
 
 import polars as pl
 
+from chameleon_usage.core import engine
 from chameleon_usage.models.contract import columns, dy
 
 
@@ -35,10 +36,7 @@ class Grid:
         """Give the place of each row (Int64); its values must be among the grid's."""
         place = pl.zeros(rows.height, pl.Int64, eager=True)
         for values in self.values:
-            own = rows[values.name]
-            enum = isinstance(own.dtype, pl.Enum)
-            codes = own.to_physical() if enum else values.search_sorted(own)
-            place = place * values.len() + codes.cast(pl.Int64)
+            place = place * values.len() + _codes(values, rows[values.name]).cast(pl.Int64)
         return place
 
     def keys(self, places: pl.Series) -> pl.DataFrame:
@@ -48,6 +46,14 @@ class Grid:
             told.append(values.gather(rest % values.len()))
             rest = rest // values.len()
         return pl.DataFrame(told[::-1])
+
+
+def _codes(values: pl.Series, own: pl.Series) -> pl.Series:
+    if isinstance(own.dtype, pl.Enum):
+        return own.to_physical()
+    if own.dtype.is_temporal():
+        return engine.last_border(values.to_physical(), own.to_physical())
+    return values.search_sorted(own)
 
 
 def _values(column: pl.Series) -> pl.Series:

@@ -66,8 +66,8 @@ def unit_seconds(
         ),
     )
     height = sums.height // max(quantities.height, 1)
-    names = pl.col(["collector_type", *by]).cast(pl.String)
-    return sums.select(names, "node_size", "bucket")[:height].hstack(
+    collector = pl.col("collector_type").cast(pl.String)
+    return sums.select(collector, *by, "node_size", "bucket")[:height].hstack(
         [
             sums[unit].slice(number * height, height).alias(f"{quantity}/{name}")
             for number, quantity in enumerate(quantities["quantity_type"])
@@ -104,8 +104,10 @@ def mean_usage(
     """
     index = ["collector_type", *by, "bucket"]
     values = [name for name in sums.columns if "/" in name]
-    whole = sums.group_by("collector_type", *by, "node_size", "bucket").agg(pl.col(values).sum())
-    whole = whole.sort("collector_type", *by, "node_size", "bucket")
+    groups = ["collector_type", *by, "node_size", "bucket"]
+    whole = sums
+    if set(groups) < set(sums.columns) - set(values):
+        whole = sums.group_by(groups).agg(pl.col(values).sum()).sort(groups)
     per_node = [name for name in values if name.endswith("/nodes") or "/told_" in name]
     means = whole.with_columns(pl.col(per_node) / pl.col("node_size"))
     if whole["node_size"].n_unique() > 1:
@@ -230,8 +232,12 @@ def usage_tables(
     """
     timestamps = window.timestamps.select("timestamp")
     recorded = known.buckets(window)
+    node_types = _node_types(segments, legacy)
+    legacy = legacy.with_columns(pl.col("node_type").cast(node_types))
     sums = unit_seconds(
-        segments.with_columns(pl.col("node_type").fill_null(UNTYPED)), window, ["node_type"]
+        segments.with_columns(pl.col("node_type").cast(node_types).fill_null(UNTYPED)),
+        window,
+        ["node_type"],
     )
     totals = {
         resource: _every_bucket(
@@ -276,6 +282,7 @@ def usage_tables(
                 for series in by_type
                 if series.resource == "nodes"
             },
+            node_types,
             timeline,
             site,
         ),
@@ -325,6 +332,12 @@ def _emitted(known: Known) -> pl.DataFrame:
 
 UNTYPED = "unknown"
 """The node type of hosts of which no record tells one."""
+
+
+def _node_types(segments: pl.DataFrame, legacy: pl.DataFrame) -> pl.Enum:
+    """Enumerate the node types in order: a type sorts and compares by its number then."""
+    named = [frame["node_type"].unique().cast(pl.String) for frame in (segments, legacy)]
+    return pl.Enum(pl.concat([*named, pl.Series([UNTYPED])]).drop_nulls().unique().sort())
 
 
 def _every_bucket(frame: pl.DataFrame, timestamps: pl.DataFrame) -> pl.DataFrame:
@@ -387,7 +400,7 @@ def _by_type(series: Sequence[_Series], site: str) -> pl.DataFrame:
             pl.lit(value, dtype=kinds[name]).alias(name)
             for name, value in {"site": site, **told._asdict()}.items()
             if name != "rows"
-        ).select(kinds.names())
+        ).select(pl.col(name).cast(kind) for name, kind in kinds.items())
         for told in series
     ]
     return pl.concat([UsageByNodeType.create_empty(), *parts])
