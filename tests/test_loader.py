@@ -68,6 +68,17 @@ class TestTables:
         table = load(tmp_path, "nova.instances").tables["nova.instances"]
         assert sorted(table["uuid"]) == ["live", "old"]
 
+    def test_archived_hosts_and_services_are_read_too(self, tmp_path):
+        path = write_table(tmp_path, NODES, [NODE | {"id": 1, "hypervisor_hostname": "old"}])
+        path.rename(tmp_path / "nova.shadow_compute_nodes.parquet")
+        write_table(tmp_path, NODES, [NODE | {"id": 2, "hypervisor_hostname": "new"}])
+        path = write_table(tmp_path, "nova.services", [{"id": 1, "host": "old"}])
+        path.rename(tmp_path / "nova.shadow_services.parquet")
+        write_table(tmp_path, "nova.services", [{"id": 2, "host": "new"}])
+        tables = load(tmp_path, NODES, "nova.services").tables
+        assert sorted(tables[NODES]["hypervisor_hostname"]) == ["new", "old"]
+        assert sorted(tables["nova.services"]["host"]) == ["new", "old"]
+
     def test_a_row_both_live_and_archived_counts_once(self, tmp_path):
         path = write_table(tmp_path, "nova.instances", [{"uuid": "u", "created_at": 1}])
         (tmp_path / "nova.shadow_instances.parquet").write_bytes(path.read_bytes())

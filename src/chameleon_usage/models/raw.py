@@ -77,10 +77,12 @@ RAW_TABLES: dict[str, RawTable] = {
         | _texts("hypervisor_hostname", "hypervisor_type")
         | _times("created_at", "deleted_at"),
         _texts("host"),
+        archive="nova.shadow_compute_nodes",
     ),
     "nova.services": RawTable(
         ("id",),
         _ints("id") | _texts("host", "binary") | _times("created_at", "updated_at", "deleted_at"),
+        archive="nova.shadow_services",
     ),
     "nova.instances": RawTable(
         ("uuid",),
