@@ -119,7 +119,7 @@ record: $(RUN_NOTEBOOKS) ## record the checksums of the default build's figures,
 	python notebooks/checksums.py --record
 
 bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
-	python tests/bench.py --data-dir $(DATA) $(SITES)
+	python tests/bench.py --data-dir $(DATA) --jobs $(JOBS) $(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES))
 
 bench-extract: $(READY) ## rows per second and memory of extraction, against MariaDB's own client
 	python tests/bench_extract.py
