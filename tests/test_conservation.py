@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from chameleon_usage.core import collectors, engine, loader, registry
+from chameleon_usage.core import engine, loader, registry
+from chameleon_usage.core.collectors import intervals
 from chameleon_usage.core.conservation import ConservationError
 from chameleon_usage.core.registry import ADAPTERS
 from sites import TinySite, lively_edge_site, lively_kvm_site, lively_site
@@ -123,8 +124,8 @@ def test_a_door_that_drops_a_row_stops_the_run(monkeypatch):
 
 
 def test_facts_that_become_no_interval_stop_the_run(monkeypatch):
-    spans = collectors.spans
-    monkeypatch.setattr(collectors, "spans", lambda *given: spans(*given)[1:])
+    spans = intervals.spans
+    monkeypatch.setattr(intervals, "spans", lambda *given: spans(*given)[1:])
     with pytest.raises(ConservationError, match=r"stage intervals, table \S+: -\d.* entity-hours"):
         lively_site().stage  # noqa: B018 - computed when read
 

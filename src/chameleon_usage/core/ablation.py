@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from chameleon_usage.core import causes, collectors, engine
-from chameleon_usage.core.collectors import Corrections
+from chameleon_usage.core import causes, engine
+from chameleon_usage.core.collectors import corrected, intervals
+from chameleon_usage.core.collectors.reading import Corrections
 from chameleon_usage.core.pipeline import FactsStage
 from chameleon_usage.core.window import Known, Window
 from chameleon_usage.models.domain import WITNESSES, Ablation
@@ -68,13 +69,13 @@ def ablate(
     Returns:
         domain.Ablation.
     """
-    record = collectors.read_record(stage.ingested, stage.as_of)
+    record = intervals.read_record(stage.ingested, stage.as_of)
     recorded = Known(frozenset(), {}, stage.as_of).buckets(window)
     parts = []
     for name, without, changed in _applicable(site):
         if name not in names:
             continue
-        segments = collectors.corrected(record, changed, without.corrections).segments.filter(
+        segments = corrected.collect(record, changed, without.corrections).segments.filter(
             pl.col("quantity_type").is_in(MEASURED)
         )
         parts.append(daily_nodes(segments, window).with_columns(left_out=pl.lit(name)))

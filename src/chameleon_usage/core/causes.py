@@ -3,7 +3,7 @@
 import polars as pl
 
 from chameleon_usage.core import engine
-from chameleon_usage.core.collectors import UNCORRECTED_SOURCES
+from chameleon_usage.core.collectors import uncorrected
 from chameleon_usage.core.window import KNOWN_ENOUGH, Known, Window
 from chameleon_usage.models.domain import ComparisonCauses
 from chameleon_usage.models.metrics import MEASURED
@@ -80,7 +80,7 @@ def comparison_causes(
 
 
 SEEN = pl.DataFrame(
-    [(name, source) for name, sources in UNCORRECTED_SOURCES.items() for source in sources]
+    [(name, source) for name, sources in uncorrected.SOURCES.items() for source in sources]
     + [(name, "nova.instance_actions") for name in ("occupied", "active")],
     schema={"count_type": pl.String, "source": pl.String},
     orient="row",

@@ -11,13 +11,13 @@ import polars.selectors as cs
 
 from chameleon_usage.core import (
     causes,
-    collectors,
     coverage,
     leadtime,
     loader,
     registry,
     usage,
 )
+from chameleon_usage.core.collectors import corrected, intervals, uncorrected
 from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.core.window import Known, Window
 from chameleon_usage.errors import UsageError
@@ -83,7 +83,7 @@ def _check_orders(site: Site) -> None:
     """Refuse a source priority none of whose sources the site's adapters read."""
     read = registry.tables_of(site.adapters)
     for quantity, rule in site.declared.items():
-        told = set(read) & set(collectors.UNCORRECTED_SOURCES[quantity])
+        told = set(read) & set(uncorrected.SOURCES[quantity])
         if told and not set(read) & set(rule.order):
             raise UsageError(
                 f"site {site.key}: the order of {quantity} ({', '.join(rule.order)}) names no "
@@ -103,11 +103,11 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         )
         for part in late
     ]
-    record = collectors.read_record(ingested, stage.as_of)
+    record = intervals.read_record(ingested, stage.as_of)
     plain, mended = side_by_side(
         [
-            partial(collectors.uncorrected, record),
-            partial(collectors.corrected, record, site),
+            partial(uncorrected.collect, record),
+            partial(corrected.collect, record, site),
         ]
     )
     return SegmentsStage(

@@ -1,0 +1,180 @@
+"""What no row tells and other rows imply: hosts, allocations, places and reservations."""
+
+import polars as pl
+
+
+def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give a Blazar host id whose row is gone the hostname that its reservations' instances name.
+
+    Every reservation in which the id and a hostname meet is a vote; a hostname that another id of
+    the same reservation has is out. The most votes win; a tie names nobody.
+
+    Args:
+        rows: all of ``intervals.spans``.
+
+    Returns:
+        the rows, with hostname where it was found, which makes them ``inferred``.
+    """
+    committed = rows.filter(
+        (pl.col("quantity_type") == "committed") & pl.col("host_id").is_not_null()
+    )
+    unnamed = committed.filter(pl.col("hostname").is_null())
+    if unnamed.is_empty():
+        return rows
+    pairs = unnamed.select("reservation_id", "host_id").unique()
+    taken = committed.filter(pl.col("hostname").is_not_null()).select("reservation_id", "hostname")
+    seen = (
+        rows.filter((pl.col("quantity_type") == "occupied") & pl.col("hostname").is_not_null())
+        .select("reservation_id", "hostname")
+        .unique()
+    )
+    candidates = pairs.join(seen, on="reservation_id").join(
+        taken, on=["reservation_id", "hostname"], how="anti"
+    )
+    named = unnamed.select("host_id", _name="hostname").clear()
+    for _ in range(len(pairs)):
+        votes = (
+            candidates.group_by("host_id", "hostname")
+            .agg(votes=pl.len())
+            .sort("host_id", "votes", "hostname", descending=[False, True, False])
+        )
+        winners = (
+            votes.group_by("host_id", maintain_order=True)
+            .agg(
+                _name=pl.col("hostname").first(),
+                clear=(pl.col("votes") == pl.col("votes").max()).sum() == 1,
+            )
+            .filter("clear")
+            .select("host_id", "_name")
+        )
+        if winners.is_empty():
+            break
+        named = pl.concat([named, winners])
+        settled = pairs.join(winners, on="host_id").select("reservation_id", hostname="_name")
+        candidates = candidates.join(winners, on="host_id", how="anti").join(
+            settled, on=["reservation_id", "hostname"], how="anti"
+        )
+    return (
+        rows.join(named, on="host_id", how="left")
+        .with_columns(
+            hostname=pl.coalesce("hostname", "_name"),
+            inferred=pl.col("inferred")
+            | (pl.col("hostname").is_null() & pl.col("_name").is_not_null()),
+        )
+        .drop("_name")
+    )
+
+
+def lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.DataFrame:
+    """Infer allocations that left no row from instances on a host their reservation does not list.
+
+    When a host is replaced in a running lease, the healer may write the new host over the old one;
+    and before 2018-07 the row of a removed host was deleted. The reservation held the host at
+    least from its start to the end of the last instance it had there.
+
+    Args:
+        committed: allocations: the columns of ``intervals.spans``.
+        occupied: stays of instances: the columns of ``intervals.spans``.
+
+    Returns:
+        allocations of one node, one for each reservation and host, ``inferred`` and not ``open``;
+        source and entity_id are those of the instance. Columns that are not told are left out.
+    """
+    pair = ["reservation_id", "hostname"]
+    spans_of = committed.group_by("reservation_id", maintain_order=True).agg(
+        pl.col("lease_id", "project_id", "host_class", "vcpus", "memory_mb", "disk_gb").first(),
+        _from=pl.col("start").min(),
+        _to=pl.col("end").max(),
+    )
+    return (
+        occupied.drop_nulls(pair)
+        .join(committed, on=pair, how="anti")
+        .select(*pair, "source", "entity_id", "end")
+        .sort(*pair, "end", "entity_id")
+        .group_by(pair, maintain_order=True)
+        .agg(pl.col("source", "entity_id", "end").last())
+        .join(spans_of, on="reservation_id", how="inner")
+        .with_columns(start="_from", end=pl.min_horizontal("end", "_to"))
+        .filter(pl.col("start") < pl.col("end"))
+        .with_columns(
+            quantity_type=pl.lit("committed", committed["quantity_type"].dtype),
+            nodes=pl.lit(1, pl.Int64),
+            inferred=pl.lit(value=True),
+            open=pl.lit(value=False),
+        )
+        .drop("_from", "_to")
+    )
+
+
+def place(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
+    """Give a reserved instance that names no node the one host of its reservation left free.
+
+    Args:
+        rows: stays of instances: the columns of ``intervals.spans``.
+        committed: allocations: reservation_id, hostname.
+
+    Returns:
+        the rows, with hostname where it was found, which makes them ``inferred``.
+    """
+    lost = rows.filter(pl.col("hostname").is_null() & pl.col("reservation_id").is_not_null())
+    if lost.is_empty():
+        return rows
+    keys = ["source", "entity_id"]
+    hosts = committed.select("reservation_id", "hostname").unique().drop_nulls()
+    others = rows.filter(pl.col("hostname").is_not_null()).select(
+        "reservation_id", "hostname", other_start="start", other_end="end"
+    )
+    lives = lost.group_by(*keys, "reservation_id").agg(pl.col("start").min(), pl.col("end").max())
+    options = lives.join(hosts, on="reservation_id")
+    busy = options.join(others, on=["reservation_id", "hostname"]).filter(
+        (pl.col("other_start") < pl.col("end")) & (pl.col("start") < pl.col("other_end"))
+    )
+    free = options.join(busy, on=[*keys, "hostname"], how="anti")
+    only = (
+        free.group_by(keys)
+        .agg(_host=pl.col("hostname").first(), _options=pl.len())
+        .filter(pl.col("_options") == 1)
+        .drop("_options")
+    )
+    return (
+        rows.join(only, on=keys, how="left")
+        .with_columns(
+            hostname=pl.coalesce("hostname", "_host"),
+            inferred=pl.col("inferred") | pl.col("_host").is_not_null(),
+        )
+        .drop("_host")
+    )
+
+
+def find_reservations(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
+    """Find the reservation of instances whose request spec is purged.
+
+    A host committed to a lease of the instance's project when it was created holds it.
+
+    Args:
+        rows: stays of instances, each with its hostname: the columns of ``intervals.spans``.
+        committed: allocations: hostname, project_id, reservation_id, start, end.
+
+    Returns:
+        the rows, with reservation_id where it was found: of several the one that began last.
+    """
+    orphans = rows.filter(pl.col("reservation_id").is_null() & pl.col("project_id").is_not_null())
+    if orphans.is_empty():
+        return rows
+    holds = committed.select(
+        "hostname", "project_id", hold="reservation_id", from_="start", to="end"
+    ).drop_nulls(["hostname", "project_id"])
+    keys = ["source", "entity_id"]
+    births = orphans.group_by(*keys, "hostname", "project_id").agg(pl.col("start").min())
+    found = (
+        births.join(holds, on=["hostname", "project_id"])
+        .filter((pl.col("from_") <= pl.col("start")) & (pl.col("start") < pl.col("to")))
+        .sort(*keys, "from_", "hold")
+        .unique(keys, keep="last", maintain_order=True)
+        .select(*keys, "hold")
+    )
+    return (
+        rows.join(found, on=keys, how="left")
+        .with_columns(reservation_id=pl.coalesce("reservation_id", "hold"))
+        .drop("hold")
+    )
