@@ -252,13 +252,21 @@ def usage_tables(
         for resource, frame in mean_usage(sums, window, ["node_type"]).items()
     }
     cached = _legacy_usage(legacy, window)
-    by_resource = pl.concat([_long(frame, resource=resource) for resource, frame in totals.items()])
     # A state is emitted where the records speak of its operands: null where they do not know. A
     # resource that no host tells is left out.
-    told = by_resource.filter(pl.col("value") > 0).select("resource").unique()
-    by_resource = by_resource.join(_emitted(known), on=["collector_type", "count_type"], how="semi")
-    by_resource = by_resource.filter(
-        (pl.col("resource") == "nodes") | pl.col("resource").is_in(told["resource"].implode())
+    by_resource = pl.concat(
+        [
+            _long(
+                frame.filter(pl.col("collector_type") == collector).select(
+                    "collector_type", "timestamp", *names
+                ),
+                resource=resource,
+            )
+            for resource, frame in totals.items()
+            if resource == "nodes"
+            or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item()
+            for collector, names in _emitted(known).items()
+        ]
     )
     legacy_totals = _every_bucket(
         cached.sort("node_type")  # sums of floats hang on their order
@@ -315,19 +323,18 @@ def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
     )
 
 
-def _emitted(known: Known) -> pl.DataFrame:
+def _emitted(known: Known) -> dict[str, list[str]]:
     """List the count types of each reading whose operands the site's records speak of."""
     needs = {name: (name,) for name in MEASURED} | OPERANDS
-    rows = [
-        (collector, name)
+    return {
+        collector: [
+            name
+            for name in METRICS
+            if set(needs[name]) <= known.quantities
+            and (collector == "corrected" or name not in HOST_BY_HOST)
+        ]
         for collector in READINGS
-        for name in METRICS
-        if set(needs[name]) <= known.quantities
-        and (collector == "corrected" or name not in HOST_BY_HOST)
-    ]
-    return pl.DataFrame(
-        rows, schema={"collector_type": pl.String, "count_type": pl.String}, orient="row"
-    )
+    }
 
 
 UNTYPED = "unknown"

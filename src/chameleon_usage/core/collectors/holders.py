@@ -1,5 +1,6 @@
 """What holds a host, allocations and instances, each clipped to what it lives in."""
 
+import numpy as np
 import polars as pl
 
 from chameleon_usage.core import engine
@@ -37,17 +38,11 @@ def preferred(
         if known is None
         else pl.concat([rows.select(columns), known.select(columns)])
     )
-    best = (
-        engine.ranked_by_source(told, rule.order)
-        .group_by("instance")
-        .agg(_best=pl.col("_rank").min())
-    )
-    return (
-        engine.ranked_by_source(rows, rule.order)
-        .join(best, on="instance", how="left")
-        .filter(pl.col("_rank") == pl.col("_best"))
-        .drop("_rank", "_best")
-    )
+    told, ranked = (engine.ranked_by_source(frame, rule.order) for frame in (told, rows))
+    best = np.full(1 + int(told["instance"].max() or 0), len(rule.order))  # type: ignore[arg-type]
+    np.minimum.at(best, told["instance"].to_numpy(), told["_rank"].to_numpy())
+    first = ranked["_rank"].to_numpy() == best[ranked["instance"].to_numpy()]
+    return ranked.filter(pl.Series(first)).drop("_rank")
 
 
 def number_instances(entities: pl.Series, names: pl.Series) -> pl.Series:
