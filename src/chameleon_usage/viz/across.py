@@ -29,10 +29,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+ALL = "all"
+"""What stands in the column `site` for the sum of the sites."""
+
+QUANTITIES = ("total", "used", "leased", "available")
+
+
 def cross_site_table(
     usage: pl.DataFrame, *, every: str, collector: str = "corrected"
 ) -> pl.DataFrame:
-    """Give used and available nodes per site.
+    """Give used and available nodes per site, and of all sites together.
 
     Args:
         usage: `usage_timeline` of all sites.
@@ -40,16 +46,20 @@ def cross_site_table(
         collector: whose count to take.
 
     Returns:
-        `site`, `timestamp`, `total`, `used` = occupied, `leased` = committed where nobody knows
-        how much of it was used (else 0), `available` = what else could have been used: reservable
-        and on-demand capacity less the former; null where any of these is unknown. The buckets
-        before the site's first known node are left out.
+        `site`, `timestamp`, `days` of the bucket on which the site was there, `total`, `used` =
+        occupied, `leased` = committed where nobody knows how much of it was used (else 0),
+        `available` = what else could have been used: reservable and on-demand capacity less the
+        former; null where any of these is unknown. Means over the days from the site's first known
+        node on. The site `all` is the sum of each day over the sites that are there by then,
+        null where one of them is not known.
     """
     names = ["total", "reservable", "ondemand_capacity", "committed", "occupied"]
     wide = (
         as_text(usage)
         .filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names))
         .pivot(on="count_type", on_columns=names, index=["site", "timestamp"], values="value")
+        .sort("site", "timestamp")
+        .filter((pl.col("total") > 0).fill_null(value=False).cum_max().over("site"))
     )
     told = pl.col("occupied").is_not_null()
     known = pl.all_horizontal(pl.col(names[:3]).is_not_null()) & (
@@ -64,18 +74,85 @@ def cross_site_table(
         pl.when(known).then(pl.when(told).then("occupied").otherwise(0.0)).alias("used"),
         pl.when(known).then(pl.when(told).then(0.0).otherwise("committed")).alias("leased"),
         pl.when(known).then((capacity - held).clip(0)).alias("available"),
-    ).unpivot(index=["site", "timestamp"], variable_name="quantity")
-    return (
-        coarsen(daily, every, by=["site", "quantity"])
-        .pivot(
-            on="quantity",
-            on_columns=["total", "used", "leased", "available"],
-            index=["site", "timestamp"],
-            values="value",
-        )
-        .sort("site", "timestamp")
-        .filter((pl.col("total") > 0).fill_null(value=False).cum_max().over("site"))
     )
+    summed = daily.group_by("timestamp").agg(
+        pl.lit(ALL).alias("site"),
+        *(
+            pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).sort_by("site").sum())
+            for name in QUANTITIES
+        ),
+    )
+    daily = pl.concat([daily, summed.select(daily.columns)])
+    days = daily.group_by("site", pl.col("timestamp").dt.truncate(every)).len("days")
+    return (
+        coarsen(
+            daily.unpivot(index=["site", "timestamp"], variable_name="quantity"),
+            every,
+            by=["site", "quantity"],
+        )
+        .pivot(on="quantity", on_columns=QUANTITIES, index=["site", "timestamp"], values="value")
+        .join(days.cast({"days": pl.Int64}), on=["site", "timestamp"])
+        .select("site", "timestamp", "days", *QUANTITIES)
+        .sort("site", "timestamp")
+    )
+
+
+STATES = {"used": "used", "leased": "leased (use unknown)", "available": "not used"}
+
+
+def _site_areas(
+    table: pl.DataFrame, site_names: dict[str, str], *, by_state: bool = False
+) -> tuple[pl.DataFrame, alt.Color, list[alt.Tooltip]]:
+    """Give the areas to stack, as a long table, their colours and the words for the pointer.
+
+    Args:
+        table: from `cross_site_table`.
+        site_names: site to its name, in the order of stacking from the bottom.
+        by_state: what is used of all sites lies below all that is not, rather than site by site.
+    """
+    keys = [
+        (f"{site_names[site]}, {words}", shade, f"{site}/{state}")
+        for site in site_names
+        for (state, words), shade in zip(STATES.items(), palette.site_shades(site), strict=True)
+        if (table.filter(pl.col("site") == site)[state].fill_null(0) > 0).any()
+    ]
+    stacked = keys
+    if by_state:
+        stacked = sorted(keys, key=lambda k: list(STATES).index(k[2].split("/")[1]))
+    long = (
+        table.select("site", "timestamp", "days", *STATES)
+        .unpivot(index=["site", "timestamp", "days"], variable_name="state", value_name="nodes")
+        .select(
+            "timestamp",
+            "days",
+            pl.col("site").replace(site_names).alias("name"),
+            (pl.col("site") + "/" + pl.col("state"))
+            .replace_strict({key: label for label, _, key in keys}, default=None)
+            .alias("series"),
+            (pl.col("site") + "/" + pl.col("state"))
+            .replace_strict({key: i for i, (_, _, key) in enumerate(stacked)}, default=None)
+            .alias("order"),
+            "nodes",
+        )
+        .drop_nulls("series")
+        .sort("order", "timestamp")
+    )
+    colours = alt.Scale(domain=[k[0] for k in keys], range=[k[1] for k in keys])
+    tooltip = [
+        alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+        alt.Tooltip("series:N", title="site"),
+        alt.Tooltip("nodes:Q", format=",.1f"),
+    ]
+    return long, alt.Color("series:N", scale=colours, title=None, sort=None), tooltip
+
+
+def _of_the_sum(long: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
+    """Weigh each site's mean by the days it was there: so its part in the mean of the sum."""
+    return long.join(
+        totals.select("timestamp", pl.col("days").alias("all_days"), "total"),
+        on="timestamp",
+        maintain_order="left",
+    ).with_columns((pl.col("nodes") * pl.col("days") / pl.col("all_days")).round(2))
 
 
 def cross_site_usage(
@@ -94,50 +171,14 @@ def cross_site_usage(
         collector: whose count to draw.
     """
     table = cross_site_table(usage, every=every, collector=collector).with_columns(
-        pl.col("total", "used", "leased", "available").round(2)
+        pl.col(QUANTITIES).round(2)
     )
     sites = [site for site in site_names if (table["site"] == site).any()]
-    keys: list[tuple[str, str, str]] = []
-    for site in sites:
-        states = {"used": "used", "leased": "leased (use unknown)", "available": "not used"}
-        for (key, state), shade in zip(states.items(), palette.site_shades(site), strict=True):
-            if (table.filter(pl.col("site") == site)[key].fill_null(0) > 0).any():
-                keys.append((f"{site_names[site]}, {state}", shade, f"{site}/{key}"))
-    long = (
-        table.select("site", "timestamp", "used", "leased", "available")
-        .unpivot(index=["site", "timestamp"], variable_name="state", value_name="nodes")
-        .select(
-            "timestamp",
-            pl.col("site").replace(site_names).alias("name"),
-            (pl.col("site") + "/" + pl.col("state"))
-            .replace_strict({key: label for label, _, key in keys}, default=None)
-            .alias("series"),
-            (pl.col("site") + "/" + pl.col("state"))
-            .replace_strict({key: i for i, (_, _, key) in enumerate(keys)}, default=None)
-            .alias("order"),
-            "nodes",
-        )
-        .drop_nulls("series")
-        .sort("order", "timestamp")
+    long, legend, tooltip = _site_areas(table, {site: site_names[site] for site in sites})
+    totals = table.filter(pl.col("site") == ALL)
+    area = alt.Chart(inline_values(_of_the_sum(long, totals).select(long.columns))).mark_area(
+        interpolate="step-after"
     )
-    # The sum has a total only where every site is known that has a record by then.
-    totals = (
-        table.group_by("timestamp")
-        .agg(
-            pl.when(
-                pl.all_horizontal(pl.col("total", "used", "available").is_not_null()).all()
-            ).then(pl.col("total").sum())
-        )
-        .sort("timestamp")
-    )
-    colours = alt.Scale(domain=[k[0] for k in keys], range=[k[1] for k in keys])
-    legend = alt.Color("series:N", scale=colours, title=None, sort=None)
-    tooltip = [
-        alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
-        alt.Tooltip("series:N", title="site"),
-        alt.Tooltip("nodes:Q", format=",.1f"),
-    ]
-    area = alt.Chart(inline_values(long)).mark_area(interpolate="step-after")
     summed = alt.layer(
         area.encode(
             x=time_axis(totals),
@@ -151,11 +192,21 @@ def cross_site_usage(
         .encode(x="timestamp:T", y="total:Q"),
         *gap_layers(totals, "total", every),
     ).properties(width=WIDTH, height=HEIGHT, title="All sites together (black line = total)")
+    opened = dict(
+        as_text(usage)
+        .filter(pl.col("count_type") == "total", pl.col("collector_type") == collector)
+        .filter(pl.col("value") > 0)
+        .group_by("site")
+        .agg(pl.col("timestamp").min())
+        .iter_rows()
+    )
     panels = []
     for site in sites:
         name = site_names[site]
-        one = long.filter(pl.col("name") == name)
-        line = table.filter(pl.col("site") == site)
+        # The month in which a site opens begins on that day.
+        begin = pl.max_horizontal("timestamp", pl.lit(opened[site], pl.Datetime("us", "UTC")))
+        one = long.filter(pl.col("name") == name).with_columns(begin)
+        line = table.filter(pl.col("site") == site).with_columns(begin)
         panels.append(
             alt.layer(
                 alt.Chart(inline_values(one))
@@ -176,18 +227,99 @@ def cross_site_usage(
     chart = alt.vconcat(summed, side_by_side(panels, columns=2)).properties(
         description=f"Used and not used nodes of all sites, {span_words(table)}, monthly means. "
         + "; ".join(
-            f"{site_names[r['site']]}: total {_average(r['total'])}, used {_average(r['used'])}"
+            f"{site_names.get(r['site'], 'all sites')}: total {_average(r['total'])}, "
+            f"used {_average(r['used'])}"
             for r in table.group_by("site", maintain_order=True)
             .agg(
                 pl.col("total").mean(),
                 used=pl.when((pl.col("leased") > 0).any().not_()).then(pl.col("used").mean()),
             )
             .iter_rows(named=True)
-            if r["site"] in site_names
+            if r["site"] in site_names or len(sites) > 1
         )
         + "."
     )
     return Figure(styled(chart), table)
+
+
+def cross_site_percent(
+    usage: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    every: str = "1mo",
+    collector: str = "corrected",
+) -> Figure:
+    """Draw the sum over the sites in percent of all nodes: what is used at the bottom.
+
+    Args:
+        usage: `usage_timeline` of all sites.
+        site_names: site to its name, in the order of stacking from the bottom.
+        every: bucket to average over (see `coarsen`).
+        collector: whose count to draw.
+    """
+    table = cross_site_table(usage, every=every, collector=collector)
+    totals = table.filter(pl.col("site") == ALL)
+    long, legend, tooltip = _site_areas(table, site_names, by_state=True)
+    percent = _of_the_sum(long, totals).select(
+        "timestamp",
+        "series",
+        "order",
+        pl.when(pl.col("total") > 0)
+        .then((100 * pl.col("nodes") / pl.col("total")).round(2))
+        .alias("percent"),
+    )
+    ends = totals.select(
+        "timestamp",
+        *(
+            pl.when(pl.col("total") > 0).then((100 * of / pl.col("total")).round(2)).alias(name)
+            for name, of in {
+                "used_percent": pl.col("used"),
+                "used_or_leased_percent": pl.col("used") + pl.col("leased"),
+                "usable_percent": pl.col("used") + pl.col("leased") + pl.col("available"),
+            }.items()
+        ),
+    )
+    chart = alt.layer(
+        alt.Chart(inline_values(percent))
+        .mark_area(interpolate="step-after")
+        .encode(
+            x=time_axis(totals),
+            y=alt.Y(
+                "percent:Q",
+                title="% of the nodes of all sites",
+                stack="zero",
+                scale=alt.Scale(domain=[0, 100], clamp=True),
+            ),
+            color=legend,
+            order="order:Q",
+            tooltip=[*tooltip[:2], alt.Tooltip("percent:Q", format=".1f", title="% of all")],
+        ),
+        *gap_layers(ends, "used_percent", every),
+    ).properties(
+        width=WIDTH,
+        height=HEIGHT,
+        title="All sites together, in percent of all their nodes",
+        description=f"Used and not used nodes in percent of the nodes of all sites, "
+        f"{span_words(ends)}, monthly means. "
+        + "; ".join(
+            f"{words} {ends[name].mean():.1f} % on average"
+            for name, words in {
+                "used_percent": "used",
+                "used_or_leased_percent": "used or leased",
+                "usable_percent": "could be used, or were",
+            }.items()
+            if ends[name].count()
+        )
+        + ".",
+    )
+    return Figure(
+        styled(chart),
+        ends.join(
+            percent.pivot(on="series", index="timestamp", values="percent", sort_columns=False),
+            on="timestamp",
+            how="left",
+        ).sort("timestamp"),
+    )
 
 
 def _average(nodes: float | None) -> str:
@@ -209,7 +341,8 @@ def site_comparison(
         every: bucket to average over (see `coarsen`).
         collector: whose count to draw.
     """
-    table = cross_site_table(usage, every=every, collector=collector).select(
+    table = cross_site_table(usage, every=every, collector=collector)
+    table = table.filter(pl.col("site") != ALL).select(
         "site",
         "timestamp",
         pl.when(pl.col("total") > 0, pl.col("leased") == 0)
