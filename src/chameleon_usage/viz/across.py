@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import polars as pl
@@ -15,9 +15,11 @@ from chameleon_usage.viz.base import (
     WIDTH,
     Figure,
     as_text,
+    ceiling,
     coarsen,
     gap_layers,
     inline_values,
+    lookup,
     panel_title,
     side_by_side,
     span_words,
@@ -302,7 +304,7 @@ def cross_site_percent(
         description=f"Used and not used nodes in percent of the nodes of all sites, "
         f"{span_words(ends)}, monthly means. "
         + "; ".join(
-            f"{words} {ends[name].mean():.1f} % on average"
+            f"{words} {ends.select(pl.col(name).mean()).item():.1f} % on average"
             for name, words in {
                 "used_percent": "used",
                 "used_or_leased_percent": "used or leased",
@@ -394,6 +396,8 @@ def site_comparison(
     return Figure(styled(chart), table)
 
 
+HEADER = alt.Header(labelFontSize=12, labelFontWeight="bold")
+
 LEAST_ERROR = 1e-4
 """Lower end of the axis of errors; less is drawn there."""
 
@@ -405,10 +409,10 @@ def errors(
 
     Args:
         table: `site`, `era`, `count_type`, `collector_type`, `error` (a share of the truth).
-        site_names: site to its name, in the order of the panels' rows.
-        count_types: the panels' columns.
+        site_names: site to its name, in the order of the panels' columns.
+        count_types: the panels' rows.
 
-    Errors under 0.01 % are drawn at 0.01 %, the lower end of the log axis.
+    Errors under 0.01 % are drawn at 0.01 %, the left end of the log axis.
     """
     table = as_text(table)
     labels = [METRICS[c].label for c in count_types]
@@ -431,40 +435,42 @@ def errors(
     colour, shape = (alt.Scale(domain=present, range=[look[i] for look in looks]) for i in (0, 3))
     drawn = drawn.sort(pl.col("collector_type").cast(pl.Enum(list(palette.COLLECTORS))), "era")
     base = alt.Chart(inline_values(drawn)).encode(
-        x=alt.X("era:O", title=None, axis=alt.Axis(labelAngle=-40)),
-        y=alt.Y(
+        y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
+        x=alt.X(
             "error:Q",
-            title="error",
-            scale=alt.Scale(type="log", domainMin=LEAST_ERROR),
+            title="error (log scale)",
+            scale=alt.Scale(type="log", domain=[LEAST_ERROR, max(1.0, ceiling(drawn["error"]))]),
             axis=alt.Axis(
                 values=[LEAST_ERROR, 1e-3, 1e-2, 1e-1, 1],
-                labelExpr=f"datum.value <= {LEAST_ERROR} ? '≤ 0.01%' : format(datum.value, '~%')",
+                labelExpr=lookup(
+                    "format(datum.value, '.4f')",
+                    {"0.0001": "≤ 0.01%", "0.0100": "1%", "1.0000": "100%"},
+                )
+                + " || ''",
+                labelOverlap=False,
             ),
         ),
-        color=alt.Color(
-            "collector_type:N",
-            title=None,
-            scale=colour,
-            legend=alt.Legend(symbolSize=80),
-        ),
-        tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
     )
-    # A layer each: a dash in an encoding would dash the outlines in the legend, too.
-    lines = [
-        base.transform_filter(alt.datum.collector_type == name).mark_line(
-            strokeDash=look[1], strokeWidth=look[2]
+    span = base.mark_line(color=palette.PALE, strokeWidth=1).encode(detail="era:O")
+    # A layer each, in the order of drawing: what coincides stays visible.
+    points = [
+        base.transform_filter(alt.datum.collector_type == name)
+        .mark_point(size=size, filled=True, opacity=1, strokeWidth=0)
+        .encode(
+            color=alt.Color(
+                "collector_type:N", title=None, scale=colour, legend=alt.Legend(symbolSize=90)
+            ),
+            shape=alt.Shape("collector_type:N", title=None, scale=shape),
+            tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
         )
-        for name, look in zip(present, looks, strict=True)
+        for name, size in zip(present, (150, 80, 45, 45), strict=False)
     ]
-    points = base.mark_point(size=45, filled=True, opacity=0.9, strokeWidth=0).encode(
-        shape=alt.Shape("collector_type:N", title=None, scale=shape, legend=None)
-    )
     chart = (
-        alt.layer(*lines, points)
-        .properties(width=100, height=95)
+        alt.layer(span, *points)
+        .properties(width=WIDTH / 4 - 12, height=92)
         .facet(
-            row=alt.Row("site:N", title=None, sort=list(site_names.values())),
-            column=alt.Column("count_type:N", title=None, sort=labels),
+            row=alt.Row("count_type:N", title=None, sort=labels, header=HEADER),
+            column=alt.Column("site:N", title=None, sort=list(site_names.values()), header=HEADER),
         )
         .properties(
             title="Distance to the truth",
@@ -489,8 +495,8 @@ def records(
     Args:
         table: `site`, `collector_type`, `count_type`, `year`, `record` (`real` or another word),
             `value` in nodes.
-        site_names: site to its name, in the order of the panels' rows.
-        count_types: the panels' columns.
+        site_names: site to its name, in the order of the panels.
+        count_types: the panels of a site, in order; one without a real value is not drawn.
     """
     table = as_text(table)
     series = ["site", "collector_type", "count_type", "record"]
@@ -504,67 +510,77 @@ def records(
         .unique()
         .join(years, how="cross")
         .join(table, on=[*series, "year"], how="left")
+        .sort(
+            pl.col("site").cast(pl.Enum(list(site_names))),
+            pl.col("count_type").cast(pl.Enum(list(count_types))),
+            *series[1:],
+            "year",
+        )
         .with_columns(
-            pl.col("site").replace(site_names),
             pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
             pl.col("value").round(1),
         )
-        .sort("site", "count_type", "collector_type", "record", "year")
     )
     present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
-    others = sorted(set(drawn["record"].to_list()) - {"real"})
-    colour = alt.Color(
-        "collector_type:N",
-        title=None,
-        scale=alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present]),
-        legend=LINE_LEGEND,
-    )
-    base = alt.Chart(inline_values(drawn)).encode(
-        x=alt.X("year:Q", title=None, axis=alt.Axis(format="d", tickCount=4, grid=False)),
-        y=alt.Y("value:Q", title="nodes"),
-        color=colour,
-        tooltip=["record:N", "collector_type:N", "year:Q", alt.Tooltip("value:Q", format=",.1f")],
-    )
-    lines = base.mark_line(strokeWidth=1.2).encode(
-        strokeDash=alt.StrokeDash(
-            "record:N",
-            title=None,
-            legend=LINE_LEGEND,
-            scale=alt.Scale(domain=["real", *others], range=[[1, 0], *([[4, 3]] * len(others))]),
-        )
-    )
-    # Also the single year between two without a value has a mark.
-    points = base.mark_point(filled=True).encode(
-        size=alt.Size(
-            "record:N",
-            legend=None,
-            scale=alt.Scale(domain=["real", *others], range=[25, *([8] * len(others))]),
-        )
-    )
-    chart = (
-        alt.layer(lines, points)
-        .properties(width=98, height=105)
-        .facet(
-            row=alt.Row("site:N", title=None, sort=list(site_names.values())),
-            column=alt.Column(
-                "count_type:N", title=None, sort=[METRICS[c].label for c in count_types]
+    records_shown = ["real", *sorted(set(drawn["record"].to_list()) - {"real"})]
+    sizes = dict.fromkeys(records_shown, 12) | {"real": 40}
+    colours = alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present])
+    dashes = alt.Scale(domain=records_shown, range=[[1, 0], *([[5, 3]] * (len(records_shown) - 1))])
+    first, last = years["year"][0], years["year"][-1]
+    panels: dict[str, list[Any]] = {}
+    for (site, label), one in drawn.group_by("site", "count_type", maintain_order=True):
+        if one.filter(pl.col("record") == "real")["value"].count() == 0:
+            continue  # nothing real to stand beside
+        base = alt.Chart(
+            inline_values(one.select("collector_type", "record", "year", "value"))
+        ).encode(
+            x=alt.X(
+                "year:Q",
+                title=None,
+                scale=alt.Scale(domain=[first, last]),
+                axis=alt.Axis(format="d", tickCount=5, grid=False),
             ),
+            y=alt.Y("value:Q", title="nodes", axis=alt.Axis(tickCount=5)),
+            color=alt.Color("collector_type:N", title=None, scale=colours, legend=LINE_LEGEND),
+            tooltip=[
+                "record:N",
+                "collector_type:N",
+                "year:Q",
+                alt.Tooltip("value:Q", format=",.1f"),
+            ],
         )
-        .resolve_scale(y="independent")
-        .properties(
-            title=f"Yearly means: real (solid) and {', '.join(others)} (dashed)",
-            description="Yearly mean nodes of the real published curves beside ours. "
-            + "; ".join(
-                f"{r['site']} {r['count_type'].lower()}, {r['collector_type']}, {r['record']}: "
-                f"{r['value']:,.0f}"
-                for r in drawn.group_by(
-                    "site", "count_type", "collector_type", "record", maintain_order=True
-                )
-                .agg(pl.col("value").mean())
-                .iter_rows(named=True)
+        lines = base.mark_line(strokeWidth=1.8).encode(
+            strokeDash=alt.StrokeDash("record:N", title=None, scale=dashes, legend=LINE_LEGEND)
+        )
+        # Also the single year between two without a value has a mark.
+        points = [
+            base.transform_filter(alt.datum.record == record).mark_point(
+                filled=True, opacity=1, size=size
             )
-            + ".",
+            for record, size in sizes.items()
+        ]
+        name = site_names[str(site)]
+        panels.setdefault(name, []).append(
+            alt.layer(lines, *points).properties(
+                width=WIDTH / 3 - 25, height=130, title=panel_title(f"{name}: {label}")
+            )
         )
+    blocks = [side_by_side(of_site, columns=3) for of_site in panels.values()]
+    chart = alt.vconcat(*blocks, spacing=30).properties(
+        title=f"Yearly means: real (solid) and {', '.join(records_shown[1:])} (dashed)",
+        description="Yearly mean nodes of the real published curves beside ours. "
+        + "; ".join(
+            f"{site_names[r['site']]} {r['count_type'].lower()}, {r['collector_type']}, "
+            f"{r['record']}: "
+            f"{r['value']:,.0f}"
+            for r in drawn.group_by(
+                "site", "count_type", "collector_type", "record", maintain_order=True
+            )
+            .agg(pl.col("value").mean())
+            .drop_nulls()
+            .iter_rows(named=True)
+        )
+        + ".",
     )
     return Figure(styled(chart), table)
 
