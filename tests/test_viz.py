@@ -338,6 +338,11 @@ class TestCrossSite:
         assert share.data["used_percent"].null_count() == share.data.height
         assert SITE not in str(share.chart.to_dict())
 
+    def test_where_no_site_has_a_record_of_use_the_comparison_says_so(self, tmp_path):
+        frame = site_of(active=5, idle=2, available=10).filter(pl.col("count_type") != "occupied")
+        share = across.site_comparison(frame, site_names={"test": SITE})
+        assert "nothing to show" in share.save("share", tmp_path)._repr_html_()
+
     def test_the_sum_does_not_wait_for_a_site_without_records_yet(self):
         late = site_of(active=1, available=2).with_columns(
             pl.lit("late").alias("site"),

@@ -393,7 +393,8 @@ def site_comparison(
             + ".",
         )
     )
-    return Figure(styled(chart), table)
+    # Without a site to draw, the figure says that there is nothing to show.
+    return Figure(styled(chart), table if sites else table.clear())
 
 
 HEADER = alt.Header(labelFontSize=12, labelFontWeight="bold")
