@@ -27,6 +27,7 @@ from nbclient.exceptions import DeadKernelError
 from traitlets.config import Config
 
 from chameleon_usage.errors import UsageError
+from chameleon_usage.viz.findings import across_sites, of_site
 from chameleon_usage.viz.paper import ROOT, has_devices, is_twin, site_names
 from chameleon_usage.viz.render import write_atomically
 
@@ -106,13 +107,20 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
     """Give the words that markdown and captions may use, beside the parameters themselves.
 
     `site_name` is the site's full name, `source` the phrase that says where the numbers come from;
-    see also `site_words`.
+    `found` the findings of the page, by name (see `viz/findings.py`); see also `site_words`.
     """
     words = dict(values)
     if "site" in values:
         words["site_name"] = site_names([values["site"]], values["config"])[values["site"]]
         words |= site_words(ROOT / values["output_dir"] / values["site"])
+        words["found"] = of_site(ROOT / values["output_dir"] / values["site"])
         words["devices"] = has_devices(values["site"], values["config"])
+    if "sites" in values:
+        words["found"] = {}
+        combined = ROOT / values["output_dir"] / "combined" / "usage_timeline.parquet"
+        if combined.exists():
+            names = site_names(values["sites"].split(), values["config"])
+            words["found"] = across_sites(pl.read_parquet(combined), names)
     if "data_dir" in values:
         words["twin"] = is_twin(ROOT / values["data_dir"])
         words["source"] = "simulated" if words["twin"] else "from the site's databases"

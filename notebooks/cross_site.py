@@ -18,18 +18,103 @@ import polars as pl
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.viz import across
+from chameleon_usage.viz import across, findings
 from chameleon_usage.viz.paper import ROOT, site_names
 
 figures = ROOT / output_dir / "plots"
 names = site_names(sites.split(), config)
 usage = pl.read_parquet(ROOT / output_dir / "combined" / "usage_timeline.parquet")
+for key, value in findings.across_sites(usage, names).items():
+    glue(f"all_{key}", value, display=False)
+
+# %% [markdown]
+# {% if found %}## In short
+#
+# - *Size.* The {% if found["sites"] > 1 %}{glue:text}`all_sites:.0f` sites together were{% else %}site was{% endif %}
+#   largest in {glue:text}`all_size_year:.0f`, with {glue:text}`all_size_nodes:,.0f` nodes in the mean of
+#   the year.
+# {% if "held_peak" in found %}- *How full.* The fullest year was {glue:text}`all_held_peak:.0f`:
+#   {glue:text}`all_held_peak_share:.1%` of all node-hours were {{ found["held_word"] }}. The emptiest was
+#   {glue:text}`all_held_low:.0f`, with {glue:text}`all_held_low_share:.1%`.
+# {% endif %}- *Room.* In the mean of {glue:text}`all_last_year:.0f`, {glue:text}`all_last_free:,.0f` of
+#   {glue:text}`all_last_nodes:,.0f` nodes could have been used and were not: free, or leased with nothing
+#   on them.
+# {% if "part_site" in found %}- *Where.* {glue:text}`all_part_share:.1%` of all node-hours that were
+#   {{ found["held_word"] }} are those of {glue:text}`all_part_site:s`.
+# {% endif %}{% if "best_site" in found %}- *Beside each other.* In {glue:text}`all_best_year:.0f` the best
+#   used site was {glue:text}`all_best_site:s`, with {glue:text}`all_best_share:.1%` of its node-hours, and
+#   the least used {glue:text}`all_worst_site:s`, with {glue:text}`all_worst_share:.1%`. Sites of whose use
+#   nothing is known are not compared.
+# {% endif %}{% endif %}
 
 # %% [markdown]
 # ## The sum, and each beside the others
 
-# %% mystnb={"figure": {"name": "fig-cross-site", "caption": "Nodes of all sites ({{ source }}), monthly means. Dark = used, light = could be used and was not (in the pool, leased or not{% if 'kvm_tacc' in sites %}; on KVM also what is open to machines on demand{% endif %}), black line = total{% if 'kvm_tacc' in sites %}; KVM in yellow{% endif %}. A middle shade is leased where nobody knows how much of it was used. White above the light shade is maintenance or not known. Grey, where there is any: not known, so that there is no sum. Before the record of a site begins, the sum lacks it{% if 'kvm_tacc' in sites %}: so with the first cloud of KVM@TACC{% endif %}. Data: output/plots/cross_site_usage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cross-site", "caption": "Nodes of all sites ({{ source }}), monthly means. Dark = used, light = could be used and was not (in the pool, leased or not{% if 'kvm_tacc' in sites %}; on KVM also what is open to machines on demand{% endif %}), black line = total{% if 'kvm_tacc' in sites %}; KVM in yellow{% endif %}. A middle shade is leased where nobody knows how much of it was used. White above the light shade is maintenance or not known. Grey, where there is any: not known, so that there is no sum. In the mean of the month in which a site opens, its own panel counts the days since, the sum all days. Before the record of a site begins, nothing is drawn and the sum lacks it{% if 'kvm_tacc' in sites %}: so with the first cloud of KVM@TACC{% endif %}. Data: output/plots/cross_site_usage.csv."}} tags=["hide-input"]
 across.cross_site_usage(usage, site_names=names).save("cross_site_usage", figures)
+
+# %% mystnb={"figure": {"name": "fig-cross-site-percent", "caption": "The sum in percent of the nodes that all sites have by then ({{ source }}), monthly means. At the bottom, dark, what was used at each site; the middle shade is leased where nobody knows how much of it was used; above, light, what could have been used and was not. The upper edge of the dark areas is how well the testbed as a whole was used, whatever its size. White at the top is maintenance or not known. Grey, where there is any: not known, so that there is no sum. Data: output/plots/cross_site_percent.csv."}} tags=["hide-input"]
+across.cross_site_percent(usage, site_names=names).save("cross_site_percent", figures)
+
+# %% [markdown]
+# Yearly means, in nodes. *All* is the sum of each day over the sites that have opened by then, and its mean
+# is over the year. The mean of a site is over the days from its first node on, so that in the year
+# in which a site opens the parts exceed the sum. *Used* leaves out what nobody knows: nodes that are leased
+# where no record of use is left. A sum without them says *at least* (≥). A dash: the site has not opened yet.
+
+# %% tags=["hide-input"]
+yearly = across.cross_site_table(usage, every="1y").with_columns(
+    pl.col("timestamp").dt.year().alias("year")
+)
+columns = {**{s: n for s, n in names.items() if (yearly["site"] == s).any()}, across.ALL: "All"}
+begun = yearly.group_by("site").agg(pl.col("year").min().alias("begun"))
+every_year = yearly.select(pl.col("year").unique().sort()).join(begun, how="cross")
+every_year = every_year.join(yearly, on=["site", "year"], how="left")
+
+
+def cell(text, known):
+    """Show what is known; a dash before a site opens."""
+    return (
+        pl.when(pl.col("year") < pl.col("begun"))
+        .then(pl.lit("–"))
+        .when(known)
+        .then(text)
+        .otherwise(pl.lit("unknown"))
+    )
+
+
+def nodes(column):
+    return pl.col(column).round(1).cast(pl.String)
+
+
+sums = every_year.select(
+    "year",
+    "site",
+    total=cell(nodes("total"), pl.col("total").is_not_null()),
+    used=cell(
+        pl.when(pl.col("site") == across.ALL, pl.col("leased") > 0)
+        .then("≥ " + nodes("used"))
+        .otherwise(nodes("used")),
+        pl.col("used").is_not_null() & ((pl.col("site") == across.ALL) | (pl.col("leased") == 0)),
+    ),
+).pivot(on="site", on_columns=list(columns), index="year", values=["total", "used"])
+
+
+def table(kind, header):
+    """Show the yearly means of one kind, a column for each site and one for all."""
+    shown = [f"{kind}_{site}" for site in columns]
+    return (
+        GT(sums.sort("year").select("year", *shown), id=f"table-cross-site-{kind}")
+        .cols_label({f"{kind}_{site}": name for site, name in columns.items()})
+        .cols_align("right", columns=shown)
+        .tab_header(header)
+    )
+
+
+table("total", "Nodes in total")
+
+# %% tags=["hide-input"]
+table("used", "Nodes used")
 
 # %% [markdown]
 # ## How well each was used
@@ -38,36 +123,35 @@ across.cross_site_usage(usage, site_names=names).save("cross_site_usage", figure
 across.site_comparison(usage, site_names=names).save("cross_site_share", figures)
 
 # %% [markdown]
-# Yearly means of occupied / total. A dash: the site has no record yet.
+# Yearly means of occupied / total. Where nobody knows what was used of some leased nodes, the share of all
+# sites lies between two bounds: none of them, or all. A dash: the site has not opened yet.
+
 
 # %% tags=["hide-input"]
-yearly = across.cross_site_table(usage, every="1y").with_columns(
-    pl.col("timestamp").dt.year().alias("year"),
-    pl.when(pl.col("leased") == 0).then(pl.col("used") / pl.col("total")).alias("share"),
+def percent(*parts):
+    return (100 * pl.sum_horizontal(parts) / pl.col("total")).round(1).cast(pl.String)
+
+
+shares = every_year.select(
+    "year",
+    "site",
+    share=cell(
+        pl.when(pl.col("leased") > 0)
+        .then(percent("used") + "–" + percent("used", "leased"))
+        .otherwise(percent("used"))
+        + " %",
+        pl.col("total").is_not_null()
+        & pl.col("used").is_not_null()
+        & ((pl.col("site") == across.ALL) | (pl.col("leased") == 0)),
+    ),
+).pivot(on="site", on_columns=list(columns), index="year", values="share")
+(
+    GT(shares.sort("year"), id="table-cross-site-share")
+    .cols_label(columns)
+    .cols_align("right", columns=list(columns))
 )
-begun = yearly.group_by("site").agg(pl.col("year").min().alias("begun"))
-cells = (
-    yearly.select("year")
-    .unique()
-    .join(begun, how="cross")
-    .join(yearly, on=["site", "year"], how="left")
-    .with_columns(
-        pl.when(pl.col("share").is_not_null())
-        .then((100 * pl.col("share")).round(1).cast(pl.String) + " %")
-        .when(pl.col("year") < pl.col("begun"))
-        .then(pl.lit("–"))
-        .otherwise(pl.lit("unknown"))
-        .alias("cell")
-    )
-)
-wide = (
-    cells.filter(pl.col("site").is_in(list(names)))
-    .with_columns(pl.col("site").replace(names))
-    .pivot(on="site", on_columns=list(names.values()), index="year", values="cell")
-    .sort("year")
-)
-(GT(wide, id="table-cross-site-share").cols_align("right", columns=wide.columns[1:]))
 
 # %% tags=["remove-cell"]
-for row in yearly.drop_nulls("share").iter_rows(named=True):
-    glue(f"{row['site']}_used_share_{row['year']}", row["share"], display=False)
+of_site = yearly.filter(pl.col("leased") == 0).drop_nulls(["used", "total"])
+for row in of_site.sort("site", "year").iter_rows(named=True):
+    glue(f"{row['site']}_used_share_{row['year']}", row["used"] / row["total"], display=False)

@@ -91,7 +91,8 @@ def over_the_curves(site):
     usage = pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet")
     day = pl.col("timestamp").dt.date()
     return (
-        usage.with_columns(pl.col("collector_type", "count_type").cast(pl.String))
+        base.since_opening(usage)
+        .with_columns(pl.col("collector_type", "count_type").cast(pl.String))
         .join(begins, on=["site", "collector_type", "count_type"], how="left")
         .remove((day < pl.col("begin")).fill_null(value=False))
         .remove(day >= calibration["curves_end"])
@@ -129,7 +130,7 @@ both = pl.concat([real, made]).filter(
     pl.col("collector_type").is_in(list(collector_of.values())),
 )
 
-# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, with points) beside ours (dashed; {{ source }}), for each site and count type. Grey: legacy; purple: uncorrected. No solid line where the published plot gives no value. Data: output/plots/real_record.csv."}} tags=["hide-input"] when="has_curves"
+# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, large points) beside ours (dashed, small points; {{ source }}), a panel for each site and count type that has a real curve; each panel has its own scale. Grey: legacy; purple: uncorrected. The nearer a dashed line lies to the solid one of its colour, the more alike. No solid line where the published plot gives no value, and nothing before a site opened: a year's mean is over the days since, and over the part of the year that the curve has. Data: output/plots/real_record.csv."}} tags=["hide-input"] when="has_curves"
 across.records(both, site_names=names, count_types=compared).save("real_record", figures)
 
 # %% tags=["hide-input"] when="has_curves"
@@ -169,6 +170,7 @@ summary = (
 (
     GT(summary, id="table-real-record", groupname_col="site")
     .fmt_percent("median difference", decimals=1, force_sign=True)
+    .cols_label(collector_type="collector", count_type="count")
     .tab_header("How alike the yearly means are, 2016 to 2025")
 )
 

@@ -19,7 +19,7 @@ from great_tables import GT
 from myst_nb import glue
 
 from chameleon_usage.models.metrics import METRICS
-from chameleon_usage.viz import base, plots
+from chameleon_usage.viz import base, findings, plots
 from chameleon_usage.viz.known import known
 from chameleon_usage.viz.paper import ROOT, site_names
 
@@ -27,6 +27,49 @@ here = ROOT / output_dir / site
 figures = ROOT / output_dir / "plots"
 name = site_names([site], config)[site]
 usage = pl.read_parquet(here / "usage_timeline.parquet")
+for key, value in findings.of_site(here).items():
+    glue(f"{site}_{key}", value, display=False)
+
+# %% [markdown]
+# ## In short
+#
+# {% if "used_share" in found %}- *Used.* {glue:text}`{{ site }}_used_share:.1%` of all node-hours were
+#   occupied{% if "used_peak" in found %}, most in {glue:text}`{{ site }}_used_peak:.0f`
+#   ({glue:text}`{{ site }}_used_peak_share:.1%`), least in {glue:text}`{{ site }}_used_low:.0f`
+#   ({glue:text}`{{ site }}_used_low_share:.1%`){% endif %}.{% if "ran_share" in found %} Of what was
+#   occupied, {glue:text}`{{ site }}_ran_share:.1%` ran; the rest was held by instances that were stopped
+#   or not yet running.{% endif %}
+# {% endif %}{% if "leased_share" in found %}- *Leased.* Leases held
+#   {glue:text}`{{ site }}_leased_share:.1%` of what could be leased{% if "leased_peak" in found %}, most in
+#   {glue:text}`{{ site }}_leased_peak:.0f` ({glue:text}`{{ site }}_leased_peak_share:.1%`), least in
+#   {glue:text}`{{ site }}_leased_low:.0f` ({glue:text}`{{ site }}_leased_low_share:.1%`){% endif %}.{% if "idle_share" in found %}
+#   On {glue:text}`{{ site }}_idle_share:.1%` of what was leased stood no instance.{% endif %}
+# {% endif %}{% if "busy_type" in found %}- *Which nodes.* Of the types with a hundredth or more of the
+#   site's node-hours, {glue:text}`{{ site }}_busy_type:s` was {{ found["busy_word"] }} the largest part of
+#   its time ({glue:text}`{{ site }}_busy_share:.1%`), {glue:text}`{{ site }}_quiet_type:s` the smallest
+#   ({glue:text}`{{ site }}_quiet_share:.1%`). The most {{ found["busy_word"] }} node-hours,
+#   {glue:text}`{{ site }}_most_share:.1%` of them all, were of {glue:text}`{{ site }}_most_type:s`.
+# {% endif %}{% if "leases" in found %}- *Waiting.* Of {glue:text}`{{ site }}_leases:,.0f` leases,
+#   {glue:text}`{{ site }}_advance_share:.1%` were made more than an hour ahead{% if "advance_hours" in found %},
+#   in the middle of these by {glue:text}`{{ site }}_advance_hours:,.0f` hours{% endif %}, and
+#   {glue:text}`{{ site }}_failed_share:.1%` were cancelled or ended in error.
+# {% endif %}{% if "gap_year" in found or "word_year" in found %}- *Other counts.*{% if "gap_year" in found %}
+#   The yearly means of *corrected* and *legacy* are furthest apart in
+#   {glue:text}`{{ site }}_gap_year:.0f`, for {glue:text}`{{ site }}_gap_count:s`: corrected counts
+#   {glue:text}`{{ site }}_gap_nodes:.1f` nodes {{ found["gap_word"] }}{% if "gap_share" in found %}, which is
+#   {glue:text}`{{ site }}_gap_share:.1%` of its own count{% endif %}.{% if "gap_types" in found %} Of these,
+#   {glue:text}`{{ site }}_gap_types:.1f` are of node types that legacy does not have in that
+#   year{% if found["gap_types"] < found["gap_nodes"] - 0.05 %}, the rest of types of which it has too few,
+#   or of no known type{% endif %}.{% endif %}{% endif %}{% if "word_year" in found %}
+#   Today's rows, taken at their word, are furthest off in {glue:text}`{{ site }}_word_year:.0f`, for
+#   {glue:text}`{{ site }}_word_count:s`: {glue:text}`{{ site }}_word_uncorrected:,.1f` nodes, where the
+#   reconstruction has {glue:text}`{{ site }}_word_corrected:,.1f`.{% endif %}
+# {% endif %}{% if "refused_rows" in found %}- *Refused.* The audit names
+#   {glue:text}`{{ site }}_refused_rows:,.0f` rows, or parts of rows, that did not count.{% if "refused_reason" in found %}
+#   Most hours, {glue:text}`{{ site }}_refused_hours:,.0f`, went for one reason:
+#   {glue:text}`{{ site }}_refused_reason:s`, in {glue:text}`{{ site }}_refused_source:s`.{% else %} None of
+#   them held any hour.{% endif %}
+# {% endif %}
 
 # %% [markdown]
 # ## What the nodes were doing
@@ -39,21 +82,21 @@ usage = pl.read_parquet(here / "usage_timeline.parquet")
 # node before the record begins, though the real site had some.
 # {% endif %}
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "Nodes of {{ site_name }} by what they were doing ({{ source }}), weekly means. The parts add up to the black line, the total.{% if use_unknown %} Leased (use unknown): a lease holds the node, and nobody knows whether anything ran on it.{% endif %}{% if has_unknown %} Grey: not known, which is not zero.{% endif %} Data: output/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "Nodes of {{ site_name }} by what they were doing ({{ source }}), weekly means. The parts add up to the black line, the total. Nothing is drawn before the first day on which the site has a node.{% if use_unknown %} Leased (use unknown): a lease holds the node, and nobody knows whether anything ran on it.{% endif %}{% if has_unknown %} Grey: not known, which is not zero.{% endif %} Data: output/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
 plots.usage_stack(usage, site_name=name).save(f"{site}_stack", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-percent", "caption": "The same in percent of all nodes of {{ site_name }} ({{ source }}): how {% if use_unknown %}much of it was leased{% else %}well the site was used{% endif %}, whatever its size. Data: output/plots/{{ site }}_stack_percent.csv."}} tags=["hide-input"]
 plots.usage_stack(usage, site_name=name, percent=True).save(f"{site}_stack_percent", figures)
 
 # %% [markdown]
-# Yearly means, in nodes. A value is given where at least 95 % of the year's days are known. The year in
-# which the record begins counts from January all the same, with nothing before.
+# Yearly means, in nodes. A value is given where at least 95 % of the year's days are known. The mean of
+# the year in which a site opens is over the days from its first node on.
 
 # %% tags=["hide-input"]
 shown = ["total", "reservable", "committed", "occupied", "active", "available", "idle"]
 collectors = ["legacy", "uncorrected", "corrected"]
 yearly = (
-    base.coarsen(usage, "1y", by=["collector_type", "count_type"])
+    base.coarsen(base.since_opening(usage), "1y", by=["collector_type", "count_type"])
     .with_columns(pl.col("timestamp").dt.year().alias("year"))
     .drop_nulls("value")
 )
@@ -86,7 +129,7 @@ for row in yearly.sort("collector_type", "count_type", "year").iter_rows(named=T
 # {% if has_legacy %}*legacy* is what the earlier collector wrote at the time.{% else %}The earlier
 # collector left no figures of this site.{% endif %}
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means. Dashed below the solid line: rows are gone. Dashed above it: rows that were closed late or never, or are counted twice.{% if has_legacy %} The wide grey line is legacy: below the solid line it lacks node types that it does not know, or leases that it did not note; above it, it counts hosts that no record names.{% endif %}{% if use_unknown %} Occupied: the rows of containers are gone, so the corrected count is not known. A dashed zero is what today's tables say, not what happened.{% endif %} Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means, from the day on which the site opens. Dashed below the solid line: rows are gone. Dashed above it: rows that were closed late or never, or are counted twice.{% if has_legacy %} The wide grey line is legacy: below the solid line it lacks node types that it does not know, or leases that it did not note; above it, it counts hosts that no record names.{% endif %}{% if use_unknown %} Occupied: the rows of containers are gone, so the corrected count is not known. A dashed zero is what today's tables say, not what happened.{% endif %} Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
 plots.usage_facet(usage, site_name=name).save(f"{site}_facet", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-comparison", "caption": "Corrected minus legacy at {{ site_name }} ({{ source }}), monthly means in nodes. Zero means that both agree; nothing is drawn where one of them has no figure. Data: output/plots/{{ site }}_comparison.csv."}} tags=["hide-input"] when="has_legacy"

@@ -171,5 +171,5 @@ class TestBuiltBook:
             tab.goto((HTML / "notebooks" / "cross_site.html").as_uri())
             boxes = [c.bounding_box() for c in tab.locator(".chart-static svg").all()]
             browser.close()
-        assert len(boxes) == 2
+        assert len(boxes) == 3
         assert all(box is not None and box["height"] > 100 for box in boxes)

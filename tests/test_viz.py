@@ -158,6 +158,44 @@ class TestPartition:
         assert START.weekday() != 0
 
 
+class TestOpening:
+    """Before a site has a node, a zero is no finding."""
+
+    OPENS = START + timedelta(days=40)
+
+    def late(self) -> pl.DataFrame:
+        zero = pl.when(pl.col("timestamp") >= self.OPENS).then("value").otherwise(0.0)
+        return site_of(active=5).with_columns(zero.alias("value"))
+
+    def test_the_days_before_it_are_left_out(self):
+        kept = base.since_opening(self.late())
+        assert kept["timestamp"].min() == self.OPENS
+        assert kept.equals(self.late().filter(pl.col("timestamp") >= self.OPENS))
+
+    def test_it_is_the_first_node_that_any_collector_counts(self):
+        other = daily({"total": [0.0, 3.0]}, collector="uncorrected")
+        kept = base.since_opening(pl.concat([self.late(), other]))
+        assert kept["timestamp"].min() == START + timedelta(days=1)
+
+    def test_what_is_not_known_is_not_left_out(self):
+        unknown = self.late().with_columns(
+            pl.when(pl.col("timestamp") >= self.OPENS).then("value").alias("value")
+        )
+        assert base.since_opening(unknown).equals(unknown)
+
+    def test_no_figure_begins_before_it(self):
+        for figure in (
+            plots.usage_facet(self.late(), site_name=SITE),
+            plots.usage_stack(self.late(), site_name=SITE, every="1mo"),
+        ):
+            assert figure.data["timestamp"].min() == self.OPENS
+            assert figure.data["timestamp"].unique().len() == 2
+
+    def test_the_mean_of_its_first_bucket_is_over_the_days_since(self):
+        table = plots.partition_table(self.late(), every="1mo")
+        assert table["total"].to_list() == [5, 5]
+
+
 class TestFacet:
     """The collectors side by side."""
 
@@ -244,6 +282,7 @@ class TestKnown:
         days = [START, START + timedelta(days=1), START + timedelta(days=2)]
         usage = pl.DataFrame(
             {
+                "site": "test",
                 "timestamp": days,
                 "collector_type": "corrected",
                 "count_type": "total",
@@ -299,6 +338,11 @@ class TestCrossSite:
         assert share.data["used_percent"].null_count() == share.data.height
         assert SITE not in str(share.chart.to_dict())
 
+    def test_where_no_site_has_a_record_of_use_the_comparison_says_so(self, tmp_path):
+        frame = site_of(active=5, idle=2, available=10).filter(pl.col("count_type") != "occupied")
+        share = across.site_comparison(frame, site_names={"test": SITE})
+        assert "nothing to show" in share.save("share", tmp_path)._repr_html_()
+
     def test_the_sum_does_not_wait_for_a_site_without_records_yet(self):
         late = site_of(active=1, available=2).with_columns(
             pl.lit("late").alias("site"),
@@ -306,8 +350,39 @@ class TestCrossSite:
         )
         table = across.cross_site_table(pl.concat([site_of(active=5), late]), every="1mo")
         months = table.group_by("site", maintain_order=True).agg(pl.col("timestamp").dt.month())
-        assert dict(months.iter_rows()) == {"late": [3], "test": [1, 2, 3]}
+        assert dict(months.iter_rows()) == {"all": [1, 2, 3], "late": [3], "test": [1, 2, 3]}
         assert table.null_count().sum_horizontal().item() == 0
+
+    def late(self, day: int) -> pl.DataFrame:
+        """A site of ten nodes, nine of them used, that opens on a day of the record."""
+        opens = START + timedelta(days=day)
+        return site_of(active=9, available=1).with_columns(
+            pl.lit("late").alias("site"),
+            pl.when(pl.col("timestamp") >= opens).then("value").otherwise(0.0).alias("value"),
+        )
+
+    def test_the_mean_of_a_site_is_over_the_days_that_it_was_there(self):
+        usage = pl.concat([site_of(active=5, available=5), self.late(21)])
+        table = across.cross_site_table(usage, every="1mo")
+        first = table.filter(pl.col("timestamp") == START).rows_by_key("site", unique=True)
+        assert first["late"] == (START, 10, 10, 9, 0, 1)
+        assert first["all"][1:] == pytest.approx(
+            (31, 10 + 10 * 10 / 31, 5 + 90 / 31, 0, 5 + 10 / 31)
+        )
+
+    def test_the_percent_of_the_sum_are_of_the_nodes_there_by_then(self):
+        usage = pl.concat([site_of(active=5, available=5), self.late(31)])
+        names = {"test": SITE, "late": "Late"}
+        table = across.cross_site_percent(usage, site_names=names).data
+        assert table["used_percent"].to_list() == [50, 70, 70]
+        assert table["usable_percent"].to_list() == [100, 100, 100]
+        assert table[f"{SITE}, used"].to_list() == [50, 25, 25]
+        assert table["Late, used"].to_list() == [None, 45, 45]
+
+    def test_the_sum_is_not_known_where_a_part_of_it_is_not(self):
+        usage = pl.concat([site_of(active=5, unknown_from=31), self.late(0)])
+        table = across.cross_site_table(usage, every="1mo").filter(pl.col("site") == across.ALL)
+        assert table["used"].to_list() == [14, None, None]
 
     def test_kvm_is_yellow(self):
         for shade in palette.SITES["kvm_tacc"]:
@@ -359,6 +434,7 @@ def draw_anew(name: str) -> base.Figure:
         "node_types": lambda: plots.node_types(typed, site_name=SITE),
         "resources": lambda: plots.resources(typed, site_name=SITE),
         "cross_site": lambda: across.cross_site_usage(usage, site_names={"test": SITE}),
+        "cross_percent": lambda: across.cross_site_percent(usage, site_names={"test": SITE}),
         "share": lambda: across.site_comparison(usage, site_names={"test": SITE}),
         "leadtime": lambda: plots.leadtime(TestLeadtime().leases(50), site_name=SITE),
         "rejects": lambda: plots.rejects(
@@ -434,7 +510,8 @@ def draw_anew(name: str) -> base.Figure:
 
 
 FIGURES = (
-    *("stack", "percent", "facet", "node_types", "resources", "cross_site", "share"),
+    *("stack", "percent", "facet", "node_types", "resources", "cross_site"),
+    *("cross_percent", "share"),
     *("leadtime", "rejects", "coverage", "comparison", "errors", "records", "published"),
 )
 drawn = cache(draw_anew)

@@ -79,6 +79,28 @@ def coarsen(
     )
 
 
+def since_opening(usage: pl.DataFrame) -> pl.DataFrame:
+    """Leave out the days before a site had anything.
+
+    Args:
+        usage: `usage_timeline` of one site or more.
+
+    Returns:
+        The rows of each site from the first day on which a collector counts a node, or the
+        corrected count does not know whether there was one. Before it, a zero is no finding.
+    """
+    there = (pl.col("count_type") == "total") & (
+        (pl.col("value") > 0)
+        | (pl.col("value").is_null() & (pl.col("collector_type") == "corrected"))
+    )
+    opening = usage.group_by("site").agg(pl.col("timestamp").filter(there).min().alias("opening"))
+    return (
+        usage.join(opening, on="site", how="left", maintain_order="left")
+        .filter(pl.col("timestamp") >= pl.col("opening"))
+        .drop("opening")
+    )
+
+
 def nothing(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and a plain one back
     """Say that there is nothing to draw, in place of a chart without a size."""
     words = chart.to_dict().get("description", "")

@@ -7,7 +7,7 @@ import polars as pl
 
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import palette
-from chameleon_usage.viz.base import Figure, as_text, inline_values, styled
+from chameleon_usage.viz.base import Figure, as_text, inline_values, since_opening, styled
 
 PARTS: dict[str, tuple[str, str]] = {
     "seen": ("seen", palette.COLLECTORS["corrected"][0]),
@@ -26,7 +26,7 @@ def known(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -> Figur
         site_name: for the title.
 
     Days without a value are not known; the rest of the year divides as its node-days do. The
-    years before the site had a node are left out.
+    days before the site had a node are left out.
     """
     apart = (
         as_text(shares)
@@ -39,7 +39,7 @@ def known(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -> Figur
         )
         .rename({"quantity_type": "count_type"})
     )
-    days = as_text(usage).filter(
+    days = as_text(since_opening(usage)).filter(
         pl.col("collector_type") == "corrected",
         pl.col("count_type").is_in(apart["count_type"].unique().implode()),
         pl.col("timestamp") >= apart["timestamp"].min(),

@@ -32,6 +32,7 @@ from chameleon_usage.viz.base import (
     ordinal_every,
     panel_title,
     side_by_side,
+    since_opening,
     span_words,
     styled,
     time_axis,
@@ -69,8 +70,8 @@ def partition_table(
         the table). Where nobody knows what became of leased nodes, they are `leased` and the
         parts of which they consist are 0. A day counts only where the total and all its parts
         are known, so that the parts add up (one that nobody tells is 0 where the others make the
-        total); a bucket with too few such days is null. The buckets before there was anything
-        are left out.
+        total); a bucket with too few such days is null. The days before there was anything
+        are left out, and the first bucket begins with the first day of a group.
     """
     names = ["total", "committed", *PARTITION]
     used = ["active", "stopped", "idle"]
@@ -101,19 +102,27 @@ def partition_table(
         *(pl.when(known).then(pl.col(name).fill_null(0.0)).alias(name) for name in rest),
         *(pl.when(known & told).then(name).when(known).then(0.0).alias(name) for name in used),
         pl.when(known & told).then(0.0).when(known).then("committed").alias("leased"),
-    )
+    ).filter(((pl.col("total") > 0) | pl.col("total").is_null()).cum_max().over(by or pl.lit(0)))
     return (
-        daily.group_by(*by, pl.col("timestamp").dt.truncate(every), maintain_order=True)
+        daily.group_by(*by, bucket=pl.col("timestamp").dt.truncate(every), maintain_order=True)
         .agg(
-            pl.when(pl.col("total").is_not_null().mean() >= KNOWN_SHARE)
-            .then(pl.col(name).mean())
-            .round(3)
-            .alias(name)
-            for name in ("total", *PARTS)
+            pl.col("timestamp").first(),
+            *(
+                pl.when(pl.col("total").is_not_null().mean() >= KNOWN_SHARE)
+                .then(pl.col(name).mean())
+                .round(3)
+                .alias(name)
+                for name in ("total", *PARTS)
+            ),
         )
-        # A week that began before the first day starts with it.
-        .with_columns(pl.max_horizontal("timestamp", pl.lit(wide["timestamp"].min())))
-        .filter(((pl.col("total") > 0) | pl.col("total").is_null()).cum_max().over(by or pl.lit(0)))
+        # A bucket that began before the first day starts with it; all others at their beginning.
+        .with_columns(
+            pl.when(pl.col("bucket") == pl.col("bucket").first().over(by or pl.lit(0)))
+            .then("timestamp")
+            .otherwise("bucket")
+            .alias("timestamp")
+        )
+        .drop("bucket")
     )
 
 
@@ -226,12 +235,15 @@ def usage_facet(
         collectors: the lines, from the lowest; grey is where the last of them does not know.
         every: bucket to average over (see `coarsen`).
     """
+    usage = since_opening(usage)
     chosen = as_text(usage).filter(
         pl.col("count_type").is_in(list(count_types)),
         pl.col("collector_type").is_in(list(collectors)),
     )
     table = coarsen(chosen, every, by=["collector_type", "count_type"]).with_columns(
-        pl.col("value").round(2)
+        # A month that began before the site starts with it.
+        pl.max_horizontal("timestamp", pl.lit(usage["timestamp"].min())),
+        pl.col("value").round(2),
     )
     times = table.select(pl.col("timestamp").unique().sort())
     present = [c for c in collectors if (table["collector_type"] == c).any()]
