@@ -8,7 +8,7 @@ queries are MySQL's, for MySQL 8 and MariaDB 10.2 or newer, over the tables that
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grafana_foundation_sdk.builders import common as looks
 from grafana_foundation_sdk.builders.dashboard import (
@@ -35,6 +35,9 @@ from chameleon_usage.core.registry import ADAPTERS
 from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, RESOURCES
 from chameleon_usage.models.site import load_sites
 from chameleon_usage.viz import palette
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HERE = Path(__file__).resolve().parent
 SITES = {
@@ -91,87 +94,94 @@ class Built(Builder[Dataquery]):
 # --- queries --------------------------------------------------------------------------------------
 
 BY_SITE = "$__timeFilter(timestamp) AND site IN ($site)"
+CORRECTED = f"{BY_SITE} AND collector_type = 'corrected'"
+
+
+def over_time(
+    columns: Iterable[str],
+    tables: str,
+    condition: str,
+    *,
+    time: str = "timestamp",
+    metric: str | None = None,
+) -> str:
+    """Ask for columns in each bucket of time; with a metric, a row for each of its values."""
+    told = [f"$__timeGroupAlias({time}, $__interval)"]
+    told += [f"{metric} AS metric"] if metric else []
+    keys = ", ".join(str(number) for number in range(1, len(told) + 1))
+    selected = ",\n".join(f"  {column}" for column in (*told, *columns))
+    return f"""\
+SELECT
+{selected}
+FROM {tables}
+WHERE {condition}
+GROUP BY {keys}
+ORDER BY {keys}"""
+
+
+def beside_the_total(part: str) -> str:
+    """Join the known totals of the same site, time and collector as `whole`."""
+    return f"""\
+usage_timeline AS {part}
+JOIN usage_timeline AS whole
+  ON whole.site = {part}.site AND whole.timestamp = {part}.timestamp
+  AND whole.collector_type = {part}.collector_type
+  AND whole.count_type = 'total' AND whole.value IS NOT NULL"""
+
+
+def corrected(part: str) -> str:
+    """Keep the corrected rows of the shown time and the chosen sites."""
+    return (
+        f"$__timeFilter({part}.timestamp) AND {part}.site IN ($site)\n"
+        f"  AND {part}.collector_type = 'corrected'"
+    )
 
 
 def states_query() -> str:
     """Give the mean nodes of each state."""
-    columns = ",\n".join(
-        f"  AVG(CASE WHEN count_type = '{name}' THEN value END) AS \"{METRICS[name].label}\""
+    columns = (
+        f"AVG(CASE WHEN count_type = '{name}' THEN value END) AS \"{METRICS[name].label}\""
         for name in (*PARTS, "total")
     )
-    return f"""\
-SELECT
-  $__timeGroupAlias(timestamp, $__interval),
-{columns}
-FROM usage_timeline
-WHERE {BY_SITE} AND collector_type = 'corrected'
-GROUP BY 1
-ORDER BY 1"""
+    return over_time(columns, "usage_timeline", CORRECTED)
 
 
 def shares_query() -> str:
     """Give each state's share of all nodes: sums divided, over the days that know both."""
-    columns = ",\n".join(
-        f"  SUM(CASE WHEN part.count_type = '{name}' THEN part.value END)\n"
+    columns = (
+        f"SUM(CASE WHEN part.count_type = '{name}' THEN part.value END)\n"
         f"    / NULLIF(SUM(CASE WHEN part.count_type = '{name}' AND part.value IS NOT NULL "
         f'THEN whole.value END), 0) AS "{METRICS[name].label}"'
         for name in PARTS
     )
-    return f"""\
-SELECT
-  $__timeGroupAlias(part.timestamp, $__interval),
-{columns}
-FROM usage_timeline AS part
-JOIN usage_timeline AS whole
-  ON whole.site = part.site AND whole.timestamp = part.timestamp
-  AND whole.collector_type = part.collector_type
-  AND whole.count_type = 'total' AND whole.value IS NOT NULL
-WHERE $__timeFilter(part.timestamp) AND part.site IN ($site)
-  AND part.collector_type = 'corrected'
-GROUP BY 1
-ORDER BY 1"""
+    tables = beside_the_total("part")
+    return over_time(columns, tables, corrected("part"), time="part.timestamp")
 
 
 def resource_query() -> str:
     """Give the quantities of the chosen resource, from the most to the least comprehensive."""
-    return f"""\
-SELECT
-  $__timeGroupAlias(time, $__interval),
-  AVG(total) AS "{METRICS["total"].label}",
-  AVG(reservable) AS "{METRICS["reservable"].label}",
-  AVG(committed) AS "{METRICS["committed"].label}",
-  AVG(occupied_reserved + occupied_ondemand) AS "{METRICS["occupied"].label}",
-  AVG(active_reserved + active_ondemand) AS "{METRICS["active"].label}"
-FROM usage_wide
-WHERE $__timeFilter(time) AND site IN ($site) AND resource = '$resource'
-GROUP BY 1
-ORDER BY 1"""
+    quantities = {
+        "total": "total",
+        "reservable": "reservable",
+        "committed": "committed",
+        "occupied": "occupied_reserved + occupied_ondemand",
+        "active": "active_reserved + active_ondemand",
+    }
+    columns = (f'AVG({sql}) AS "{METRICS[name].label}"' for name, sql in quantities.items())
+    condition = "$__timeFilter(time) AND site IN ($site) AND resource = '$resource'"
+    return over_time(columns, "usage_wide", condition, time="time")
 
 
 def collectors_query() -> str:
     """Give one count as each collector has it."""
-    columns = ",\n".join(f'  AVG({name}) AS "{name}"' for name in COLLECTORS)
-    return f"""\
-SELECT
-  $__timeGroupAlias(timestamp, $__interval),
-{columns}
-FROM comparison
-WHERE {BY_SITE} AND count_type = '$count_type'
-GROUP BY 1
-ORDER BY 1"""
+    columns = (f'AVG({name}) AS "{name}"' for name in COLLECTORS)
+    return over_time(columns, "comparison", f"{BY_SITE} AND count_type = '$count_type'")
 
 
 def coverage_query() -> str:
     """Give the share of the published host time that each source bears out."""
-    return f"""\
-SELECT
-  $__timeGroupAlias(timestamp, $__interval),
-  CONCAT(quantity_type, ': ', source) AS metric,
-  AVG(known_share) AS value
-FROM coverage
-WHERE {BY_SITE}
-GROUP BY 1, 2
-ORDER BY 1, 2"""
+    metric = "CONCAT(quantity_type, ': ', source)"
+    return over_time(["AVG(known_share) AS value"], "coverage", BY_SITE, metric=metric)
 
 
 def cross_site_query() -> str:
@@ -180,14 +190,14 @@ def cross_site_query() -> str:
     columns = ",\n".join(
         f"    MAX(CASE WHEN count_type = '{name}' THEN value END) AS {name}" for name in names
     )
-    return f"""\
+    parts = f"""\
 WITH daily AS (
   SELECT
     site,
     timestamp AS day,
 {columns}
   FROM usage_timeline
-  WHERE {BY_SITE} AND collector_type = 'corrected'
+  WHERE {CORRECTED}
   GROUP BY site, timestamp
 ), parts AS (
   SELECT site, day, 'used' AS part, occupied AS value FROM daily
@@ -197,45 +207,26 @@ WITH daily AS (
   SELECT site, day, 'available',
     GREATEST(reservable + ondemand_capacity - COALESCE(occupied, committed), 0) FROM daily
 )
-SELECT
-  $__timeGroupAlias(day, $__interval),
-  CONCAT(site, ' ', part) AS metric,
-  AVG(value) AS value
-FROM parts
-WHERE value IS NOT NULL
-GROUP BY 1, 2
-ORDER BY 1, 2"""
+"""
+    known, metric = "value IS NOT NULL", "CONCAT(site, ' ', part)"
+    return parts + over_time(["AVG(value) AS value"], "parts", known, time="day", metric=metric)
 
 
 def cross_site_total_query() -> str:
     """Give the nodes of all chosen sites together."""
-    return f"""\
-SELECT
-  $__timeGroupAlias(timestamp, $__interval),
-  SUM(value) / COUNT(DISTINCT timestamp) AS "{METRICS["total"].label}"
-FROM usage_timeline
-WHERE {BY_SITE} AND collector_type = 'corrected' AND count_type = 'total'
-GROUP BY 1
-ORDER BY 1"""
+    column = f'SUM(value) / COUNT(DISTINCT timestamp) AS "{METRICS["total"].label}"'
+    return over_time([column], "usage_timeline", f"{CORRECTED} AND count_type = 'total'")
 
 
 def used_share_query() -> str:
     """Give the used share of each site's nodes: sums divided, over the days that know both."""
-    return """\
-SELECT
-  $__timeGroupAlias(used.timestamp, $__interval),
-  used.site AS metric,
-  SUM(used.value) / NULLIF(SUM(whole.value), 0) AS value
-FROM usage_timeline AS used
-JOIN usage_timeline AS whole
-  ON whole.site = used.site AND whole.timestamp = used.timestamp
-  AND whole.collector_type = used.collector_type
-  AND whole.count_type = 'total' AND whole.value IS NOT NULL
-WHERE $__timeFilter(used.timestamp) AND used.site IN ($site)
-  AND used.collector_type = 'corrected' AND used.count_type = 'occupied'
-  AND used.value IS NOT NULL
-GROUP BY 1, 2
-ORDER BY 1, 2"""
+    return over_time(
+        ["SUM(used.value) / NULLIF(SUM(whole.value), 0) AS value"],
+        beside_the_total("used"),
+        f"{corrected('used')} AND used.count_type = 'occupied'\n  AND used.value IS NOT NULL",
+        time="used.timestamp",
+        metric="used.site",
+    )
 
 
 def leadtime_query() -> str:
@@ -286,6 +277,8 @@ def panel(title: str, description: str, *queries: str, unit: str) -> Panel:
         )
         .tooltip(looks.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
     )
+    if unit == "percentunit":
+        built.max(1)
     for at, sql in enumerate(queries):
         built.with_target(Built(Query(sql, "ABC"[at])))
     return built
@@ -347,7 +340,7 @@ def site_panels() -> list[Panel]:
                 "Sums divided, over the days that know both.",
                 shares_query(),
                 unit="percentunit",
-            ).max(1)
+            )
         )
     )
     resource = panel(
@@ -381,7 +374,7 @@ def site_panels() -> list[Panel]:
         "Share of the published host time that a source's own records bear out.",
         coverage_query(),
         unit="percentunit",
-    ).max(1)
+    )
     return [states, shares, resource, collectors, coverage.span(FULL_WIDTH)]
 
 
@@ -405,7 +398,7 @@ def overview_panels() -> list[Panel]:
         "Occupied over total nodes of each site.",
         used_share_query(),
         unit="percentunit",
-    ).max(1)
+    )
     lead = (
         panel(
             "Lead time",
@@ -482,6 +475,13 @@ def choice(name: str, label: str, options: dict[str, str]) -> CustomVariable:
     )
 
 
+def filled(built: Dashboard, panels: list[Panel], start: int) -> Dashboard:
+    """Put panels into a dashboard, numbered from a start on."""
+    for number, one in enumerate(panels, start):
+        built.with_panel(one.id(number))
+    return built
+
+
 def overview() -> Dashboard:
     """Compare the sites."""
     built = dashboard(
@@ -489,9 +489,7 @@ def overview() -> Dashboard:
         "chameleon-usage-overview",
         "How full each site is, and how long its users wait.",
     )
-    for number, one in enumerate(overview_panels(), start=1):
-        built.with_panel(one.id(number))
-    return built
+    return filled(built, overview_panels(), start=1)
 
 
 def sites() -> Dashboard:
@@ -504,9 +502,7 @@ def sites() -> Dashboard:
     built.with_variable(choice("resource", "Resource", RESOURCES))
     built.with_variable(choice("count_type", "Count", {n: m.label for n, m in METRICS.items()}))
     built.with_row(Row("$site").repeat("site").id(1))
-    for number, one in enumerate(site_panels(), start=2):
-        built.with_panel(one.id(number))
-    return built
+    return filled(built, site_panels(), start=2)
 
 
 def texts() -> dict[str, str]:
