@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,12 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chameleon_twin.cli import main as make_twin
 from chameleon_usage import cli
 from mariadb import MariaDB
 from postgresql import PostgreSQL
+from sites import LIVELY, TEN_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    Once = Callable[[str, Callable[[Path], object]], Path]
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -68,6 +75,67 @@ def running_postgresql() -> Iterator[PostgreSQL]:
     server = PostgreSQL()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Once:
+    """Make a folder that tests only read: one process makes it, the others wait for it."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # that of all workers
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, part = place / f"once-{name}", place / f"part-{name}"
+        with (place / f"lock-{name}").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir()
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return made
+
+
+def made_twin(folder: Path, *options: str) -> None:
+    """Make all sites of the tiny twin."""
+    call = ["make", "--profile", "tiny", "--data-dir", str(folder), *options]
+    make_twin(call, standalone_mode=False)
+
+
+@pytest.fixture(scope="session")
+def whole_twin(once) -> Path:
+    """All sites, tiny, with nothing lost."""
+    return once("whole-twin", lambda folder: made_twin(folder, "--no-decay"))
+
+
+@pytest.fixture(scope="session")
+def decayed_twin(once) -> Path:
+    """All sites, tiny, as they are today."""
+    return once("decayed-twin", made_twin)
+
+
+@pytest.fixture(scope="session")
+def lively_raw(once) -> Path:
+    """Raw tables of the three lively sites."""
+    return once("lively-raw", lambda folder: [make().write(folder) for make in LIVELY.values()])
+
+
+@pytest.fixture(scope="session")
+def lively_outputs(once, lively_raw) -> Callable[..., Path]:
+    """Give what `run` with these arguments makes of ten days of the three lively sites."""
+
+    def outputs(*args: str) -> Path:
+        call = ["run", "--config", PROJECT / "data" / "sites.yaml", "--data-dir", lively_raw]
+
+        def make(folder: Path) -> None:
+            given = [*call, "--output", folder, *TEN_DAYS, *args]
+            cli.cli([*map(str, given)], standalone_mode=False)
+
+        return once("".join(("lively", *args)), make)
+
+    return outputs
 
 
 @dataclass

@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_DNS, uuid5
@@ -26,12 +26,14 @@ from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site, load_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PROJECT = Path(__file__).resolve().parents[1]
 SITES = load_sites(PROJECT / "data" / "sites.yaml", frozenset(ADAPTERS))
 DAY0 = datetime(2020, 1, 1)
 DAYS = 10
+TEN_DAYS = ("--start", "2020-01-01", "--end", "2020-01-11")
+"""The window, as the command takes it."""
 HOUR = 1 / 24
 MINUTE = HOUR / 60
 
@@ -527,6 +529,19 @@ def lively_edge_site(**options: Any) -> TinySite:
     site.lease("L2", 3, 6, ["d-nano"], resource_type="device")
     site.container("c1", "pi", 2.5, started_at=3)
     return site
+
+
+LIVELY: dict[str, Callable[..., TinySite]] = {
+    "chi_tacc": lively_site,
+    "kvm_tacc": lively_kvm_site,
+    "chi_edge": lively_edge_site,
+}
+
+
+@cache
+def lively(key: str) -> TinySite:
+    """The lively site of a key, computed once: for tests that read it and change nothing."""
+    return LIVELY[key]()
 
 
 def on(*stretches: tuple[float, float], days: int = DAYS, height: float = 1.0) -> list[float]:

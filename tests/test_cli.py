@@ -12,12 +12,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from chameleon_usage.cli import cli
-from chameleon_usage.core import loader
-from sites import PROJECT, lively_edge_site, lively_kvm_site, lively_site
+from chameleon_usage.core import loader, pipeline
+from chameleon_usage.core.window import Window
+from sites import DAY0, DAYS, LIVELY, PROJECT, TEN_DAYS, day, lively
 
 CONFIG = PROJECT / "data" / "sites.yaml"
-TEN_DAYS = ("--start", "2020-01-01", "--end", "2020-01-11")
 TABLES = {
     "usage_timeline",
     "usage_by_resource",
@@ -34,12 +33,19 @@ TABLES = {
 }
 
 
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("raw")
-    for make in (lively_site, lively_kvm_site, lively_edge_site):
-        make().write(folder)
-    return folder
+@pytest.fixture
+def raw(lively_raw) -> Path:
+    return lively_raw
+
+
+@pytest.fixture
+def done(lively_outputs, tmp_path):
+    """Give a copy, to be changed, of what a run of ten days of all three sites makes."""
+
+    def call(*args: str) -> Path:
+        return shutil.copytree(lively_outputs(*args), tmp_path / "done")
+
+    return call
 
 
 @pytest.fixture
@@ -65,8 +71,8 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 class TestRun:
-    def test_every_site_with_data_gets_a_directory_with_every_table(self, run):
-        out = run()
+    def test_every_site_with_data_gets_a_directory_with_every_table(self, lively_outputs):
+        out = lively_outputs()
         assert names(out) == {"chi_tacc", "kvm_tacc", "chi_edge"}
         for site in out.iterdir():
             assert names(site) == {f"{table}.parquet" for table in TABLES}
@@ -74,29 +80,28 @@ class TestRun:
     def test_only_the_named_sites(self, run):
         assert names(run("--site", "kvm_tacc", "--site", "chi_edge")) == {"kvm_tacc", "chi_edge"}
 
-    def test_by_host_adds_one_table_and_changes_no_other(self, run, tmp_path):
-        plain = bytes_of(run("--site", "chi_tacc") / "chi_tacc")
-        more = bytes_of(
-            run("--site", "chi_tacc", "--by-host", output=tmp_path / "more") / "chi_tacc"
-        )
+    @pytest.mark.parametrize("site", LIVELY)
+    def test_by_host_adds_one_table_and_changes_no_other(self, lively_outputs, site):
+        plain = bytes_of(lively_outputs() / site)
+        more = bytes_of(lively_outputs("--by-host", "--save-stages") / site)
         assert set(more) - set(plain) == {"usage_by_host.parquet"}
         assert {name: more[name] for name in plain} == plain
 
-    def test_by_host_holds_every_host(self, run):
-        out = run("--site", "chi_tacc", "--by-host")
+    def test_by_host_holds_every_host(self, lively_outputs):
+        out = lively_outputs("--by-host", "--save-stages")
         hosts = pl.read_parquet(out / "chi_tacc" / "usage_by_host.parquet")
         assert set(hosts["hypervisor_hostname"]) == {"h1", "h2", "h3", "h4", "h5"}
 
-    def test_an_older_output_is_replaced_whole(self, run):
-        out = run("--site", "chi_tacc", "--by-host", "--save-stages")
+    def test_an_older_output_is_replaced_whole(self, done, run):
+        out = done("--by-host", "--save-stages")
         (out / "chi_tacc" / "old_table.parquet").write_bytes(b"left over")
-        run("--site", "chi_tacc")
+        run("--site", "chi_tacc", output=out)
         assert names(out / "chi_tacc") == {f"{table}.parquet" for table in TABLES}
 
     def test_it_says_what_it_did(self, usage, raw, tmp_path):
         said = usage(
             *("run", "--config", CONFIG, "--data-dir", raw, "--output", tmp_path / "out"),
-            *("--site", "chi_tacc"),
+            *("--site", "chi_tacc", *TEN_DAYS),
         )
         assert "chi_tacc" in said.err
         assert "rows" in said.err
@@ -113,12 +118,12 @@ class TestRun:
 
 
 class TestBuckets:
-    @pytest.mark.parametrize("site", ["chi_tacc", "kvm_tacc", "chi_edge"])
-    def test_sum_times_length_is_node_hours_whatever_the_bucket(self, run, tmp_path, site):
-        hours = {}
+    @pytest.mark.parametrize("key", LIVELY)
+    def test_sum_times_length_is_node_hours_whatever_the_bucket(self, key):
+        site, hours = lively(key), {}
         for bucket, length in (("1h", 1), ("1d", 24), ("5d", 120), ("1mo", 240)):
-            out = run("--site", site, "--bucket", bucket, output=tmp_path / bucket) / site
-            table = pl.read_parquet(out / "usage_by_resource.parquet")
+            window = Window(DAY0, day(DAYS), bucket)
+            table = pipeline.outputs(site.stage, site.site, window)["usage_by_resource"]
             ours = table.filter(pl.col("collector_type") != "legacy")
             sums = ours.group_by("collector_type", "count_type", "resource").agg(
                 pl.col("value").sum() * length, complete=pl.col("value").null_count() == 0
@@ -128,17 +133,18 @@ class TestBuckets:
         for bucket in ("1h", "5d", "1mo"):
             both = set(hours["1d"]) & set(hours[bucket])
             assert len(both) >= 20
-            for key in both:
-                assert hours[bucket][key] == pytest.approx(hours["1d"][key], rel=1e-12), key
+            for series in both:
+                same = pytest.approx(hours["1d"][series], rel=1e-12)
+                assert hours[bucket][series] == same, series
 
-    def test_an_hourly_run_has_an_hour_a_row(self, run):
-        out = run("--site", "kvm_tacc", "--bucket", "1h") / "kvm_tacc"
+    def test_an_hourly_run_has_an_hour_a_row(self, lively_outputs):
+        out = lively_outputs("--site", "chi_tacc", "--bucket", "1h") / "chi_tacc"
         assert pl.read_parquet(out / "usage_timeline.parquet")["timestamp"].n_unique() == 240
 
-    def test_legacy_is_daily_and_is_averaged_over_longer_buckets_only(self, run, tmp_path):
+    def test_legacy_is_daily_and_is_averaged_over_longer_buckets_only(self, lively_outputs):
         def legacy(bucket: str) -> list[float | None]:
-            out = run("--site", "chi_tacc", "--bucket", bucket, output=tmp_path / bucket)
-            table = pl.read_parquet(out / "chi_tacc" / "usage_timeline.parquet")
+            args = () if bucket == "1d" else ("--site", "chi_tacc", "--bucket", bucket)
+            table = pl.read_parquet(lively_outputs(*args) / "chi_tacc" / "usage_timeline.parquet")
             rows = table.filter(
                 (pl.col("collector_type") == "legacy") & (pl.col("count_type") == "occupied")
             )
@@ -172,7 +178,7 @@ class TestInterrupted:
     def test_nothing_half_written_is_left(self, usage, raw, tmp_path, broken_off, error):
         out = tmp_path / "out"
         broken_off(error)
-        call = ("run", "--config", CONFIG, "--data-dir", raw, "--output", out)
+        call = ("run", "--config", CONFIG, "--data-dir", raw, "--output", out, *TEN_DAYS)
         if error is KeyboardInterrupt:
             assert usage(*call, "--site", "chi_tacc").status != 0
         else:
@@ -180,16 +186,21 @@ class TestInterrupted:
                 usage(*call, "--site", "chi_tacc")
         assert not out.exists() or names(out) == set()
 
-    def test_what_was_there_before_stays(self, usage, run, raw, broken_off):
-        out = run("--site", "chi_tacc")
+    def test_what_was_there_before_stays(self, usage, done, raw, broken_off):
+        out = done()
+        shutil.rmtree(out / "chi_edge")
+        shutil.rmtree(out / "kvm_tacc")
         before = bytes_of(out / "chi_tacc")
         broken_off(KeyboardInterrupt)
-        said = usage("run", "--config", CONFIG, "--data-dir", raw, "--output", out)
-        assert said.status != 0
+        for site in ("chi_edge", "chi_tacc"):
+            call = ("run", "--config", CONFIG, "--data-dir", raw, "--output", out)
+            assert usage(*call, "--site", site, *TEN_DAYS).status != 0
         assert names(out) == {"chi_tacc"}
         assert bytes_of(out / "chi_tacc") == before
 
-    def test_killed_and_started_again_it_ends_with_the_same_bytes(self, run, raw, tmp_path, usage):
+    def test_killed_and_started_again_it_ends_with_the_same_bytes(
+        self, lively_outputs, run, raw, tmp_path, usage
+    ):
         killed = tmp_path / "killed"
         script = (
             "import os, signal, sys\n"
@@ -211,15 +222,15 @@ class TestInterrupted:
         assert ended.returncode == -9, ended.stderr
         assert not (killed / "chi_tacc").exists()
         run("--site", "chi_tacc", output=killed)
-        undisturbed = run("--site", "chi_tacc")
+        undisturbed = lively_outputs()
         assert bytes_of(killed / "chi_tacc") == bytes_of(undisturbed / "chi_tacc")
         assert usage("combine", "--output", killed).status == 0
         assert usage("check", "--config", CONFIG, "--output", killed).status == 0
 
 
 class TestCombine:
-    def test_all_sites_together(self, usage, run):
-        out = run()
+    def test_all_sites_together(self, usage, done):
+        out = done()
         said = usage("combine", "--output", out)
         assert said.status == 0, said.err
         assert names(out / "combined") == {f"{table}.parquet" for table in TABLES}
@@ -233,21 +244,21 @@ class TestCombine:
             if table != "rejects":  # nothing was refused at the KVM site
                 assert set(combined["site"]) == {"chi_tacc", "kvm_tacc", "chi_edge"}, table
 
-    def test_combining_again_does_not_combine_the_combined(self, usage, run):
-        out = run()
+    def test_combining_again_does_not_combine_the_combined(self, usage, done):
+        out = done()
         usage("combine", "--output", out)
         once = bytes_of(out / "combined")
         usage("combine", "--output", out)
         assert bytes_of(out / "combined") == once
 
-    def test_only_the_named_sites(self, usage, run):
-        out = run()
+    def test_only_the_named_sites(self, usage, done):
+        out = done()
         usage("combine", "--output", out, "--site", "chi_edge", "--site", "kvm_tacc")
         combined = pl.read_parquet(out / "combined" / "usage_timeline.parquet")
         assert set(combined["site"]) == {"chi_edge", "kvm_tacc"}
 
-    def test_a_site_without_outputs_is_named(self, usage, run):
-        said = usage("combine", "--output", run("--site", "chi_edge"), "--site", "chi_uc")
+    def test_a_site_without_outputs_is_named(self, usage, done):
+        said = usage("combine", "--output", done(), "--site", "chi_uc")
         assert said.status != 0
         assert "chi_uc" in said.err
 
@@ -336,21 +347,20 @@ TAMPERINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def good(raw, tmp_path_factory) -> Path:
-    """Outputs of one site that nothing is wrong with."""
-    out = tmp_path_factory.mktemp("good")
-    call = ["run", "--config", CONFIG, "--data-dir", raw, "--output", out, "--site", "chi_tacc"]
-    cli([*map(str, call), *TEN_DAYS], standalone_mode=False)
-    return out
-
-
 class TestCheck:
+    @pytest.fixture
+    def alone(self, done) -> Path:
+        """Outputs of one site that nothing is wrong with."""
+        out = done()
+        for site in ("chi_edge", "kvm_tacc"):
+            shutil.rmtree(out / site)
+        return out
+
     def check(self, usage, out: Path):
         return usage("check", "--config", CONFIG, "--output", out)
 
-    def test_good_outputs_pass(self, usage, run):
-        out = run("--by-host")
+    def test_good_outputs_pass(self, usage, done):
+        out = done("--by-host", "--save-stages")
         usage("combine", "--output", out)
         said = self.check(usage, out)
         assert said.status == 0, said.err
@@ -358,29 +368,26 @@ class TestCheck:
             assert site in said.out
 
     @pytest.mark.parametrize("what", TAMPERINGS)
-    def test_tampered_outputs_fail_and_are_named(self, usage, good, tmp_path, what):
+    def test_tampered_outputs_fail_and_are_named(self, usage, alone, what):
         table, change, named = TAMPERINGS[what]
-        out = shutil.copytree(good, tmp_path / "out")
-        path = out / "chi_tacc" / f"{table}.parquet"
+        path = alone / "chi_tacc" / f"{table}.parquet"
         change(pl.read_parquet(path)).write_parquet(path)
-        said = self.check(usage, out)
+        said = self.check(usage, alone)
         assert said.status != 0
-        assert str(out / "chi_tacc") in said.err
+        assert str(alone / "chi_tacc") in said.err
         assert named in said.err
 
-    def test_a_missing_table(self, usage, run):
-        out = run("--site", "chi_tacc")
-        (out / "chi_tacc" / "coverage.parquet").unlink()
-        said = self.check(usage, out)
+    def test_a_missing_table(self, usage, alone):
+        (alone / "chi_tacc" / "coverage.parquet").unlink()
+        said = self.check(usage, alone)
         assert said.status != 0
         assert "coverage.parquet" in said.err
         assert "chameleon-usage run" in said.err
 
-    def test_a_damaged_table(self, usage, run):
-        out = run("--site", "chi_tacc")
-        path = out / "chi_tacc" / "comparison.parquet"
+    def test_a_damaged_table(self, usage, alone):
+        path = alone / "chi_tacc" / "comparison.parquet"
         path.write_bytes(path.read_bytes()[:100])
-        said = self.check(usage, out)
+        said = self.check(usage, alone)
         assert said.status != 0
         assert str(path) in said.err
 
@@ -397,9 +404,8 @@ class TestCheck:
         assert "nova.compute_nodes" in said.err
         assert "known_gaps" in said.err
 
-    def test_a_site_without_outputs(self, usage, run):
-        out = run("--site", "chi_tacc")
-        said = usage("check", "--config", CONFIG, "--output", out, "--site", "chi_uc")
+    def test_a_site_without_outputs(self, usage, alone):
+        said = usage("check", "--config", CONFIG, "--output", alone, "--site", "chi_uc")
         assert said.status != 0
         assert "chi_uc" in said.err
 

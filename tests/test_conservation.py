@@ -12,14 +12,12 @@ from chameleon_usage.core import engine, loader, registry
 from chameleon_usage.core.collectors import intervals
 from chameleon_usage.core.conservation import ConservationError
 from chameleon_usage.core.registry import ADAPTERS
-from sites import TinySite, lively_edge_site, lively_kvm_site, lively_site
+from sites import LIVELY, TinySite, lively_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chameleon_usage.ingest.base import Ingested
-
-MAKERS = {"chi_tacc": lively_site, "kvm_tacc": lively_kvm_site, "chi_edge": lively_edge_site}
 
 
 def full_site() -> TinySite:
@@ -35,9 +33,12 @@ def full_site() -> TinySite:
     return site
 
 
+MAKERS = LIVELY | {"chi_tacc": full_site}
+
+
 def answered_for(key: str) -> list[tuple[str, str, str, str]]:
     """List site, adapter, frame and table of every row that an adapter answers for."""
-    site = {"chi_tacc": full_site}.get(key, MAKERS[key])()
+    site = MAKERS[key]()
     return [
         (key, name, frame, table)
         for name in site.site.adapters
@@ -72,7 +73,7 @@ def test_an_adapter_that_drops_a_row_stops_the_run(key, name, frame, table, monk
         return replace(told, **{frame: rows[1:]})
 
     losing(name, lose, monkeypatch)
-    site = {"chi_tacc": full_site}.get(key, MAKERS[key])()
+    site = MAKERS[key]()
     with pytest.raises(ConservationError, match=rf"stage adapter {name}, table .*{table}") as told:
         site.facts  # noqa: B018 - computed when read
     assert "neither kept nor rejected" in str(told.value) or "rows in" in str(told.value)
@@ -130,7 +131,7 @@ def test_facts_that_become_no_interval_stop_the_run(monkeypatch):
         lively_site().stage  # noqa: B018 - computed when read
 
 
-@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("make", LIVELY.values(), ids=LIVELY)
 @pytest.mark.parametrize("lost", ["inside", "outside"])
 def test_a_clamp_that_loses_hours_stops_the_run(make, lost, monkeypatch):
     cut = engine.cut

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,27 +26,33 @@ from chameleon_usage.core.registry import ADAPTERS, tables_of
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io import audit
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs
-from sites import TinySite, lively_edge_site, lively_kvm_site
-from test_conservation import full_site
+from test_conservation import MAKERS
 from test_reference import assert_as_designed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MAKERS: dict[str, Callable[[], TinySite]] = {
-    "chi_tacc": full_site,
-    "kvm_tacc": lively_kvm_site,
-    "chi_edge": lively_edge_site,
-}
+    from sites import TinySite
+
 FILES = [(key, table) for key, make in MAKERS.items() for table in sorted(make().tables)]
 
 
+@pytest.fixture(scope="session")
+def written(once) -> Path:
+    """The tables of each site as they are."""
+    return once("clean", lambda folder: [make().write(folder) for make in MAKERS.values()])
+
+
+def copied(tables: Path, folder: Path) -> Path:
+    """A copy of a site's tables, to be spoilt."""
+    return shutil.copytree(tables, folder / tables.name)
+
+
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory) -> dict[str, RawInputs]:
+def clean(written) -> dict[str, RawInputs]:
     """What the door lets in of each site as it is."""
-    folder = tmp_path_factory.mktemp("clean")
-    return {key: read(make(), make().write(folder)) for key, make in MAKERS.items()}
+    return {key: read(make(), written / key) for key, make in MAKERS.items()}
 
 
 def read(site: TinySite, folder: Path) -> RawInputs:
@@ -134,8 +141,8 @@ def plain_times(frame: pl.DataFrame, table: str) -> pl.DataFrame:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("key", MAKERS)
-def test_another_form_of_all_tables_is_read_the_same(key, form, clean, tmp_path):
-    folder = MAKERS[key]().write(tmp_path)
+def test_another_form_of_all_tables_is_read_the_same(key, form, clean, written, tmp_path):
+    folder = copied(written / key, tmp_path)
     for path in folder.glob("*.parquet"):
         frame = plain_times(pl.read_parquet(path), path.stem)
         FORMS[form](frame).write_parquet(path)
@@ -144,8 +151,8 @@ def test_another_form_of_all_tables_is_read_the_same(key, form, clean, tmp_path)
 
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("key", MAKERS)
-def test_another_writer_of_all_tables_is_read_the_same(key, writer, clean, tmp_path):
-    folder = MAKERS[key]().write(tmp_path)
+def test_another_writer_of_all_tables_is_read_the_same(key, writer, clean, written, tmp_path):
+    folder = copied(written / key, tmp_path)
     for path in folder.glob("*.parquet"):
         WRITERS[writer](pl.read_parquet(path), path)
     assert_same(read(MAKERS[key](), folder), clean[key])
@@ -159,16 +166,16 @@ SAMPLED = [
 
 
 @pytest.mark.parametrize(("key", "table"), SAMPLED)
-def test_shuffled_rows_are_the_same_rows(key, table, clean, tmp_path):
-    folder = MAKERS[key]().write(tmp_path)
+def test_shuffled_rows_are_the_same_rows(key, table, clean, written, tmp_path):
+    folder = copied(written / key, tmp_path)
     path = folder / f"{table}.parquet"
     pl.read_parquet(path).sample(fraction=1, shuffle=True, seed=7).write_parquet(path)
     assert_same(read(MAKERS[key](), folder), clean[key], ordered=False)
 
 
 @pytest.mark.parametrize(("key", "table"), SAMPLED)
-def test_rows_that_come_twice_count_once_and_are_rejects(key, table, clean, tmp_path):
-    folder = MAKERS[key]().write(tmp_path)
+def test_rows_that_come_twice_count_once_and_are_rejects(key, table, clean, written, tmp_path):
+    folder = copied(written / key, tmp_path)
     path = folder / f"{table}.parquet"
     frame = pl.read_parquet(path)
     pl.concat([frame, frame]).write_parquet(path)
@@ -212,8 +219,8 @@ def assert_refused(site: TinySite, folder: Path, path: Path, *told: str) -> None
         for key, table in FILES
     ],
 )
-def test_a_dropped_column_is_named(key, table, column, tmp_path):
-    folder = MAKERS[key]().write(tmp_path)
+def test_a_dropped_column_is_named(key, table, column, written, tmp_path):
+    folder = copied(written / key, tmp_path)
     path = folder / f"{table}.parquet"
     pl.read_parquet(path).drop(column).write_parquet(path)
     assert_refused(MAKERS[key](), folder, path, column)
@@ -233,21 +240,21 @@ BREAKAGES: dict[str, Callable[[bytes], bytes]] = {
     ("breakage", "key", "table"),
     [(name, *random.Random(f"{name} {n}").choice(FILES)) for name in BREAKAGES for n in range(4)],
 )
-def test_a_damaged_file_is_named(breakage, key, table, tmp_path):
-    folder = MAKERS[key]().write(tmp_path)
+def test_a_damaged_file_is_named(breakage, key, table, written, tmp_path):
+    folder = copied(written / key, tmp_path)
     path = folder / f"{table}.parquet"
     path.write_bytes(BREAKAGES[breakage](path.read_bytes()))
     assert_refused(MAKERS[key](), folder, path)
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_swapped_files_are_named(number, tmp_path):
+def test_swapped_files_are_named(number, written, tmp_path):
     key, table = random.Random(f"swap {number}").choice(FILES)
     required = set(RAW_TABLES[table].required)
     others = [
         other for k, other in FILES if k == key and not required <= set(RAW_TABLES[other].columns)
     ]
-    folder = MAKERS[key]().write(tmp_path)
+    folder = copied(written / key, tmp_path)
     path = folder / f"{table}.parquet"
     other = folder / f"{random.Random(number).choice(others)}.parquet"
     path.write_bytes(other.read_bytes())
@@ -255,8 +262,8 @@ def test_swapped_files_are_named(number, tmp_path):
 
 
 @pytest.mark.parametrize(("key", "table"), FILES[::3])
-def test_a_column_of_lists_is_named(key, table, tmp_path):
-    folder = MAKERS[key]().write(tmp_path)
+def test_a_column_of_lists_is_named(key, table, written, tmp_path):
+    folder = copied(written / key, tmp_path)
     path = folder / f"{table}.parquet"
     column = min(RAW_TABLES[table].required)
     pl.read_parquet(path).with_columns(pl.concat_list(pl.col(column))).write_parquet(path)
@@ -310,9 +317,9 @@ def test_an_optional_table_that_is_empty_is_reported(key, table, tmp_path):
     ],
 )
 def test_a_time_column_of_a_later_release_that_is_not_there_is_reported(
-    key, table, column, tmp_path
+    key, table, column, written, tmp_path
 ):
-    folder = MAKERS[key]().write(tmp_path)
+    folder = copied(written / key, tmp_path)
     path = folder / f"{table}.parquet"
     pl.read_parquet(path).drop(column).write_parquet(path)
     assert f"{table}.{column}" in read(MAKERS[key](), folder).absent
@@ -326,12 +333,14 @@ Where = tuple[str, str, str]
 
 
 @pytest.fixture
-def refuses_the_first(clean, tmp_path) -> Callable[[Where, Callable[[list[Any]], pl.Series]], None]:
+def refuses_the_first(
+    clean, written, tmp_path
+) -> Callable[[Where, Callable[[list[Any]], pl.Series]], None]:
     """Write other values into a column: its first row must be refused, all others be as ever."""
 
     def run(where: Where, spoil: Callable[[list[Any]], pl.Series]) -> None:
         key, table, column = where
-        path = MAKERS[key]().write(tmp_path) / f"{table}.parquet"
+        path = copied(written / key, tmp_path) / f"{table}.parquet"
         frame = pl.read_parquet(path)
         frame.with_columns(spoil(frame[column].to_list()).alias(column)).write_parquet(path)
         inputs, expected = read(MAKERS[key](), path.parent), clean[key]

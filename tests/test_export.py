@@ -23,7 +23,6 @@ from frictionless import Package, system
 from polars.testing import assert_frame_equal
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from chameleon_usage.cli import cli
 from chameleon_usage.core.pipeline import load_combined
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.export import openmetrics, sql
@@ -31,7 +30,7 @@ from chameleon_usage.io.export.duckdb_file import VIEWS
 from chameleon_usage.io.export.target import DASHBOARD_TABLES
 from chameleon_usage.models.domain import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.models.metrics import METRICS, PARTITION
-from sites import PROJECT, lively_edge_site, lively_kvm_site, lively_site
+from sites import PROJECT
 
 CONFIG = PROJECT / "data" / "sites.yaml"
 SITES = ["chi_edge", "chi_tacc", "kvm_tacc"]
@@ -39,15 +38,9 @@ SECRET = "secret-of-the-writer"
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory) -> Path:
+def output(lively_outputs, tmp_path_factory) -> Path:
     """Ten days of three sites."""
-    folder = tmp_path_factory.mktemp("export")
-    for make in (lively_site, lively_kvm_site, lively_edge_site):
-        make().write(folder / "raw")
-    call = ["run", "--config", CONFIG, "--data-dir", folder / "raw", "--output", folder / "out"]
-    ten_days = ["--start", "2020-01-01", "--end", "2020-01-11"]
-    cli([*map(str, call), *ten_days], standalone_mode=False)
-    return folder / "out"
+    return shutil.copytree(lively_outputs(), tmp_path_factory.mktemp("export") / "out")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from chameleon_usage.io.export.sql import write_sql
 from chameleon_usage.io.export.target import DASHBOARD_TABLES
 from chameleon_usage.models.metrics import METRICS, PARTITION, RESOURCES
 from chameleon_usage.viz import palette
-from sites import PROJECT, SITES, lively_edge_site, lively_kvm_site, lively_site
+from sites import PROJECT, SITES
 
 GRAFANA = PROJECT / "dashboards" / "grafana"
 NAMES = ("overview.json", "sites.json")
@@ -163,16 +163,8 @@ def expand(sql: str, *, interval: str = "1d", sites=CHOSEN, **variables: str) ->
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory) -> dict[str, pl.DataFrame]:
-    from chameleon_usage.cli import cli
-
-    folder = tmp_path_factory.mktemp("grafana")
-    for make in (lively_site, lively_kvm_site, lively_edge_site):
-        make().write(folder / "raw")
-    call = ["run", "--config", PROJECT / "data/sites.yaml", "--data-dir", folder / "raw"]
-    call += ["--output", folder / "out", "--start", "2020-01-01", "--end", "2020-01-11"]
-    cli([*map(str, call)], standalone_mode=False)
-    return load_combined(folder / "out", CHOSEN)
+def tables(lively_outputs) -> dict[str, pl.DataFrame]:
+    return load_combined(lively_outputs(), CHOSEN)
 
 
 @pytest.mark.slow

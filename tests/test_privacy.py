@@ -15,7 +15,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.io.privacy import PERSONAL, Privacy, read_key
 from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
-from sites import PROJECT, lively_site
+from sites import PROJECT, TEN_DAYS, lively_site
 
 KEY = b"a key of the tests, of 32 bytes."
 OTHER = b"another key of the tests, longer"
@@ -86,15 +86,8 @@ class TestDocuments:
 class TestOutputs:
     """What is published of a site does not hang on who its users are."""
 
-    def outputs(self, folder, out):
-        call = ["run", "--config", PROJECT / "data/sites.yaml", "--data-dir", folder]
-        call += ["--output", out, "--start", "2020-01-01", "--end", "2020-01-11"]
-        cli([*map(str, call)], standalone_mode=False)
-        return {path.name: path.read_bytes() for path in (out / "chi_tacc").iterdir()}
-
-    def test_pseudonyms_change_no_byte_of_any_output(self, tmp_path):
-        lively_site().write(tmp_path / "raw")
-        shutil.copytree(tmp_path / "raw", tmp_path / "hidden")
+    def test_pseudonyms_change_no_byte_of_any_output(self, lively_raw, lively_outputs, tmp_path):
+        shutil.copytree(lively_raw / "chi_tacc", tmp_path / "hidden" / "chi_tacc")
         changed = 0
         for path in (tmp_path / "hidden").rglob("*.parquet"):
             frame = pl.read_parquet(path)
@@ -102,8 +95,13 @@ class TestOutputs:
             changed += not hidden.equals(frame)
             hidden.write_parquet(path)
         assert changed
-        plain = self.outputs(tmp_path / "raw", tmp_path / "plain")
-        assert self.outputs(tmp_path / "hidden", tmp_path / "out") == plain
+        call = ["run", "--config", PROJECT / "data/sites.yaml", "--data-dir", tmp_path / "hidden"]
+        cli([*map(str, call), "--output", str(tmp_path / "out"), *TEN_DAYS], standalone_mode=False)
+        plain, hidden = (
+            {path.name: path.read_bytes() for path in (out / "chi_tacc").iterdir()}
+            for out in (lively_outputs(), tmp_path / "out")
+        )
+        assert hidden == plain
 
     def test_no_output_has_a_column_of_projects_or_users(self):
         columns = {name for contract in OUTPUTS.values() for name in contract.column_names()}

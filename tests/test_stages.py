@@ -11,14 +11,12 @@ from polars.testing import assert_frame_equal
 
 from chameleon_usage.core import loader, pipeline
 from chameleon_usage.errors import UsageError
-from sites import PROJECT, lively_edge_site, lively_kvm_site, lively_site
+from sites import LIVELY, PROJECT, TEN_DAYS, lively
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIG = PROJECT / "data" / "sites.yaml"
-MAKERS = {"chi_tacc": lively_site, "kvm_tacc": lively_kvm_site, "chi_edge": lively_edge_site}
-TEN_DAYS = ("--start", "2020-01-01", "--end", "2020-01-11")
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
@@ -29,14 +27,11 @@ def bytes_below(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def saved(usage, tmp_path):
-    """Run with --save-stages; then the raw tables are gone. Gives a function to run on."""
+def saved(usage, lively_outputs, tmp_path):
+    """Outputs with their stages, and no raw tables. Gives a function to run on."""
     raw, out = tmp_path / "raw", tmp_path / "out"
-    for make in MAKERS.values():
-        make().write(raw)
+    shutil.copytree(lively_outputs("--by-host", "--save-stages"), out)
     call = ("run", "--config", CONFIG, "--data-dir", raw, "--output", out, *TEN_DAYS, "--by-host")
-    assert usage(*call, "--save-stages").status == 0
-    shutil.rmtree(raw)
 
     def again(stage: str, *args: str) -> Path:
         said = usage(*call, "--from", stage, *args)
@@ -68,10 +63,8 @@ def test_a_saved_stage_serves_other_buckets(saved, stage):
     assert timeline["timestamp"].n_unique() == 240
 
 
-def test_without_being_asked_no_stage_is_saved(usage, tmp_path):
-    lively_site().write(tmp_path / "raw")
-    out = tmp_path / "out"
-    usage("run", "--config", CONFIG, "--data-dir", tmp_path / "raw", "--output", out, *TEN_DAYS)
+def test_without_being_asked_no_stage_is_saved(lively_outputs):
+    out = lively_outputs()
     assert (out / "chi_tacc" / "usage_timeline.parquet").exists()
     assert not (out / "chi_tacc" / "stages").exists()
 
@@ -87,36 +80,36 @@ def test_a_damaged_stage_is_named(saved, usage, tmp_path):
     assert bytes_below(saved.out) == before
 
 
-@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("key", LIVELY)
 class TestEachStageAlone:
-    def test_facts_are_what_was_saved(self, make, tmp_path):
-        stage = make().facts
+    def test_facts_are_what_was_saved(self, key, tmp_path):
+        stage = lively(key).facts
         pipeline.save_facts(tmp_path / "stages", stage)
         loaded = pipeline.load_facts(tmp_path)
         assert loaded.as_of == stage.as_of
         for name, frame in stage.ingested.tables().items():
             assert_frame_equal(loaded.ingested.tables()[name], frame)
 
-    def test_segments_are_what_was_saved(self, make, tmp_path):
-        stage = make().stage
+    def test_segments_are_what_was_saved(self, key, tmp_path):
+        stage = lively(key).stage
         pipeline.save_segments(tmp_path / "stages", stage)
         loaded = pipeline.load_segments(tmp_path)
         for name, frame in vars(stage).items():
             assert_frame_equal(vars(loaded)[name], frame)
 
-    def test_usage_is_what_was_saved(self, make, tmp_path):
-        tables = make().outputs
+    def test_usage_is_what_was_saved(self, key, tmp_path):
+        tables = lively(key).outputs
         pipeline.save_usage(tmp_path, tables)
         loaded = pipeline.load_usage(tmp_path)
         assert loaded.keys() == tables.keys()
         for name, frame in tables.items():
             assert_frame_equal(loaded[name], frame)
 
-    def test_facts_say_who_entered_which_state_when_by_whose_word(self, make):
-        facts = make().facts.ingested.facts
+    def test_facts_say_who_entered_which_state_when_by_whose_word(self, key):
+        facts = lively(key).facts.ingested.facts
         assert facts.columns == ["timestamp", "source", "entity_id", "quantity_type", "state"]
         assert facts.height > 0
-        entities = make().facts.ingested.entities
+        entities = lively(key).facts.ingested.entities
         key = ["source", "entity_id", "quantity_type"]
         assert facts.join(entities, on=key, how="anti").is_empty()
 

@@ -8,10 +8,8 @@ Python.
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
@@ -19,37 +17,31 @@ import pytest
 from chameleon_usage.cli import cli
 from sites import PROJECT, SITES
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CONFIG = PROJECT / "data" / "sites.yaml"
 TWINS = ("chi_edge", "chi_tacc", "chi_uc", "kvm_tacc")
 FIRST, DAYS = date(2016, 1, 1), 3653
 SECONDS = 86_400
 
 
-def made(folder: Path, *options: str) -> Path:
-    """Make the tiny twin, and run the pipeline over it."""
-    command = Path(sys.executable).with_name("chameleon-twin")
-    raw = folder / "raw"
-    subprocess.run(
-        [command, "make", "--profile", "tiny", "--data-dir", raw, *options],
-        check=True,
-        capture_output=True,
-    )
-    arguments = ["run", "--config", str(CONFIG), "--data-dir", str(raw)]
-    arguments += ["--output", str(folder / "out")]
-    if "--no-decay" not in options:
-        arguments.append("--by-host")
-    cli([*arguments, *(part for site in TWINS for part in ("--site", site))], standalone_mode=False)
-    return folder
+def read_by_the_pipeline(twin: Path, folder: Path, *options: str) -> None:
+    """Run the pipeline over a twin, and put its tables (``raw``) beside the outputs (``out``)."""
+    (folder / "raw").symlink_to(twin)
+    call = ["run", "--config", CONFIG, "--data-dir", twin, "--output", folder / "out", *options]
+    sites = (part for site in TWINS for part in ("--site", site))
+    cli([*map(str, call), *sites], standalone_mode=False)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    return made(tmp_path_factory.mktemp("whole"), "--no-decay")
+def whole(once, whole_twin) -> Path:
+    return once("whole", lambda folder: read_by_the_pipeline(whole_twin, folder))
 
 
 @pytest.fixture(scope="module")
-def decayed(tmp_path_factory) -> Path:
-    return made(tmp_path_factory.mktemp("decayed"))
+def decayed(once, decayed_twin) -> Path:
+    return once("decayed", lambda folder: read_by_the_pipeline(decayed_twin, folder, "--by-host"))
 
 
 def daily_truth(folder: Path, site: str, quantity: str, column: str = "nodes") -> list[float]:

@@ -26,16 +26,14 @@ def made(folder: Path, *options: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All sites, tiny, with nothing lost."""
-    return made(tmp_path_factory.mktemp("whole"), "--profile", "tiny", "--no-decay")
+@pytest.fixture
+def whole(whole_twin: Path) -> Path:
+    return whole_twin
 
 
-@pytest.fixture(scope="module")
-def decayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All sites, tiny, as they are today."""
-    return made(tmp_path_factory.mktemp("decayed"), "--profile", "tiny")
+@pytest.fixture
+def decayed(decayed_twin: Path) -> Path:
+    return decayed_twin
 
 
 @pytest.fixture(scope="module")

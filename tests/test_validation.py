@@ -12,15 +12,24 @@ import pytest
 
 from chameleon_usage.cli import cli
 from chameleon_usage.core import ablation
-from sites import DAYS, HOUR, PROJECT, TinySite, lively_kvm_site, lively_site, on
+from sites import DAYS, HOUR, PROJECT, TinySite, lively, on
 
 
-def without(site: TinySite, left_out: str, count_type: str) -> list[float]:
-    """Daily nodes of the corrected count with one correction left out."""
-    names = {ablation.NOTHING} if left_out == ablation.SAMPLING else {left_out}
-    table = ablation.ablate(site.facts, site.site, site.window, names)
-    rows = table.filter(pl.col("left_out") == left_out, pl.col("count_type") == count_type)
+def left_out(site: TinySite, name: str) -> pl.DataFrame:
+    """The corrected count with one correction left out."""
+    names = {ablation.NOTHING} if name == ablation.SAMPLING else {name}
+    return ablation.ablate(site.facts, site.site, site.window, names)
+
+
+def daily(table: pl.DataFrame, name: str, count_type: str) -> list[float]:
+    """Daily nodes of one series of an ablation."""
+    rows = table.filter(pl.col("left_out") == name, pl.col("count_type") == count_type)
     return rows.sort("timestamp")["value"].to_list()
+
+
+def without(site: TinySite, name: str, count_type: str) -> list[float]:
+    """Daily nodes of the corrected count with one correction left out."""
+    return daily(left_out(site, name), name, count_type)
 
 
 def causes(site: TinySite, count_type: str) -> dict[str, float]:
@@ -29,12 +38,18 @@ def causes(site: TinySite, count_type: str) -> dict[str, float]:
     return dict(table.select("cause", "node_hours").iter_rows())
 
 
+@pytest.fixture(scope="module", params=["chi_tacc", "kvm_tacc"])
+def unchanged(request) -> tuple[TinySite, pl.DataFrame]:
+    """A lively site, and its ablation in which nothing is left out."""
+    site = lively(request.param)
+    return site, left_out(site, ablation.NOTHING)
+
+
 class TestAblation:
-    @pytest.mark.parametrize("make", [lively_site, lively_kvm_site])
     @pytest.mark.parametrize("count_type", ablation.COUNTED)
-    def test_nothing_left_out_is_the_corrected_count(self, make, count_type):
-        site = make()
-        same = without(site, ablation.NOTHING, count_type)
+    def test_nothing_left_out_is_the_corrected_count(self, unchanged, count_type):
+        site, table = unchanged
+        same = daily(table, ablation.NOTHING, count_type)
         assert same == pytest.approx(site.corrected(count_type), abs=1e-9)
 
     def test_a_sample_at_midnight_misses_what_ends_before_and_holds_all_day_what_holds_then(self):
@@ -113,24 +128,22 @@ class TestAblation:
         assert "services" not in table["left_out"].to_list()
         assert set(table["left_out"]) <= set(ablation.ABLATIONS)
 
-    def test_the_command_writes_it(self, tmp_path, usage):
-        site = lively_site()
-        site.write(tmp_path / "raw")
+    def test_the_command_writes_it(self, lively_raw, tmp_path, usage):
         said = usage(
-            "ablate", "--config", PROJECT / "data/sites.yaml", "--site", site.site.key,
-            "--data-dir", tmp_path / "raw", "--output", tmp_path / "out",
+            "ablate", "--config", PROJECT / "data/sites.yaml", "--site", "chi_tacc",
+            "--data-dir", lively_raw, "--output", tmp_path / "out",
         )  # fmt: skip
         assert said.status == 0, said.err
-        table = pl.read_parquet(tmp_path / f"out/ablation/{site.site.key}/ablation.parquet")
+        table = pl.read_parquet(tmp_path / "out/ablation/chi_tacc/ablation.parquet")
         assert table.columns == ["site", "timestamp", "left_out", "count_type", "value"]
         assert table["timestamp"].min() == datetime(2016, 1, 1, tzinfo=UTC)
 
 
 class TestCausesOfTheDifference:
-    @pytest.mark.parametrize("make", [lively_site, lively_kvm_site])
+    @pytest.mark.parametrize("key", ["chi_tacc", "kvm_tacc"])
     @pytest.mark.parametrize("count_type", ablation.COUNTED)
-    def test_they_sum_to_corrected_minus_uncorrected(self, make, count_type):
-        site = make()
+    def test_they_sum_to_corrected_minus_uncorrected(self, key, count_type):
+        site = lively(key)
         sums = [24 * sum(read(count_type)) for read in (site.corrected, site.uncorrected)]
         assert sum(causes(site, count_type).values()) == pytest.approx(sums[0] - sums[1], abs=1e-6)
 
