@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -173,3 +177,102 @@ class TestBuiltBook:
             browser.close()
         assert len(boxes) == 3
         assert all(box is not None and box["height"] > 100 for box in boxes)
+
+
+class Prose(HTMLParser):
+    """What a reader sees of a page's article: no navigation, no script, no folded code."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.hidden = 0
+        text = page.read_text(encoding="utf-8")
+        self.feed(text[text.index("<article") : text.index("</article>")])
+        self.text = " ".join(" ".join(self.parts).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.hidden += tag in ("script", "style", "pre")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag in ("script", "style", "pre")
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.parts.append(data)
+
+
+@pytest.fixture(scope="module")
+def own_book(tmp_path_factory, decayed_twin) -> Path:
+    """A tree in which `make book` read somebody's dumps: two tiny sites, in truth the twin's.
+
+    The tree is a copy, so that the book of this one stays as it is.
+    """
+    environment = Path(sys.prefix)
+    if not (environment / "package.done").exists():
+        pytest.skip("the environment is not that of `make`")
+    folder = tmp_path_factory.mktemp("own")
+    tree, dumps = folder / "tree", folder / "dumps"
+    for name in ("src", "notebooks", "data", "book"):
+        made = shutil.ignore_patterns("__pycache__", "twin", "_build", "*.ipynb", "metrics.md")
+        shutil.copytree(PROJECT / name, tree / name, ignore=made)
+    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
+        shutil.copy(PROJECT / name, tree)
+        os.utime(tree / name, (0, 0))  # older than the environment, which stays as it is
+    (tree / ".venv").symlink_to(environment)
+    for site in OWN_SITES:
+        without_truth = shutil.ignore_patterns("truth", "manifest.json")
+        shutil.copytree(decayed_twin / site, dumps / site, ignore=without_truth)
+        told = json.loads((decayed_twin / site / "manifest.json").read_text(encoding="utf-8"))
+        (dumps / site / "manifest.json").write_text(json.dumps({"as_of": told["as_of"]}))
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        ["make", "book", f"DATA={dumps}", f"SITES={' '.join(OWN_SITES)}"],
+        cwd=tree,
+        env=clean | {"PYTHONPATH": str(tree / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tree
+
+
+OWN_SITES = ("chi_edge", "chi_tacc")
+ASKS_WHAT_IS_SIMULATED = pytest.param(
+    "real_record",
+    marks=pytest.mark.xfail(raises=AssertionError, reason="asks what is simulated, cites the twin"),
+)
+
+
+@pytest.mark.slow
+class TestBookOfOwnData:
+    def test_it_has_all_pages_but_those_of_other_sites_and_of_the_truth(self, own_book):
+        html = own_book / "book" / "_build" / "html"
+        found = {str(p.relative_to(html).with_suffix("")) for p in html.rglob("*.html")}
+        absent_ = {"notebooks/chi_uc", "notebooks/kvm_tacc", "notebooks/validation"}
+        assert set(CHAPTERS) - absent_ <= found
+        assert not absent_ & found
+
+    @pytest.mark.parametrize("page", [*OWN_SITES, "cross_site", ASKS_WHAT_IS_SIMULATED])
+    def test_no_page_of_results_calls_its_numbers_simulated(self, own_book, page):
+        text = Prose(own_book / f"book/_build/html/notebooks/{page}.html").text
+        assert len(text) > 1000
+        told = re.findall(r"(?i).{0,60}(?:simulat|\btwin\b).{0,60}", text)
+        assert told == []
+
+    @pytest.mark.parametrize("site", OWN_SITES)
+    def test_a_site_has_its_figures_and_says_where_they_are_from(self, own_book, site):
+        page = own_book / f"book/_build/html/notebooks/{site}.html"
+        assert "from the site's databases" in Prose(page).text.replace("\u2019", "'")
+        assert page.read_text(encoding="utf-8").count('<svg role="img"') >= 2
+
+    def test_the_first_page_says_that_it_was_built_from_databases(self, own_book):
+        text = Prose(own_book / "book/_build/html/index.html").text
+        assert "This book was built from the databases of the sites" in text
+
+    def test_no_twin_was_made(self, own_book):
+        assert not (own_book / "data" / "twin").exists()
+
+    def test_no_page_tells_where_the_dumps_lie(self, own_book):
+        pages = sorted((own_book / "book" / "_build" / "html").rglob("*.html"))
+        assert [p.name for p in pages if str(own_book.parent) in p.read_text("utf-8")] == []
