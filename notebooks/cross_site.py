@@ -18,8 +18,10 @@ import polars as pl
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.viz import across, findings
+from chameleon_usage.viz import findings
+from chameleon_usage.viz.cross_site import cross_site_percent, cross_site_usage, site_comparison
 from chameleon_usage.viz.paper import ROOT, site_names
+from chameleon_usage.viz.tables import ALL, cross_site_table
 
 figures = ROOT / output_dir / "plots"
 names = site_names(sites.split(), config)
@@ -51,10 +53,10 @@ for key, value in findings.across_sites(usage, names).items():
 # ## The sum, and each beside the others
 
 # %% mystnb={"figure": {"name": "fig-cross-site", "caption": "Nodes of all sites ({{ source }}), monthly means. Dark = used, light = could be used and was not (in the pool, leased or not{% if 'kvm_tacc' in sites %}; on KVM also what is open to machines on demand{% endif %}), black line = total{% if 'kvm_tacc' in sites %}; KVM in yellow{% endif %}. A middle shade is leased where nobody knows how much of it was used. White above the light shade is maintenance or not known. Grey, where there is any: not known, so that there is no sum. In the mean of the month in which a site opens, its own panel counts the days since, the sum all days. Before the record of a site begins, nothing is drawn and the sum lacks it{% if 'kvm_tacc' in sites %}: so with the first cloud of KVM@TACC{% endif %}. Data: output/plots/cross_site_usage.csv."}} tags=["hide-input"]
-across.cross_site_usage(usage, site_names=names).save("cross_site_usage", figures)
+cross_site_usage(usage, site_names=names).save("cross_site_usage", figures)
 
 # %% mystnb={"figure": {"name": "fig-cross-site-percent", "caption": "The sum in percent of the nodes that all sites have by then ({{ source }}), monthly means. At the bottom, dark, what was used at each site; the middle shade is leased where nobody knows how much of it was used; above, light, what could have been used and was not. The upper edge of the dark areas is how well the testbed as a whole was used, whatever its size. White at the top is maintenance or not known. Grey, where there is any: not known, so that there is no sum. Data: output/plots/cross_site_percent.csv."}} tags=["hide-input"]
-across.cross_site_percent(usage, site_names=names).save("cross_site_percent", figures)
+cross_site_percent(usage, site_names=names).save("cross_site_percent", figures)
 
 # %% [markdown]
 # Yearly means, in nodes. *All* is the sum of each day over the sites that have opened by then, and its mean
@@ -63,10 +65,10 @@ across.cross_site_percent(usage, site_names=names).save("cross_site_percent", fi
 # where no record of use is left. A sum without them says *at least* (≥). A dash: the site has not opened yet.
 
 # %% tags=["hide-input"]
-yearly = across.cross_site_table(usage, every="1y").with_columns(
+yearly = cross_site_table(usage, every="1y").with_columns(
     pl.col("timestamp").dt.year().alias("year")
 )
-columns = {**{s: n for s, n in names.items() if (yearly["site"] == s).any()}, across.ALL: "All"}
+columns = {**{s: n for s, n in names.items() if (yearly["site"] == s).any()}, ALL: "All"}
 begun = yearly.group_by("site").agg(pl.col("year").min().alias("begun"))
 every_year = yearly.select(pl.col("year").unique().sort()).join(begun, how="cross")
 every_year = every_year.join(yearly, on=["site", "year"], how="left")
@@ -92,10 +94,10 @@ sums = every_year.select(
     "site",
     total=cell(nodes("total"), pl.col("total").is_not_null()),
     used=cell(
-        pl.when(pl.col("site") == across.ALL, pl.col("leased") > 0)
+        pl.when(pl.col("site") == ALL, pl.col("leased") > 0)
         .then("≥ " + nodes("used"))
         .otherwise(nodes("used")),
-        pl.col("used").is_not_null() & ((pl.col("site") == across.ALL) | (pl.col("leased") == 0)),
+        pl.col("used").is_not_null() & ((pl.col("site") == ALL) | (pl.col("leased") == 0)),
     ),
 ).pivot(on="site", on_columns=list(columns), index="year", values=["total", "used"])
 
@@ -120,7 +122,7 @@ table("used", "Nodes used")
 # ## How well each was used
 
 # %% mystnb={"figure": {"name": "fig-cross-site-share", "caption": "Share of its nodes that were used (occupied / total), site by site ({{ source }}), monthly means: sites of different size on one scale. A site without a line has no record of use. Data: output/plots/cross_site_share.csv."}} tags=["hide-input"]
-across.site_comparison(usage, site_names=names).save("cross_site_share", figures)
+site_comparison(usage, site_names=names).save("cross_site_share", figures)
 
 # %% [markdown]
 # Yearly means of occupied / total. Where nobody knows what was used of some leased nodes, the share of all
@@ -142,7 +144,7 @@ shares = every_year.select(
         + " %",
         pl.col("total").is_not_null()
         & pl.col("used").is_not_null()
-        & ((pl.col("site") == across.ALL) | (pl.col("leased") == 0)),
+        & ((pl.col("site") == ALL) | (pl.col("leased") == 0)),
     ),
 ).pivot(on="site", on_columns=list(columns), index="year", values="share")
 (

@@ -30,7 +30,7 @@ import yaml
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.viz import across, base
+from chameleon_usage.viz import base, real_record
 from chameleon_usage.viz.paper import ROOT, is_twin, site_names
 
 figures = ROOT / output_dir / "plots"
@@ -131,7 +131,7 @@ both = pl.concat([real, made]).filter(
 )
 
 # %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, large points) beside ours (dashed, small points; {{ source }}), a panel for each site and count type that has a real curve; each panel has its own scale. Grey: legacy; purple: uncorrected. The nearer a dashed line lies to the solid one of its colour, the more alike. No solid line where the published plot gives no value, and nothing before a site opened: a year's mean is over the days since, and over the part of the year that the curve has. Data: output/plots/real_record.csv."}} tags=["hide-input"] when="has_curves"
-across.records(both, site_names=names, count_types=compared).save("real_record", figures)
+real_record.records(both, site_names=names, count_types=compared).save("real_record", figures)
 
 # %% tags=["hide-input"] when="has_curves"
 ratios = (
@@ -246,7 +246,7 @@ beside = beside.join(published.select("panel", "timestamp"), on=["panel", "times
 published = pl.concat([published, beside])
 
 # %% mystnb={"figure": {"name": "fig-published-record", "caption": "What the published machine events (total), leases (committed) and requests (lead time) of CHI@TACC say by month, in black, beside the corrected count ({{ source }}), in dark blue, on the months of which both tell. Lead time: the 90th percentile of a month's leases, without robots'. Data: output/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
-across.published(
+real_record.published(
     published, site_name=site_names([published_site], config)[published_site], ours=ours
 ).save("published_record", figures)
 

@@ -19,9 +19,15 @@ from great_tables import GT
 from myst_nb import glue
 
 from chameleon_usage.models.metrics import METRICS
-from chameleon_usage.viz import base, findings, plots
-from chameleon_usage.viz.known import known
+from chameleon_usage.viz import base, findings
+from chameleon_usage.viz.breakdown import node_types, resources
+from chameleon_usage.viz.collectors import comparison, usage_facet
+from chameleon_usage.viz.known import coverage, known
+from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.paper import ROOT, site_names
+from chameleon_usage.viz.rejects import rejects
+from chameleon_usage.viz.stack import usage_stack
+from chameleon_usage.viz.tables import rejected
 
 here = ROOT / output_dir / site
 figures = ROOT / output_dir / "plots"
@@ -83,10 +89,10 @@ for key, value in findings.of_site(here).items():
 # {% endif %}
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "Nodes of {{ site_name }} by what they were doing ({{ source }}), weekly means. The parts add up to the black line, the total. Nothing is drawn before the first day on which the site has a node.{% if use_unknown %} Leased (use unknown): a lease holds the node, and nobody knows whether anything ran on it.{% endif %}{% if has_unknown %} Grey: not known, which is not zero.{% endif %} Data: output/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
-plots.usage_stack(usage, site_name=name).save(f"{site}_stack", figures)
+usage_stack(usage, site_name=name).save(f"{site}_stack", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-percent", "caption": "The same in percent of all nodes of {{ site_name }} ({{ source }}): how {% if use_unknown %}much of it was leased{% else %}well the site was used{% endif %}, whatever its size. Data: output/plots/{{ site }}_stack_percent.csv."}} tags=["hide-input"]
-plots.usage_stack(usage, site_name=name, percent=True).save(f"{site}_stack_percent", figures)
+usage_stack(usage, site_name=name, percent=True).save(f"{site}_stack_percent", figures)
 
 # %% [markdown]
 # Yearly means, in nodes. A value is given where at least 95 % of the year's days are known. The mean of
@@ -130,11 +136,11 @@ for row in yearly.sort("collector_type", "count_type", "year").iter_rows(named=T
 # collector left no figures of this site.{% endif %}
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "The same four counts by each collector at {{ site_name }} ({{ source }}), monthly means, from the day on which the site opens. Dashed below the solid line: rows are gone. Dashed above it: rows that were closed late or never, or are counted twice.{% if has_legacy %} The wide grey line is legacy: below the solid line it lacks node types that it does not know, or leases that it did not note; above it, it counts hosts that no record names.{% endif %}{% if use_unknown %} Occupied: the rows of containers are gone, so the corrected count is not known. A dashed zero is what today's tables say, not what happened.{% endif %} Data: output/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
-plots.usage_facet(usage, site_name=name).save(f"{site}_facet", figures)
+usage_facet(usage, site_name=name).save(f"{site}_facet", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-comparison", "caption": "Corrected minus legacy at {{ site_name }} ({{ source }}), monthly means in nodes. Zero means that both agree; nothing is drawn where one of them has no figure. Data: output/plots/{{ site }}_comparison.csv."}} tags=["hide-input"] when="has_legacy"
 compared = pl.read_parquet(here / "comparison.parquet")
-plots.comparison(compared, site_name=name).save(f"{site}_comparison", figures)
+comparison(compared, site_name=name).save(f"{site}_comparison", figures)
 
 # %% [markdown] when="has_causes"
 # Why *corrected* and *uncorrected* differ, as far as the audit knows: what was inferred adds to what
@@ -186,12 +192,12 @@ by_cause = (
 # ## Node types and resources
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-node-types", "caption": "What the nodes of each type were doing at {{ site_name }} ({{ source }}), monthly means, the types with most node-hours first.{% if has_unknown %} Light grey: not known.{% endif %} Data: output/plots/{{ site }}_node_types.csv."}} tags=["hide-input"]
-plots.node_types(pl.read_parquet(here / "usage_by_node_type.parquet"), site_name=name).save(
+node_types(pl.read_parquet(here / "usage_by_node_type.parquet"), site_name=name).save(
     f"{site}_node_types", figures
 )
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-resources", "caption": "What each resource of {{ site_name }} was doing ({{ source }}), in percent of its total, monthly means.{% if not has_ondemand and not devices %} A bare-metal instance holds the whole node in every resource.{% endif %} Grey, where there is any: not known. {% if has_ondemand %}How many GPUs a slice or a virtual machine holds is in none of the tables that are read.{% else %}Nobody recorded the resources of hosts that are gone unless an inventory lists them.{% endif %} Data: output/plots/{{ site }}_resources.csv."}} tags=["hide-input"]
-plots.resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=name).save(
+resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=name).save(
     f"{site}_resources", figures
 )
 
@@ -203,7 +209,7 @@ plots.resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=n
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime", "caption": "Hours from a lease's creation to its requested start, and to its first real start, at {{ site_name }} ({{ source }}); a point is a lease, and where there are many, only some are drawn, as the title says; colour is the node type, log scale. Most leases start at once: they lie on the lower edge. Data: output/plots/{{ site }}_leadtime.csv."}} tags=["hide-input"]
 leases = pl.read_parquet(here / "leadtime_leases.parquet")
-plots.leadtime(leases, site_name=name).save(f"{site}_leadtime", figures)
+leadtime(leases, site_name=name).save(f"{site}_leadtime", figures)
 
 # %% [markdown]
 # The start date of a lease that begins at once is cut to the full minute and so lies just before
@@ -235,10 +241,10 @@ outcomes = (
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-rejects", "caption": "Entity-hours that the corrected count rejected at {{ site_name }} ({{ source }}), by stage, source and reason, with the number of rows; log scale. One hour can be rejected once for each quantity, so they do not add up. Pale, where there is any: another source was believed for these hours, and nothing is lost. Data: output/plots/{{ site }}_rejects.csv."}} tags=["hide-input"]
 audit = pl.read_parquet(here / "rejects.parquet")
-plots.rejects(audit, site_name=name).save(f"{site}_rejects", figures)
+rejects(audit, site_name=name).save(f"{site}_rejects", figures)
 
 # %% tags=["remove-cell"]
-lost = plots.rejected(audit).filter(~pl.col("superseded"))
+lost = rejected(audit).filter(~pl.col("superseded"))
 glue(f"{site}_rejected_rows", int(lost["rows"].sum()), display=False)
 twice = audit.filter(
     pl.col("stage") == "corrected total", pl.col("reason") == "duplicate of another row of the host"
@@ -278,4 +284,4 @@ known(shares, pl.read_parquet(here / "usage_timeline.parquet"), site_name=name).
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source knows at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source knows. Dark: the source is silent, and something else had to bear witness, or, where all sources together are dark, nobody knows. White: no host that it could know of. Data: output/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
 on_demand = "available_ondemand" in shown
-plots.coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)
+coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)

@@ -37,7 +37,7 @@ from myst_nb import glue
 
 from chameleon_usage.core.ablation import ABLATIONS, NOTHING
 from chameleon_usage.models.metrics import COLLECTORS, MEASURED, METRICS
-from chameleon_usage.viz import ablation, across
+from chameleon_usage.viz import ablation, truth
 from chameleon_usage.viz.base import since_opening
 from chameleon_usage.viz.paper import ROOT, site_names
 
@@ -133,7 +133,7 @@ errors = pl.concat(errors_of(site) for site in names)
 # ## Every site, era and count
 
 # %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of each collector against the twin's truth, by era: a column for each site, a row for each count type, log scale. Further left is nearer to the truth; an error of 0.01 % or less lies on the left edge. Grey squares: legacy; triangles: uncorrected; circles: corrected, on top where they coincide. The thin line only joins the points of an era. A collector without a point gives no value there. Data: output/plots/validation.csv."}} tags=["hide-input"]
-across.errors(errors, site_names=names, count_types=compared).save("validation", figures)
+truth.errors(errors, site_names=names, count_types=compared).save("validation", figures)
 
 # %% tags=["remove-cell"]
 for row in errors.drop_nulls("error").iter_rows(named=True):

@@ -259,7 +259,7 @@ class TestMakefile:
     def test_touching_a_figure_redoes_no_pipeline(self, tree):
         tree.make("book")
         tree.age(10)
-        tree.write("src/chameleon_usage/viz/plots.py", "# new")
+        tree.write("src/chameleon_usage/viz/stack.py", "# new")
         status, commands = tree.make("book")
         assert status == 0
         assert about(commands, "chameleon-") == []

@@ -120,7 +120,7 @@ class TestTemplates:
         assert words["has_published"] == (sites == "chi_tacc")
         build.fill(notebook, words)
         code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
-        assert ("across.records" in code) == words["has_curves"]
+        assert ("real_record.records" in code) == words["has_curves"]
         compile(code, "real_record", "exec")
 
     def test_cells_of_another_case_are_left_out(self, small):

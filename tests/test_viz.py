@@ -13,8 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chameleon_usage.models.metrics import COLLECTORS, PARTITION
-from chameleon_usage.viz import ablation, across, base, palette, plots, render
-from chameleon_usage.viz.known import known
+from chameleon_usage.viz import (
+    ablation,
+    base,
+    breakdown,
+    collectors,
+    cross_site,
+    palette,
+    real_record,
+    render,
+    tables,
+    truth,
+)
+from chameleon_usage.viz.known import coverage, known
+from chameleon_usage.viz.leadtime import leadtime
+from chameleon_usage.viz.rejects import rejects
+from chameleon_usage.viz.stack import usage_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +102,7 @@ class TestCoarsen:
 
 class TestPartition:
     def test_the_parts_add_up_to_the_total(self):
-        table = plots.partition_table(
+        table = tables.partition_table(
             site_of(active=5, stopped=1, idle=2, available=10, maintenance=3, unknown=1), every="1w"
         )
         parts = table.select(pl.sum_horizontal(list(base.PARTS))).to_series()
@@ -99,13 +113,13 @@ class TestPartition:
         frame = site_of(active=5, idle=2, available=10).filter(
             ~pl.col("count_type").is_in(["active", "stopped", "idle", "occupied"])
         )
-        table = plots.partition_table(frame, every="1mo")
+        table = tables.partition_table(frame, every="1mo")
         assert table["leased"].to_list() == pytest.approx([7] * 3)
         assert table["active"].sum() == 0
         assert table["total"].to_list() == pytest.approx([17] * 3)
 
     def test_what_is_not_known_is_null_not_zero(self):
-        table = plots.partition_table(site_of(active=5, available=5, unknown_from=31), every="1mo")
+        table = tables.partition_table(site_of(active=5, available=5, unknown_from=31), every="1mo")
         assert table["total"].to_list() == [10, None, None]
         assert table["active"].to_list() == [5, None, None]
 
@@ -113,29 +127,27 @@ class TestPartition:
         frame = site_of(active=5, available=10).filter(
             pl.col("count_type").is_in(["total", "reservable", "committed", "active", "available"])
         )
-        table = plots.partition_table(frame, every="1mo", sparse=True)
+        table = tables.partition_table(frame, every="1mo", sparse=True)
         assert table.select("total", "active", "idle", "leased", "maintenance").row(0) == (
             *(15, 5, 0, 0, 0),
         )
-        dense = plots.partition_table(frame, every="1mo")
+        dense = tables.partition_table(frame, every="1mo")
         assert dense.select("total", "active", "leased").row(0) == (15, 0, 5)
 
     def test_the_time_before_there_was_anything_is_left_out(self):
         before = {k: [0.0] * 31 + [1.0] * 28 for k in ("total", "available")}
         rest = dict.fromkeys(("committed", *PARTITION), [0.0] * 59)
-        table = plots.partition_table(daily({**rest, **before}), every="1mo")
+        table = tables.partition_table(daily({**rest, **before}), every="1mo")
         assert table["timestamp"].to_list() == [datetime(2019, 2, 1, tzinfo=UTC)]
 
     def test_percent_adds_up_to_a_hundred(self):
-        figure = plots.usage_stack(
-            site_of(active=1, idle=1, available=4), site_name=SITE, percent=True
-        )
+        figure = usage_stack(site_of(active=1, idle=1, available=4), site_name=SITE, percent=True)
         parts = figure.data.select(pl.sum_horizontal(list(base.PARTS))).to_series()
         assert parts.to_list() == pytest.approx([100] * figure.data.height, abs=0.1)
 
     def test_an_unknown_stretch_is_grey_and_says_so(self):
-        known = svg(plots.usage_stack(site_of(active=5), site_name=SITE))
-        gap = svg(plots.usage_stack(site_of(active=5, unknown_from=40), site_name=SITE))
+        known = svg(usage_stack(site_of(active=5), site_name=SITE))
+        gap = svg(usage_stack(site_of(active=5, unknown_from=40), site_name=SITE))
         for mark in (palette.UNKNOWN_EDGE, ">not known<"):
             assert known.count(mark) < gap.count(mark)
 
@@ -144,16 +156,16 @@ class TestPartition:
         untold = frame.with_columns(
             pl.when(pl.col("count_type") != "maintenance").then("value").alias("value")
         )
-        assert plots.partition_table(untold, every="1mo").equals(
-            plots.partition_table(frame, every="1mo")
+        assert tables.partition_table(untold, every="1mo").equals(
+            tables.partition_table(frame, every="1mo")
         )
         short = untold.with_columns(
             pl.col("value") + (pl.col("count_type") == "total").cast(pl.Float64)
         )
-        assert plots.partition_table(short, every="1mo")["total"].null_count() == 3
+        assert tables.partition_table(short, every="1mo")["total"].null_count() == 3
 
     def test_a_week_that_began_before_the_record_starts_with_it(self):
-        table = plots.partition_table(site_of(active=5), every="1w")
+        table = tables.partition_table(site_of(active=5), every="1w")
         assert table["timestamp"].min() == START
         assert START.weekday() != 0
 
@@ -185,14 +197,14 @@ class TestOpening:
 
     def test_no_figure_begins_before_it(self):
         for figure in (
-            plots.usage_facet(self.late(), site_name=SITE),
-            plots.usage_stack(self.late(), site_name=SITE, every="1mo"),
+            collectors.usage_facet(self.late(), site_name=SITE),
+            usage_stack(self.late(), site_name=SITE, every="1mo"),
         ):
             assert figure.data["timestamp"].min() == self.OPENS
             assert figure.data["timestamp"].unique().len() == 2
 
     def test_the_mean_of_its_first_bucket_is_over_the_days_since(self):
-        table = plots.partition_table(self.late(), every="1mo")
+        table = tables.partition_table(self.late(), every="1mo")
         assert table["total"].to_list() == [5, 5]
 
 
@@ -200,7 +212,9 @@ class TestFacet:
     """The collectors side by side."""
 
     def panel(self, frame: pl.DataFrame, number: int) -> dict[str, Any]:
-        figure = plots.usage_facet(frame, site_name=SITE, collectors=["uncorrected", "corrected"])
+        figure = collectors.usage_facet(
+            frame, site_name=SITE, collectors=["uncorrected", "corrected"]
+        )
         panels: list[dict[str, Any]] = figure.chart.to_dict()["concat"]
         return panels[number]
 
@@ -218,7 +232,7 @@ class TestFacet:
         assert palette.UNKNOWN_EDGE in str(occupied["layer"][0])
         assert occupied["layer"][-1]["encoding"]["y"]["scale"]["domain"] == [0, 1]
         assert palette.UNKNOWN_EDGE not in str(self.panel(frame, 0))
-        words = plots.usage_facet(frame, site_name=SITE).chart.to_dict()["description"]
+        words = collectors.usage_facet(frame, site_name=SITE).chart.to_dict()["description"]
         assert "occupied uncorrected 0.0, corrected not known" in words
 
 
@@ -235,18 +249,18 @@ class TestRejects:
     )
 
     def test_leave_out_what_counts_in_the_corrected_count(self):
-        figure = plots.rejects(self.AUDIT, site_name=SITE)
+        figure = rejects(self.AUDIT, site_name=SITE)
         assert "host row is gone" not in str(figure.chart.to_dict())
         assert figure.data["hours"].to_list() == [500, 7, 5]
 
     def test_set_apart_the_hours_that_another_source_tells(self):
-        table = plots.rejected(self.AUDIT)
+        table = tables.rejected(self.AUDIT)
         assert table["superseded"].to_list() == [True, False, False]
-        assert "another source was believed" in svg(plots.rejects(self.AUDIT, site_name=SITE))
+        assert "another source was believed" in svg(rejects(self.AUDIT, site_name=SITE))
 
     def test_without_hours_say_so(self):
         audit = self.AUDIT.tail(1).with_columns(hours=pl.lit(0.0))
-        subtitle = plots.rejects(audit, site_name=SITE).chart.to_dict()["title"]["subtitle"]
+        subtitle = rejects(audit, site_name=SITE).chart.to_dict()["title"]["subtitle"]
         assert "none of these rows held any hour" in subtitle
 
 
@@ -260,7 +274,7 @@ class TestCoverage:
                 "known_share": [1.0] * 2,
             }
         ).cast({"timestamp": pl.Datetime("us", "UTC")})
-        draw = plots.coverage
+        draw = coverage
         assert draw(shares, site_name=SITE).data.height == 2
         assert draw(shares, site_name=SITE, on_demand=False).data.height == 1
 
@@ -273,7 +287,7 @@ class TestCoverage:
                 "known_share": [1.0, 1.0, None, 0.5],
             }
         ).cast({"timestamp": pl.Datetime("us", "UTC")})
-        table = plots.coverage(shares, site_name=SITE).data
+        table = coverage(shares, site_name=SITE).data
         assert table["timestamp"].unique().to_list() == [datetime(2019, 2, 1, tzinfo=UTC)]
 
 
@@ -316,7 +330,7 @@ class TestRecords:
                 }.items()
             )
         )
-        figure = across.records(table, site_names={"test": SITE}, count_types=["total"])
+        figure = real_record.records(table, site_names={"test": SITE}, count_types=["total"])
         (values,) = figure.chart.to_dict()["datasets"].values()
         assert [line.split(",")[-2:] for line in values.splitlines()[1:]] == [
             *(["2017", "3.0"], ["2018", ""], ["2019", ""], ["2020", "4.0"]),
@@ -325,22 +339,22 @@ class TestRecords:
 
 class TestCrossSite:
     def test_used_and_available_make_what_could_be_used(self):
-        table = across.cross_site_table(
+        table = tables.cross_site_table(
             site_of(active=5, stopped=1, idle=2, available=10, maintenance=4), every="1mo"
         )
         assert table.select("total", "used", "leased", "available").row(0) == (22, 6, 0, 12)
 
     def test_a_site_without_records_of_use_is_leased_not_unused(self):
         frame = site_of(active=5, idle=2, available=10).filter(pl.col("count_type") != "occupied")
-        table = across.cross_site_table(frame, every="1mo")
+        table = tables.cross_site_table(frame, every="1mo")
         assert table.select("total", "used", "leased", "available").row(0) == (17, 0, 7, 10)
-        share = across.site_comparison(frame, site_names={"test": SITE})
+        share = cross_site.site_comparison(frame, site_names={"test": SITE})
         assert share.data["used_percent"].null_count() == share.data.height
         assert SITE not in str(share.chart.to_dict())
 
     def test_where_no_site_has_a_record_of_use_the_comparison_says_so(self, tmp_path):
         frame = site_of(active=5, idle=2, available=10).filter(pl.col("count_type") != "occupied")
-        share = across.site_comparison(frame, site_names={"test": SITE})
+        share = cross_site.site_comparison(frame, site_names={"test": SITE})
         assert "nothing to show" in share.save("share", tmp_path)._repr_html_()
 
     def test_the_sum_does_not_wait_for_a_site_without_records_yet(self):
@@ -348,7 +362,7 @@ class TestCrossSite:
             pl.lit("late").alias("site"),
             pl.when(pl.col("timestamp") >= datetime(2019, 3, 1, tzinfo=UTC)).then("value"),
         )
-        table = across.cross_site_table(pl.concat([site_of(active=5), late]), every="1mo")
+        table = tables.cross_site_table(pl.concat([site_of(active=5), late]), every="1mo")
         months = table.group_by("site", maintain_order=True).agg(pl.col("timestamp").dt.month())
         assert dict(months.iter_rows()) == {"all": [1, 2, 3], "late": [3], "test": [1, 2, 3]}
         assert table.null_count().sum_horizontal().item() == 0
@@ -363,7 +377,7 @@ class TestCrossSite:
 
     def test_the_mean_of_a_site_is_over_the_days_that_it_was_there(self):
         usage = pl.concat([site_of(active=5, available=5), self.late(21)])
-        table = across.cross_site_table(usage, every="1mo")
+        table = tables.cross_site_table(usage, every="1mo")
         first = table.filter(pl.col("timestamp") == START).rows_by_key("site", unique=True)
         assert first["late"] == (START, 10, 10, 9, 0, 1)
         assert first["all"][1:] == pytest.approx(
@@ -373,7 +387,7 @@ class TestCrossSite:
     def test_the_percent_of_the_sum_are_of_the_nodes_there_by_then(self):
         usage = pl.concat([site_of(active=5, available=5), self.late(31)])
         names = {"test": SITE, "late": "Late"}
-        table = across.cross_site_percent(usage, site_names=names).data
+        table = cross_site.cross_site_percent(usage, site_names=names).data
         assert table["used_percent"].to_list() == [50, 70, 70]
         assert table["usable_percent"].to_list() == [100, 100, 100]
         assert table[f"{SITE}, used"].to_list() == [50, 25, 25]
@@ -381,7 +395,7 @@ class TestCrossSite:
 
     def test_the_sum_is_not_known_where_a_part_of_it_is_not(self):
         usage = pl.concat([site_of(active=5, unknown_from=31), self.late(0)])
-        table = across.cross_site_table(usage, every="1mo").filter(pl.col("site") == across.ALL)
+        table = tables.cross_site_table(usage, every="1mo").filter(pl.col("site") == tables.ALL)
         assert table["used"].to_list() == [14, None, None]
 
     def test_kvm_is_yellow(self):
@@ -409,12 +423,12 @@ class TestLeadtime:
         )
 
     def test_few_leases_are_all_drawn(self):
-        figure = plots.leadtime(self.leases(100), site_name=SITE)
+        figure = leadtime(self.leases(100), site_name=SITE)
         assert figure.data.height == 180
         assert figure.data["hours"].min() == pytest.approx(1 / 60, abs=1e-3)
 
     def test_many_are_thinned_evenly_and_the_title_says_so(self):
-        figure = plots.leadtime(self.leases(1000), site_name=SITE, most=100)
+        figure = leadtime(self.leases(1000), site_name=SITE, most=100)
         assert figure.data.height <= 202
         spec = figure.chart.to_dict()
         assert "every 5th" in spec["title"]["subtitle"]
@@ -428,16 +442,16 @@ def draw_anew(name: str) -> base.Figure:
     month = pl.lit(START).cast(pl.Datetime("us", "UTC")).alias("timestamp")
     errors = pl.DataFrame({"site": ["test"], "era": ["2022_on"], "count_type": ["total"]})
     draw: dict[str, Callable[[], base.Figure]] = {
-        "stack": lambda: plots.usage_stack(usage, site_name=SITE),
-        "percent": lambda: plots.usage_stack(usage, site_name=SITE, percent=True),
-        "facet": lambda: plots.usage_facet(usage, site_name=SITE),
-        "node_types": lambda: plots.node_types(typed, site_name=SITE),
-        "resources": lambda: plots.resources(typed, site_name=SITE),
-        "cross_site": lambda: across.cross_site_usage(usage, site_names={"test": SITE}),
-        "cross_percent": lambda: across.cross_site_percent(usage, site_names={"test": SITE}),
-        "share": lambda: across.site_comparison(usage, site_names={"test": SITE}),
-        "leadtime": lambda: plots.leadtime(TestLeadtime().leases(50), site_name=SITE),
-        "rejects": lambda: plots.rejects(
+        "stack": lambda: usage_stack(usage, site_name=SITE),
+        "percent": lambda: usage_stack(usage, site_name=SITE, percent=True),
+        "facet": lambda: collectors.usage_facet(usage, site_name=SITE),
+        "node_types": lambda: breakdown.node_types(typed, site_name=SITE),
+        "resources": lambda: breakdown.resources(typed, site_name=SITE),
+        "cross_site": lambda: cross_site.cross_site_usage(usage, site_names={"test": SITE}),
+        "cross_percent": lambda: cross_site.cross_site_percent(usage, site_names={"test": SITE}),
+        "share": lambda: cross_site.site_comparison(usage, site_names={"test": SITE}),
+        "leadtime": lambda: leadtime(TestLeadtime().leases(50), site_name=SITE),
+        "rejects": lambda: rejects(
             pl.DataFrame(
                 {
                     "stage": ["ingest", "ingest"],
@@ -448,7 +462,7 @@ def draw_anew(name: str) -> base.Figure:
             ),
             site_name=SITE,
         ),
-        "coverage": lambda: plots.coverage(
+        "coverage": lambda: coverage(
             usage.select(
                 "timestamp",
                 pl.col("count_type").alias("quantity_type"),
@@ -467,11 +481,11 @@ def draw_anew(name: str) -> base.Figure:
             usage,
             site_name=SITE,
         ),
-        "comparison": lambda: plots.comparison(
+        "comparison": lambda: collectors.comparison(
             usage.rename({"value": "difference"}).filter(pl.col("count_type") == "total"),
             site_name=SITE,
         ),
-        "errors": lambda: across.errors(
+        "errors": lambda: truth.errors(
             errors.with_columns(
                 pl.lit("corrected").alias("collector_type"), pl.lit(0.02).alias("error")
             ),
@@ -484,7 +498,7 @@ def draw_anew(name: str) -> base.Figure:
             count_types=["total"],
             labels={"merging": "merging of duplicates"},
         ),
-        "records": lambda: across.records(
+        "records": lambda: real_record.records(
             pl.DataFrame(
                 {
                     "site": ["test"] * 2,
@@ -498,7 +512,7 @@ def draw_anew(name: str) -> base.Figure:
             site_names={"test": SITE},
             count_types=["total"],
         ),
-        "published": lambda: across.published(
+        "published": lambda: real_record.published(
             pl.DataFrame({"panel": ["total"] * 2, "record": ["real", "twin"], "value": [1.0, 2.0]})
             .with_columns(month)
             .select("panel", "timestamp", "record", "value"),
@@ -588,10 +602,10 @@ class TestNothing:
         typed = site_of().with_columns(
             pl.lit("nodes").alias("resource"), pl.lit("gpu").alias("node_type")
         )
-        figure = plots.node_types(typed.clear(), site_name=SITE)
+        figure = breakdown.node_types(typed.clear(), site_name=SITE)
         assert "nothing to show" in figure.save("types", tmp_path)._repr_html_()
         assert (tmp_path / "types.png").stat().st_size > 0
-        leases = plots.leadtime(TestLeadtime().leases(0), site_name=SITE)
+        leases = leadtime(TestLeadtime().leases(0), site_name=SITE)
         assert "nothing to show" in leases.save("leadtime", tmp_path)._repr_html_()
 
 

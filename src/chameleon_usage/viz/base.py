@@ -1,4 +1,11 @@
-"""What every figure is made of: the chart with its numbers, scales, gaps and words."""
+"""What every figure is made of: the chart with its numbers, scales, gaps and words.
+
+Every function that draws takes frames shaped as the output contracts (`usage_timeline`,
+`leadtime_leases`, ...) and returns a `Figure`: the chart and the numbers it draws. Daily means are
+averaged to weeks or months first; the mean of equal buckets is exact, so the area under a curve
+stays node-hours. A bucket counts as known where at least 95 % of its days are; what is unknown is
+left blank or grey, never drawn as zero.
+"""
 
 from __future__ import annotations
 

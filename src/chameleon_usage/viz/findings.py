@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from chameleon_usage.models.metrics import METRICS
-from chameleon_usage.viz.across import ALL, QUANTITIES, cross_site_table
 from chameleon_usage.viz.base import KNOWN_SHARE, as_text, coarsen, since_opening
-from chameleon_usage.viz.plots import partition_table, rejected
+from chameleon_usage.viz.tables import ALL, QUANTITIES, cross_site_table, partition_table, rejected
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much of each year was seen, how much inferred, and how much nobody knows."""
+"""How much is known: of each year seen, inferred or not known, and what each source can tell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ import polars as pl
 
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import palette
-from chameleon_usage.viz.base import Figure, as_text, inline_values, since_opening, styled
+from chameleon_usage.viz.base import (
+    WIDTH,
+    Figure,
+    as_text,
+    coarsen,
+    inline_values,
+    since_opening,
+    span_words,
+    styled,
+    time_axis,
+)
 
 PARTS: dict[str, tuple[str, str]] = {
     "seen": ("seen", palette.COLLECTORS["corrected"][0]),
@@ -15,6 +25,19 @@ PARTS: dict[str, tuple[str, str]] = {
     "unknown": ("not known", palette.STATES["unknown"]),
 }
 """Part of a year to its words and colour, from the bottom of the stack."""
+
+ON_DEMAND = "_ondemand"
+
+SOURCES: dict[str, str] = {
+    "nova.compute_nodes": "Nova hosts",
+    "nova.services": "Nova services",
+    "blazar.computehosts": "Blazar hosts",
+    "blazar.devices": "Blazar devices",
+    "inventory.node_intervals": "the inventory",
+    "chameleon_usage.node_usage_report_cache": "the caches of the time",
+    "records": "published (all sources together)",
+}
+"""What figures call a source; one not listed keeps its name."""
 
 
 def known(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -> Figure:
@@ -121,6 +144,92 @@ def known(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -> Figur
                 .iter_rows(named=True)
             )
             + ".",
+        )
+    )
+    return Figure(styled(chart), table)
+
+
+def coverage(
+    shares: pl.DataFrame, *, site_name: str, every: str = "1mo", on_demand: bool = True
+) -> Figure:
+    """Draw how much of the time each source can speak for, as a heat map.
+
+    Args:
+        shares: `coverage` rows of one site.
+        site_name: for the title.
+        every: bucket to average over (see `coarsen`).
+        on_demand: whether the site has nodes to use without a lease; if not, the rows of
+            quantities on demand are left out.
+
+    The time before any source names a node is blank.
+    """
+    shares = shares.filter(~pl.col("source").is_in(["seen", "inferred"]))  # see `known`
+    named = shares.filter(pl.col("source") != "records", pl.col("known_share").is_not_null())
+    first = (named if named.height else shares)["timestamp"].min()
+    table = coarsen(
+        shares.filter(
+            pl.col("timestamp") >= first,
+            pl.lit(on_demand) | ~pl.col("quantity_type").str.ends_with(ON_DEMAND),
+        ),
+        every,
+        by=["quantity_type", "source"],
+        value="known_share",
+    ).with_columns(pl.col("known_share").round(3))
+    drawn = table.select(
+        pl.col("quantity_type").replace({m: METRICS[m].label for m in METRICS})
+        + ", by "
+        + pl.col("source").replace(SOURCES),
+        "timestamp",
+        pl.col("timestamp").dt.offset_by(every).alias("until"),
+        "known_share",
+        "source",
+        order="quantity_type",
+    ).rename({"quantity_type": "row"})
+    drawn = drawn.with_columns(
+        pl.col("row").str.replace(", by published", ", published", literal=True)
+    )
+    rows = (
+        drawn.sort(
+            pl.col("order").replace_strict({m: i for i, m in enumerate(METRICS)}, default=99),
+            pl.col("source") == "records",
+            "source",
+        )["row"]
+        .unique(maintain_order=True)
+        .to_list()
+    )
+    chart = (
+        alt.Chart(
+            inline_values(
+                drawn.select("row", "timestamp", "until", "known_share").drop_nulls("known_share")
+            )
+        )
+        .mark_rect(stroke=None)
+        .encode(
+            x=time_axis(shares),
+            x2="until:T",
+            y=alt.Y("row:N", title=None, sort=rows, axis=alt.Axis(labelLimit=360)),
+            color=alt.Color(
+                "known_share:Q",
+                title="known",
+                legend=alt.Legend(format=".0%", values=[0, 0.5, 1]),
+                scale=alt.Scale(domain=[0, 1], scheme="viridis"),
+            ),
+        )
+        .properties(
+            width=WIDTH * 0.7,
+            height=alt.Step(20),
+            title=f"{site_name}: how much each source knows",
+            description=(
+                f"{site_name}, {span_words(table)}: share of host time that each source knows, by "
+                "month. "
+                + "; ".join(
+                    f"{r['row']}: {r['known_share']:.0%}"
+                    for r in drawn.group_by("row", maintain_order=True)
+                    .agg(pl.col("known_share").mean())
+                    .iter_rows(named=True)
+                    if r["known_share"] is not None
+                )
+            ),
         )
     )
     return Figure(styled(chart), table)

@@ -1,0 +1,106 @@
+"""How far each collector is from the twin's truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import polars as pl
+
+from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.viz import palette
+from chameleon_usage.viz.base import WIDTH, Figure, as_text, ceiling, inline_values, lookup, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+HEADER = alt.Header(labelFontSize=12, labelFontWeight="bold")
+
+LEAST_ERROR = 1e-4
+"""Lower end of the axis of errors; less is drawn there."""
+
+
+def errors(
+    table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]
+) -> Figure:
+    """Draw each collector's distance to the truth, by era.
+
+    Args:
+        table: `site`, `era`, `count_type`, `collector_type`, `error` (a share of the truth).
+        site_names: site to its name, in the order of the panels' columns.
+        count_types: the panels' rows.
+
+    Errors under 0.01 % are drawn at 0.01 %, the left end of the log axis.
+    """
+    table = as_text(table)
+    labels = [METRICS[c].label for c in count_types]
+    drawn = (
+        table.filter(
+            pl.col("count_type").is_in(list(count_types)), pl.col("site").is_in(list(site_names))
+        )
+        .drop_nulls("error")
+        .select(
+            pl.col("site").replace(site_names),
+            pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
+            "collector_type",
+            pl.col("era").str.replace("_on", " on").str.replace("_", "–"),
+            pl.col("error").clip(LEAST_ERROR).alias("error"),
+        )
+    )
+    # Drawn in this order: what coincides stays visible, the wide and pale beneath.
+    present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
+    looks = [palette.COLLECTORS[c] for c in present]
+    colour, shape = (alt.Scale(domain=present, range=[look[i] for look in looks]) for i in (0, 3))
+    drawn = drawn.sort(pl.col("collector_type").cast(pl.Enum(list(palette.COLLECTORS))), "era")
+    base = alt.Chart(inline_values(drawn)).encode(
+        y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
+        x=alt.X(
+            "error:Q",
+            title="error (log scale)",
+            scale=alt.Scale(type="log", domain=[LEAST_ERROR, max(1.0, ceiling(drawn["error"]))]),
+            axis=alt.Axis(
+                values=[LEAST_ERROR, 1e-3, 1e-2, 1e-1, 1],
+                labelExpr=lookup(
+                    "format(datum.value, '.4f')",
+                    {"0.0001": "≤ 0.01%", "0.0100": "1%", "1.0000": "100%"},
+                )
+                + " || ''",
+                labelOverlap=False,
+            ),
+        ),
+    )
+    span = base.mark_line(color=palette.PALE, strokeWidth=1).encode(detail="era:O")
+    # A layer each, in the order of drawing: what coincides stays visible.
+    points = [
+        base.transform_filter(alt.datum.collector_type == name)
+        .mark_point(size=size, filled=True, opacity=1, strokeWidth=0)
+        .encode(
+            color=alt.Color(
+                "collector_type:N", title=None, scale=colour, legend=alt.Legend(symbolSize=90)
+            ),
+            shape=alt.Shape("collector_type:N", title=None, scale=shape),
+            tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
+        )
+        for name, size in zip(present, (150, 80, 45, 45), strict=False)
+    ]
+    chart = (
+        alt.layer(span, *points)
+        .properties(width=WIDTH / 4 - 12, height=92)
+        .facet(
+            row=alt.Row("count_type:N", title=None, sort=labels, header=HEADER),
+            column=alt.Column("site:N", title=None, sort=list(site_names.values()), header=HEADER),
+        )
+        .properties(
+            title="Distance to the truth",
+            description="Error of each collector against the twin's truth. "
+            + "; ".join(
+                f"{r['site']} {r['collector_type']}: {r['error']:.1%} in the middle"
+                for r in drawn.group_by("site", "collector_type", maintain_order=True)
+                .agg(pl.col("error").median())
+                .iter_rows(named=True)
+            )
+            + ".",
+        )
+    )
+    return Figure(styled(chart), table)
