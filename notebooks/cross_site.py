@@ -36,17 +36,20 @@ for key, value in findings.across_sites(usage, names).items():
 #   largest in {glue:text}`all_size_year:.0f`, with {glue:text}`all_size_nodes:,.0f` nodes in the mean of
 #   the year.
 # {% if "held_peak" in found %}- *How full.* The fullest year was {glue:text}`all_held_peak:.0f`:
-#   {glue:text}`all_held_peak_share:.1%` of all node-hours were {{ found["held_word"] }}. The emptiest was
+#   {glue:text}`all_held_peak_share:.1%` of all node-hours were in use{% if "unknown_sites" in found %} (at
+#   {glue:text}`all_unknown_sites:s`, where nobody knows the use, leased){% endif %}. The emptiest was
 #   {glue:text}`all_held_low:.0f`, with {glue:text}`all_held_low_share:.1%`.
 # {% endif %}- *Room.* In the mean of {glue:text}`all_last_year:.0f`, {glue:text}`all_last_free:,.0f` of
 #   {glue:text}`all_last_nodes:,.0f` nodes could have been used and were not: free, or leased with nothing
-#   on them.
-# {% if "part_site" in found %}- *Where.* {glue:text}`all_part_share:.1%` of all node-hours that were
-#   {{ found["held_word"] }} are those of {glue:text}`all_part_site:s`.
-# {% endif %}{% if "best_site" in found %}- *Beside each other.* In {glue:text}`all_best_year:.0f` the best
-#   used site was {glue:text}`all_best_site:s`, with {glue:text}`all_best_share:.1%` of its node-hours, and
-#   the least used {glue:text}`all_worst_site:s`, with {glue:text}`all_worst_share:.1%`. Sites of whose use
-#   nothing is known are not compared.
+#   on them{% if "unknown_sites" in found %}; leased nodes of unknown use are not among them{% endif %}.
+# {% if "part_site" in found %}- *Where.* Over the whole record, {glue:text}`all_part_share:.1%` of
+#   the node-hours counted so were those of {glue:text}`all_part_site:s`.
+# {% endif %}{% if "best_site" in found %}- *Beside each other.* In {glue:text}`all_best_year:.0f`
+#   {glue:text}`all_best_site:s` had the largest part of its node-hours in use
+#   ({glue:text}`all_best_share:.1%`), {glue:text}`all_worst_site:s` the smallest
+#   ({glue:text}`all_worst_share:.1%`).{% if 'kvm_tacc' in sites %} On KVM that is the part of the hosts'
+#   vCPUs that instances hold; on bare metal an instance holds the whole node.{% endif %} Sites of whose
+#   use nothing is known are not compared.
 # {% endif %}{% endif %}
 
 # %% [markdown]
@@ -59,10 +62,12 @@ cross_site_usage(usage, site_names=names).save("cross_site_usage", figures)
 cross_site_percent(usage, site_names=names).save("cross_site_percent", figures)
 
 # %% [markdown]
-# Yearly means, in nodes. *All* is the sum of each day over the sites that have opened by then, and its mean
+# Yearly means, in nodes. *All* is the sum of each day over the sites whose record has begun by then, and its mean
 # is over the year. The mean of a site is over the days from its first node on, so that in the year
 # in which a site opens the parts exceed the sum. *Used* leaves out what nobody knows: nodes that are leased
-# where no record of use is left. A sum without them says *at least* (≥). A dash: the site has not opened yet.
+# where no record of use is left. A sum without them says *at least* (≥). A dash: the
+# record of the site has not begun yet{% if 'kvm_tacc' in sites %}; KVM@TACC had a first cloud before, which *All* lacks,
+# too{% endif %}.
 
 # %% tags=["hide-input"]
 yearly = cross_site_table(usage, every="1y").with_columns(
@@ -75,7 +80,7 @@ every_year = every_year.join(yearly, on=["site", "year"], how="left")
 
 
 def cell(text, known):
-    """Show what is known; a dash before a site opens."""
+    """Show what is known; a dash before the record of a site begins."""
     return (
         pl.when(pl.col("year") < pl.col("begun"))
         .then(pl.lit("–"))
@@ -126,7 +131,8 @@ site_comparison(usage, site_names=names).save("cross_site_share", figures)
 
 # %% [markdown]
 # Yearly means of occupied / total. Where nobody knows what was used of some leased nodes, the share of all
-# sites lies between two bounds: none of them, or all. A dash: the site has not opened yet.
+# sites lies between two bounds: none of them, or all. A dash: the
+# record of the site has not begun yet.
 
 
 # %% tags=["hide-input"]

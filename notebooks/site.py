@@ -46,18 +46,22 @@ for key, value in findings.of_site(here).items():
 #   occupied, {glue:text}`{{ site }}_ran_share:.1%` ran; the rest was held by instances that were stopped
 #   or not yet running.{% endif %}
 # {% endif %}{% if "leased_share" in found %}- *Leased.* Leases held
-#   {glue:text}`{{ site }}_leased_share:.1%` of what could be leased{% if "leased_peak" in found %}, most in
+#   {glue:text}`{{ site }}_leased_share:.1%` of the nodes in the pool{% if "leased_of_all" in found %}, which
+#   is {glue:text}`{{ site }}_leased_of_all:.1%` of all node-hours of the site{% endif %}{% if "leased_peak" in found %};
+#   of the pool most in
 #   {glue:text}`{{ site }}_leased_peak:.0f` ({glue:text}`{{ site }}_leased_peak_share:.1%`), least in
 #   {glue:text}`{{ site }}_leased_low:.0f` ({glue:text}`{{ site }}_leased_low_share:.1%`){% endif %}.{% if "idle_share" in found %}
 #   On {glue:text}`{{ site }}_idle_share:.1%` of what was leased stood no instance.{% endif %}
 # {% endif %}{% if "busy_type" in found %}- *Which nodes.* Of the types with a hundredth or more of the
-#   site's node-hours, {glue:text}`{{ site }}_busy_type:s` was {{ found["busy_word"] }} the largest part of
-#   its time ({glue:text}`{{ site }}_busy_share:.1%`), {glue:text}`{{ site }}_quiet_type:s` the smallest
-#   ({glue:text}`{{ site }}_quiet_share:.1%`). The most {{ found["busy_word"] }} node-hours,
-#   {glue:text}`{{ site }}_most_share:.1%` of them all, were of {glue:text}`{{ site }}_most_type:s`.
-# {% endif %}{% if "leases" in found %}- *Waiting.* Of {glue:text}`{{ site }}_leases:,.0f` leases,
+#   site's node-hours, {glue:text}`{{ site }}_busy_type:s` had the highest share of its node-hours
+#   {{ found["busy_word"] }} ({glue:text}`{{ site }}_busy_share:.1%`), {glue:text}`{{ site }}_quiet_type:s` the
+#   lowest ({glue:text}`{{ site }}_quiet_share:.1%`). Of all {{ found["busy_word"] }} node-hours,
+#   {glue:text}`{{ site }}_most_type:s` has the largest part, {glue:text}`{{ site }}_most_share:.1%`.{% if "untyped_share" in found %}
+#   Of {glue:text}`{{ site }}_untyped_share:.1%` of the node-hours no record tells the type; they are not
+#   ranked.{% endif %}
+# {% endif %}{% if "leases" in found %}- *Ahead.* Of all {glue:text}`{{ site }}_leases:,.0f` leases, however short,
 #   {glue:text}`{{ site }}_advance_share:.1%` were made more than an hour ahead{% if "advance_hours" in found %},
-#   in the middle of these by {glue:text}`{{ site }}_advance_hours:,.0f` hours{% endif %}, and
+#   by {glue:text}`{{ site }}_advance_hours:,.0f` hours in the median{% endif %}, and
 #   {glue:text}`{{ site }}_failed_share:.1%` were cancelled or ended in error.
 # {% endif %}{% if "gap_year" in found or "word_year" in found %}- *Other counts.*{% if "gap_year" in found %}
 #   The yearly means of *corrected* and *legacy* are furthest apart in
@@ -65,16 +69,17 @@ for key, value in findings.of_site(here).items():
 #   {glue:text}`{{ site }}_gap_nodes:.1f` nodes {{ found["gap_word"] }}{% if "gap_share" in found %}, which is
 #   {glue:text}`{{ site }}_gap_share:.1%` of its own count{% endif %}.{% if "gap_types" in found %} Of these,
 #   {glue:text}`{{ site }}_gap_types:.1f` are of node types that legacy does not have in that
-#   year{% if found["gap_types"] < found["gap_nodes"] - 0.05 %}, the rest of types of which it has too few,
-#   or of no known type{% endif %}.{% endif %}{% endif %}{% if "word_year" in found %}
+#   year{% if found["gap_types"] < found["gap_nodes"] - 0.05 %}, the rest are
+#   elsewhere{% endif %}.{% endif %}{% endif %}{% if "word_year" in found %}
 #   Today's rows, taken at their word, are furthest off in {glue:text}`{{ site }}_word_year:.0f`, for
 #   {glue:text}`{{ site }}_word_count:s`: {glue:text}`{{ site }}_word_uncorrected:,.1f` nodes, where the
 #   reconstruction has {glue:text}`{{ site }}_word_corrected:,.1f`.{% endif %}
-# {% endif %}{% if "refused_rows" in found %}- *Refused.* The audit names
-#   {glue:text}`{{ site }}_refused_rows:,.0f` rows, or parts of rows, that did not count.{% if "refused_reason" in found %}
-#   Most hours, {glue:text}`{{ site }}_refused_hours:,.0f`, went for one reason:
-#   {glue:text}`{{ site }}_refused_reason:s`, in {glue:text}`{{ site }}_refused_source:s`.{% else %} None of
-#   them held any hour.{% endif %}
+# {% endif %}{% if "refused_rows" in found %}- *Refused.* The audit has
+#   {glue:text}`{{ site }}_refused_rows:,.0f` entries{% if "refused_records" in found %} on
+#   {glue:text}`{{ site }}_refused_records:,.0f` rows of tables, each of which can be refused once for every
+#   quantity{% endif %}.{% if "refused_reason" in found %} Where no other row tells the same hours, most were
+#   refused for: {glue:text}`{{ site }}_refused_reason:s`, in {glue:text}`{{ site }}_refused_source:s`
+#   ({glue:text}`{{ site }}_refused_hours:,.0f` entity-hours).{% else %} No hour is lost with them.{% endif %}
 # {% endif %}
 
 # %% [markdown]

@@ -155,15 +155,17 @@ class TestWaiting:
 def test_what_another_source_tells_is_not_refused():
     audit = pl.DataFrame(
         [
-            ("corrected total", "hosts", "a source of higher priority speaks", 500.0),
-            ("corrected total", "hosts", "no start", 5.0),
-            ("uncorrected total", "hosts", "no end", 50.0),
+            ("corrected total", "hosts", "1", "a source of higher priority speaks", 500.0),
+            ("corrected total", "hosts", "2", "duplicate of another row of the host", 60.0),
+            ("corrected total", "hosts", "2", "no start", 5.0),
+            ("uncorrected total", "hosts", "3", "no end", 50.0),
         ],
-        schema=["stage", "source", "reason", "hours"],
+        schema=["stage", "source", "source_row_id", "reason", "hours"],
         orient="row",
     )
     found = findings.refused(audit)
-    assert (found["refused_rows"], found["refused_reason"]) == (1, "no start")
+    assert (found["refused_rows"], found["refused_records"]) == (2, 1)
+    assert (found["refused_reason"], found["refused_hours"]) == ("no start", 5)
     assert findings.refused(audit.clear()) == {"refused_rows": 0}
 
 
@@ -183,8 +185,14 @@ class TestAcrossSites:
         assert (found["size_nodes"], found["last_free"], found["sites"]) == (40, 32, 2)
         assert (found["part_site"], found["part_share"]) == ("A", pytest.approx(5 / 8))
         assert (found["best_site"], found["worst_site"]) == ("A", "B")
-        assert found["held_word"] == "used"
+        assert "unknown_sites" not in found
         assert "held_peak" not in found  # of one year only
+
+    def test_what_is_in_a_maintenance_window_could_not_have_been_used(self):
+        one = self.site(
+            "a", 10, committed=5, occupied=4, occupied_ondemand=0, available=3, available_ondemand=0
+        )
+        assert findings.across_sites(one, self.NAMES)["last_free"] == 4
 
     def test_a_site_of_unknown_use_is_not_compared(self):
         both = [
@@ -192,7 +200,7 @@ class TestAcrossSites:
             self.site("b", 30, committed=5, occupied=3),
         ]
         found = findings.across_sites(pl.concat(both), self.NAMES)
-        assert found["held_word"] == "used or leased"
+        assert found["unknown_sites"] == "A"
         assert "best_site" not in found
 
 
@@ -212,12 +220,14 @@ class TestSentences:
         "used years": {"used_peak": 1, "used_peak_share": 1, "used_low": 1, "used_low_share": 1},
         "ran": {"ran_share": 0.9},
         "leased": {"leased_share": 0.5},
+        "leased of all": {"leased_of_all": 0.1},
         "leased years": {f"leased_{w}": 1 for w in ("peak", "peak_share", "low", "low_share")},
         "idle": {"idle_share": 0.1},
         "busy": {
             "busy_word": "leased",
             **{f"{w}_{x}": 1 for w in ("busy", "quiet", "most") for x in ("type", "share")},
         },
+        "untyped": {"untyped_share": 0.1},
         "leases": {"leases": 5, "advance_share": 0.1, "failed_share": 0.1},
         "advance": {"advance_hours": 3.0},
         "gap": {"gap_year": 1, "gap_count": "total", "gap_nodes": 3.0, "gap_word": "more"},
@@ -225,6 +235,7 @@ class TestSentences:
         "gap types": {"gap_types": 1.0},
         "word": {f"word_{w}": 1 for w in ("year", "count", "uncorrected", "corrected")},
         "refused": {"refused_rows": 3},
+        "records": {"refused_records": 2},
         "reason": {f"refused_{w}": 1 for w in ("hours", "reason", "source")},
     }
 

@@ -74,7 +74,7 @@ def usage_facet(
         )
         lines = (
             alt.Chart(inline_values(drawn.sort("timestamp", maintain_order=True)))
-            .mark_line()
+            .mark_line(strokeJoin="round")
             .encode(
                 x=time_axis(times, count=5),
                 y=alt.Y(

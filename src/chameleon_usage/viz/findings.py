@@ -12,7 +12,14 @@ import polars as pl
 
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz.base import KNOWN_SHARE, as_text, coarsen, since_opening
-from chameleon_usage.viz.tables import ALL, QUANTITIES, cross_site_table, partition_table, rejected
+from chameleon_usage.viz.tables import (
+    ALL,
+    QUANTITIES,
+    TWICE,
+    cross_site_table,
+    partition_table,
+    rejected,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +61,8 @@ def use(usage: pl.DataFrame) -> Findings:
         usage: `usage_timeline` of one site.
 
     Returns:
-        `leased` (committed / reservable) and `used` (occupied / total), each with the year and
+        `leased` (committed / reservable; `leased_of_all`: / total, where there is capacity on
+        demand beside the pool) and `used` (occupied / total), each with the year and
         the share of its `peak` and its `low`; `idle_share` of what was leased; `ran_share` of
         what was occupied, and its lowest year. Ratios of sums, over the days that know both; a
         year of which too few days do is passed over.
@@ -88,6 +96,9 @@ def use(usage: pl.DataFrame) -> Findings:
             .select("year", (pl.col("part") / pl.col("whole")).alias("share"))
             .sort("share", "year")
         )
+        if name == "leased" and (wide["ondemand_capacity"] > 0).any():
+            of_all = wide.drop_nulls(["committed", "total"]).select("committed", "total").sum()
+            found["leased_of_all"] = of_all.select(pl.col("committed") / pl.col("total")).item()
         if years["share"].n_unique() > 1:
             (low, least), (peak, most) = years.row(0), years.row(-1)
             found |= {f"{name}_peak": peak, f"{name}_peak_share": most}
@@ -199,7 +210,8 @@ def busiest(by_node_type: pl.DataFrame) -> Findings:
     Returns:
         `busy_word` (`occupied`, or `leased` where nobody knows what was used), `busy_type`,
         `busy_share`, `quiet_type`, `quiet_share`, and `most_type`, `most_share`: the type with
-        most of the site's such node-hours, and its part of them.
+        most of the site's such node-hours, and its part of them; `untyped_share` of the nodes of
+        no known type, where it is worth telling.
     """
     daily = partition_table(
         by_node_type.filter(pl.col("resource") == "nodes"),
@@ -212,16 +224,18 @@ def busiest(by_node_type: pl.DataFrame) -> Findings:
     types = (
         daily.group_by("node_type")
         .agg(pl.col("total").sum(), pl.sum_horizontal(held).sum().alias("held"))
-        .filter(
-            pl.col("total") >= LEAST_SHARE * pl.col("total").sum(), pl.col("node_type") != "unknown"
-        )
+        .filter(pl.col("total") >= LEAST_SHARE * pl.col("total").sum())
         .with_columns((pl.col("held") / pl.col("total")).alias("share"))
         .sort("share", "node_type")
     )
+    unknown = pl.col("node_type") == "unknown"
+    untyped = types.select(pl.col("total").filter(unknown).sum()).item() / daily["total"].sum()
+    types = types.filter(~unknown)
     if types.height < 2 or types["held"].sum() <= 0:
         return {}
     most = types.sort("held", "node_type").row(-1, named=True)
-    return {
+    found: Findings = {"untyped_share": untyped} if untyped > 0 else {}
+    return found | {
         "busy_word": "leased" if use_unknown else "occupied",
         "busy_type": types["node_type"][-1],
         "busy_share": types["share"][-1],
@@ -265,13 +279,18 @@ def refused(audit: pl.DataFrame) -> Findings:
         audit: `rejects` of one site.
 
     Returns:
-        `refused_rows`; where they hold any hour, `refused_hours`, `refused_reason` and
-        `refused_source` of the reason with most hours. What another source tells is not lost.
+        `refused_rows` of the audit, on `refused_records` rows of tables; `refused_hours`,
+        `refused_reason` and `refused_source` of the reason with most hours. What another source
+        or another row tells is not lost, and not the reason looked for.
     """
     lost = rejected(audit).filter(~pl.col("superseded"))
     found: Findings = {"refused_rows": int(lost["rows"].sum())}
-    if lost["hours"].sum() > 0:
-        first = lost.row(0, named=True)
+    if lost.height:
+        of_lost = audit.join(lost, on=["stage", "source", "reason"], how="semi")
+        found["refused_records"] = of_lost.select("source", "source_row_id").n_unique()
+    only = lost.filter(~pl.col("reason").is_in(TWICE), pl.col("hours") > 0)
+    if only.height:
+        first = only.row(0, named=True)
         found |= {f"refused_{name}": first[name] for name in ("hours", "reason", "source")}
     return found
 
@@ -287,9 +306,9 @@ def across_sites(usage: pl.DataFrame, site_names: dict[str, str]) -> Findings:
         `sites`; `size_year`, `size_nodes`: when they had most nodes; `last_year` of the record,
         with `last_nodes` and `last_free` that could have been used and were not; `held_peak`,
         `held_peak_share`, `held_low`, `held_low_share`: when most and least of them was used, or
-        leased where nobody knows of use (`held_word`); `part_site`, `part_share`: the site with
-        most of the node-hours in use; `best_year`, `best_site`, `best_share`, `worst_site`,
-        `worst_share` of their nodes in use.
+        leased at sites of whose use nobody knows (`unknown_sites`); `part_site`, `part_share`: the
+        site with most of the node-hours in use; `best_year`, `best_site`, `best_share`,
+        `worst_site`, `worst_share` of their nodes in use.
     """
     table = cross_site_table(
         usage.filter(pl.col("site").is_in(list(site_names))), every="1y"
@@ -311,8 +330,10 @@ def across_sites(usage: pl.DataFrame, site_names: dict[str, str]) -> Findings:
         "last_year": last["year"],
         "last_nodes": last["total"],
         "last_free": last["available"],
-        "held_word": "used or leased" if together["leased"].sum() > 0 else "used",
     }
+    untold = table.filter(pl.col("leased") > 0, pl.col("site") != ALL)["site"].unique().sort()
+    if untold.len():
+        found["unknown_sites"] = " and ".join(site_names[site] for site in untold)
     if low["share"] < peak["share"]:
         found |= {"held_peak": peak["year"], "held_peak_share": peak["share"]}
         found |= {"held_low": low["year"], "held_low_share": low["share"]}

@@ -26,6 +26,10 @@ SUPERSEDED = ("a source of higher priority speaks", "source not in the site's pr
 """Reasons for which nothing is lost: another source tells the same hours."""
 
 
+TWICE = ("duplicate of another row of the host", "the host is already held", "duplicate row")
+"""Reasons for which nothing is lost: another row of the source tells the same hours."""
+
+
 def partition_table(
     usage: pl.DataFrame,
     *,
@@ -118,15 +122,18 @@ def cross_site_table(
         `site`, `timestamp`, `days` of the bucket on which the site was there, `total`, `used` =
         occupied, `leased` = committed where nobody knows how much of it was used (else 0),
         `available` = what else could have been used: reservable and on-demand capacity less the
-        former; null where any of these is unknown. Means over the days from the site's first known
-        node on. The site `all` is the sum of each day over the sites that are there by then,
-        null where one of them is not known.
+        former and less maintenance windows within; null where any of these is unknown. Means over
+        the days from the site's first known node on. The site `all` is the sum of each day over
+        the sites that are there by then, null where one of them is not known.
     """
     names = ["total", "reservable", "ondemand_capacity", "committed", "occupied"]
+    parts = ["occupied_ondemand", "available", "available_ondemand"]
     wide = (
         as_text(usage)
-        .filter(pl.col("collector_type") == collector, pl.col("count_type").is_in(names))
-        .pivot(on="count_type", on_columns=names, index=["site", "timestamp"], values="value")
+        .filter(pl.col("collector_type") == collector)
+        .pivot(
+            on="count_type", on_columns=names + parts, index=["site", "timestamp"], values="value"
+        )
         .sort("site", "timestamp")
         .filter((pl.col("total") > 0).fill_null(value=False).cum_max().over("site"))
     )
@@ -136,13 +143,16 @@ def cross_site_table(
     )
     held = pl.when(told).then("occupied").otherwise("committed")
     capacity = pl.col("reservable") + pl.col("ondemand_capacity")
+    in_pool = pl.col("reservable") - pl.col("committed") - pl.col("available")
+    beside = pl.col("ondemand_capacity") - pl.col("occupied_ondemand")
+    windows = in_pool.fill_null(0) + (beside - pl.col("available_ondemand")).fill_null(0)
     daily = wide.select(
         "site",
         "timestamp",
         "total",
         pl.when(known).then(pl.when(told).then("occupied").otherwise(0.0)).alias("used"),
         pl.when(known).then(pl.when(told).then(0.0).otherwise("committed")).alias("leased"),
-        pl.when(known).then((capacity - held).clip(0)).alias("available"),
+        pl.when(known).then((capacity - held - windows).clip(0)).alias("available"),
     )
     summed = daily.group_by("timestamp").agg(
         pl.lit(ALL).alias("site"),
