@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from chameleon_twin.cli import main as make_twin
 from chameleon_usage import cli
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     Once = Callable[[str, Callable[[Path], object]], Path]
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+# How long an example takes tells of the machine's other guests.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")
