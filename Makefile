@@ -14,6 +14,7 @@ CONFIG ?= $(SITES_YAML)
 VENV := .venv
 OUT := output
 HTML := book/_build/html
+PDF := book/_build/pdf/chameleon-usage.pdf
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
@@ -48,7 +49,7 @@ endif
 # changes, what belongs to another one goes first, so that two choices can never mix.
 CHOICE := $(DATA):$(CONFIG): $(strip $(SITES))
 CHOICE_FILE := build/choice
-BUILDING := $(filter book run notebooks verify record $(OUT)/% book/%,$(MAKECMDGOALS))
+BUILDING := $(filter book pdf run notebooks verify record $(OUT)/% book/%,$(MAKECMDGOALS))
 ifneq (,$(BUILDING))
 ifeq (,$(strip $(SITES)))
 $(error No site in DATA=$(DATA): expected $(DATA)/<site>/<schema>.<table>.parquet)
@@ -58,7 +59,7 @@ ifneq ($(CHOICE),$(KEPT))
 ifneq ($(firstword $(CHOICE)),$(firstword $(KEPT)))
 $(shell rm -rf $(OUT) book/notebooks)
 endif
-$(shell rm -rf $(OUT)/combined book/notebooks/{cross_site,validation,real_record}.ipynb $(HTML))
+$(shell rm -rf $(OUT)/combined book/notebooks/{cross_site,validation,real_record}.ipynb $(HTML) $(PDF))
 $(foreach site,$(filter-out $(SITES) combined plots ablation,$(notdir $(wildcard $(OUT)/*))),\
 	$(shell rm -rf $(OUT)/$(site) book/notebooks/$(site).ipynb $(OUT)/plots/$(site)_*))
 $(shell mkdir -p build && printf '%s\n' '$(CHOICE)' > $(CHOICE_FILE))
@@ -88,7 +89,7 @@ RUN_NOTEBOOKS := $(NOTEBOOKS:%=book/notebooks/%.ipynb) $(SITES:%=$(OUT)/plots/%_
 RUN := python notebooks/build.py run
 PLACES := -p data_dir $(DATA) -p output_dir $(OUT) -p config $(CONFIG)
 
-.PHONY: help book test data run notebooks verify record bench bench-extract clean
+.PHONY: help book pdf test data run notebooks verify record bench bench-extract clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -96,6 +97,9 @@ help: ## list these targets
 
 book: $(HTML)/index.html ## everything needed, then the paper as HTML
 	@echo "The paper: $(HTML)/index.html"
+
+pdf: $(PDF) ## the same paper as one PDF file
+	@echo "The paper: $(PDF)"
 
 test: $(READY) ## the quick tests, style and types
 	ruff check .
@@ -205,3 +209,7 @@ $(HTML)/index.html: $(PAGES) $(RUN_NOTEBOOKS) build/static/charts.js build/stati
 	rm -f build/book/_build/html/.buildinfo # Sphinx's own note, with a sum over paths
 	mv build/book/_build/html $(HTML)
 	touch $@
+
+# From the pages, so that numbers and links are theirs.
+$(PDF): $(HTML)/index.html notebooks/pdf.py notebooks/pdf.typ
+	python notebooks/pdf.py $(HTML) $@

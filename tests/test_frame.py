@@ -158,6 +158,7 @@ case "$(basename "$0") $1 ${2-}" in
     "jupyter-book build"*)
         mkdir -p build/book/_build/html
         echo page > build/book/_build/html/index.html ;;
+    "python notebooks/pdf.py"*) mkdir -p "$(dirname "$3")"; echo paper > "$3" ;;
 esac
 """
 
@@ -178,6 +179,7 @@ class Tree:
         for name in (
             *("requirements.txt", "data/sites.yaml", "data/calibration.yaml", "data/facts.yaml"),
             *("book/_config.yml", "book/_toc.yml", "book/references.bib", "book/index.md"),
+            "notebooks/pdf.typ",
         ):
             self.write(name, "")
         self.age(60)
@@ -242,6 +244,16 @@ class TestMakefile:
     def test_a_second_book_redoes_nothing(self, tree):
         tree.make("book")
         assert tree.make("book") == (0, [])
+
+    def test_the_paper_as_one_file_comes_from_the_pages_when_asked_for(self, tree):
+        tree.make("book")
+        assert not tree.has("book/_build/pdf")
+        status, commands = tree.make("pdf")
+        assert (status, len(commands)) == (0, 1), tree.said
+        assert "notebooks/pdf.py book/_build/html book/_build/pdf/" in commands[0]
+        assert tree.make("pdf") == (0, [])
+        tree.make("run", "SITES=chi_tacc")
+        assert not tree.has("book/_build/pdf/chameleon-usage.pdf")
 
     def test_touching_one_site_redoes_that_site_and_what_combines_sites(self, tree):
         tree.make("book")
