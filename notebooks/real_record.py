@@ -15,7 +15,8 @@ published_site = "chi_tacc"
 # The testbed published curves, machine events and leases of its own sites. This book was built from
 # databases of others, so that there is nothing to set beside them here.
 # {% else %}
-# What is real on this page, and what is simulated? *Real* are the yearly means of the curves that
+# {% if twin %}What is real on this page, and what is simulated?{% else %}What was published, and what
+# is counted here?{% endif %} *Real* are the yearly means of the curves that
 # the testbed published, read off their plots, and what the published machine events and leases
 # give when the same pipeline reads them. {% if twin %}*Simulated* is the twin.{% else %}Beside them
 # stand the figures of the databases that this book was built from.{% endif %} They need
@@ -188,8 +189,8 @@ summary = (
 # means.
 #
 # From 2018 on the files hold a part of the leases and stand far below the level. Around the turn
-# of 2016 to 2017 they exceed it, and hold more nodes than the caches of the time; the twin assumes
-# that the caches lack leases there. The machine events retire nobody in 2020, where the caches
+# of 2016 to 2017 they exceed it, and hold more nodes than the caches of the time{% if twin %}; the twin
+# assumes that the caches lack leases there{% endif %}. The machine events retire nobody in 2020, where the caches
 # fall: they bear witness of total, and are no measure of it. Leases shorter than five minutes,
 # which robots make to test the testbed, are left out of the lead times on both sides.
 

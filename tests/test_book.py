@@ -238,10 +238,6 @@ def own_book(tmp_path_factory, decayed_twin) -> Path:
 
 
 OWN_SITES = ("chi_edge", "chi_tacc")
-ASKS_WHAT_IS_SIMULATED = pytest.param(
-    "real_record",
-    marks=pytest.mark.xfail(raises=AssertionError, reason="asks what is simulated, cites the twin"),
-)
 
 
 @pytest.mark.slow
@@ -253,7 +249,7 @@ class TestBookOfOwnData:
         assert set(CHAPTERS) - absent_ <= found
         assert not absent_ & found
 
-    @pytest.mark.parametrize("page", [*OWN_SITES, "cross_site", ASKS_WHAT_IS_SIMULATED])
+    @pytest.mark.parametrize("page", [*OWN_SITES, "cross_site", "real_record"])
     def test_no_page_of_results_calls_its_numbers_simulated(self, own_book, page):
         text = Prose(own_book / f"book/_build/html/notebooks/{page}.html").text
         assert len(text) > 1000
