@@ -102,7 +102,9 @@ class TestSmallPaper:
         assert "caption: [By year]" in text
         assert "table.cell(align: right)[2016]" in text
         assert "$a thick gt.eq thick b$" in text
-        assert re.search(r"Donald Knuth<[\w-]+>|Donald Knuth\. Literate.*<[\w-]+>", text)
+        anchor = re.search(r"#link\(<([\w-]+)>\)\[Knuth, 1984\]", text)
+        assert anchor
+        assert re.search(rf"^Donald Knuth.*<{anchor[1]}>", text, re.MULTILINE)
         assert "??" not in text
         assert "draw()" not in text
 

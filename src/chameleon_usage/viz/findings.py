@@ -229,12 +229,14 @@ def busiest(by_node_type: pl.DataFrame) -> Findings:
         .sort("share", "node_type")
     )
     unknown = pl.col("node_type") == "unknown"
-    untyped = types.select(pl.col("total").filter(unknown).sum()).item() / daily["total"].sum()
+    untyped = types.select(pl.col("total").filter(unknown).sum()).item()
     types = types.filter(~unknown)
     if types.height < 2 or types["held"].sum() <= 0:
         return {}
     most = types.sort("held", "node_type").row(-1, named=True)
-    found: Findings = {"untyped_share": untyped} if untyped > 0 else {}
+    found: Findings = {}
+    if untyped > 0:
+        found["untyped_share"] = untyped / daily.select(pl.col("total").sum()).item()
     return found | {
         "busy_word": "leased" if use_unknown else "occupied",
         "busy_type": types["node_type"][-1],
