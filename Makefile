@@ -80,7 +80,8 @@ PAGES := $(wildcard book/*.md) book/metrics.md book/references.bib
 
 # The largest sites first, so that none is left to run alone.
 LARGE := chi_tacc kvm_tacc
-USAGE := $(patsubst %,$(OUT)/%/usage_timeline.parquet,$(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES)))
+LARGEST_FIRST := $(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES))
+USAGE := $(patsubst %,$(OUT)/%/usage_timeline.parquet,$(LARGEST_FIRST))
 COMBINED := $(OUT)/combined/usage_timeline.parquet
 # The ablation costs a run of the collector for each correction: one bare-metal site and KVM.
 ABLATION := $(patsubst %,$(OUT)/ablation/%/ablation.parquet,$(or $(filter chi_tacc kvm_tacc,$(TRUTH)),$(firstword $(TRUTH))))
@@ -123,7 +124,7 @@ record: $(RUN_NOTEBOOKS) ## record the checksums of the default build's figures,
 	python notebooks/checksums.py --record
 
 bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
-	python tests/bench.py --data-dir $(DATA) --jobs $(JOBS) $(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES))
+	python tests/bench.py --data-dir $(DATA) --jobs $(JOBS) $(LARGEST_FIRST)
 
 bench-extract: $(READY) ## rows per second and memory of extraction, against MariaDB's own client
 	python tests/bench_extract.py

@@ -66,6 +66,12 @@ class TestUse:
         )
         assert found == {"leased_share": pytest.approx(1 / 3)}
 
+    def test_beside_capacity_on_demand_leases_are_told_of_all_nodes_too(self):
+        pool = {"total": [10], "reservable": [4], "committed": [2], "occupied": [None]}
+        found = findings.use(usage(pool | {"ondemand_capacity": [6]}))
+        assert (found["leased_share"], found["leased_of_all"]) == (0.5, pytest.approx(0.2))
+        assert "leased_of_all" not in findings.use(usage(pool | {"ondemand_capacity": [0]}))
+
     def test_the_year_of_opening_counts_from_the_first_node(self):
         late = usage({"total": [10, 10], "occupied": [5, 4]}).with_columns(
             pl.when(pl.col("timestamp") >= START + timedelta(days=300))
@@ -130,6 +136,10 @@ class TestBusiest:
         found = findings.busiest(self.types(small=(2, 2), large=(10, 5), rare=(0.01, 0)))
         assert (found["busy_type"], found["quiet_type"]) == ("small", "large")
         assert (found["most_type"], found["most_share"]) == ("large", pytest.approx(5 / 7))
+
+    def test_nodes_of_no_known_type_are_told_and_not_ranked(self):
+        found = findings.busiest(self.types(small=(2, 2), large=(10, 5), unknown=(4, 0)))
+        assert (found["quiet_type"], found["untyped_share"]) == ("large", 0.25)
 
     def test_of_one_type_there_is_nothing_to_say(self):
         assert findings.busiest(self.types(only=(2, 2))) == {}

@@ -105,7 +105,7 @@ def mean_usage(
     index = ["collector_type", *by, "bucket"]
     values = [name for name in sums.columns if "/" in name]
     groups = ["collector_type", *by, "node_size", "bucket"]
-    whole = sums
+    whole = sums  # one row for each group already, unless there are other columns
     if set(groups) < set(sums.columns) - set(values):
         whole = sums.group_by(groups).agg(pl.col(values).sum()).sort(groups)
     per_node = [name for name in values if name.endswith("/nodes") or "/told_" in name]

@@ -96,13 +96,13 @@ def use(usage: pl.DataFrame) -> Findings:
             .select("year", (pl.col("part") / pl.col("whole")).alias("share"))
             .sort("share", "year")
         )
-        if name == "leased" and (wide["ondemand_capacity"] > 0).any():
-            of_all = wide.drop_nulls(["committed", "total"]).select("committed", "total").sum()
-            found["leased_of_all"] = of_all.select(pl.col("committed") / pl.col("total")).item()
         if years["share"].n_unique() > 1:
             (low, least), (peak, most) = years.row(0), years.row(-1)
             found |= {f"{name}_peak": peak, f"{name}_peak_share": most}
             found |= {f"{name}_low": low, f"{name}_low_share": least}
+    if "leased_share" in found and (wide["ondemand_capacity"] > 0).any():
+        of_all = wide.drop_nulls(["committed", "total"]).select("committed", "total").sum()
+        found["leased_of_all"] = of_all.select(pl.col("committed") / pl.col("total")).item()
     return found
 
 
