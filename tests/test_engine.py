@@ -6,7 +6,6 @@ Times are small whole numbers of seconds after a common epoch; keys are letters.
 # ruff: noqa: DTZ001 - times inside the pipeline are naive UTC
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections import Counter
 from datetime import datetime, timedelta
@@ -217,30 +216,6 @@ class TestUnion:
     def test_does_not_depend_on_the_order_of_rows(self, pair):
         left, right = (engine.union(rows, ["key"], tolerance="2s") for rows in pair)
         assert_frame_equal(left, right)
-
-
-class TestPartition:
-    def test_adds_the_gaps_before_between_and_after(self):
-        whole = engine.partition(frame(("a", 2, 4), ("a", 6, 8)), ["key"]).sort("start")
-        assert whole["row"].to_list() == [None, 0, None, 1, None]
-        assert whole["end"].to_list()[:-1] == whole["start"].to_list()[1:]
-        assert whole["start"][0].year == 1
-        assert whole["end"][-1].year == 9999
-
-    def test_touching_rows_have_no_gap_between_them(self):
-        whole = engine.partition(frame(("a", 2, 4), ("a", 4, 8)), ["key"])
-        assert whole["row"].count() == 2
-        assert whole.height == 4
-
-    @quick
-    @given(some_intervals())
-    def test_every_second_of_every_key_is_there_once(self, rows):
-        disjoint_rows = engine.union(rows, ["key"])
-        whole = engine.partition(disjoint_rows, ["key"])
-        keys = set(rows["key"])
-        expected = {(key, second): 1 for key in keys for second in range(-LATE, 3 * LATE)}
-        assert held(whole, "key") == expected
-        assert held(whole.drop_nulls("row"), "key") == held(disjoint_rows, "key")
 
 
 class TestCut:
@@ -490,34 +465,6 @@ class TestResolveSourcePriority:
         order = list(range(rows.height))
         random.shuffle(order)
         assert resolve(rows[order] if order else rows, policy) == resolve(rows, policy)
-
-
-class TestLastBorder:
-    @quick
-    @given(
-        first=st.integers(-50, 50),
-        step=st.integers(1, 9),
-        count=st.integers(0, 8),
-        last=st.integers(1, 20),
-        moments=st.lists(st.integers(-80, 200)),
-    )
-    def test_equal_distances_are_found_as_a_search_finds_them(
-        self, first, step, count, last, moments
-    ):
-        even = [first + step * n for n in range(count)]
-        borders, at_ = (
-            pl.Series([*even, (even or [first])[-1] + last]),
-            pl.Series(moments, dtype=pl.Int64),
-        )
-        found = engine.last_border(borders, at_).to_list()
-        assert found == [bisect.bisect_right(borders.to_list(), m) - 1 for m in moments]
-
-    @quick
-    @given(st.sets(st.integers(-50, 50), min_size=1), st.lists(st.integers(-80, 80)))
-    def test_at_any_distances(self, borders, moments):
-        ordered = sorted(borders)
-        found = engine.last_border(pl.Series(ordered), pl.Series(moments, dtype=pl.Int64))
-        assert found.to_list() == [bisect.bisect_right(ordered, m) - 1 for m in moments]
 
 
 class TestBucketEdges:

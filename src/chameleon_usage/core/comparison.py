@@ -1,9 +1,10 @@
 """The collectors side by side: the legacy caches, the uncorrected and the corrected count."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
+from chameleon_usage.core.keys import Numbers
 from chameleon_usage.core.tables import Grid
 from chameleon_usage.models.contract import columns, dy
 from chameleon_usage.models.domain import Comparison, ComparisonByNodeType
@@ -11,7 +12,7 @@ from chameleon_usage.models.domain import Comparison, ComparisonByNodeType
 _COLLECTORS = ("legacy", "uncorrected", "corrected")
 _MOMENT = ["timestamp", "count_type"]
 _VALUE = pl.Float64()
-_Placed = tuple[str, pl.Series, pl.Series]
+_Placed = tuple[str, Numbers, pl.Series]
 """A collector, places in a grid of which it has rows, and the values of these."""
 
 
@@ -30,20 +31,14 @@ def of_site(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
     return _differences(grid, wide.filter("_told"), Comparison, site)
 
 
-def of_node_types(
-    series: Mapping[tuple[str, str], pl.DataFrame],
-    kinds: pl.Enum,
-    timeline: pl.DataFrame,
-    site: str,
-) -> pl.DataFrame:
+def of_node_types(rows: pl.DataFrame, timeline: pl.DataFrame, site: str) -> pl.DataFrame:
     """Set the collectors' values of each node type side by side.
 
     A collector that has no row for a node type, while its site value is known, has none of that
     type.
 
     Args:
-        series: (collector, count type) to timestamp, node_type and value, in nodes.
-        kinds: of ``node_type``.
+        rows: collector_type, count_type, node_type (an enumeration), timestamp and value, in nodes.
         timeline: domain.UsageTimeline of the site.
         site: the site's key.
 
@@ -52,21 +47,10 @@ def of_node_types(
         collector.
     """
     moments = Grid.of(timeline, _MOMENT)
-    timestamps, count_types = moments.values
-    node_types = pl.Series("node_type", kinds.categories, kinds)
-    grid = Grid((timestamps, count_types, node_types))
-    codes = {name: code for code, name in enumerate(count_types)}
-
-    def places() -> Iterator[_Placed]:
-        by_type = Grid((timestamps, node_types))
-        for (collector, count_type), rows in series.items():
-            place = by_type.places(rows)
-            moment = place // node_types.len() * count_types.len() + codes[count_type]
-            yield collector, moment * node_types.len() + place % node_types.len(), rows["value"]
-
-    wide = _wide(grid, places()).filter("_told")
-    known = _wide(moments, _by_collector(timeline, moments))[wide["_place"] // node_types.len()]
-    none = known.select(pl.col(_COLLECTORS) * 0)
+    grid = Grid((*moments.values, *Grid.of(rows, ["node_type"]).values))
+    wide = _wide(grid, _by_collector(rows, grid)).filter("_told")
+    of_type = wide["_place"] // grid.values[-1].len()
+    none = _wide(moments, _by_collector(timeline, moments))[of_type].select(pl.col(_COLLECTORS) * 0)
     filled = wide.with_columns(
         wide[name].zip_with(wide[name].is_not_null(), none[name]) for name in _COLLECTORS
     )
@@ -84,8 +68,9 @@ def _wide(grid: Grid, placed: Iterable[_Placed]) -> pl.DataFrame:
     values = {name: pl.repeat(None, grid.size, dtype=_VALUE, eager=True) for name in _COLLECTORS}
     told = pl.repeat(value=False, n=grid.size, eager=True)
     for name, places, own in placed:
-        values[name].scatter(places, own)
-        told.scatter(places, values=True)
+        at = pl.Series(places)
+        values[name].scatter(at, own)
+        told.scatter(at, values=True)
     return pl.DataFrame(values | {"_told": told, "_place": pl.int_range(grid.size, eager=True)})
 
 
@@ -96,7 +81,7 @@ def _differences(
     difference = pl.col("corrected") - pl.col("legacy")
     relative = pl.when(pl.col("legacy") != 0).then(difference / pl.col("legacy"))
     return (
-        grid.keys(wide["_place"])
+        grid.at(wide["_place"].to_numpy())
         .hstack(wide.select(_COLLECTORS))
         .with_columns(
             pl.lit(site).alias("site"), difference=difference, relative_difference=relative

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import polars as pl
 
-from chameleon_usage.core import engine
+from chameleon_usage.core import keys
 from chameleon_usage.models.contract import columns, dy
 
 
@@ -32,28 +33,28 @@ class Grid:
         """How many places there are."""
         return prod(values.len() for values in self.values)
 
-    def places(self, rows: pl.DataFrame) -> pl.Series:
-        """Give the place of each row (Int64); its values must be among the grid's."""
-        place = pl.zeros(rows.height, pl.Int64, eager=True)
+    def places(self, rows: pl.DataFrame) -> keys.Numbers:
+        """Give the place of each row; its values must be among the grid's."""
+        place = np.zeros(rows.height, np.int64)
         for values in self.values:
-            place = place * values.len() + _codes(values, rows[values.name]).cast(pl.Int64)
+            place = place * values.len() + _codes(values, rows[values.name])
         return place
 
-    def keys(self, places: pl.Series) -> pl.DataFrame:
+    def at(self, places: keys.Numbers) -> pl.DataFrame:
         """Give the values at some places, a column each."""
         rest, told = places, []
         for values in reversed(self.values):
-            told.append(values.gather(rest % values.len()))
-            rest = rest // values.len()
+            place, rest = rest, rest // values.len()
+            told.append(values.gather(pl.Series(place - rest * values.len())))
         return pl.DataFrame(told[::-1])
 
 
-def _codes(values: pl.Series, own: pl.Series) -> pl.Series:
+def _codes(values: pl.Series, own: pl.Series) -> keys.Numbers:
     if isinstance(own.dtype, pl.Enum):
-        return own.to_physical()
+        return own.to_physical().cast(pl.Int64).to_numpy()
     if own.dtype.is_temporal():
-        return engine.last_border(values.to_physical(), own.to_physical())
-    return values.search_sorted(own)
+        return keys.last_border(keys.epoch(values), keys.epoch(own))
+    return values.search_sorted(own).cast(pl.Int64).to_numpy()
 
 
 def _values(column: pl.Series) -> pl.Series:
@@ -70,4 +71,4 @@ def finish(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFra
     )
     # A whole site has one name.
     key = [name for name in schema.primary_key() if name != "site"]
-    return finished[Grid.of(finished, key).places(finished).arg_sort()]
+    return finished[keys.ascending(Grid.of(finished, key).places(finished))]

@@ -1,11 +1,11 @@
 """Segments -> unit-seconds per bucket -> derived states -> the usage tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
-from chameleon_usage.core import comparison, engine
+from chameleon_usage.core import comparison, engine, keys
 from chameleon_usage.core.tables import finish
 from chameleon_usage.core.window import KNOWN_ENOUGH, Known, Window
 from chameleon_usage.models.contract import columns
@@ -276,23 +276,20 @@ def usage_tables(
         timestamps,
     )
     by_resource = pl.concat([by_resource, _long(legacy_totals, resource="nodes")])
-    by_type = list(_type_series(types, cached))
+    by_type = pl.concat(_by_type(types, cached))
     timeline = by_resource.filter(pl.col("resource") == "nodes")
     timeline = finish(timeline, UsageTimeline, site)
     tables = {
         "usage_timeline": timeline,
         "usage_by_resource": finish(by_resource, UsageByResource, site),
-        "usage_by_node_type": _by_type(by_type, site),
+        # Sorted series by series; by time its millions of rows would take longer to sort.
+        "usage_by_node_type": by_type.select(
+            (pl.lit(site) if name == "site" else pl.col(name)).cast(kind).alias(name)
+            for name, kind in columns(UsageByNodeType).items()
+        ),
         "comparison": comparison.of_site(timeline, site),
         "comparison_by_node_type": comparison.of_node_types(
-            {
-                (series.collector_type, series.count_type): series.rows
-                for series in by_type
-                if series.resource == "nodes"
-            },
-            node_types,
-            timeline,
-            site,
+            by_type.filter(pl.col("resource") == "nodes"), timeline, site
         ),
         "usage_wide": _wide(by_resource, site),
     }
@@ -364,53 +361,40 @@ def _long(frame: pl.DataFrame, **constants: str) -> pl.DataFrame:
     )
 
 
-class _Series(NamedTuple):
-    """A count type of all node types: ``rows`` has timestamp, node_type and value."""
-
-    collector_type: str
-    resource: str
-    count_type: str
-    rows: pl.DataFrame
-
-
-def _type_series(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame) -> Iterator[_Series]:
-    """Give the series of usage_by_node_type: rows with a value, sorted by node type and time.
+def _by_type(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Give the rows of usage_by_node_type that have a value, sorted by all but time, and by time.
 
     A node type has the count types that it ever has any of.
     """
-    kept = ["timestamp", "node_type", "value"]
-    for count_type in METRICS:
-        of_type = cached.filter(pl.col("count_type") == count_type)
-        if of_type.height:
-            of_type = of_type.sort("node_type", "timestamp")
-            yield _Series("legacy", "nodes", count_type, of_type[kept])
+    kinds = columns(UsageByNodeType)
+    index = ["collector_type", "resource", "count_type", "node_type", "timestamp"]
+    named = {name: kinds[name] for name in index[:3]}
+    yield (
+        cached.with_columns(resource=pl.lit("nodes"))
+        .cast(named)  # type: ignore[arg-type]
+        .select(*index, "value")
+        .sort(index)
+    )
     present = pl.any_horizontal(pl.col(name) != 0 for name in METRICS)
     for collector in READINGS:
         for resource, frame in types.items():
             rows = frame.filter((pl.col("collector_type") == collector) & present)
-            ever = rows.group_by("node_type").agg((pl.col(name) != 0).any() for name in METRICS)
-            for count_type in METRICS:
-                having = ever.filter(pl.col(count_type))["node_type"]
-                if having.is_empty():
-                    continue
-                told = rows.select("timestamp", "node_type", value=count_type)
-                if having.len() < ever.height:
-                    told = told.filter(pl.col("node_type").is_in(having.implode()))
-                yield _Series(collector, resource, count_type, told.drop_nulls("value"))
-
-
-def _by_type(series: Sequence[_Series], site: str) -> pl.DataFrame:
-    """Make usage_by_node_type, series by series: sorting its millions of rows would cost more."""
-    kinds = columns(UsageByNodeType)
-    parts = [
-        told.rows.with_columns(
-            pl.lit(value, dtype=kinds[name]).alias(name)
-            for name, value in {"site": site, **told._asdict()}.items()
-            if name != "rows"
-        ).select(pl.col(name).cast(kind) for name, kind in kinds.items())
-        for told in series
-    ]
-    return pl.concat([UsageByNodeType.create_empty(), *parts])
+            values = np.stack([rows[name].to_numpy() for name in METRICS])
+            known = ~np.isnan(values)
+            if rows.height:
+                blocks = keys.begins(rows["node_type"].to_physical().cast(pl.Int64).to_numpy())
+                some = known & (values != 0)
+                ever = np.logical_or.reduceat(some, np.flatnonzero(blocks), axis=1)
+                known &= ever[:, np.cumsum(blocks) - 1]
+            count_type, row = np.nonzero(known)
+            told = {"collector_type": collector, "resource": resource}
+            yield rows.select("node_type", "timestamp")[row].select(
+                *(pl.lit(value, named[name]).alias(name) for name, value in told.items()),
+                pl.Series("count_type", count_type.astype(np.uint8)).cat.to(named["count_type"]),
+                "node_type",
+                "timestamp",
+                pl.Series("value", values[known]),
+            )
 
 
 def _present(rows: pl.DataFrame) -> pl.DataFrame:

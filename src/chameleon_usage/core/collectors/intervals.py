@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from chameleon_usage.core import engine
+from chameleon_usage.core import keys
 from chameleon_usage.core.collectors.profiles import profile_history
 from chameleon_usage.core.conservation import check_spans
 from chameleon_usage.errors import UsageError
@@ -81,20 +81,15 @@ def spans(numbered: Numbered, as_of: datetime) -> pl.DataFrame:
     facts, entities = numbered.facts, numbered.entities
     key = ["quantity_type", "source", "entity_id"]
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
-    number = pl.lit(0, pl.Int64)
-    for name in key:
-        number = number * 2**24 + pl.col(name).to_physical().cast(pl.Int64)
-    listed, spoken = (frame.select(number).to_series() for frame in (entities, facts))
-    order = listed.arg_sort()
-    listed = listed.gather(order)
-    places = listed.search_sorted(spoken)
-    if (lost := facts.filter(listed.extend_constant(None, 1).gather(places) != spoken)).height:
-        *what, entity = lost.select(key).row(0)
-        told = ", ".join((*what, numbered.names[entity]))
+    entity = keys.find(facts, entities, key)
+    if (lost := facts.filter(entity < 0)).height:
+        *what, stranger = lost.select(key).row(0)
+        told = ", ".join((*what, numbered.names[stranger]))
         raise UsageError(f"facts: the entity {told} is not among the entities")
     # Neighbours after one sort: an entity's next fact is the next row, if that is still its own.
+    order = keys.ascending(keys.lift(entity, facts["timestamp"]))
     intervals = (
-        engine.sort_by_key_and_time(facts.select("timestamp", "state", _key=places), "timestamp")
+        facts.select("timestamp", "state", _key=entity)[order]
         .with_columns(
             end=pl.when(pl.col("_key") == pl.col("_key").shift(-1)).then(
                 pl.col("timestamp").shift(-1)
@@ -102,7 +97,7 @@ def spans(numbered: Numbered, as_of: datetime) -> pl.DataFrame:
         )
         .filter((pl.col("state") == PRESENT) & (pl.col("timestamp") < now))
     )
-    return entities[order.gather(intervals["_key"])].hstack(
+    return entities[intervals["_key"]].hstack(
         intervals.select(
             start="timestamp", end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
         )
