@@ -187,9 +187,14 @@ def _unread(path: Path, spec: RawTable) -> Iterator[str]:
 def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
     """Cast one file to the declared types; tell why a row cannot be used (``_reason``)."""
     kinds = spec.kept
+    texts = [column for column, kind in frame.schema.items() if kind == pl.String]
+    # To trim all would cost more than to see that none begins as a blank one might.
+    begins = frame.select(((pl.col(texts) < "!") | (pl.col(texts) > "~")).any())
+    solid = {column for column in texts if not begins[column].item()}
     try:
         cast = frame.with_columns(
-            [_cast(pl.col(column), frame.schema[column], kind) for column, kind in kinds.items()]
+            _cast(pl.col(column), frame.schema[column], kind, solid=column in solid)
+            for column, kind in kinds.items()
         )
     except pl.exceptions.PolarsError as error:
         raise UsageError(
@@ -254,7 +259,10 @@ def _check(judged: pl.DataFrame, name: str, spec: RawTable) -> tuple[pl.DataFram
     return good.drop("_reason", "_row_id"), rejects
 
 
-def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
+def _cast(
+    column: pl.Expr, found: pl.DataType, wanted: pl.DataType, *, solid: bool = False
+) -> pl.Expr:
+    """Cast a column to the type wanted; ``solid`` is one that holds no blank name."""
     if wanted == pl.Datetime("us"):
         if found == pl.String:
             column = pl.coalesce(
@@ -277,7 +285,7 @@ def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
     if wanted in {pl.String, pl.Categorical}:
         if found == pl.Binary:
             column = column.map_batches(_text, return_dtype=pl.String)
-        if found in {pl.String, pl.Binary}:
+        if found in {pl.String, pl.Binary} and not solid:
             # An empty name is no name.
             column = pl.when(column.str.strip_chars() != "").then(column)
         elif found != wanted:

@@ -153,7 +153,7 @@ def outputs(
             "comparison_causes": causes.comparison_causes(
                 stage.segments, stage.rejects, known, window, site.key
             ),
-            "rejects": stage.rejects.sort(stage.rejects.columns),
+            "rejects": _sorted(stage.rejects),
             "join_log": stage.join_log.sort("name"),
         }
 
@@ -177,6 +177,12 @@ def outputs(
     tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
     side_by_side(partial(_hold, name, frame) for name, frame in tables.items())
     return tables
+
+
+def _sorted(rejects: pl.DataFrame) -> pl.DataFrame:
+    """Sort by every column; what few words there are go by number, which takes half the time."""
+    words = {name: pl.Enum(rejects[name].unique().sort()) for name in ("stage", "source", "reason")}
+    return rejects.cast(words).sort(rejects.columns).cast(rejects.schema)  # type: ignore[arg-type]
 
 
 def _hold(name: str, frame: pl.DataFrame) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from chameleon_usage.core import comparison, engine, keys
-from chameleon_usage.core.tables import finish
+from chameleon_usage.core.tables import Grid, finish
 from chameleon_usage.core.window import KNOWN_ENOUGH, Known, Window
 from chameleon_usage.models.contract import columns
 from chameleon_usage.models.domain import (
@@ -369,12 +369,9 @@ def _by_type(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame) -> Iterato
     kinds = columns(UsageByNodeType)
     index = ["collector_type", "resource", "count_type", "node_type", "timestamp"]
     named = {name: kinds[name] for name in index[:3]}
-    yield (
-        cached.with_columns(resource=pl.lit("nodes"))
-        .cast(named)  # type: ignore[arg-type]
-        .select(*index, "value")
-        .sort(index)
-    )
+    legacy = cached.with_columns(resource=pl.lit("nodes")).cast(named)  # type: ignore[arg-type]
+    order = keys.ascending(Grid.of(legacy, index).places(legacy))
+    yield legacy.select(*index, "value")[order]
     present = pl.any_horizontal(pl.col(name) != 0 for name in METRICS)
     for collector in READINGS:
         for resource, frame in types.items():
