@@ -22,6 +22,7 @@ from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.core.window import Known, Window
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.base import PRESENT, Ingested, conform, rejects
+from chameleon_usage.models.contract import columns
 from chameleon_usage.models.domain import OUTPUTS, Bearing, Coverage, Entities, Facts, Segments
 from chameleon_usage.models.site import Site
 
@@ -188,19 +189,22 @@ def _sorted(rejects: pl.DataFrame) -> pl.DataFrame:
 def _hold(name: str, frame: pl.DataFrame) -> None:
     """Hold an output to its contract.
 
-    usage_by_node_type has millions of rows, written series by series: its keys are unique if no
-    series comes twice and each ascends, which costs a tenth of comparing all keys.
+    Tables of millions of rows are written series by series: their keys are unique if no series
+    comes twice and each ascends, which costs a tenth of comparing all keys.
     """
-    if name != "usage_by_node_type":
-        OUTPUTS[name].validate(frame)
+    contract = OUTPUTS[name]
+    if name not in _LONG:
+        contract.validate(frame)
         return
+    kinds = columns(contract)
+    parts = [column for column in contract.primary_key() if isinstance(kinds[column], pl.Enum)]
     series = pl.sum_horizontal(
-        pl.col(name).to_physical().cast(pl.Int32) * 100**place
-        for place, name in enumerate(["collector_type", "resource", "count_type"])
+        pl.col(column).to_physical().cast(pl.Int32) * 100**place
+        for place, column in enumerate(parts)
     )
-    before = pl.col("node_type").shift(1)
-    ascends = (pl.col("node_type") > before) | (
-        (pl.col("node_type") == before) & (pl.col("timestamp") > pl.col("timestamp").shift(1))
+    thing = pl.col(_LONG[name])
+    ascends = (thing > thing.shift(1)) | (
+        (thing == thing.shift(1)) & (pl.col("timestamp") > pl.col("timestamp").shift(1))
     )
     begins = pl.col("_series") != pl.col("_series").shift(1)
     told = (
@@ -209,12 +213,18 @@ def _hold(name: str, frame: pl.DataFrame) -> None:
             kinds=pl.col("_series").n_unique(),
             blocks=begins.fill_null(value=True).sum(),
             ascending=(begins | ascends).fill_null(value=True).all(),
-            known=pl.col("value").is_finite().all(),
+            known=(pl.col("value").is_finite() & thing.is_not_null()).fill_null(value=False).all(),
         )
         .row(0, named=True)
     )
     if told["kinds"] != told["blocks"] or not told["ascending"] or not told["known"]:
         raise AssertionError(f"{name}: a key comes twice or a value is missing; please report it")
+    if frame.schema != kinds:
+        raise AssertionError(f"{name}: its columns are not those of its contract; please report it")
+
+
+_LONG = {"usage_by_node_type": "node_type", "usage_by_host": "hypervisor_hostname"}
+"""Tables of millions of rows, and what each of their series goes through, time by time."""
 
 
 def _moment(as_of: datetime) -> pl.DataFrame:

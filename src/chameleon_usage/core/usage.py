@@ -1,14 +1,16 @@
 """Segments -> unit-seconds per bucket -> derived states -> the usage tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from chameleon_usage.core import comparison, engine, keys
+from chameleon_usage.core.parallel import side_by_side
 from chameleon_usage.core.tables import Grid, finish
 from chameleon_usage.core.window import KNOWN_ENOUGH, Known, Window
-from chameleon_usage.models.contract import columns
+from chameleon_usage.models.contract import columns, dy
 from chameleon_usage.models.domain import (
     UsageByHost,
     UsageByNodeType,
@@ -230,63 +232,22 @@ def usage_tables(
     Returns:
         table name to frame, each as its output contract says.
     """
-    timestamps = window.timestamps.select("timestamp")
-    recorded = known.buckets(window)
     node_types = _node_types(segments, legacy)
-    legacy = legacy.with_columns(pl.col("node_type").cast(node_types))
     sums = unit_seconds(
         segments.with_columns(pl.col("node_type").cast(node_types).fill_null(UNTYPED)),
         window,
         ["node_type"],
     )
-    totals = {
-        resource: _every_bucket(
-            derive(frame, known).join(recorded, on="timestamp", how="semi"), timestamps
-        )
-        for resource, frame in mean_usage(sums, window).items()
-    }
-    types = {
-        resource: derive(frame, known).join(
-            recorded, on="timestamp", how="semi", maintain_order="left"
-        )
-        for resource, frame in mean_usage(sums, window, ["node_type"]).items()
-    }
-    cached = _legacy_usage(legacy, window)
-    # A state is emitted where the records speak of its operands: null where they do not know. A
-    # resource that no host tells is left out.
-    by_resource = pl.concat(
-        [
-            _long(
-                frame.filter(pl.col("collector_type") == collector).select(
-                    "collector_type", "timestamp", *names
-                ),
-                resource=resource,
-            )
-            for resource, frame in totals.items()
-            if resource == "nodes"
-            or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item()
-            for collector, names in _emitted(known).items()
-        ]
+    cached = _legacy_usage(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
+    by_resource, by_type = side_by_side(
+        partial(make, sums, cached, known, window) for make in (_by_resource, _by_type)
     )
-    legacy_totals = _every_bucket(
-        cached.sort("node_type")  # sums of floats hang on their order
-        .group_by("collector_type", "timestamp", "count_type", maintain_order=True)
-        .agg(pl.col("value").sum())
-        .pivot(on="count_type", index=["collector_type", "timestamp"], values="value"),
-        timestamps,
-    )
-    by_resource = pl.concat([by_resource, _long(legacy_totals, resource="nodes")])
-    by_type = pl.concat(_by_type(types, cached))
     timeline = by_resource.filter(pl.col("resource") == "nodes")
     timeline = finish(timeline, UsageTimeline, site)
     tables = {
         "usage_timeline": timeline,
         "usage_by_resource": finish(by_resource, UsageByResource, site),
-        # Sorted series by series; by time its millions of rows would take longer to sort.
-        "usage_by_node_type": by_type.select(
-            (pl.lit(site) if name == "site" else pl.col(name)).cast(kind).alias(name)
-            for name, kind in columns(UsageByNodeType).items()
-        ),
+        "usage_by_node_type": _as_told(by_type, UsageByNodeType, site),
         "comparison": comparison.of_site(timeline, site),
         "comparison_by_node_type": comparison.of_node_types(
             by_type.filter(pl.col("resource") == "nodes"), timeline, site
@@ -294,18 +255,73 @@ def usage_tables(
         "usage_wide": _wide(by_resource, site),
     }
     if by_host:
-        named = segments.filter(pl.col("hostname").is_not_null())
-        sums = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
-        hosts = mean_usage(sums, window, ["hostname"])["nodes"]
-        hosts = hosts.join(recorded, on="timestamp", how="semi")
-        typed = derive(hosts, known).join(
-            _types(sums, window), on=["hostname", "timestamp"], how="left"
-        )
-        long = _present(_long(typed))
-        tables["usage_by_host"] = finish(
-            long.rename({"hostname": "hypervisor_hostname"}), UsageByHost, site
-        )
+        by_hosts = pl.concat(_by_host(segments, known, window))
+        tables["usage_by_host"] = _as_told(by_hosts, UsageByHost, site)
     return tables
+
+
+def _by_resource(
+    sums: pl.DataFrame, cached: pl.DataFrame, known: Known, window: Window
+) -> pl.DataFrame:
+    """Give the rows of usage_by_resource: every bucket of each state that is emitted.
+
+    A state is emitted where the records speak of its operands: null where they do not know. A
+    resource that no host tells is left out.
+    """
+    timestamps = window.timestamps.select("timestamp")
+    recorded = known.buckets(window)
+    totals = {
+        resource: _every_bucket(
+            derive(frame, known).join(recorded, on="timestamp", how="semi"), timestamps
+        )
+        for resource, frame in mean_usage(sums, window).items()
+    }
+    rows = [
+        _long(
+            frame.filter(pl.col("collector_type") == collector).select(
+                "collector_type", "timestamp", *names
+            ),
+            resource=resource,
+        )
+        for resource, frame in totals.items()
+        if resource == "nodes" or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item()
+        for collector, names in _emitted(known).items()
+    ]
+    legacy = _every_bucket(
+        cached.sort("node_type")  # sums of floats hang on their order
+        .group_by("collector_type", "timestamp", "count_type", maintain_order=True)
+        .agg(pl.col("value").sum())
+        .pivot(on="count_type", index=["collector_type", "timestamp"], values="value"),
+        timestamps,
+    )
+    return pl.concat([*rows, _long(legacy, resource="nodes")])
+
+
+def _by_host(segments: pl.DataFrame, known: Known, window: Window) -> Iterator[pl.DataFrame]:
+    """Give the rows of usage_by_host, as ``_told`` does, collector by collector."""
+    named = segments.filter(pl.col("hostname").is_not_null())
+    sums = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
+    types = _types(sums, window)
+    hosts = mean_usage(sums, window, ["hostname"])["nodes"]
+    hosts = hosts.join(known.buckets(window), on="timestamp", how="semi", maintain_order="left")
+    for collector in READINGS:
+        rows = derive(hosts.filter(pl.col("collector_type") == collector), known)
+        yield (
+            _told(rows, "hostname")
+            .join(types, on=["hostname", "timestamp"], how="left", maintain_order="left")
+            .rename({"hostname": "hypervisor_hostname"})
+        )
+
+
+def _as_told(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:
+    """Bring rows to an output's columns and types, in the order they have.
+
+    That is series by series: by time, millions of rows would take longer to sort than to make.
+    """
+    return rows.select(
+        (pl.lit(site) if name == "site" else pl.col(name)).cast(kind).alias(name)
+        for name, kind in columns(schema).items()
+    )
 
 
 def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
@@ -361,45 +377,56 @@ def _long(frame: pl.DataFrame, **constants: str) -> pl.DataFrame:
     )
 
 
-def _by_type(types: Mapping[str, pl.DataFrame], cached: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Give the rows of usage_by_node_type that have a value, sorted by all but time, and by time.
-
-    A node type has the count types that it ever has any of.
-    """
+def _by_type(
+    sums: pl.DataFrame, cached: pl.DataFrame, known: Known, window: Window
+) -> pl.DataFrame:
+    """Give the rows of usage_by_node_type, as ``_told`` does, by collector and resource."""
     kinds = columns(UsageByNodeType)
     index = ["collector_type", "resource", "count_type", "node_type", "timestamp"]
     named = {name: kinds[name] for name in index[:3]}
+    recorded = known.buckets(window)
+    types = {
+        resource: derive(frame, known).join(
+            recorded, on="timestamp", how="semi", maintain_order="left"
+        )
+        for resource, frame in mean_usage(sums, window, ["node_type"]).items()
+    }
     legacy = cached.with_columns(resource=pl.lit("nodes")).cast(named)  # type: ignore[arg-type]
     order = keys.ascending(Grid.of(legacy, index).places(legacy))
-    yield legacy.select(*index, "value")[order]
-    present = pl.any_horizontal(pl.col(name) != 0 for name in METRICS)
+    parts = [legacy.select(*index, "value")[order]]
     for collector in READINGS:
         for resource, frame in types.items():
-            rows = frame.filter((pl.col("collector_type") == collector) & present)
-            values = np.stack([rows[name].to_numpy() for name in METRICS])
-            known = ~np.isnan(values)
-            if rows.height:
-                blocks = keys.begins(rows["node_type"].to_physical().cast(pl.Int64).to_numpy())
-                some = known & (values != 0)
-                ever = np.logical_or.reduceat(some, np.flatnonzero(blocks), axis=1)
-                known &= ever[:, np.cumsum(blocks) - 1]
-            count_type, row = np.nonzero(known)
-            told = {"collector_type": collector, "resource": resource}
-            yield rows.select("node_type", "timestamp")[row].select(
-                *(pl.lit(value, named[name]).alias(name) for name, value in told.items()),
-                pl.Series("count_type", count_type.astype(np.uint8)).cat.to(named["count_type"]),
-                "node_type",
-                "timestamp",
-                pl.Series("value", values[known]),
-            )
+            rows = _told(frame.filter(pl.col("collector_type") == collector), "node_type")
+            told = rows.with_columns(resource=pl.lit(resource)).cast(named)  # type: ignore[arg-type]
+            parts.append(told.select(*index, "value"))
+    return pl.concat(parts)
 
 
-def _present(rows: pl.DataFrame) -> pl.DataFrame:
-    """Keep rows with a value, of hosts and times at which the host has any."""
-    group = ["collector_type", "hostname", "node_type", "timestamp"]
-    told = rows.filter(pl.col("value").is_not_null())
-    some = told.filter(pl.col("value") != 0).select(group).unique()
-    return told.join(some, on=group, how="semi", nulls_equal=True)
+def _told(frame: pl.DataFrame, thing: str) -> pl.DataFrame:
+    """Give the values of a frame one below the other, where there are any.
+
+    Args:
+        frame: of ``derive``, sorted by ``thing`` and time.
+        thing: a host or a node type; it has the count types that it ever has any of, at the times
+            at which it has any of any.
+
+    Returns:
+        the frame's index, ``count_type`` (by the registry's order, then as the frame's rows) and
+        ``value``.
+    """
+    rows = frame.filter(pl.any_horizontal(pl.col(name) != 0 for name in METRICS))
+    values = np.stack([rows[name].to_numpy() for name in METRICS])
+    known = ~np.isnan(values)
+    if rows.height:
+        blocks = keys.begins(rows[thing].to_physical().cast(pl.Int64).to_numpy())
+        some = known & (values != 0)
+        ever = np.logical_or.reduceat(some, np.flatnonzero(blocks), axis=1)
+        known &= ever[:, np.cumsum(blocks) - 1]
+    count_type, row = np.nonzero(known)
+    number = pl.Series("count_type", count_type.astype(np.uint8))
+    return rows.drop(METRICS)[row].with_columns(
+        number.cat.to(columns(UsageByNodeType)["count_type"]), pl.Series("value", values[known])
+    )
 
 
 def _legacy_usage(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:

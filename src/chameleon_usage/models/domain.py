@@ -187,7 +187,10 @@ class UsageByResource(dy.Schema):
 
 
 class UsageByNodeType(dy.Schema):
-    """As UsageByResource, for every node type; rows with a value only."""
+    """As UsageByResource, for every node type; rows with a value only.
+
+    A node type has the count types that it ever has any of, on the days on which it has any of any.
+    """
 
     site = dy.String(primary_key=True)
     timestamp = _stamp(primary_key=True)
@@ -199,7 +202,7 @@ class UsageByNodeType(dy.Schema):
 
 
 class UsageByHost(dy.Schema):
-    """Mean nodes per host; rows with a value only."""
+    """Mean nodes per host; rows with a value only, as for node types."""
 
     site = dy.String(primary_key=True)
     timestamp = _stamp(primary_key=True)
