@@ -66,8 +66,10 @@ $(shell mkdir -p build && printf '%s\n' '$(CHOICE)' > $(CHOICE_FILE))
 endif
 endif
 
+# For recipes: before them, not every make knows of a -j on its command line.
+AT_ONCE = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(JOBS))
 # Steps that run side by side share the cores: threads that wait for each other cost a sixth.
-THREADS := $(shell n=$$(( $$(getconf _NPROCESSORS_ONLN) / $(JOBS) )); echo $$(( n > 1 ? n : 1 )))
+THREADS = $(shell n=$$(( $$(getconf _NPROCESSORS_ONLN) / $(AT_ONCE) )); echo $$(( n > 1 ? n : 1 )))
 
 # --- what depends on what ---------------------------------------------------------------------
 
@@ -106,7 +108,7 @@ test: $(READY) ## the quick tests, style and types
 	ruff check .
 	ruff format --check --quiet .
 	mypy --no-error-summary
-	POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(JOBS) -m "not slow and not real"
+	POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) -m "not slow and not real"
 
 data: $(SITES:%=$(TWIN)/%/manifest.json) ## the twin: simulated raw tables and their truth
 
@@ -124,7 +126,7 @@ record: $(RUN_NOTEBOOKS) ## record the checksums of the default build's figures,
 	python notebooks/checksums.py --record
 
 bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
-	python tests/bench.py --data-dir $(DATA) --jobs $(JOBS) $(LARGEST_FIRST)
+	python tests/bench.py --data-dir $(DATA) --jobs $(AT_ONCE) $(LARGEST_FIRST)
 
 bench-extract: $(READY) ## rows per second and memory of extraction, against MariaDB's own client
 	python tests/bench_extract.py

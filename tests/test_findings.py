@@ -145,21 +145,21 @@ class TestBusiest:
         assert findings.busiest(self.types(only=(2, 2))) == {}
 
 
-class TestWaiting:
+class TestAhead:
     def leases(self, hours: list[float | None], outcome: str = "started") -> pl.DataFrame:
         return pl.DataFrame({"requested_h": hours, "outcome": outcome}).cast(
             {"requested_h": pl.Float64, "outcome": pl.String}
         )
 
     def test_counts_those_made_ahead(self):
-        found = findings.waiting(
+        found = findings.ahead(
             pl.concat([self.leases([0.0, 0.5, 2.0, 4.0]), self.leases([None], "error")])
         )
         assert (found["advance_share"], found["advance_hours"]) == (0.5, 3)
         assert found["failed_share"] == 0.2
 
     def test_without_leases_there_is_none(self):
-        assert findings.waiting(self.leases([])) == {}
+        assert findings.ahead(self.leases([])) == {}
 
 
 def test_what_another_source_tells_is_not_refused():

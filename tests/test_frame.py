@@ -231,6 +231,15 @@ class TestMakefile:
         assert set(re.findall(r"^  make ([\w-]+)", tree.said, re.MULTILINE)) == TARGETS
         assert {"book", "test", "data", "run", "notebooks", "verify", "bench", "clean"} <= TARGETS
 
+    @pytest.mark.parametrize(
+        ("asked", "jobs"),
+        [((), 2), (("JOBS=3",), 3), (("-j3",), 3), (("-j", "1"), 1), (("-j",), 2)],
+    )
+    def test_j_is_heard_by_what_runs_its_own_jobs(self, tree, asked, jobs):
+        status, _ = tree.make("--dry-run", "test", *asked)
+        assert status == 0, tree.said
+        assert f"pytest -q -n {jobs} " in tree.said
+
     def test_a_book_from_nothing_makes_each_step_once(self, tree):
         status, commands = tree.make("book")
         assert status == 0, tree.said

@@ -80,6 +80,22 @@ def _of_the_sum(long: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
     ).with_columns((pl.col("nodes") * pl.col("days") / pl.col("all_days")).round(2))
 
 
+def _areas(rows: pl.DataFrame, x: alt.X, y: alt.Y, color: alt.Color, tooltip: object) -> alt.Chart:
+    return (
+        alt.Chart(inline_values(rows))
+        .mark_area(interpolate="step-after")
+        .encode(x=x, y=y, color=color, order="order:Q", tooltip=tooltip)
+    )
+
+
+def _total(rows: pl.DataFrame, width: float) -> alt.Chart:
+    return (
+        alt.Chart(inline_values(rows))
+        .mark_line(color=palette.TOTAL, strokeWidth=width, interpolate="step-after")
+        .encode(x="timestamp:T", y="total:Q")
+    )
+
+
 def cross_site_usage(
     usage: pl.DataFrame,
     *,
@@ -101,20 +117,11 @@ def cross_site_usage(
     sites = [site for site in site_names if (table["site"] == site).any()]
     long, legend, tooltip = _site_areas(table, {site: site_names[site] for site in sites})
     totals = table.filter(pl.col("site") == ALL)
-    area = alt.Chart(inline_values(_of_the_sum(long, totals).select(long.columns))).mark_area(
-        interpolate="step-after"
-    )
+    nodes = alt.Y("nodes:Q", title="nodes", stack="zero")
+    area = _of_the_sum(long, totals).select(long.columns)
     summed = alt.layer(
-        area.encode(
-            x=time_axis(totals),
-            y=alt.Y("nodes:Q", title="nodes", stack="zero"),
-            color=legend,
-            order="order:Q",
-            tooltip=tooltip,
-        ),
-        alt.Chart(inline_values(totals))
-        .mark_line(color=palette.TOTAL, strokeWidth=1.3, interpolate="step-after")
-        .encode(x="timestamp:T", y="total:Q"),
+        _areas(area, time_axis(totals), nodes, legend, tooltip),
+        _total(totals, 1.3),
         *gap_layers(totals, "total", every),
     ).properties(width=WIDTH, height=HEIGHT, title="All sites together (black line = total)")
     opened = dict(
@@ -134,18 +141,8 @@ def cross_site_usage(
         line = table.filter(pl.col("site") == site).with_columns(begin)
         panels.append(
             alt.layer(
-                alt.Chart(inline_values(one))
-                .mark_area(interpolate="step-after")
-                .encode(
-                    x=time_axis(totals, count=5),
-                    y=alt.Y("nodes:Q", title="nodes", stack="zero"),
-                    color=legend,
-                    order="order:Q",
-                    tooltip=tooltip,
-                ),
-                alt.Chart(inline_values(line.select("timestamp", "total")))
-                .mark_line(color=palette.TOTAL, strokeWidth=1, interpolate="step-after")
-                .encode(x="timestamp:T", y="total:Q"),
+                _areas(one, time_axis(totals, count=5), nodes, legend, tooltip),
+                _total(line.select("timestamp", "total"), 1),
                 *gap_layers(line, "used", every),
             ).properties(width=WIDTH / 2 - 40, height=110, title=panel_title(name))
         )
@@ -205,19 +202,17 @@ def cross_site_percent(
         ),
     )
     chart = alt.layer(
-        alt.Chart(inline_values(percent))
-        .mark_area(interpolate="step-after")
-        .encode(
-            x=time_axis(totals),
-            y=alt.Y(
+        _areas(
+            percent,
+            time_axis(totals),
+            alt.Y(
                 "percent:Q",
                 title="% of the nodes of all sites",
                 stack="zero",
                 scale=alt.Scale(domain=[0, 100], clamp=True),
             ),
-            color=legend,
-            order="order:Q",
-            tooltip=[*tooltip[:2], alt.Tooltip("percent:Q", format=".1f", title="% of all")],
+            legend,
+            [*tooltip[:2], alt.Tooltip("percent:Q", format=".1f", title="% of all")],
         ),
         *gap_layers(ends, "used_percent", every),
     ).properties(

@@ -49,7 +49,7 @@ def of_site(folder: Path) -> Findings:
         **gap(table("comparison"), table("comparison_by_node_type")),
         **at_their_word(usage),
         **busiest(table("usage_by_node_type")),
-        **waiting(table("leadtime_leases")),
+        **ahead(table("leadtime_leases")),
         **refused(table("rejects")),
     }
 
@@ -248,7 +248,7 @@ def busiest(by_node_type: pl.DataFrame) -> Findings:
     }
 
 
-def waiting(leases: pl.DataFrame) -> Findings:
+def ahead(leases: pl.DataFrame) -> Findings:
     """Say how many leases were made in advance, and how many came to nothing.
 
     Args:
