@@ -58,7 +58,7 @@ def separate(
     ordered = intervals.sort(*on, "start", *order)
     number = keys.number(ordered, on)
     covered = np.maximum.accumulate(keys.lift(number, ordered["end"]))
-    before = keys.lower(np.concatenate([covered[:1] * 0, covered[:-1]]), number)
+    before = keys.lower(np.append(0, covered)[:-1], number)
     told = ordered.with_columns(before.alias("_covered"))
     kept = told.with_columns(start=pl.max_horizontal(START, "_covered")).filter(START < END)
     superseded = told.with_columns(end=pl.min_horizontal(END, "_covered")).filter(START < END)
