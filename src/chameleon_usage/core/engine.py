@@ -129,14 +129,15 @@ def cut(
     # The parts of a child are all those from the one that holds its start to the one that holds
     # its last second: found by search, not by pairing.
     part = keys.search(borders, low, "right")
-    count = np.maximum(keys.search(borders, high, "left") - part, 0) + 1
-    row = np.arange(len(count))
-    if (count > 1).any():
+    row = np.arange(len(part))
+    edges = np.concatenate([[_BEFORE], borders, [_AFTER]])
+    if (over := high > edges[part + 1]).any():
+        count = np.ones(len(part), np.int64)
+        count[over] += keys.search(borders, high[over], "left") - part[over]
         row, first = np.repeat(row, count), np.cumsum(count) - count
         part = part[row] + np.arange(len(row)) - first[row]
-        edges = np.concatenate([[_BEFORE], borders, [_AFTER]])
         low, high = np.maximum(low[row], edges[part]), np.minimum(high[row], edges[part + 1])
-        some = (low < high) | (count == 1)[row]
+        some = (low < high) | ~over[row]
         row, part, low, high = (column[some] for column in (row, part, low, high))
 
     def pieces(which: keys.Flags) -> pl.DataFrame:
