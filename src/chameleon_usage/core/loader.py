@@ -75,10 +75,15 @@ def load_raw_inputs(
     files, wanted = files or {}, sorted(set(names))
     paths = {name: _paths(directory, name, files) for name in wanted}
     bar = tqdm(total=len(wanted), desc="read", unit="table", leave=False, disable=not progress)
+    # The largest first, so that none is left to be read alone.
+    size = {name: sum(map(_size, found)) for name, found in paths.items()}
+    largest = sorted(wanted, key=lambda name: -size[name])
     with bar:
-        admitted = side_by_side(
-            partial(_admit, name, found, directory, files, bar) for name, found in paths.items()
+        read = side_by_side(
+            partial(_admit, name, paths[name], directory, files, bar) for name in largest
         )
+    by_name = dict(zip(largest, read, strict=True))
+    admitted = [by_name[name] for name in wanted]
     tables = {table.name: table.rows for table in admitted if table}
     if not tables:
         raise UsageError(
@@ -134,6 +139,10 @@ def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
 
 def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
     return sorted(directory.glob(files.get(name, f"{name}.parquet")))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _read(path: Path, name: str, spec: RawTable, scan: pl.LazyFrame | None = None) -> pl.DataFrame:
