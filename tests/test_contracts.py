@@ -436,18 +436,48 @@ class TestSameBytes:
 
 
 class TestSeriesBySeries:
-    """usage_by_node_type's keys are unique if no series comes twice and each ascends."""
+    """The longest tables' keys are unique if no series comes twice and each ascends."""
 
-    def test_a_series_that_comes_twice_or_does_not_ascend_stops_the_run(self):
+    @pytest.mark.parametrize("name", ["usage_by_node_type", "usage_by_host"])
+    def test_what_is_not_of_the_contract_stops_the_run(self, name):
         site = TinySite()
         site.host("h1", node_type="one")
         site.host("h2", node_type="two")
-        table = site.outputs["usage_by_node_type"]
-        pipeline._hold("usage_by_node_type", table)
+        table = site.outputs[name]
+        pipeline._hold(name, table)
+        third = pl.int_range(pl.len()) == 2
         for wrong in (
             pl.concat([table, table]),
             pl.concat([table.head(3), table]),
             table.reverse(),
+            table.with_columns(pl.when(~third).then("value").alias("value")),
+            table.with_columns(pl.when(third).then(float("nan")).otherwise("value").alias("value")),
         ):
-            with pytest.raises(AssertionError, match="usage_by_node_type: a key comes twice"):
-                pipeline._hold("usage_by_node_type", wrong)
+            with pytest.raises(AssertionError, match=f"{name}: a key comes twice or a value is"):
+                pipeline._hold(name, wrong)
+        with pytest.raises(AssertionError, match=f"{name}: its columns are not"):
+            pipeline._hold(name, table.cast({"value": pl.Float32}))
+
+    @pytest.mark.parametrize(
+        ("name", "thing"),
+        [
+            ("usage_by_node_type", ["resource", "node_type"]),
+            ("usage_by_host", ["hypervisor_hostname"]),
+        ],
+    )
+    def test_what_a_thing_never_has_is_not_told(self, site, name, thing):
+        rows = site.outputs[name].filter(pl.col("collector_type") != "legacy")
+        for other in ("count_type", "timestamp"):
+            most = rows.group_by("collector_type", *thing, other).agg(pl.col("value").abs().max())
+            assert most.height > 0
+            assert most.filter(pl.col("value") == 0).is_empty(), (name, other)
+
+    @pytest.mark.parametrize(("count_type", "told"), [("committed", 10), ("occupied", 0)])
+    def test_a_zero_among_what_a_host_has_is_told(self, count_type, told):
+        site = TinySite()
+        site.host("h1")
+        site.lease("L1", 2, 4)
+        rows = site.outputs["usage_by_host"].filter(
+            pl.col("collector_type") == "corrected", pl.col("count_type") == count_type
+        )
+        assert rows.height == told

@@ -151,6 +151,13 @@ class TestTypes:
             (NODES, "3", "unreadable vcpus created_at"),
         ]
 
+    @pytest.mark.parametrize("blank", ["", " ", "\t \n", "\u00a0", "\u2003\u3000"])
+    @pytest.mark.parametrize("name", ["h2", " h2", "~h2", "\u00e9", "\u3000h2", "\x7f"])
+    def test_a_blank_name_is_none_and_all_others_stay_as_they_are(self, tmp_path, blank, name):
+        rows = [NODE | {"id": n, "host": host} for n, host in enumerate(["h1", blank, name, None])]
+        write_table(tmp_path, NODES, rows)
+        assert load(tmp_path).tables[NODES]["host"].to_list() == ["h1", None, name, None]
+
     def test_numbers_that_are_no_times_are_refused(self, tmp_path):
         path = write_table(tmp_path, NODES, [NODE])
         pl.read_parquet(path).with_columns(created_at=pl.lit(7)).write_parquet(path)

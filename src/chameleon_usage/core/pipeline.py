@@ -196,7 +196,8 @@ def _hold(name: str, frame: pl.DataFrame) -> None:
     if name not in _LONG:
         contract.validate(frame)
         return
-    kinds = columns(contract)
+    if frame.schema != (kinds := columns(contract)):
+        raise AssertionError(f"{name}: its columns are not those of its contract; please report it")
     parts = [column for column in contract.primary_key() if isinstance(kinds[column], pl.Enum)]
     series = pl.sum_horizontal(
         pl.col(column).to_physical().cast(pl.Int32) * 100**place
@@ -219,8 +220,6 @@ def _hold(name: str, frame: pl.DataFrame) -> None:
     )
     if told["kinds"] != told["blocks"] or not told["ascending"] or not told["known"]:
         raise AssertionError(f"{name}: a key comes twice or a value is missing; please report it")
-    if frame.schema != kinds:
-        raise AssertionError(f"{name}: its columns are not those of its contract; please report it")
 
 
 _LONG = {"usage_by_node_type": "node_type", "usage_by_host": "hypervisor_hostname"}

@@ -281,7 +281,7 @@ def _by_resource(
             frame.filter(pl.col("collector_type") == collector).select(
                 "collector_type", "timestamp", *names
             ),
-            resource=resource,
+            resource,
         )
         for resource, frame in totals.items()
         if resource == "nodes" or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item()
@@ -294,7 +294,7 @@ def _by_resource(
         .pivot(on="count_type", index=["collector_type", "timestamp"], values="value"),
         timestamps,
     )
-    return pl.concat([*rows, _long(legacy, resource="nodes")])
+    return pl.concat([*rows, _long(legacy, "nodes")])
 
 
 def _by_host(segments: pl.DataFrame, known: Known, window: Window) -> Iterator[pl.DataFrame]:
@@ -366,21 +366,15 @@ def _every_bucket(frame: pl.DataFrame, timestamps: pl.DataFrame) -> pl.DataFrame
     return grid.join(frame, on=["collector_type", "timestamp"], how="left")
 
 
-def _long(frame: pl.DataFrame, **constants: str) -> pl.DataFrame:
-    index = [
-        name
-        for name in ("collector_type", "hostname", "node_type", "timestamp")
-        if name in frame.columns
-    ]
-    return frame.unpivot(index=index, variable_name="count_type").with_columns(
-        pl.lit(value).alias(name) for name, value in constants.items()
-    )
+def _long(frame: pl.DataFrame, resource: str) -> pl.DataFrame:
+    long = frame.unpivot(index=["collector_type", "timestamp"], variable_name="count_type")
+    return long.with_columns(resource=pl.lit(resource))
 
 
 def _by_type(
     sums: pl.DataFrame, cached: pl.DataFrame, known: Known, window: Window
 ) -> pl.DataFrame:
-    """Give the rows of usage_by_node_type, as ``_told`` does, by collector and resource."""
+    """Give the rows of usage_by_node_type: the cached ones, then each reading's as ``_told``."""
     kinds = columns(UsageByNodeType)
     index = ["collector_type", "resource", "count_type", "node_type", "timestamp"]
     named = {name: kinds[name] for name in index[:3]}

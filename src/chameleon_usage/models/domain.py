@@ -189,7 +189,8 @@ class UsageByResource(dy.Schema):
 class UsageByNodeType(dy.Schema):
     """As UsageByResource, for every node type; rows with a value only.
 
-    A node type has the count types that it ever has any of, on the days on which it has any of any.
+    In the readings of facts a node type has the count types that it ever has any of, in the
+    buckets in which it has any of any; of the legacy collector, what its caches list.
     """
 
     site = dy.String(primary_key=True)
