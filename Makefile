@@ -126,10 +126,10 @@ record: $(RUN_NOTEBOOKS) ## record the checksums of the default build's figures,
 	python notebooks/checksums.py --record
 
 bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
-	python tests/bench.py --data-dir $(DATA) --jobs $(AT_ONCE) $(LARGEST_FIRST)
+	PYTHONPATH=tests python tests/bench/pipeline.py --data-dir $(DATA) --jobs $(AT_ONCE) $(LARGEST_FIRST)
 
 bench-extract: $(READY) ## rows per second and memory of extraction, against MariaDB's own client
-	python tests/bench_extract.py
+	PYTHONPATH=tests python tests/bench/extract.py
 
 clean: ## remove everything made, but not the environment
 	rm -rf build $(OUT) $(TWIN) book/_build book/notebooks book/metrics.md

@@ -35,8 +35,8 @@ import polars as pl
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.core.ablation import ABLATIONS, NOTHING
 from chameleon_usage.models.metrics import COLLECTORS, MEASURED, METRICS
+from chameleon_usage.usage.ablation import ABLATIONS, NOTHING
 from chameleon_usage.viz import ablation, truth
 from chameleon_usage.viz.base import since_opening
 from chameleon_usage.viz.paper import ROOT, site_names

@@ -7,8 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,16 +14,18 @@ from hypothesis import settings
 
 from chameleon_twin.cli import main as make_twin
 from chameleon_usage import cli
-from mariadb import MariaDB
-from postgresql import PostgreSQL
-from sites import LIVELY, TEN_DAYS
+from support import PROJECT
+from support.command import Said
+from support.mariadb import MariaDB
+from support.postgresql import PostgreSQL
+from support.sites import LIVELY, TEN_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Once = Callable[[str, Callable[[Path], object]], Path]
 
-PROJECT = Path(__file__).resolve().parents[1]
 
 # How long an example takes tells of the machine's other guests.
 settings.register_profile("shared", deadline=None)
@@ -141,15 +141,6 @@ def lively_outputs(once, lively_raw) -> Callable[..., Path]:
         return once("".join(("lively", *args)), make)
 
     return outputs
-
-
-@dataclass
-class Said:
-    """How a command ended, and what it said."""
-
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from chameleon_usage.core import loader, pipeline
+from chameleon_usage import stages
 from chameleon_usage.errors import UsageError
-from sites import LIVELY, PROJECT, TEN_DAYS, lively
+from chameleon_usage.io import files
+from support.sites import LIVELY, PROJECT, TEN_DAYS, lively
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,23 +85,23 @@ def test_a_damaged_stage_is_named(saved, usage, tmp_path):
 class TestEachStageAlone:
     def test_facts_are_what_was_saved(self, key, tmp_path):
         stage = lively(key).facts
-        pipeline.save_facts(tmp_path / "stages", stage)
-        loaded = pipeline.load_facts(tmp_path)
+        stages.save_facts(tmp_path / "stages", stage)
+        loaded = stages.load_facts(tmp_path)
         assert loaded.as_of == stage.as_of
         for name, frame in stage.ingested.tables().items():
             assert_frame_equal(loaded.ingested.tables()[name], frame)
 
     def test_segments_are_what_was_saved(self, key, tmp_path):
         stage = lively(key).stage
-        pipeline.save_segments(tmp_path / "stages", stage)
-        loaded = pipeline.load_segments(tmp_path)
+        stages.save_segments(tmp_path / "stages", stage)
+        loaded = stages.load_segments(tmp_path)
         for name, frame in vars(stage).items():
             assert_frame_equal(vars(loaded)[name], frame)
 
     def test_usage_is_what_was_saved(self, key, tmp_path):
         tables = lively(key).outputs
-        pipeline.save_usage(tmp_path, tables)
-        loaded = pipeline.load_usage(tmp_path)
+        stages.save_usage(tmp_path, tables)
+        loaded = stages.load_usage(tmp_path)
         assert loaded.keys() == tables.keys()
         for name, frame in tables.items():
             assert_frame_equal(loaded[name], frame)
@@ -115,16 +116,16 @@ class TestEachStageAlone:
 
 
 def test_stages_that_are_not_there_name_the_way_out(tmp_path):
-    for load in (pipeline.load_facts, pipeline.load_segments):
+    for load in (stages.load_facts, stages.load_segments):
         with pytest.raises(UsageError, match="--save-stages"):
             load(tmp_path)
     with pytest.raises(UsageError, match="chameleon-usage run"):
-        pipeline.load_usage(tmp_path)
+        stages.load_usage(tmp_path)
 
 
 class TestWholeDirectory:
     def test_appears_with_everything_in_it(self, tmp_path):
-        with loader.whole_directory(tmp_path / "a" / "site") as scratch:
+        with files.whole_directory(tmp_path / "a" / "site") as scratch:
             (scratch / "one").write_text("1")
             assert not (tmp_path / "a" / "site").exists()
         assert [path.name for path in (tmp_path / "a").iterdir()] == ["site"]
@@ -132,16 +133,16 @@ class TestWholeDirectory:
 
     def test_takes_the_place_of_an_older_one(self, tmp_path):
         for text in ("1", "2"):
-            with loader.whole_directory(tmp_path / "site") as scratch:
+            with files.whole_directory(tmp_path / "site") as scratch:
                 (scratch / text).write_text(text)
         assert [path.name for path in tmp_path.rglob("*")] == ["site", "2"]
 
     def test_after_an_error_all_is_as_before(self, tmp_path):
-        with loader.whole_directory(tmp_path / "site") as scratch:
+        with files.whole_directory(tmp_path / "site") as scratch:
             (scratch / "one").write_text("1")
 
         def break_off() -> None:
-            with loader.whole_directory(tmp_path / "site") as scratch:
+            with files.whole_directory(tmp_path / "site") as scratch:
                 (scratch / "two").write_text("2")
                 raise KeyError
 

@@ -31,7 +31,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from chameleon_usage.core.registry import ADAPTERS
+from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, RESOURCES
 from chameleon_usage.models.site import load_sites
 from chameleon_usage.viz import palette

@@ -11,13 +11,15 @@ from pathlib import Path
 import click
 import polars as pl
 
-from chameleon_usage.core import ablation, loader, pipeline
-from chameleon_usage.core.registry import ADAPTERS
-from chameleon_usage.core.window import Window
+from chameleon_usage import pipeline, stages
 from chameleon_usage.errors import UsageError
-from chameleon_usage.io.audit import check_site
-from chameleon_usage.models.domain import OUTPUTS
+from chameleon_usage.ingest.registry import ADAPTERS
+from chameleon_usage.io import files
+from chameleon_usage.io.check import check_site
+from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.site import Site, load_sites
+from chameleon_usage.usage import ablation
+from chameleon_usage.usage.window import Window
 
 MOST_BUCKETS = 200_000
 DATE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
@@ -129,8 +131,10 @@ def run(
     known = load_sites(config, frozenset(ADAPTERS))
     if resume_from:
         data_dir = "."  # not read
-    files = [pattern for name in names if name in known for pattern in known[name].files.values()]
-    with _fetched(data_dir, names or known, files) as folder:
+    patterns = [
+        pattern for name in names if name in known for pattern in known[name].files.values()
+    ]
+    with _fetched(data_dir, names or known, patterns) as folder:
         for site in _choose(known, names, folder, output, resume_from):
             tables, absent = pipeline.run_pipeline(
                 site,
@@ -147,13 +151,13 @@ def run(
 
 
 def _fetched(
-    place: str, folders: Iterable[str], files: Iterable[str]
+    place: str, folders: Iterable[str], patterns: Iterable[str]
 ) -> AbstractContextManager[Path]:
     """Give the directory of the raw tables; what reaches a store is slow to load."""
-    if not loader.is_store(place):
+    if not files.is_store(place):
         return nullcontext(Path(place))
     stores = importlib.import_module("chameleon_usage.io.stores")
-    folder: AbstractContextManager[Path] = stores.fetched(place, folders, files)
+    folder: AbstractContextManager[Path] = stores.fetched(place, folders, patterns)
     return folder
 
 
@@ -211,9 +215,9 @@ def _report(site: Site, tables: dict[str, pl.DataFrame], absent: Sequence[str]) 
 @click.option("--site", "names", multiple=True, help="Site key; repeat it. Default: all present.")
 def combine(output: Path, names: Sequence[str]) -> None:
     """Put the output tables of all sites together in <output>/combined."""
-    tables = pipeline.load_combined(output, pipeline.sites_with_outputs(output, names))
-    with loader.whole_directory(output / pipeline.COMBINED) as scratch:
-        loader.save_tables(scratch, tables)
+    tables = stages.load_combined(output, stages.sites_with_outputs(output, names))
+    with files.whole_directory(output / stages.COMBINED) as scratch:
+        files.save_tables(scratch, tables)
 
 
 @cli.command()
@@ -227,8 +231,8 @@ def ablate(*, config: Path, names: Sequence[str], data_dir: Path, output: Path) 
     sites = _choose(load_sites(config, frozenset(ADAPTERS)), names, data_dir, output, None)
     for site in sites:
         stage, _ = pipeline.facts(site, data_dir, progress=sys.stderr.isatty())
-        with loader.whole_directory(output / "ablation" / site.key) as scratch:
-            loader.save_tables(scratch, {"ablation": ablation.ablate(stage, site, window)})
+        with files.whole_directory(output / "ablation" / site.key) as scratch:
+            files.save_tables(scratch, {"ablation": ablation.ablate(stage, site, window)})
 
 
 @cli.command()

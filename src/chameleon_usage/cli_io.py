@@ -8,18 +8,18 @@ from pathlib import Path
 import click
 
 from chameleon_usage.cli import DATE, cli, config_option, output_option
-from chameleon_usage.core.loader import is_store
-from chameleon_usage.core.registry import ADAPTERS
 from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import databases
 from chameleon_usage.io.export.target import TARGETS
 from chameleon_usage.io.export.target import export as export_outputs
 from chameleon_usage.io.extract import extract as extract_site
+from chameleon_usage.io.files import is_store
 from chameleon_usage.io.grants import grants as grants_sql
 from chameleon_usage.io.privacy import parse_privacy
-from chameleon_usage.io.record import Changes, add_snapshot, last_changes, restore
-from chameleon_usage.models.domain import OUTPUTS
+from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.site import Site, load_sites
+from chameleon_usage.snapshots.record import Changes, add_snapshot, last_changes, restore
 
 _NOTES = {"zero_dates": "zero dates are null", "not_utf8": "values are Latin-1, not UTF-8"}
 

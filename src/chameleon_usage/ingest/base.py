@@ -1,36 +1,20 @@
 """What every adapter gives back, and the few steps all of them share."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from chameleon_usage.models.contract import columns, dy
-from chameleon_usage.models.domain import (
+from chameleon_usage.models.frames import columns, conform
+from chameleon_usage.models.stages import (
+    COMPLETENESS,
     Entities,
     Facts,
+    Ingested,
     JoinLog,
-    Leases,
-    Legacy,
-    Profiles,
     Rejects,
 )
-
-PRESENT, ABSENT = "present", "absent"
-
-
-MAINTENANCE = {
-    "hostname": pl.String(),
-    "start": pl.Datetime("us"),
-    "end": pl.Datetime("us"),
-}
-
-
-ASIDE = {"source": pl.String(), "source_row_id": pl.String()}
-
-
-COMPLETENESS = {"quantity_type": pl.String(), "source": pl.String(), "share": pl.Float64()}
-
+from chameleon_usage.models.vocabulary import ABSENT, PRESENT
 
 HELD = ("occupied_reservation", "occupied_ondemand", "active_reservation", "active_ondemand")
 
@@ -42,39 +26,6 @@ def speaks_of(source: str, *quantities: str, share: float = 1.0) -> pl.DataFrame
     )
 
 
-@dataclass(frozen=True)
-class Ingested:
-    """Everything the adapters of a site say; results of several adapters are concatenated.
-
-    Attributes:
-        facts, entities: who entered which state when, and what is known of them (domain.Facts,
-            domain.Entities).
-        profiles: node type and physical size of hosts over time (domain.Profiles).
-        leases: lead times of leases that ask for nodes (domain.Leases).
-        legacy: the legacy caches as count types (domain.Legacy).
-        maintenance: windows of hosts: hostname, start, end.
-        completeness: quantity_type, source, share: the quantities that a source speaks of, and
-            the share of its rows that it still holds (1 unless rows were deleted for good).
-        aside: source, source_row_id: rows that say nothing of a node, as another service's.
-        rejects, join_log: the audit (domain.Rejects, domain.JoinLog).
-    """
-
-    facts: pl.DataFrame = field(default_factory=Facts.create_empty)
-    entities: pl.DataFrame = field(default_factory=Entities.create_empty)
-    profiles: pl.DataFrame = field(default_factory=Profiles.create_empty)
-    leases: pl.DataFrame = field(default_factory=Leases.create_empty)
-    legacy: pl.DataFrame = field(default_factory=Legacy.create_empty)
-    maintenance: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MAINTENANCE))
-    completeness: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPLETENESS))
-    aside: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ASIDE))
-    rejects: pl.DataFrame = field(default_factory=Rejects.create_empty)
-    join_log: pl.DataFrame = field(default_factory=JoinLog.create_empty)
-
-    def tables(self) -> dict[str, pl.DataFrame]:
-        """Give the frames by name."""
-        return {part.name: getattr(self, part.name) for part in fields(self)}
-
-
 def concat(parts: Iterable[Ingested]) -> Ingested:
     """Put the results of several adapters together."""
     listed = list(parts)
@@ -83,15 +34,6 @@ def concat(parts: Iterable[Ingested]) -> Ingested:
             name: pl.concat([getattr(part, name) for part in listed])
             for name in Ingested().tables()
         }
-    )
-
-
-def conform(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
-    """Order, cast and complete (with nulls) the columns of a frame to those of a schema."""
-    kinds = columns(schema)
-    return frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(kind)
-        for name, kind in kinds.items()
     )
 
 

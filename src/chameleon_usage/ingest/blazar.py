@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from chameleon_usage.ingest.base import (
-    Ingested,
     Joins,
-    conform,
     entities,
     facts,
     refuse_bad_bounds,
@@ -15,9 +13,11 @@ from chameleon_usage.ingest.base import (
     set_aside,
     speaks_of,
 )
-from chameleon_usage.ingest.nova import DEVICE, amount, host_class, positive
-from chameleon_usage.models.domain import Leases, Profiles
+from chameleon_usage.ingest.nova import amount, host_class, positive
+from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import NAME, TIME, RawInputs
+from chameleon_usage.models.stages import Ingested, Leases, Profiles
+from chameleon_usage.models.vocabulary import DEVICE
 
 COMPUTEHOSTS, ALLOCATIONS = "blazar.computehosts", "blazar.computehost_allocations"
 DEVICES, DEVICE_ALLOCATIONS = "blazar.devices", "blazar.device_allocations"

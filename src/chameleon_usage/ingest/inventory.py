@@ -2,17 +2,11 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.base import (
-    Ingested,
-    conform,
-    entities,
-    facts,
-    refuse_bad_bounds,
-    set_aside,
-)
-from chameleon_usage.ingest.nova import BARE_METAL
-from chameleon_usage.models.domain import Profiles
+from chameleon_usage.ingest.base import entities, facts, refuse_bad_bounds, set_aside
+from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.stages import Ingested, Profiles
+from chameleon_usage.models.vocabulary import BARE_METAL
 
 HARDWARE, NODE_INTERVALS = "doni.hardware", "inventory.node_intervals"
 

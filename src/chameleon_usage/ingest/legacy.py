@@ -2,9 +2,10 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.base import Ingested, conform, refuse_bad_bounds, rejects, set_aside
-from chameleon_usage.models.domain import Legacy
+from chameleon_usage.ingest.base import refuse_bad_bounds, rejects, set_aside
+from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.stages import Ingested, Legacy
 
 REPORT_CACHE, COUNT_CACHE = (
     "chameleon_usage.node_usage_report_cache",

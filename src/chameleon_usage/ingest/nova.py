@@ -4,9 +4,7 @@ import polars as pl
 
 from chameleon_usage.ingest.base import (
     HELD,
-    Ingested,
     Joins,
-    conform,
     entities,
     facts,
     refuse_bad_bounds,
@@ -15,8 +13,9 @@ from chameleon_usage.ingest.base import (
     speaks_of,
     state_intervals,
 )
-from chameleon_usage.models.domain import Profiles
+from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.stages import Ingested, Profiles
 
 COMPUTE_NODES, SERVICES = "nova.compute_nodes", "nova.services"
 INSTANCES, ACTIONS, EVENTS = (

@@ -2,18 +2,11 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.base import (
-    Ingested,
-    conform,
-    entities,
-    facts,
-    refuse_bad_bounds,
-    rejects,
-    speaks_of,
-)
-from chameleon_usage.ingest.nova import BARE_METAL
-from chameleon_usage.models.domain import Leases, Profiles
+from chameleon_usage.ingest.base import entities, facts, refuse_bad_bounds, rejects, speaks_of
+from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.stages import Ingested, Leases, Profiles
+from chameleon_usage.models.vocabulary import BARE_METAL
 
 MACHINE_EVENTS, PUBLISHED_LEASES = "trace.machine_events", "published.leases"
 

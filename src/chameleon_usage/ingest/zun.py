@@ -3,7 +3,6 @@
 import polars as pl
 
 from chameleon_usage.ingest.base import (
-    Ingested,
     Joins,
     entities,
     facts,
@@ -12,6 +11,7 @@ from chameleon_usage.ingest.base import (
     state_intervals,
 )
 from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.stages import Ingested
 
 CONTAINERS, ACTIONS, EVENTS = (
     "zun.container",

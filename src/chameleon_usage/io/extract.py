@@ -11,16 +11,16 @@ from typing import Any
 from asyncmy.errors import Error
 from tqdm import tqdm
 
-from chameleon_usage.core.history import MANIFEST
-from chameleon_usage.core.loader import is_store
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.databases import Address
+from chameleon_usage.io.files import is_store
 from chameleon_usage.io.grants import Wanted, wanted
 from chameleon_usage.io.privacy import Privacy
-from chameleon_usage.io.record import recording
 from chameleon_usage.io.snapshot import Plan, Snapshot, TableError, plan
 from chameleon_usage.io.stores import held, replacing
 from chameleon_usage.models.site import Site
+from chameleon_usage.snapshots.history import MANIFEST
+from chameleon_usage.snapshots.record import recording
 
 KIND = "extract"
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chameleon_usage.core.registry import ADAPTERS, tables_of
 from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest.registry import ADAPTERS, tables_of
 from chameleon_usage.models.raw import FILES_ONLY, RAW_TABLES
 from chameleon_usage.models.site import Site
 

@@ -10,15 +10,15 @@ from typing import Any
 import yaml
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.models.domain import POLICIES, QUANTITIES, SOURCES, WITNESSES
 from chameleon_usage.models.raw import RAW_TABLES
+from chameleon_usage.models.vocabulary import POLICIES, QUANTITIES, SOURCES, WITNESSES
 
 DEFAULT_TOLERANCE = "15m"
 
 
 @dataclass(frozen=True)
 class Priority:
-    """How the sources of one quantity type make one history; see engine.resolve_source_priority."""
+    """How the sources of one quantity type make one history; see hosts.resolve_source_priority."""
 
     policy: str
     order: tuple[str, ...]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from chameleon_usage.models.domain import OUTPUTS
 from chameleon_usage.models.metrics import METRICS, PARTITION
+from chameleon_usage.models.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dataframely as dy
 import polars as pl
 
-from chameleon_usage.models.domain import OUTPUTS
+from chameleon_usage.models.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

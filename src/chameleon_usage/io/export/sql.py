@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io import databases
-from chameleon_usage.models.domain import OUTPUTS
+from chameleon_usage.models.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chameleon_usage.core.loader import whole_directory, whole_file
-from chameleon_usage.core.pipeline import load_combined, sites_with_outputs
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.export import duckdb_file, openmetrics, package, sql
-from chameleon_usage.models.domain import OUTPUTS
+from chameleon_usage.io.files import whole_directory, whole_file
+from chameleon_usage.models.outputs import OUTPUTS
+from chameleon_usage.stages import load_combined, sites_with_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -1,0 +1,335 @@
+"""Exact interval arithmetic on data frames; it knows no table, no site and no cloud.
+
+An interval is a row with ``start`` and ``end``, half-open [start, end), ``Datetime("us")`` in whole
+seconds. All sums are of integers (units times seconds), so neither row order nor parallelism can
+change a digit; a value is divided once, at the very end.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from chameleon_usage.intervals import keys
+from chameleon_usage.models.vocabulary import POLICIES
+
+START, END = pl.col("start"), pl.col("end")
+SECONDS = (END - START).dt.total_seconds()
+"""Length of an interval in whole seconds (Int64)."""
+
+MIN_TIME = pl.datetime(1, 1, 1, time_unit="us")
+MAX_TIME = pl.datetime(9999, 1, 1, time_unit="us")
+
+_BEFORE, _AFTER = -(2**63), 2**63 - 1
+"""Before and after every key and time."""
+
+
+def seconds(intervals: pl.DataFrame) -> int:
+    """Sum the lengths of all intervals, in seconds."""
+    return int((keys.epoch(intervals["end"]) - keys.epoch(intervals["start"])).sum())
+
+
+def clip(intervals: pl.DataFrame, start: object, end: object) -> pl.DataFrame:
+    """Cut every interval to the window [start, end) and drop what lies outside it."""
+    window_start = pl.lit(start, dtype=pl.Datetime("us"))
+    window_end = pl.lit(end, dtype=pl.Datetime("us"))
+    return intervals.with_columns(
+        start=pl.max_horizontal(START, window_start), end=pl.min_horizontal(END, window_end)
+    ).filter(START < END)
+
+
+def split_overlaps(
+    intervals: pl.DataFrame, on: Sequence[str], order: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Make the intervals of each key disjoint, without losing a second.
+
+    Each row keeps the part that no row before it (by ``start``, then ``order``) covers; the rest
+    of the row is returned as superseded.
+
+    Args:
+        intervals: rows with ``start``, ``end`` and the columns of ``on`` and ``order``.
+        on: the key within which overlaps are merged (nulls are a key of their own).
+        order: the tie-break that makes the result independent of row order.
+
+    Returns:
+        (kept, superseded), both with the columns of ``intervals``;
+        seconds(kept) + seconds(superseded) == seconds(intervals).
+    """
+    ordered = intervals.sort(*on, "start", *order)
+    number = keys.number(ordered, on)
+    covered = np.maximum.accumulate(keys.pack(number, ordered["end"]))
+    before = keys.unpack(np.append(0, covered)[:-1], number)
+    told = ordered.with_columns(before.alias("_covered"))
+    kept = told.with_columns(start=pl.max_horizontal(START, "_covered")).filter(START < END)
+    superseded = told.with_columns(end=pl.min_horizontal(END, "_covered")).filter(START < END)
+    return kept.drop("_covered"), superseded.drop("_covered")
+
+
+def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") -> pl.DataFrame:
+    """Merge the intervals of each key that overlap, touch, or lie less than ``tolerance`` apart.
+
+    Args:
+        intervals: rows with ``start``, ``end`` and the columns of ``on``.
+        on: the key.
+        tolerance: gaps shorter than this are closed (a Polars duration, as "15m").
+
+    Returns:
+        columns ``on``, ``start`` and ``end``, sorted by key and start, disjoint per key.
+    """
+    if intervals.is_empty():
+        return intervals.select(*on, "start", "end")
+    number = keys.number(intervals, on)
+    start = keys.pack(number, intervals["start"])
+    order = keys.ascending(start)
+    number, start = number[order], start[order]
+    reach = np.maximum.accumulate(keys.pack(number, intervals["end"][order]))
+    # Nothing yet of the key, or a gap of the tolerance and more.
+    first = keys.begins(number)
+    gap = start[1:] - reach[:-1]
+    first[1:] |= (gap > 0) & (gap >= _seconds(tolerance))
+    # A run reaches as far as its last row does, the one before the next run begins.
+    last = np.append(first[1:], True)
+    return intervals.select(*on, "start")[order[first]].with_columns(
+        keys.unpack(reach[last], number[last]).alias("end")
+    )
+
+
+def _seconds(duration: str) -> int:
+    """Give the whole seconds of a Polars duration of fixed length."""
+    start = pl.Series([0]).cast(pl.Datetime("us"))
+    return int(start.dt.offset_by(duration).dt.epoch("s").item())
+
+
+def intersect(
+    children: pl.DataFrame, parents: pl.DataFrame, on: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Cut children at the borders of their parents, joined by key and time.
+
+    A child over several parents is cut, never multiplied: parents of one key must be disjoint.
+
+    Args:
+        children: rows with ``start``, ``end`` and the columns of ``on``.
+        parents: disjoint intervals per key; their further columns are handed to the pieces.
+        on: the key; a null key has no parent.
+
+    Returns:
+        (inside, outside): the pieces of the children within a parent, with the parent's further
+        columns, and the pieces without one, with the children's columns;
+        seconds(inside) + seconds(outside) == seconds(children).
+    """
+    number, of_parents = keys.number_alike(children, parents, on)
+    nameless = parents.select(pl.any_horizontal(pl.col(on).is_null())).to_series().to_numpy()
+    # Where parents begin and end, in turn: an odd place among these borders is within a parent, an
+    # even one in a gap; and so is a key without parents, before them all.
+    begin, end = (keys.pack(of_parents, parents[name]) for name in ("start", "end"))
+    order = keys.ascending(begin)
+    order = order[~nameless[order]]
+    borders = np.stack([begin[order], end[order]], axis=1).ravel()
+    low, high = (keys.pack(number, children[name]) for name in ("start", "end"))
+    # The parts of a child are all those from the one that holds its start to the one that holds
+    # its last second: found by search, not by pairing.
+    part = keys.search(borders, low, "right")
+    row = np.arange(len(part))
+    edges = np.concatenate([[_BEFORE], borders, [_AFTER]])
+    if (over := high > edges[part + 1]).any():
+        count = np.ones(len(part), np.int64)
+        count[over] += keys.search(borders, high[over], "left") - part[over]
+        row, first = np.repeat(row, count), np.cumsum(count) - count
+        part = part[row] + np.arange(len(row)) - first[row]
+        low, high = np.maximum(low[row], edges[part]), np.minimum(high[row], edges[part + 1])
+        some = (low < high) | ~over[row]
+        row, part, low, high = (column[some] for column in (row, part, low, high))
+
+    def pieces(which: keys.Flags) -> pl.DataFrame:
+        of = number[row[which]]
+        return children[row[which]].with_columns(
+            keys.unpack(low[which], of).alias("start"), keys.unpack(high[which], of).alias("end")
+        )
+
+    within = part % 2 == 1
+    attributes = parents.drop("start", "end", *on)[order[part[within] // 2]]
+    return pieces(within).hstack(attributes), pieces(~within)
+
+
+def sum_overlaps(intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str]) -> pl.DataFrame:
+    """Add up overlapping intervals of each key: the step function of their sums.
+
+    Args:
+        intervals: rows with ``start``, ``end``, ``on`` and the integer columns of ``sums``.
+        on: the key; other columns are dropped, so put attributes of the key into it.
+        sums: integer columns to add up while intervals overlap.
+
+    Returns:
+        disjoint intervals per key with the sums, sorted; each as long as no sum changes, rows
+        where all sums are zero left out.
+    """
+    if intervals.is_empty():
+        return intervals.select(*on, "start", "end", *sums)
+    number = keys.number(intervals, on)
+    at = np.concatenate([keys.pack(number, intervals[bound]) for bound in ("start", "end")])
+    order = keys.ascending(at)
+    at, row = at[order], order % intervals.height
+    sign = np.where(order < intervals.height, 1, -1)
+    # The steps of a key add up to nothing, so one running sum serves all keys in turn; it counts
+    # where the next step is at another time, and starts a row where it differs from the last.
+    counts = np.append(at[1:] != at[:-1], True)
+    levels = {name: np.cumsum(intervals[name].to_numpy()[row] * sign)[counts] for name in sums}
+    at, row = at[counts], row[counts]
+    differs, some = keys.begins(number[row]), np.zeros(len(at), np.bool_)
+    for level in levels.values():
+        differs[1:] |= level[1:] != level[:-1]
+        some |= level != 0
+    starts = np.flatnonzero(differs)
+    ends = np.append(at[starts[1:]], 0)[some[starts]]
+    starts = starts[some[starts]]
+    row = row[starts]
+    return intervals.select(on)[row].with_columns(
+        keys.unpack(at[starts], number[row]).alias("start"),
+        keys.unpack(ends, number[row]).alias("end"),
+        *(pl.Series(name, level[starts]) for name, level in levels.items()),
+    )
+
+
+def resolve_source_priority(
+    segments: pl.DataFrame,
+    *,
+    policy: str,
+    order: Sequence[str],
+    on: Sequence[str],
+    fillers: Sequence[str] = (),
+) -> pl.DataFrame:
+    """Let several sources that speak of the same entities make one history.
+
+    Args:
+        segments: columns ``on``, ``source``, ``start``, ``end``, ``inferred`` (the record's own
+            bounds were missing), disjoint per key and source.
+        policy: ``authoritative``: the first source that knows the entity wins throughout;
+            ``gap-fill``: at each instant the highest source that knows. A source knows an entity
+            from its first row on; between its rows a filler is believed, after its last none;
+            ``supplement``: any source that says yes.
+        order: sources, highest first; a segment of any other source is ignored.
+        on: the entity's key.
+        fillers: the sources that may fill a gap between a higher source's rows.
+
+    Returns:
+        columns ``on``, ``source``, ``start``, ``end``, ``inferred``; disjoint per key. A stretch
+        that is not the first source's own word is marked inferred.
+
+    Raises:
+        ValueError: the policy is not one of the three.
+    """
+    if policy not in POLICIES:
+        msg = f"source priority: unknown policy {policy!r}; choose one of {', '.join(POLICIES)}"
+        raise ValueError(msg)
+    columns = [*on, "source", "start", "end", "inferred"]
+    ranked = ranked_by_source(segments.select(columns), order)
+    resolved = ranked.filter(pl.col("_rank") == 0)
+    if policy == "authoritative":
+        best = pl.col("_rank").min().over(on)
+        resolved = ranked.filter(pl.col("_rank") == best)
+    else:
+        for position, source in enumerate(order[1:], start=1):
+            candidates = ranked.filter(pl.col("_rank") == position).drop("_rank")
+            known = resolved
+            if policy == "gap-fill":
+                known = _known(resolved, on, may_fill=source in fillers)
+            _, new = intersect(candidates, union(known, on), on)
+            new = new.with_columns(inferred=pl.lit(value=True), _rank=pl.lit(position, pl.Int64))
+            resolved = pl.concat([resolved, new.select(resolved.columns)])
+    return resolved.select(columns).sort(*on, "start")
+
+
+def ranked_by_source(rows: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
+    """Keep the rows of the listed sources, with the source's place in the list (``_rank``)."""
+    places = pl.DataFrame(
+        {"source": list(order), "_rank": range(len(order))},
+        schema={"source": rows["source"].dtype, "_rank": pl.Int64},
+    )
+    return rows.join(places, on="source", how="inner")
+
+
+def _known(resolved: pl.DataFrame, on: Sequence[str], *, may_fill: bool) -> pl.DataFrame:
+    """Give the times at which the sources so far leave nothing to be said by a lower one."""
+    if not may_fill:
+        return resolved.group_by(on).agg(START.min(), end=MAX_TIME)
+    after = resolved.group_by(on).agg(start=END.max()).with_columns(end=MAX_TIME)
+    return pl.concat([resolved.select(*on, "start", "end"), after.select(*on, "start", "end")])
+
+
+def bucket_edges(start: object, end: object, every: str) -> pl.Series:
+    """List the borders of the buckets that cover [start, end), both ends included.
+
+    Args:
+        start: first border.
+        end: last border; the last bucket is shorter where the length does not divide the window.
+        every: a Polars duration, as "1h", "1d", "1mo".
+    """
+    edges = pl.datetime_range(start, end, every, time_unit="us", eager=True)  # type: ignore[call-overload]
+    last = pl.Series([end], dtype=pl.Datetime("us"))
+    if edges.is_empty() or edges[-1] != last[0]:
+        edges = pl.concat([edges, last])
+    return edges.alias("edge")
+
+
+def integrate(
+    segments: pl.DataFrame,
+    edges: pl.Series,
+    by: Sequence[str],
+    units: Sequence[str],
+    *,
+    groups: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Integrate step functions over buckets, exactly: the unit-seconds of every group and bucket.
+
+    The sum of each group's steps within a bucket, weighted with the time left in it, gives the
+    bucket in which a step happens; a running sum of the steps gives every later one. No sort of
+    the intervals, and memory goes with groups times buckets. The sums are scattered by NumPy,
+    which adds to a place in an array much faster than a hash table groups.
+
+    Args:
+        segments: rows with ``start``, ``end``, ``by`` and the integer columns of ``units``,
+            clipped to [edges[0], edges[-1]).
+        edges: n + 1 ascending bucket borders.
+        by: group columns, at least one.
+        units: integer columns to integrate.
+        groups: the groups to tell of, in order, each with its ``first`` and ``last`` bucket, which
+            hold all its segments. Default: every group that occurs, sorted, all buckets.
+
+    Returns:
+        columns ``by``, ``bucket`` (Int64, 0..n-1) and ``units`` in unit-seconds (Int64): the
+        buckets of every group in turn.
+    """
+    count = len(edges) - 1
+    if groups is None:
+        groups = segments.select(by).unique().sort(by)
+        groups = groups.with_columns(first=pl.lit(0, pl.Int64), last=pl.lit(count - 1, pl.Int64))
+    first, last = (groups[name].to_numpy() for name in ("first", "last"))
+    # Each group has a slot for every bucket, and one more in which what is still held ends: so the
+    # steps of a group add up to nothing, and one running sum serves all groups in turn.
+    slots = last - first + 2
+    base = np.cumsum(slots) - slots - first
+    size = int(slots.sum())
+    group = keys.find(segments, groups, by)
+    borders = keys.epoch(edges)
+    levels = {name: np.zeros(size, np.int64) for name in units}
+    within = {name: np.zeros(size, np.int64) for name in units}
+    for bound, sign in (("start", 1), ("end", -1)):
+        at = keys.epoch(segments[bound])
+        bucket = keys.last_border(borders, at)
+        # What ends with the window does so in the slot beyond, where no time is left.
+        left = borders[np.minimum(bucket + 1, count)] - at
+        slot = base[group] + np.minimum(bucket, last[group] + 1)
+        for name in units:
+            step = sign * segments[name].to_numpy()
+            np.add.at(levels[name], slot, step)
+            np.add.at(within[name], slot, step * left)
+    group = np.repeat(np.arange(groups.height), slots)
+    bucket = np.arange(size) - base[group]
+    length = np.append(np.diff(borders), 0)[bucket]
+    for name in units:
+        # What was held before the bucket, all of it; what changed within, as long as was left.
+        within[name] += (np.cumsum(levels[name]) - levels[name]) * length
+    told = bucket <= last[group]
+    return groups.select(by)[group[told]].with_columns(
+        pl.Series(name, values[told]) for name, values in {"bucket": bucket, **within}.items()
+    )

@@ -1,0 +1,174 @@
+"""Check what was written: contracts, laws and declared gaps."""
+
+from pathlib import Path
+
+import polars as pl
+
+from chameleon_usage.io.files import load_table
+from chameleon_usage.models.frames import dy
+from chameleon_usage.models.metrics import PARTITION
+from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS
+from chameleon_usage.models.site import Site
+
+HIERARCHY = (
+    ("total", "reservable"),
+    ("reservable", "committed"),
+    ("committed", "occupied_reservation"),
+    ("occupied_reservation", "active_reservation"),
+    ("occupied_ondemand", "active_ondemand"),
+    ("total", "occupied"),
+)
+"""(parent, child) pairs that hold in every bucket of the corrected collector."""
+
+FORMULAS = {
+    "occupied": pl.col("occupied_reservation") + pl.col("occupied_ondemand"),
+    "active": pl.col("active_reservation") + pl.col("active_ondemand"),
+    "idle": pl.col("committed") - pl.col("occupied_reservation"),
+    "stopped": pl.col("occupied") - pl.col("active"),
+}
+"""Count types that are plain algebra over others, in every collector."""
+
+TOLERANCE = 1e-6
+GAP_SHARE = 0.5
+
+
+def check_site(directory: Path, site: Site) -> list[str]:
+    """Check one site's output directory.
+
+    Args:
+        directory: ``<output>/<site>``.
+        site: its configuration, for the declared gaps.
+
+    Returns:
+        what is wrong, a sentence each; empty if all holds.
+    """
+    problems: list[str] = []
+    tables: dict[str, pl.DataFrame] = {}
+    for name, schema in OUTPUTS.items():
+        path = directory / f"{name}.parquet"
+        if not path.exists():
+            if name not in OPTIONAL_OUTPUTS:
+                problems.append(f"{path}: missing; run 'chameleon-usage run' again")
+            continue
+        tables[name] = load_table(path)
+        extra = set(tables[name].columns) ^ set(schema.column_names())
+        if extra:
+            problems.append(f"{path}: columns differ from the contract: {', '.join(sorted(extra))}")
+            del tables[name]
+            continue
+        try:
+            schema.validate(tables[name])
+        except (dy.exc.ValidationError, dy.exc.SchemaError) as error:
+            problems.append(f"{path}: {error}")
+            del tables[name]
+    if "usage_timeline" in tables:
+        problems += _laws(directory, tables["usage_timeline"])
+        problems += _whole(directory, tables["usage_timeline"])
+    if {"usage_timeline", "usage_by_resource"} <= set(tables):
+        problems += _same_nodes(directory, tables)
+    if "comparison" in tables:
+        problems += _differences(directory / "comparison.parquet", tables["comparison"])
+    if "coverage" in tables:
+        problems += _gaps(directory, tables["coverage"], site)
+    return problems
+
+
+def _laws(directory: Path, timeline: pl.DataFrame) -> list[str]:
+    """Hold the corrected collector to the hierarchy and to the partition."""
+    corrected = timeline.filter(pl.col("collector_type") == "corrected")
+    if corrected.is_empty():
+        return [f"{directory}: usage_timeline holds no row of the corrected collector"]
+    wide = corrected.pivot(on="count_type", index=["timestamp"], values="value")
+    problems: list[str] = []
+    for parent, child in HIERARCHY:
+        if {parent, child} <= set(wide.columns):
+            broken = wide.filter(pl.col(parent) < pl.col(child) - TOLERANCE)
+            if broken.height:
+                problems.append(
+                    f"{directory}: {parent} < {child} in {broken.height} buckets, "
+                    f"first at {_first(broken)}"
+                )
+    problems += _algebra(directory, wide)
+    for name in wide.columns[1:]:
+        negative = wide.filter(pl.col(name) < -TOLERANCE)
+        if negative.height:
+            problems.append(
+                f"{directory}: {name} is negative in {negative.height} buckets, "
+                f"first at {_first(negative)}"
+            )
+    if {"total", *PARTITION} <= set(wide.columns):
+        parts = pl.sum_horizontal(PARTITION, ignore_nulls=False)
+        off = wide.filter((pl.col("total") - parts).abs() > TOLERANCE)
+        if off.height:
+            problems.append(
+                f"{directory}: the partition does not add up to total in {off.height} buckets, "
+                f"first at {_first(off)}"
+            )
+    return problems
+
+
+def _algebra(directory: Path, wide: pl.DataFrame) -> list[str]:
+    """Hold the derived states to their formulas."""
+    problems = []
+    for name, formula in FORMULAS.items():
+        if {name, *formula.meta.root_names()} <= set(wide.columns):
+            off = wide.filter((pl.col(name) - formula).abs() > TOLERANCE)
+            if off.height:
+                problems.append(
+                    f"{directory}: {name} is not its formula in {off.height} buckets, "
+                    f"first at {_first(off)}"
+                )
+    return problems
+
+
+def _whole(directory: Path, timeline: pl.DataFrame) -> list[str]:
+    """Find missing buckets: every series has all, and no step is longer than the others.
+
+    Months differ in length, by less than a fifth; a missing bucket makes a step twice as long.
+    """
+    stamps = timeline["timestamp"].unique().sort()
+    steps = stamps.diff().drop_nulls().dt.total_seconds()
+    gap = steps.len() > 1 and bool((steps > 1.5 * steps.median()).any())  # type: ignore[operator]
+    lengths = timeline.group_by("collector_type", "count_type").len()["len"].unique().to_list()
+    if gap or lengths not in ([], [stamps.len()]):
+        return [f"{directory}: usage_timeline lacks buckets; run 'chameleon-usage run' again"]
+    return []
+
+
+def _same_nodes(directory: Path, tables: dict[str, pl.DataFrame]) -> list[str]:
+    """The timeline is the nodes of usage_by_resource."""
+    nodes = tables["usage_by_resource"].filter(pl.col("resource") == "nodes").drop("resource")
+    if nodes.equals(tables["usage_timeline"]):
+        return []
+    return [f"{directory}: usage_timeline is not the nodes of usage_by_resource"]
+
+
+def _differences(path: Path, comparison: pl.DataFrame) -> list[str]:
+    off = comparison.filter(
+        (pl.col("difference") - (pl.col("corrected") - pl.col("legacy"))).abs() > TOLERANCE
+    )
+    if off.is_empty():
+        return []
+    return [f"{path}: difference is not corrected - legacy in {off.height} rows"]
+
+
+def _first(rows: pl.DataFrame) -> str:
+    return f"{rows['timestamp'].sort()[0]:%F %T}"
+
+
+def _gaps(directory: Path, coverage: pl.DataFrame, site: Site) -> list[str]:
+    """Confirm that a source that is declared blind before a date bears out little before it."""
+    problems = []
+    for gap in site.known_gaps:
+        before = coverage.filter(
+            (pl.col("source") == gap.source)
+            & (pl.col("timestamp").dt.date() < gap.before)
+            & pl.col("known_share").is_not_null()
+        )
+        share = before.select(pl.col("known_share").mean()).item()
+        if share is not None and share >= GAP_SHARE:
+            problems.append(
+                f"{directory}: {gap.source} is declared as a gap before {gap.before}, but bears "
+                f"out {share:.0%} of the host time there; correct known_gaps of site {site.key}"
+            )
+    return problems

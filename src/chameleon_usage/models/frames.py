@@ -1,0 +1,36 @@
+"""dataframely, without optional libraries that it would load for features that are not used here.
+
+Where something else has installed SQLAlchemy and Pydantic, they take longer to load than all the
+rest of a command; without them dataframely does the same for us.
+"""
+
+import sys
+from functools import cache
+
+import polars as pl
+
+_UNUSED = [name for name in ("sqlalchemy", "pydantic") if name not in sys.modules]
+try:
+    sys.modules.update(dict.fromkeys(_UNUSED))  # type: ignore[arg-type] # None: as if not installed
+    import dataframely as dy
+finally:
+    for _name in _UNUSED:
+        del sys.modules[_name]
+
+
+@cache
+def columns(schema: type[dy.Schema]) -> pl.Schema:
+    """Give the columns of a contract with their types."""
+    return schema.create_empty().schema
+
+
+def conform(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
+    """Order, cast and complete (with nulls) the columns of a frame to those of a schema."""
+    kinds = columns(schema)
+    return frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(kind)
+        for name, kind in kinds.items()
+    )
+
+
+__all__ = ["columns", "conform", "dy"]

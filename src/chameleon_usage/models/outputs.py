@@ -1,0 +1,177 @@
+"""The output tables: columns, types and keys."""
+
+from chameleon_usage.models.frames import dy
+from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, RESOURCES
+from chameleon_usage.models.stages import JoinLog, Rejects
+
+_COLLECTOR_TYPES = list(COLLECTORS)
+_COUNT_TYPES = list(METRICS)
+_RESOURCES = list(RESOURCES)
+
+
+def _stamp(**options: object) -> dy.Datetime:
+    return dy.Datetime(time_unit="us", time_zone="UTC", **options)  # type: ignore[arg-type]
+
+
+class UsageTimeline(dy.Schema):
+    """Time-weighted mean nodes per site, bucket, collector and count type."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    value = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+
+
+class UsageByResource(dy.Schema):
+    """As UsageTimeline, for every resource."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    resource = dy.Enum(_RESOURCES, primary_key=True)
+    value = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+
+
+class UsageByNodeType(dy.Schema):
+    """As UsageByResource, for every node type; rows with a value only.
+
+    In the readings of facts a node type has the count types that it ever has any of, in the
+    buckets in which it has any of any; of the legacy collector, what its caches list.
+    """
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    resource = dy.Enum(_RESOURCES, primary_key=True)
+    node_type = dy.String(primary_key=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+class UsageByHost(dy.Schema):
+    """Mean nodes per host; rows with a value only, as for node types."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    hypervisor_hostname = dy.String(primary_key=True)
+    node_type = dy.String(nullable=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+class LeadtimeLeases(dy.Schema):
+    """One row per lease that asks for nodes; hours between its creation and its start."""
+
+    site = dy.String(primary_key=True)
+    lease_id = dy.String(primary_key=True)
+    node_type = dy.String(nullable=True)
+    created_at = _stamp()
+    nodes = dy.Int64(nullable=True)
+    requested_h = dy.Float64(nullable=True)
+    effective_h = dy.Float64(nullable=True)
+    outcome = dy.String()
+
+
+class LeadtimeTimeline(dy.Schema):
+    """Lead time in hours at the time of the request; the median where several share it."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    leadtime_type = dy.Enum(list(LEADTIMES), primary_key=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+class Comparison(dy.Schema):
+    """The three collectors side by side, in nodes."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    legacy = dy.Float64(nullable=True)
+    uncorrected = dy.Float64(nullable=True)
+    corrected = dy.Float64(nullable=True)
+    difference = dy.Float64(nullable=True)  # corrected - legacy
+    relative_difference = dy.Float64(nullable=True)  # difference / legacy, null at 0
+
+
+class ComparisonByNodeType(dy.Schema):
+    """The three collectors side by side for each node type, in nodes."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    node_type = dy.String(primary_key=True)
+    legacy = dy.Float64(nullable=True)
+    uncorrected = dy.Float64(nullable=True)
+    corrected = dy.Float64(nullable=True)
+    difference = dy.Float64(nullable=True)
+    relative_difference = dy.Float64(nullable=True)
+
+
+class ComparisonCauses(dy.Schema):
+    """What accounts for corrected - uncorrected, in node-hours of a year; see usage.causes."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)  # the year's first instant
+    count_type = dy.String(primary_key=True)
+    cause = dy.String(primary_key=True)
+    node_hours = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+class Coverage(dy.Schema):
+    """Share of the published host time that a source's own records bear out."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    source = dy.String(primary_key=True)
+    quantity_type = dy.String(primary_key=True)
+    known_share = dy.Float64(nullable=True, min=0, max=1)
+
+
+class UsageWide(dy.Schema):
+    """One row per bucket and resource, columns as dashboards and KPI reports name them."""
+
+    time = _stamp(primary_key=True)
+    site = dy.String(primary_key=True)
+    resource = dy.Enum(_RESOURCES, primary_key=True)
+    total = dy.Float64(nullable=True)
+    reservable = dy.Float64(nullable=True)
+    committed = dy.Float64(nullable=True)
+    occupied_ondemand = dy.Float64(nullable=True)
+    occupied_reserved = dy.Float64(nullable=True)
+    active_ondemand = dy.Float64(nullable=True)
+    active_reserved = dy.Float64(nullable=True)
+
+
+class Ablation(dy.Schema):
+    """The corrected count with one correction left out, in nodes; see usage.ablation."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    left_out = dy.String(primary_key=True)  # "nothing" for the corrected count itself
+    count_type = dy.String(primary_key=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+OUTPUTS: dict[str, type[dy.Schema]] = {
+    "usage_timeline": UsageTimeline,
+    "usage_by_resource": UsageByResource,
+    "usage_by_node_type": UsageByNodeType,
+    "usage_by_host": UsageByHost,
+    "leadtime_leases": LeadtimeLeases,
+    "leadtime_timeline": LeadtimeTimeline,
+    "comparison": Comparison,
+    "comparison_by_node_type": ComparisonByNodeType,
+    "comparison_causes": ComparisonCauses,
+    "coverage": Coverage,
+    "rejects": Rejects,
+    "join_log": JoinLog,
+    "usage_wide": UsageWide,
+}
+"""Output table to its contract: exactly these columns, types and keys."""
+
+OPTIONAL_OUTPUTS = frozenset({"usage_by_host"})
+"""Written on request only."""

@@ -1,0 +1,268 @@
+"""The stages one after another, each of which can be saved, loaded and run alone."""
+
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest import loader, registry
+from chameleon_usage.ingest.base import rejects
+from chameleon_usage.io import files
+from chameleon_usage.models.frames import columns
+from chameleon_usage.models.outputs import OUTPUTS, Coverage
+from chameleon_usage.models.site import Site
+from chameleon_usage.models.stages import Ingested
+from chameleon_usage.models.vocabulary import PRESENT
+from chameleon_usage.parallel import side_by_side
+from chameleon_usage.reconstruct import corrected, uncorrected
+from chameleon_usage.reconstruct.record import read_record
+from chameleon_usage.stages import (
+    FactsStage,
+    SegmentsStage,
+    load_facts,
+    load_segments,
+    load_usage,
+    moment,
+    save_facts,
+    save_segments,
+    save_usage,
+)
+from chameleon_usage.usage import causes, coverage, leadtime
+from chameleon_usage.usage.tables import usage_tables
+from chameleon_usage.usage.window import Known, Window
+
+STAGES = ("facts", "segments", "usage")
+DEFAULT_START, DEFAULT_END = (datetime.fromisoformat(day) for day in ("2016-01-01", "2026-01-01"))
+
+
+def facts(
+    site: Site, data_dir: Path, *, skip_missing: bool = False, progress: bool = False
+) -> tuple[FactsStage, tuple[str, ...]]:
+    """Read a site's raw tables and turn them into facts.
+
+    Args:
+        site: its configuration.
+        data_dir: holds a directory per site; files of other layouts lie below it directly.
+        skip_missing: leave out adapters whose table is absent.
+        progress: show a bar on a terminal.
+
+    Returns:
+        (the stage, what was asked for and is absent or holds no row: tables, and columns)
+    """
+    inputs = loader.load_raw_inputs(
+        data_dir if site.files else data_dir / site.key,
+        registry.tables_of(site.adapters),
+        files=site.files,
+        progress=progress,
+    )
+    _check_orders(site)
+    ingested = registry.facts_from_inputs(inputs, site.adapters, skip_missing=skip_missing)
+    empty = [table for table, rows in inputs.rows.items() if not rows]
+    return FactsStage(ingested, inputs.as_of), (*inputs.absent, *empty)
+
+
+def _check_orders(site: Site) -> None:
+    """Refuse a source priority none of whose sources the site's adapters read."""
+    read = registry.tables_of(site.adapters)
+    for quantity, rule in site.declared.items():
+        told = set(read) & set(uncorrected.SOURCES[quantity])
+        if told and not set(read) & set(rule.order):
+            raise UsageError(
+                f"site {site.key}: the order of {quantity} ({', '.join(rule.order)}) names no "
+                f"table that its adapters read; they read {', '.join(read)}"
+            )
+
+
+def segments(stage: FactsStage, site: Site) -> SegmentsStage:
+    """Read the facts twice: each row at its word, and reconstructed."""
+    ingested = stage.ingested
+    late = ingested.facts.filter(
+        (pl.col("state") == PRESENT) & (pl.col("timestamp") >= pl.lit(stage.as_of))
+    ).partition_by("source", maintain_order=True)
+    future = [
+        rejects(
+            part, stage="as_of", source=part["source"][0], reason="begins later", row_id="entity_id"
+        )
+        for part in late
+    ]
+    record = read_record(ingested, stage.as_of)
+    plain, mended = side_by_side(
+        [
+            partial(uncorrected.collect, record),
+            partial(corrected.collect, record, site),
+        ]
+    )
+    return SegmentsStage(
+        segments=pl.concat([plain.segments, mended.segments]),
+        bearing=mended.bearing,
+        legacy=ingested.legacy,
+        leases=ingested.leases,
+        rejects=pl.concat([ingested.rejects, *future, plain.rejects, mended.rejects]),
+        join_log=ingested.join_log,
+        known=_known(ingested),
+        as_of=moment(stage.as_of),
+    )
+
+
+def _known(ingested: Ingested) -> pl.DataFrame:
+    """List the quantity types that the site's sources speak of, and how complete the best is."""
+    return (
+        ingested.completeness.group_by("quantity_type")
+        .agg(pl.col("share").max())
+        .sort("quantity_type")
+    )
+
+
+def outputs(
+    stage: SegmentsStage, site: Site, window: Window, *, by_host: bool = False
+) -> dict[str, pl.DataFrame]:
+    """Make every output table of a site, each held to its contract.
+
+    Returns:
+        table name to frame (domain.OUTPUTS).
+    """
+    known = Known(
+        frozenset(stage.known["quantity_type"]),
+        dict(stage.known.iter_rows()),
+        stage.as_of.item(),
+    )
+
+    def audit() -> dict[str, pl.DataFrame]:
+        return {
+            "coverage": coverage.coverage_table(
+                stage.segments, stage.bearing, known, window, site.key
+            ),
+            "comparison_causes": causes.comparison_causes(
+                stage.segments, stage.rejects, known, window, site.key
+            ),
+            "rejects": _sorted(stage.rejects),
+            "join_log": stage.join_log.sort("name"),
+        }
+
+    parts: list[dict[str, pl.DataFrame]] = side_by_side(
+        [
+            partial(
+                usage_tables,
+                stage.segments,
+                stage.legacy,
+                known,
+                window,
+                site.key,
+                by_host=by_host,
+            ),
+            partial(leadtime.leadtime_tables, stage.leases, site.key),
+            audit,
+        ]
+    )
+    tables = {name: frame for part in parts for name, frame in part.items()}
+    caches = coverage.borne_out_by_caches(tables["usage_timeline"], site.key)
+    tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
+    side_by_side(partial(_hold, name, frame) for name, frame in tables.items())
+    return tables
+
+
+def _sorted(rejects: pl.DataFrame) -> pl.DataFrame:
+    """Sort by every column; what few words there are go by number, which takes half the time."""
+    words = {name: pl.Enum(rejects[name].unique().sort()) for name in ("stage", "source", "reason")}
+    return rejects.cast(words).sort(rejects.columns).cast(rejects.schema)  # type: ignore[arg-type]
+
+
+def _hold(name: str, frame: pl.DataFrame) -> None:
+    """Hold an output to its contract.
+
+    Tables of millions of rows are written series by series: their keys are unique if no series
+    comes twice and each ascends, which costs a tenth of comparing all keys.
+    """
+    contract = OUTPUTS[name]
+    if name not in _LONG:
+        contract.validate(frame)
+        return
+    if frame.schema != (kinds := columns(contract)):
+        raise AssertionError(f"{name}: its columns are not those of its contract; please report it")
+    parts = [column for column in contract.primary_key() if isinstance(kinds[column], pl.Enum)]
+    series = pl.sum_horizontal(
+        pl.col(column).to_physical().cast(pl.Int32) * 100**place
+        for place, column in enumerate(parts)
+    )
+    thing = pl.col(_LONG[name])
+    ascends = (thing > thing.shift(1)) | (
+        (thing == thing.shift(1)) & (pl.col("timestamp") > pl.col("timestamp").shift(1))
+    )
+    begins = pl.col("_series") != pl.col("_series").shift(1)
+    told = (
+        frame.with_columns(_series=series)
+        .select(
+            kinds=pl.col("_series").n_unique(),
+            blocks=begins.fill_null(value=True).sum(),
+            ascending=(begins | ascends).fill_null(value=True).all(),
+            known=(pl.col("value").is_finite() & thing.is_not_null()).fill_null(value=False).all(),
+        )
+        .row(0, named=True)
+    )
+    if told["kinds"] != told["blocks"] or not told["ascending"] or not told["known"]:
+        raise AssertionError(f"{name}: a key comes twice or a value is missing; please report it")
+
+
+_LONG = {"usage_by_node_type": "node_type", "usage_by_host": "hypervisor_hostname"}
+"""Tables of millions of rows, and what each of their series goes through, time by time."""
+
+
+def run_pipeline(
+    site: Site,
+    data_dir: Path,
+    output: Path,
+    window: Window,
+    *,
+    save_stages: bool = False,
+    resume_from: str | None = None,
+    by_host: bool = False,
+    skip_missing: bool = False,
+    progress: bool = False,
+) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
+    """Run a site from raw tables, or from a saved stage, to its output directory.
+
+    Args:
+        site: its configuration.
+        data_dir: where the raw tables are.
+        output: gets the directory ``<output>/<site>``, whole or not at all.
+        window: the time to cover and its buckets.
+        save_stages: keep facts and segments under ``<output>/<site>/stages``.
+        resume_from: ``facts``, ``segments`` or ``usage``: read that saved stage instead of what
+            goes before it. From ``usage`` only the contracts are checked again.
+        by_host: write usage_by_host, too.
+        skip_missing: leave out adapters whose table is absent.
+        progress: show bars on a terminal.
+
+    Returns:
+        (output tables, tables and columns that were absent or empty)
+    """
+    target = output / site.key
+    absent: tuple[str, ...] = ()
+    if resume_from == "usage":
+        tables = load_usage(target)
+        return {name: OUTPUTS[name].validate(frame) for name, frame in tables.items()}, absent
+    early = late = None
+    if resume_from == "segments":
+        late = load_segments(target)
+    elif resume_from == "facts":
+        early = load_facts(target)
+    else:
+        early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
+    if late is None and early is not None:
+        late = segments(early, site)
+        if not save_stages and resume_from is None:
+            early = None  # its memory serves the outputs
+    if late is None:
+        raise AssertionError
+    tables = outputs(late, site, window, by_host=by_host)
+    with files.whole_directory(target) as scratch:
+        save_usage(scratch, tables)
+        if save_stages or resume_from:
+            if early is not None:
+                save_facts(scratch / "stages", early)
+            elif (target / "stages" / "facts").is_dir():
+                save_facts(scratch / "stages", load_facts(target))
+            save_segments(scratch / "stages", late)
+    return tables, absent

@@ -1,0 +1,184 @@
+"""What holds a host, allocations and instances, each clipped to what it lives in."""
+
+import numpy as np
+import polars as pl
+
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals.conservation import check_conservation
+from chameleon_usage.models.site import Site
+from chameleon_usage.models.vocabulary import KVM
+from chameleon_usage.reconstruct import inference
+from chameleon_usage.reconstruct.profiles import HOST
+from chameleon_usage.reconstruct.reading import Collected
+
+
+def preferred(
+    rows: pl.DataFrame, quantity: str, site: Site, known: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Keep, of each instance, the witness that the site's source priority puts first.
+
+    A witness that speaks of an instance in ``known`` knows it, even if it has no row here: what
+    it saw occupy and never run was never active.
+
+    Args:
+        rows: stays of instances: source, instance (of ``number_instances``) and any others.
+        quantity: whose order to go by; a site that sets none keeps all rows.
+        site: source priority.
+        known: source, instance.
+
+    Returns:
+        the rows that are kept, as they are; their order may change.
+    """
+    rule = site.sources.get(quantity)
+    if rule is None or rows.is_empty():
+        return rows
+    columns = ["source", "instance"]
+    told = (
+        rows.select(columns)
+        if known is None
+        else pl.concat([rows.select(columns), known.select(columns)])
+    )
+    told, ranked = (arithmetic.ranked_by_source(frame, rule.order) for frame in (told, rows))
+    best = np.full(1 + int(told["instance"].max() or 0), len(rule.order))  # type: ignore[arg-type]
+    np.minimum.at(best, told["instance"].to_numpy(), told["_rank"].to_numpy())
+    first = ranked["_rank"].to_numpy() == best[ranked["instance"].to_numpy()]
+    return ranked.filter(pl.Series(first)).drop("_rank")
+
+
+def number_instances(entities: pl.Series, names: pl.Series) -> pl.Series:
+    """Number the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one.
+
+    Args:
+        entities: entities by the number of their name.
+        names: the entities' names by their number, sorted.
+
+    Returns:
+        for each of ``entities`` the number of its instance, which is that of a stay named
+        "<uuid>" if there is one.
+    """
+    stays = names.str.contains("/", literal=True).arg_true()
+    wholes = names.search_sorted(names.gather(stays).str.extract("^([^/]*)"))
+    own = pl.int_range(names.len(), dtype=pl.UInt32, eager=True)
+    return own.scatter(stays, wholes).gather(entities)
+
+
+def clamp_allocations(
+    rows: pl.DataFrame, reservable: pl.DataFrame, collected: Collected
+) -> pl.DataFrame:
+    """Clamp allocations to their host's time in the pool.
+
+    Args:
+        rows: allocations: the columns of ``intervals.spans``.
+        reservable: when hosts were in the pool: hostname, start, end.
+        collected: takes what lies outside, and allocations of a host that nothing names.
+
+    Returns:
+        the pieces that are left, with the columns of ``rows``; those of a lease that tells no
+        host whole.
+
+    Raises:
+        ConservationError: an hour of the rows is neither kept nor refused.
+    """
+    stage = "corrected committed"
+    hostless = rows.filter(pl.col("host_id").is_null() & pl.col("hostname").is_null())
+    nameless = rows.filter(pl.col("host_id").is_not_null() & pl.col("hostname").is_null())
+    named = rows.filter(pl.col("hostname").is_not_null())
+    collected.refuse(nameless, stage, "no instance names the host")
+    inside, outside = arithmetic.intersect(
+        named, reservable.select("hostname", "start", "end"), HOST
+    )
+    check_conservation(f"{stage}: clamp", rows, hostless, nameless, inside, outside)
+    inside = collected.part(
+        inside, outside, stage, "outside reservable", on=collected.corrections.clamp
+    )
+    return pl.concat([inside, hostless.select(inside.columns)])
+
+
+def clip_instances(
+    rows: pl.DataFrame,
+    committed: pl.DataFrame,
+    total: pl.DataFrame,
+    history: pl.DataFrame,
+    collected: Collected,
+) -> pl.DataFrame:
+    """Clip instances to their reservation's commitment on their host, or to their host's life.
+
+    Args:
+        rows: stays of instances: the columns of ``intervals.spans``, and instance.
+        committed: of ``clamp_allocations``.
+        total: when hosts existed: hostname, start, end.
+        history: of ``profiles.profile_history``.
+        collected: takes what lies outside, and what has no host or no reservation it needs.
+
+    Returns:
+        pieces with the columns of ``rows`` and ``origin``: reservation or ondemand. A container
+        counts as reserved while any lease holds its device.
+
+    Raises:
+        ConservationError: an hour of the rows is neither kept nor refused.
+    """
+    stage = "corrected occupied"
+    kept = inference.place(rows, committed) if collected.corrections.place else rows
+    nowhere = kept.filter(pl.col("hostname").is_null())
+    collected.refuse(nowhere, stage, "no host named and none inferred")
+    placed = kept.filter(pl.col("hostname").is_not_null())
+    if collected.corrections.find_reservations:
+        placed = inference.find_reservations(placed, committed)
+    reserved = placed.filter(pl.col("reservation_id").is_not_null())
+    holds = arithmetic.union(
+        committed.filter(pl.col("hostname").is_not_null()), ["reservation_id", "hostname"]
+    )
+    inside, outside = arithmetic.intersect(reserved, holds, ["reservation_id", "hostname"])
+    check_conservation(f"{stage}: clip to reservation", reserved, inside, outside)
+    inside = collected.part(
+        inside, outside, stage, "outside its reservation", on=collected.corrections.clamp
+    )
+
+    free = placed.filter(pl.col("reservation_id").is_null())
+    classes = history.group_by("hostname").agg(_class=pl.col("host_class").last())
+    free = free.join(classes, on="hostname", how="left")
+    on_kvm = (pl.col("_class") == KVM).fill_null(value=False)
+    devices = pl.col("source") == "zun.container"
+    stray = free.filter(~on_kvm & ~devices)
+    collected.refuse(stray, stage, "no reservation covers it")
+    ondemand = free.filter(on_kvm & ~devices).drop("_class")
+    lives, lost = arithmetic.intersect(ondemand, total.select("hostname", "start", "end"), HOST)
+    check_conservation(f"{stage}: clip to host", ondemand, lives, lost)
+    lives = collected.part(lives, lost, stage, "outside total", on=collected.corrections.clamp)
+
+    on_devices = free.filter(devices).drop("_class")
+    leased = arithmetic.union(committed.filter(pl.col("hostname").is_not_null()), HOST)
+    used, unused = arithmetic.intersect(on_devices, leased, HOST)
+    check_conservation(f"{stage}: clip to lease", on_devices, used, unused)
+    collected.refuse(unused, stage, "no reservation covers it")
+    check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)
+    return pl.concat(
+        [
+            inside.with_columns(origin=pl.lit("reservation")),
+            used.select(inside.columns).with_columns(origin=pl.lit("reservation")),
+            lives.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
+        ]
+    )
+
+
+def clip_runs(rows: pl.DataFrame, occupied: pl.DataFrame, collected: Collected) -> pl.DataFrame:
+    """Clip the running time of each instance to where and when it occupies.
+
+    Args:
+        rows: runs of instances: source, entity_id, start, end.
+        occupied: of ``clip_instances``.
+        collected: takes what lies outside.
+
+    Returns:
+        pieces with the columns of ``occupied``: the source of the run, all else of the stay.
+
+    Raises:
+        ConservationError: an hour of the rows is neither kept nor refused.
+    """
+    stage = "corrected active"
+    runs = rows.select("source", "entity_id", "start", "end")
+    seats = occupied.drop("source")
+    inside, outside = arithmetic.intersect(runs, seats, ["entity_id"])
+    check_conservation(f"{stage}: clip to occupied", runs, inside, outside)
+    collected.refuse(outside, stage, "outside occupied")
+    return inside.select(occupied.columns)

@@ -1,0 +1,147 @@
+"""When a host existed and when it was in the pool: what the site's source priority decides."""
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals.conservation import check_conservation
+from chameleon_usage.models.site import Priority, Site
+from chameleon_usage.models.vocabulary import WITNESSES
+from chameleon_usage.reconstruct.profiles import HOST
+from chameleon_usage.reconstruct.reading import Collected
+
+
+def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collected) -> pl.DataFrame:
+    """Tell when each host existed; the pool, allocations and instances bear witness of it.
+
+    Args:
+        rows: quantity to rows of ``intervals.spans``: total, reservable, committed, occupied.
+        site: source priority and merge tolerance.
+        collected: takes what is refused and how far each source's own rows reach.
+
+    Returns:
+        hostname, source, start, end, inferred: one row of a host at a time.
+
+    Raises:
+        ConservationError: an hour of the rows is neither kept nor refused.
+    """
+    pool = rows["reservable"].with_columns(open=pl.lit(value=False))
+    # An instance that no reservation asked for may name anything.
+    asked_for = rows["occupied"].filter(pl.col("reservation_id").is_not_null())
+    witnesses = _witnesses([pool, rows["committed"], asked_for])
+    resolved, own = _resolve(rows["total"], witnesses, "total", site, collected)
+    collected.bear("total", own, resolved)
+    return resolved
+
+
+def resolve_reservable(
+    rows: dict[str, pl.DataFrame], total: pl.DataFrame, site: Site, collected: Collected
+) -> pl.DataFrame:
+    """Tell when each host was in the pool, within its life; allocations bear witness of it.
+
+    Args:
+        rows: quantity to rows of ``intervals.spans``: reservable, committed.
+        total: of ``resolve_total``.
+        site: source priority.
+        collected: takes what is refused and how far each source's own rows reach.
+
+    Returns:
+        hostname, source, start, end, inferred: one row of a host at a time.
+
+    Raises:
+        ConservationError: an hour of the rows is neither kept nor refused.
+    """
+    witnesses = _witnesses([rows["committed"]])
+    resolved, own = _resolve(rows["reservable"], witnesses, "reservable", site, collected)
+    inside, outside = arithmetic.intersect(resolved, total.select("hostname", "start", "end"), HOST)
+    check_conservation("corrected reservable: clamp", resolved, inside, outside)
+    inside = collected.part(
+        inside.with_columns(entity_id="hostname"),
+        outside.with_columns(entity_id="hostname"),
+        "corrected reservable",
+        "outside total",
+        on=collected.corrections.clamp,
+    ).drop("entity_id")
+    collected.bear("reservable", own, inside)
+    return inside
+
+
+def _resolve(
+    hosts: pl.DataFrame,
+    witnesses: pl.DataFrame,
+    quantity: str,
+    site: Site,
+    collected: Collected,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Merge each source's rows, then let the site's source priority decide.
+
+    Returns:
+        (the resolved presences, what each source says without inference)
+    """
+    # Rebalancing leaves short gaps between a hypervisor's rows; Blazar's enrolments have none.
+    tolerance = site.merge_tolerance if quantity == "total" else "0s"
+    own = pl.concat(
+        [
+            _per_source(hosts, pl.col("source"), tolerance),
+            _per_source(witnesses, pl.lit(WITNESSES, dtype=hosts["source"].dtype), tolerance),
+        ]
+    )
+    fallback = Priority("supplement", tuple(hosts["source"].unique().sort()))
+    rule = site.sources.get(quantity, fallback)
+    resolved = arithmetic.resolve_source_priority(
+        own, policy=rule.policy, order=rule.order, on=HOST, fillers=(WITNESSES,)
+    )
+    _account(hosts, resolved, quantity, rule, collected)
+    seen = _per_source(hosts.filter(~pl.col("inferred")), pl.col("source"), tolerance)
+    told = pl.concat([seen, own.filter(pl.col("source") == WITNESSES)])
+    return resolved, told.filter(pl.col("source").is_in(rule.order))
+
+
+def _witnesses(of: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Collect records that name a host; one without an end of its own never extends its life."""
+    return pl.concat(
+        [
+            frame.filter(pl.col("hostname").is_not_null() & ~pl.col("open")).select(
+                "hostname", "start", "end", inferred=pl.lit(value=True)
+            )
+            for frame in of
+        ]
+    )
+
+
+def _per_source(spans_: pl.DataFrame, source: pl.Expr, tolerance: str) -> pl.DataFrame:
+    """Merge rows of one host and source to presences; inferred where no row of its own tells it."""
+    named = spans_.filter(pl.col("hostname").is_not_null()).with_columns(source=source)
+    on = ["hostname", "source"]
+    whole = arithmetic.union(named, on, tolerance=tolerance)
+    told = arithmetic.union(named.filter(~pl.col("inferred")), on, tolerance=tolerance)
+    _, rest = arithmetic.intersect(whole, told, on)
+    return pl.concat(
+        [
+            told.with_columns(inferred=pl.lit(value=False)),
+            rest.with_columns(inferred=pl.lit(value=True)),
+        ]
+    )
+
+
+def _account(
+    hosts: pl.DataFrame, resolved: pl.DataFrame, quantity: str, rule: Priority, collected: Collected
+) -> None:
+    """Account for the hours of host rows that are not what was resolved from them."""
+    stage = f"corrected {quantity}"
+    nameless = hosts.filter(pl.col("hostname").is_null())
+    collected.refuse(nameless, stage, "no instance names the host")
+    named = hosts.filter(pl.col("hostname").is_not_null())
+    single, twice = arithmetic.split_overlaps(named, ["hostname", "source"], ["entity_id"])
+    if collected.corrections.merge:
+        collected.refuse(twice, stage, "duplicate of another row of the host")
+    else:
+        collected.doubles[quantity] = twice
+    kept, rest = arithmetic.intersect(
+        single, resolved.select("hostname", "source", "start", "end"), ["hostname", "source"]
+    )
+    listed = pl.col("source").is_in(rule.order)
+    collected.refuse(rest.filter(listed), stage, "a source of higher priority speaks")
+    collected.refuse(rest.filter(~listed), stage, "source not in the site's priority")
+    check_conservation(stage, hosts, nameless, twice, kept, rest)

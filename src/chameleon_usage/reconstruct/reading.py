@@ -1,0 +1,128 @@
+"""Facts -> segments: what the two readings of the same facts are, and one in the making.
+
+Both end in segments (domain.Segments): who held what, when, and how much of it. Every hour that
+goes in comes out, as kept or as rejected; ``check_conservation`` holds each step of a collector to
+it.
+"""
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from chameleon_usage.ingest.base import rejects
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.frames import conform
+from chameleon_usage.models.stages import Rejects, Segments, SourceSupport
+from chameleon_usage.reconstruct.profiles import HOST
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a collector makes of the facts.
+
+    Attributes:
+        segments: domain.Segments.
+        rejects: domain.Rejects.
+        bearing: domain.SourceSupport (the corrected collector only).
+    """
+
+    segments: pl.DataFrame
+    rejects: pl.DataFrame
+    bearing: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What the corrected collector does beside source priority: all of it, but for an ablation.
+
+    Attributes:
+        merge: a host, and what holds it, counts once at a time.
+        clamp: a child lives only inside its parents.
+        name_gone_hosts: a Blazar host whose row is gone takes the hostname of its instances.
+        infer_allocations: an instance bears witness of an allocation that left no row.
+        place: an instance that names no node gets the only host its reservation leaves free.
+        find_reservations: an instance whose request spec is purged gets the reservation that
+            held its host.
+    """
+
+    merge: bool = True
+    clamp: bool = True
+    name_gone_hosts: bool = True
+    infer_allocations: bool = True
+    place: bool = True
+    find_reservations: bool = True
+
+
+@dataclass
+class Collected:
+    """A reading in the making.
+
+    Attributes:
+        collector: the ``collector_type`` of its segments.
+        names: the entities' names by their number.
+        corrections: what the collector does.
+        segments, rejects, bearing: the parts of the reading so far.
+        doubles: quantity to rows of a host beside another of its rows, where they are to count.
+    """
+
+    collector: str
+    names: pl.Series
+    corrections: Corrections = field(default_factory=Corrections)
+    segments: list[pl.DataFrame] = field(default_factory=list)
+    rejects: list[pl.DataFrame] = field(default_factory=list)
+    bearing: list[pl.DataFrame] = field(default_factory=list)
+    doubles: dict[str, pl.DataFrame] = field(default_factory=dict)
+
+    def emit(self, pieces: pl.DataFrame, quantity: str) -> None:
+        """Count pieces as segments.
+
+        Args:
+            pieces: the columns of domain.Segments but ``collector_type`` and ``quantity_type``;
+                others are left out.
+            quantity: the ``quantity_type`` they count as.
+        """
+        self.segments.append(
+            conform(
+                pieces.with_columns(
+                    collector_type=pl.lit(self.collector), quantity_type=pl.lit(quantity)
+                ),
+                Segments,
+            )
+        )
+
+    def bear(self, quantity: str, own: pl.DataFrame, published: pl.DataFrame) -> None:
+        """Record how far each source's own presences reach within what is published."""
+        within, _ = arithmetic.intersect(own, published.select("hostname", "start", "end"), HOST)
+        self.bearing.append(
+            conform(within.with_columns(quantity_type=pl.lit(quantity)), SourceSupport)
+        )
+
+    def refuse(self, pieces: pl.DataFrame, stage: str, reason: str) -> None:
+        """Record pieces of intervals that are not counted; one row per source and stretch."""
+        if pieces.height:
+            if pieces["entity_id"].dtype == pl.UInt32:
+                pieces = pieces.with_columns(entity_id=self.names.gather(pieces["entity_id"]))
+            by_source = pieces.partition_by("source", maintain_order=True, as_dict=True)
+            for (source,), part in by_source.items():
+                self.rejects.append(
+                    rejects(
+                        part, stage=stage, source=str(source), reason=reason, row_id="entity_id"
+                    )
+                )
+
+    def part(
+        self, kept: pl.DataFrame, lost: pl.DataFrame, stage: str, reason: str, *, on: bool
+    ) -> pl.DataFrame:
+        """Refuse what a correction takes away, and give the rest; all, if it is not on."""
+        if not on:
+            return pl.concat([kept, lost.select(kept.columns)])
+        self.refuse(lost, stage, reason)
+        return kept
+
+    def result(self) -> Reading:
+        """Put the parts together."""
+        return Reading(
+            pl.concat([Segments.create_empty(), *self.segments]),
+            pl.concat([Rejects.create_empty(), *self.rejects]),
+            pl.concat([SourceSupport.create_empty(), *self.bearing]),
+        )

@@ -1,0 +1,143 @@
+"""What each correction buys: the corrected count with one of them left out at a time."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.metrics import MEASURED
+from chameleon_usage.models.outputs import Ablation
+from chameleon_usage.models.site import Priority, Site
+from chameleon_usage.models.vocabulary import WITNESSES
+from chameleon_usage.reconstruct import corrected
+from chameleon_usage.reconstruct.reading import Corrections
+from chameleon_usage.reconstruct.record import read_record
+from chameleon_usage.stages import FactsStage
+from chameleon_usage.usage import causes
+from chameleon_usage.usage.window import Known, Window
+
+NOTHING = "nothing"
+"""The name of the count with every correction."""
+
+SAMPLING = "integral"
+"""The name of the count that takes what holds at 00:00 UTC for the whole day."""
+
+COUNTED = ("total", "reservable", "committed", "occupied", "active")
+
+
+@dataclass(frozen=True)
+class Without:
+    """One correction left out.
+
+    Attributes:
+        label: how figures call the correction.
+        corrections: what the collector still does.
+        source: a source taken out of every order of the site's source priority.
+    """
+
+    label: str
+    corrections: Corrections = field(default_factory=Corrections)
+    source: str = ""
+
+
+ABLATIONS: dict[str, Without] = {
+    NOTHING: Without("nothing left out"),
+    SAMPLING: Without("integral, not midnight"),
+    "merging": Without("merging of duplicates", Corrections(merge=False)),
+    "clamping": Without("clamping to parents", Corrections(clamp=False)),
+    "inventory": Without("the inventory", source="inventory.node_intervals"),
+    "services": Without("nova.services", source="nova.services"),
+    "witnesses": Without("other witnesses", source=WITNESSES),
+    "gone hosts": Without("naming gone hosts", Corrections(name_gone_hosts=False)),
+    "lost allocations": Without("inferring lost allocations", Corrections(infer_allocations=False)),
+    "purged specs": Without("finding reservations", Corrections(find_reservations=False)),
+    "placing": Without("placing instances", Corrections(place=False)),
+    "event replay": Without("event replay", source="nova.instance_actions"),
+}
+"""Name of each correction to what leaves it out; ``nothing`` first."""
+
+
+def ablate(
+    stage: FactsStage, site: Site, window: Window, names: Collection[str] = tuple(ABLATIONS)
+) -> pl.DataFrame:
+    """Count with each correction left out that the site's configuration has.
+
+    Args:
+        stage: the site's facts, read once.
+        site: its configuration.
+        window: the time to cover; buckets of whole days.
+        names: which of ``ABLATIONS``.
+
+    Returns:
+        domain.Ablation.
+    """
+    record = read_record(stage.ingested, stage.as_of)
+    recorded = Known(frozenset(), {}, stage.as_of).buckets(window)
+    parts = []
+    for name, without, changed in _applicable(site):
+        if name not in names:
+            continue
+        segments = corrected.collect(record, changed, without.corrections).segments.filter(
+            pl.col("quantity_type").is_in(MEASURED)
+        )
+        parts.append(daily_nodes(segments, window).with_columns(left_out=pl.lit(name)))
+        if name == NOTHING:
+            sampled = daily_nodes(at_midnight(segments), window)
+            parts.append(sampled.with_columns(left_out=pl.lit(SAMPLING)))
+    counted = pl.concat(parts).join(recorded, on="timestamp", how="semi")
+    return Ablation.validate(
+        counted.select(pl.lit(site.key).alias("site"), *Ablation.column_names()[1:]), cast=True
+    )
+
+
+def _applicable(site: Site) -> Iterator[tuple[str, Without, Site]]:
+    """Give the ablations that change something at a site, with its configuration changed."""
+    for name, without in ABLATIONS.items():
+        if name == SAMPLING:
+            continue  # another reading of the same segments
+        if not without.source:
+            yield name, without, site
+            continue
+        sources = {
+            quantity: Priority(rule.policy, tuple(s for s in rule.order if s != without.source))
+            for quantity, rule in site.sources.items()
+        }
+        listed = {s for rule in site.declared.values() for s in rule.order}
+        if without.source in listed and all(rule.order for rule in sources.values()):
+            yield name, without, replace(site, sources=sources)
+
+
+def at_midnight(segments: pl.DataFrame) -> pl.DataFrame:
+    """Stretch or shrink segments to the whole days at whose 00:00 UTC they hold."""
+
+    def next_midnight(name: str) -> pl.Expr:
+        return (pl.col(name) - pl.duration(microseconds=1)).dt.truncate("1d").dt.offset_by("1d")
+
+    return segments.with_columns(start=next_midnight("start"), end=next_midnight("end")).filter(
+        pl.col("start") < pl.col("end")
+    )
+
+
+def daily_nodes(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Average segments over buckets: ``timestamp``, ``count_type`` of ``COUNTED``, ``value``."""
+    clipped = arithmetic.clip(segments, window.start, window.end)
+    sums = arithmetic.integrate(
+        clipped, window.edges, ["quantity_type", "node_size"], ["node_units"]
+    )
+    means = (
+        sums.join(window.timestamps, on="bucket")
+        .with_columns(
+            count_type=causes.count_type("quantity_type"),
+            value=pl.col("node_units") / pl.col("node_size") / pl.col("length"),
+        )
+        .sort("quantity_type", "node_size", "timestamp")
+        .group_by("timestamp", "count_type", maintain_order=True)
+        .agg(pl.col("value").sum())
+    )
+    every = window.timestamps.select("timestamp").join(
+        pl.DataFrame({"count_type": COUNTED}), how="cross"
+    )
+    return every.join(means, on=["timestamp", "count_type"], how="left").with_columns(
+        pl.col("value").fill_null(0.0)
+    )

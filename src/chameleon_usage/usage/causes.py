@@ -1,0 +1,172 @@
+"""Why corrected and uncorrected differ, in node-hours, as far as the audit knows."""
+
+import polars as pl
+
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.metrics import MEASURED
+from chameleon_usage.models.outputs import ComparisonCauses
+from chameleon_usage.reconstruct import uncorrected
+from chameleon_usage.usage.window import KNOWN_ENOUGH, Known, Window
+
+COUNTED = ("total", "reservable", "committed", "occupied", "active")
+REST = "rest"
+"""What no cause accounts for: among it the replay of events, which moves bounds of what is kept."""
+
+NAMELESS = "no instance names the host"
+"""The reason of rejects that the uncorrected collector does not count either."""
+
+IN_NODE_HOURS = "more than its parent holds of the host"
+"""The reason of the rejects of KVM that are told in node-hours, not in hours of a slice."""
+
+
+def comparison_causes(
+    segments: pl.DataFrame, rejects: pl.DataFrame, known: Known, window: Window, site: str
+) -> pl.DataFrame:
+    """Account for corrected - uncorrected, year by year.
+
+    What was inferred adds to what the rows say, what the corrected collector refused of rows that
+    the uncorrected one counts takes away from it.
+
+    Args:
+        segments: domain.Segments.
+        rejects: domain.Rejects.
+        known: what the records can speak of; other count types are left out.
+        window: the time to cover.
+        site: the site's key.
+
+    Returns:
+        domain.ComparisonCauses: of each year and count type the causes sum to the difference.
+    """
+    years = arithmetic.bucket_edges(window.start, window.end, "1y")
+    hours = _hours(segments, window, years)
+    total = hours.group_by("bucket", "count_type").agg(node_hours=_difference())
+    inferred = (
+        hours.filter("inferred")
+        .group_by("bucket", "count_type", "source")
+        .agg(node_hours=_difference())
+        .select(
+            "bucket",
+            "count_type",
+            cause=pl.format("inferred from {}", pl.col("source").fill_null("?")),
+            node_hours="node_hours",
+        )
+    )
+    kvm = segments.filter(pl.col("node_size") > 1).select(count_type("quantity_type")).unique()
+    shared = set(kvm.to_series()) - {"total", "reservable"}
+    refused = _refused(rejects, shared, years)
+    told = pl.concat([inferred, refused])
+    explained = told.group_by("bucket", "count_type").agg(_told=pl.col("node_hours").sum())
+    rest = total.join(explained, on=["bucket", "count_type"], how="left").select(
+        "bucket",
+        "count_type",
+        cause=pl.lit(REST),
+        node_hours=pl.col("node_hours") - pl.col("_told").fill_null(0.0),
+    )
+    starts = pl.DataFrame(
+        {
+            "bucket": pl.int_range(len(years) - 1, eager=True),
+            "timestamp": years[:-1].dt.replace_time_zone("UTC"),
+        }
+    )
+    spoken = [name for name in COUNTED if _told(name, known)]
+    return ComparisonCauses.validate(
+        pl.concat([told.join(total, on=["bucket", "count_type"], how="semi"), rest])
+        .filter(pl.col("count_type").is_in(spoken), pl.col("node_hours").abs() > NEGLIGIBLE)
+        .join(starts, on="bucket")
+        .select(pl.lit(site).alias("site"), "timestamp", "count_type", "cause", "node_hours")
+        .sort("timestamp", "count_type", "cause"),
+        cast=True,
+    )
+
+
+SEEN = pl.DataFrame(
+    [(name, source) for name, sources in uncorrected.SOURCES.items() for source in sources]
+    + [(name, "nova.instance_actions") for name in ("occupied", "active")],
+    schema={"count_type": pl.String, "source": pl.String},
+    orient="row",
+)
+"""Whose rows the uncorrected collector counts; instances go by their events in the corrected."""
+
+NEGLIGIBLE = 1e-6
+"""Node-hours that a sum of floats may be off."""
+
+
+def _told(name: str, known: Known) -> bool:
+    parts = [name] if name in known.quantities else [f"{name}_reservation", f"{name}_ondemand"]
+    return any(
+        part in known.quantities and known.completeness.get(part, 1.0) >= KNOWN_ENOUGH
+        for part in parts
+    )
+
+
+def count_type(column: str) -> pl.Expr:
+    """Name a quantity type without telling reservation from on-demand."""
+    return pl.col(column).cast(pl.String).str.replace("_(reservation|ondemand)$", "")
+
+
+def _difference() -> pl.Expr:
+    sign = pl.when(pl.col("collector_type") == "corrected").then(1.0).otherwise(-1.0)
+    return (sign * pl.col("hours")).sum()
+
+
+def _hours(segments: pl.DataFrame, window: Window, years: pl.Series) -> pl.DataFrame:
+    """Give node-hours per year, collector, count type, source and whether inferred."""
+    by = ["collector_type", "quantity_type", "source", "inferred", "node_size"]
+    counted = segments.filter(pl.col("quantity_type").is_in(MEASURED))
+    clipped = arithmetic.clip(counted, window.start, window.end)
+    return (
+        arithmetic.integrate(clipped, years, by, ["node_units"])
+        .sort("bucket", *by)
+        .select(
+            "bucket",
+            "collector_type",
+            pl.col("source").cast(pl.String),
+            "inferred",
+            count_type=count_type("quantity_type"),
+            hours=pl.col("node_units") / pl.col("node_size") / 3600,
+        )
+    )
+
+
+def _refused(rejects: pl.DataFrame, shared: set[str], years: pl.Series) -> pl.DataFrame:
+    """Give what the corrected collector refused of what the uncorrected one counts, negative.
+
+    Args:
+        rejects: domain.Rejects.
+        shared: count types in which a row may hold a part of a node: its hours are no node-hours.
+        years: borders of the years.
+    """
+    unseen = rejects.filter(pl.col("stage").str.starts_with("uncorrected ")).select(
+        "source_row_id", count_type=_stage_count("uncorrected")
+    )
+    mine = (
+        rejects.filter(pl.col("stage").str.starts_with("corrected "))
+        .with_columns(count_type=_stage_count("corrected"))
+        .filter(~pl.col("count_type").is_in(sorted(shared)) | (pl.col("reason") == IN_NODE_HOURS))
+        .filter(pl.col("reason") != NAMELESS)
+        .join(SEEN, on=["count_type", "source"], how="semi")
+        .join(unseen, on=["source_row_id", "count_type"], how="anti")
+        .drop_nulls(["start", "end", "hours"])
+    )
+    buckets = pl.DataFrame(
+        {"bucket": pl.int_range(len(years) - 1, eager=True), "start": years[:-1], "end": years[1:]}
+    )
+    everything = pl.lit(0, pl.UInt32).alias("_all")
+    whole = (pl.col("end") - pl.col("start")).dt.total_seconds()
+    within, _ = arithmetic.intersect(
+        mine.filter(whole > 0).with_columns(everything, _rate=pl.col("hours") / whole),
+        buckets.with_columns(everything),
+        ["_all"],
+    )
+    return (
+        within.with_columns(hours=pl.col("_rate") * whole)
+        .filter(pl.col("hours") > 0)
+        .sort("bucket", "source_row_id", "start", "reason")
+        .group_by("bucket", "count_type", "reason", maintain_order=True)
+        .agg(node_hours=-pl.col("hours").sum())
+        .select("bucket", "count_type", cause="reason", node_hours="node_hours")
+    )
+
+
+def _stage_count(collector: str) -> pl.Expr:
+    return count_type("stage").str.strip_prefix(f"{collector} ")

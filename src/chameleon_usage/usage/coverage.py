@@ -1,0 +1,108 @@
+"""How much of what is published a record bears out, and how much is inferred."""
+
+import polars as pl
+
+from chameleon_usage.ingest.legacy import REPORT_CACHE
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.outputs import Coverage
+from chameleon_usage.usage.grid import finish
+from chameleon_usage.usage.window import Known, Window
+
+
+def borne_out_by_caches(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
+    """Tell how much of the corrected count the caches of the time bear out: a bound from outside.
+
+    The caches name no host, so they cannot speak for one; but more nodes than they counted need
+    another witness.
+
+    Args:
+        timeline: usage_timeline.
+        site: the site's key.
+
+    Returns:
+        domain.Coverage, of the buckets that both collectors know.
+    """
+    legacy, corrected = pl.col("legacy"), pl.col("corrected")
+    return finish(
+        timeline.filter(pl.col("count_type").is_in(["total", "reservable", "committed"]))
+        .pivot(
+            on="collector_type",
+            on_columns=["legacy", "corrected"],
+            index=["timestamp", "count_type"],
+            values="value",
+        )
+        .filter(legacy.is_not_null() & (corrected > 0))
+        .with_columns(
+            quantity_type="count_type",
+            source=pl.lit(REPORT_CACHE),
+            known_share=pl.min_horizontal(legacy / corrected, 1.0),
+        ),
+        Coverage,
+        site,
+    )
+
+
+SEEN = ["total", "reservable", "committed", "occupied_reservation"]
+"""Quantities of which coverage says how much was seen, and how much inferred."""
+
+
+def coverage_table(
+    segments: pl.DataFrame, bearing: pl.DataFrame, known: Known, window: Window, site: str
+) -> pl.DataFrame:
+    """Tell how much of the published host time each source's own records bear out.
+
+    And how much of it is ``seen``, by a record of the first source that knows the host, and how
+    much ``inferred``.
+
+    Args:
+        segments: domain.Segments.
+        bearing: domain.SourceSupport.
+        known: what the records can speak of.
+        window: the time to cover.
+        site: the site's key.
+
+    Returns:
+        domain.Coverage; null where nothing is published.
+    """
+    timestamps = window.timestamps
+    published = segments.filter(
+        (pl.col("collector_type") == "corrected") & pl.col("quantity_type").is_in(SEEN)
+    )
+    hosts = published.filter(pl.col("quantity_type").is_in(["total", "reservable"]))
+    # A sum of slices is not the word of one record: of such a quantity nothing is told.
+    sliced = published.filter(pl.col("node_size") > 1).join(hosts, on="quantity_type", how="anti")
+    whole = published.join(sliced, on="quantity_type", how="anti")
+
+    def hours(frame: pl.DataFrame) -> pl.DataFrame:
+        by = ["quantity_type", "source"]
+        counted = arithmetic.clip(
+            frame.select(*by, "start", "end", held=pl.lit(1, pl.Int64)), window.start, window.end
+        )
+        return arithmetic.integrate(counted, window.edges, by, ["held"]).with_columns(
+            pl.col(by).cast(pl.String)
+        )
+
+    def share(own: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
+        index = ["quantity_type", "bucket"]
+        whole = published.group_by(index).agg(_published=pl.col("held").sum())
+        return (
+            own.join(whole, on=index)
+            .join(timestamps, on="bucket")
+            .with_columns(
+                known_share=pl.when(pl.col("_published") > 0).then(
+                    pl.col("held") / pl.col("_published")
+                )
+            )
+        )
+
+    seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
+    held = hours(whole.with_columns(source=seen))
+    shares = [share(hours(bearing), held), share(held, held)]
+    told = [
+        timestamps.select(
+            "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)
+        ).with_columns(source=pl.lit("records"))
+        for quantity, value in sorted(known.completeness.items())
+    ]
+    columns = ["timestamp", "quantity_type", "source", "known_share"]
+    return finish(pl.concat([frame.select(columns) for frame in (*shares, *told)]), Coverage, site)

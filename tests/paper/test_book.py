@@ -1,0 +1,275 @@
+"""The book: nothing from elsewhere, no dangling page, and pages that live in a real browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support import PROJECT
+
+BOOK = PROJECT / "book"
+HTML = BOOK / "_build" / "html"
+CONFIG = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8"))
+TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+CHAPTERS = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
+
+_spec = importlib.util.spec_from_file_location("absent", BOOK / "_ext" / "absent.py")
+assert _spec is not None
+assert _spec.loader is not None
+absent = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(absent)
+
+
+class TestConfiguration:
+    def test_notebooks_are_run_beforehand(self):
+        assert CONFIG["execute"]["execute_notebooks"] == "off"
+
+    def test_no_library_is_loaded_from_elsewhere(self):
+        text = (BOOK / "_config.yml").read_text(encoding="utf-8")
+        assert "://" not in text
+        assert "sphinx_thebe" not in CONFIG["sphinx"]["config"]["extensions"]
+        assert CONFIG["sphinx"]["config"]["mathjax_path"] == "tex-svg.js"
+
+    def test_every_prose_page_has_a_place(self):
+        prose = {path.stem for path in BOOK.glob("*.md")} | {"metrics"}
+        assert {c for c in CHAPTERS if not c.startswith("notebooks/")} == prose
+        assert len(set(CHAPTERS)) == len(CHAPTERS)
+
+    def test_every_notebook_page_has_a_notebook(self):
+        pages = {c.removeprefix("notebooks/") for c in CHAPTERS if c.startswith("notebooks/")}
+        sources = {path.stem for path in (PROJECT / "notebooks").glob("*.py")}
+        sites = yaml.safe_load((PROJECT / "data" / "sites.yaml").read_text(encoding="utf-8"))
+        assert pages <= sources | set(sites)
+
+    def test_the_edge_site_comes_first_of_the_results(self):
+        results = next(part for part in TOC["parts"] if part["caption"] == "Results")
+        assert results["chapters"][0] == {"file": "notebooks/chi_edge"}
+
+
+class TestAbsentResults:
+    """The book of other data: without the twin's truth, without some sites."""
+
+    FOUND = {"facts": {"facts_users"}, "chi_uc": {"chi_uc_total_2024"}}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        ("role", "kept"),
+        [
+            ("{glue:text}`notebooks/chi_uc.ipynb::chi_uc_total_2024:.1f`", True),
+            ("{glue:text}`notebooks/chi_uc.ipynb::chi_uc_total_2016:.1f`", False),
+            ("{glue:text}`notebooks/chi_tacc.ipynb::chi_tacc_total_2024:.1f`", False),
+            ("{glue:text}`notebooks/facts.ipynb::facts_misspelt:.0f`", True),
+        ],
+    )
+    def test_a_number_that_does_not_exist_here_is_not_available(self, role, kept):
+        assert absent.fit(f"It was {role}.", self.FOUND) == f"It was {role if kept else 'n/a'}."
+
+    def test_text_on_the_truth_goes_where_there_is_none(self):
+        text = "Before.\n<!-- truth -->\nThe error.\n<!-- /truth -->\nAfter.\n"
+        assert absent.fit(text, self.FOUND) == "Before.\nAfter.\n"
+        assert absent.fit(text, self.FOUND | {"validation": set()}) == text
+
+    def test_text_on_other_data_goes_where_there_is_a_truth(self):
+        text = "Before.\n<!-- no truth -->\nOurs.\n<!-- /no truth -->\nAfter.\n"
+        assert absent.fit(text, self.FOUND) == text
+        assert absent.fit(text, self.FOUND | {"validation": set()}) == "Before.\nAfter.\n"
+
+    def test_names_are_found_in_built_notebooks(self, tmp_path):
+        output = {
+            "metadata": {"scrapbook": {"name": "x_total_2024"}},
+            "output_type": "display_data",
+        }
+        cells = [{"outputs": [output, {"metadata": {}}]}, {"cell_type": "markdown"}]
+        (tmp_path / "x.ipynb").write_text(json.dumps({"cells": cells}))
+        assert absent.results(tmp_path) == {"x": {"x_total_2024"}}
+
+
+@pytest.fixture(scope="module")
+def pages() -> list[Path]:
+    if not (HTML / "index.html").exists():
+        pytest.skip("no book has been built: run `make book`")
+    return sorted(p for p in HTML.rglob("*.html") if "_static" not in p.parts)
+
+
+@pytest.mark.slow
+class TestBuiltBook:
+    def test_no_page_names_a_script_style_or_picture_elsewhere(self, pages):
+        loads = re.compile(
+            r"<(?:script|link|img|iframe|source)\b[^>]*(?:src|href)=\"(?:https?:)?//"
+        )
+        assert [p.name for p in pages if loads.search(p.read_text(encoding="utf-8"))] == []
+
+    def test_every_figure_has_a_number_a_caption_and_words(self, pages):
+        figures = 0
+        for page in pages:
+            text = page.read_text(encoding="utf-8")
+            for chart in re.findall(r'<svg role="img" aria-label="([^"]*)"', text):
+                figures += 1
+                assert len(chart) > 40, page.name
+            numbered = text.count('class="caption-number"')
+            assert numbered >= text.count('<div class="chart"'), page.name
+        assert figures >= 10
+
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    def test_pages_live_in_a_browser_without_asking_anyone(self, pages, theme):
+        from playwright.sync_api import sync_playwright
+
+        browser_path = shutil.which("chromium")
+        if browser_path is None:
+            pytest.skip("chromium is not installed")
+        problems: list[str] = []
+        charts = 0
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=browser_path,
+                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+            )
+            tab = browser.new_page(color_scheme=theme, viewport={"width": 1200, "height": 900})
+            tab.on("pageerror", lambda e: problems.append(f"{tab.url}: {e}"))
+            tab.on("requestfailed", lambda r: problems.append(f"{tab.url}: failed {r.url}"))
+            tab.on(
+                "console",
+                lambda m: problems.append(f"{tab.url}: {m.text}") if m.type == "error" else None,
+            )
+            tab.on(
+                "request",
+                lambda r: (
+                    None
+                    if r.url.startswith(("file:", "data:", "blob:"))
+                    else problems.append(f"{tab.url}: asks {r.url}")
+                ),
+            )
+            for page in pages:
+                tab.goto(page.as_uri())
+                for chart in tab.locator(".chart").all():
+                    chart.scroll_into_view_if_needed()
+                    tab.wait_for_function(
+                        "chart => chart.dataset.live === 'true'", arg=chart.element_handle()
+                    )
+                    assert chart.locator("svg").count() == 1, f"{page.name}: drawn twice"
+                    charts += 1
+                tab.wait_for_load_state("load")
+            browser.close()
+        assert problems == []
+        assert charts >= 10
+
+    def test_charts_are_complete_without_scripts(self, pages):
+        from playwright.sync_api import sync_playwright
+
+        browser_path = shutil.which("chromium")
+        if browser_path is None:
+            pytest.skip("chromium is not installed")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"]
+            )
+            tab = browser.new_context(java_script_enabled=False).new_page()
+            tab.goto((HTML / "notebooks" / "cross_site.html").as_uri())
+            boxes = [c.bounding_box() for c in tab.locator(".chart-static svg").all()]
+            browser.close()
+        assert len(boxes) == 3
+        assert all(box is not None and box["height"] > 100 for box in boxes)
+
+
+class Prose(HTMLParser):
+    """What a reader sees of a page's article: no navigation, no script, no folded code."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.hidden = 0
+        text = page.read_text(encoding="utf-8")
+        self.feed(text[text.index("<article") : text.index("</article>")])
+        self.text = " ".join(" ".join(self.parts).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.hidden += tag in ("script", "style", "pre")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag in ("script", "style", "pre")
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.parts.append(data)
+
+
+@pytest.fixture(scope="module")
+def own_book(tmp_path_factory, decayed_twin) -> Path:
+    """A tree in which `make book` read somebody's dumps: two tiny sites, in truth the twin's.
+
+    The tree is a copy, so that the book of this one stays as it is.
+    """
+    environment = Path(sys.prefix)
+    if not (environment / "package.done").exists():
+        pytest.skip("the environment is not that of `make`")
+    folder = tmp_path_factory.mktemp("own")
+    tree, dumps = folder / "tree", folder / "dumps"
+    for name in ("src", "notebooks", "data", "book"):
+        made = shutil.ignore_patterns("__pycache__", "twin", "_build", "*.ipynb", "metrics.md")
+        shutil.copytree(PROJECT / name, tree / name, ignore=made)
+    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
+        shutil.copy(PROJECT / name, tree)
+        os.utime(tree / name, (0, 0))  # older than the environment, which stays as it is
+    (tree / ".venv").symlink_to(environment)
+    for site in OWN_SITES:
+        without_truth = shutil.ignore_patterns("truth", "manifest.json")
+        shutil.copytree(decayed_twin / site, dumps / site, ignore=without_truth)
+        told = json.loads((decayed_twin / site / "manifest.json").read_text(encoding="utf-8"))
+        (dumps / site / "manifest.json").write_text(json.dumps({"as_of": told["as_of"]}))
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        ["make", "book", f"DATA={dumps}", f"SITES={' '.join(OWN_SITES)}"],
+        cwd=tree,
+        env=clean | {"PYTHONPATH": str(tree / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tree
+
+
+OWN_SITES = ("chi_edge", "chi_tacc")
+
+
+@pytest.mark.slow
+class TestBookOfOwnData:
+    def test_it_has_all_pages_but_those_of_other_sites_and_of_the_truth(self, own_book):
+        html = own_book / "book" / "_build" / "html"
+        found = {str(p.relative_to(html).with_suffix("")) for p in html.rglob("*.html")}
+        absent_ = {"notebooks/chi_uc", "notebooks/kvm_tacc", "notebooks/validation"}
+        assert set(CHAPTERS) - absent_ <= found
+        assert not absent_ & found
+
+    @pytest.mark.parametrize("page", [*OWN_SITES, "cross_site", "real_record"])
+    def test_no_page_of_results_calls_its_numbers_simulated(self, own_book, page):
+        text = Prose(own_book / f"book/_build/html/notebooks/{page}.html").text
+        assert len(text) > 1000
+        told = re.findall(r"(?i).{0,60}(?:simulat|\btwin\b).{0,60}", text)
+        assert told == []
+
+    @pytest.mark.parametrize("site", OWN_SITES)
+    def test_a_site_has_its_figures_and_says_where_they_are_from(self, own_book, site):
+        page = own_book / f"book/_build/html/notebooks/{site}.html"
+        assert "from the site's databases" in Prose(page).text.replace("\u2019", "'")
+        assert page.read_text(encoding="utf-8").count('<svg role="img"') >= 2
+
+    def test_the_first_page_says_that_it_was_built_from_databases(self, own_book):
+        text = Prose(own_book / "book/_build/html/index.html").text
+        assert "This book was built from the databases of the sites" in text
+
+    def test_no_twin_was_made(self, own_book):
+        assert not (own_book / "data" / "twin").exists()
+
+    def test_no_page_tells_where_the_dumps_lie(self, own_book):
+        pages = sorted((own_book / "book" / "_build" / "html").rglob("*.html"))
+        assert [p.name for p in pages if str(own_book.parent) in p.read_text("utf-8")] == []

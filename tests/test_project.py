@@ -1,0 +1,394 @@
+"""The frame: environment, commands, licences, and what the Makefile redoes and what it leaves."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from support import PROJECT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCK = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
+MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):.*?## ", MAKEFILE, flags=re.MULTILINE))
+
+
+def asked() -> list[Requirement]:
+    project = METADATA["project"]
+    extras = [r for group in project["optional-dependencies"].values() for r in group]
+    return [
+        Requirement(r)
+        for r in [*project["dependencies"], *extras, *METADATA["build-system"]["requires"]]
+    ]
+
+
+def pins() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, version in re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([^\s;]+)", LOCK, re.MULTILINE):
+        found.setdefault(canonicalize_name(name), []).append(version)
+    return found
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize("requirement", asked(), ids=str)
+    def test_what_the_package_asks_for_is_pinned(self, requirement):
+        versions = pins().get(canonicalize_name(requirement.name))
+        assert versions, f"{requirement.name} is not in requirements.txt: compile the lock anew"
+        assert all(requirement.specifier.contains(version) for version in versions)
+
+    def test_every_pin_has_a_hash(self):
+        blocks = re.split(r"^(?=[\w.-]+(?:\[[^\]]*\])?==)", LOCK, flags=re.MULTILINE)[1:]
+        assert len(blocks) == sum(map(len, pins().values()))
+        assert [b.split("\n")[0] for b in blocks if "--hash=sha256:" not in b] == []
+
+    @pytest.mark.parametrize("name", ["requirements.txt", "environment.yml", "pyproject.toml"])
+    def test_no_index_is_named(self, name):
+        assert "://" not in (PROJECT / name).read_text(encoding="utf-8")
+
+    def test_conda_users_get_the_same(self):
+        environment = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
+        assert environment["name"] == METADATA["project"]["name"]
+        python, pip, rest = environment["dependencies"]
+        version = python.removeprefix("python=")
+        assert METADATA["project"]["requires-python"] == f">={version}"
+        assert METADATA["tool"]["mypy"]["python_version"] == version
+        assert METADATA["tool"]["ruff"]["target-version"] == "py" + version.replace(".", "")
+        assert (pip, rest) == ("pip", {"pip": ["-r requirements.txt"]})
+
+
+class TestPapers:
+    def test_the_two_licences_are_the_standard_texts(self):
+        assert METADATA["project"]["license"] == "Apache-2.0 AND CC-BY-4.0"
+        assert METADATA["project"]["license-files"] == ["LICENSE", "LICENSE-TEXT"]
+        code = (PROJECT / "LICENSE").read_text(encoding="utf-8")
+        text = (PROJECT / "LICENSE-TEXT").read_text(encoding="utf-8")
+        assert "Version 2.0, January 2004" in code
+        assert "END OF TERMS AND CONDITIONS" in code
+        assert text.startswith("Creative Commons Attribution 4.0 International")
+        assert "Section 8" in text
+
+    def test_the_citation_is_that_of_this_version(self):
+        citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+        assert citation["version"] == METADATA["project"]["version"]
+        assert citation["title"] in README.replace("\n> ", " ")
+
+    def test_the_readme_names_commands_and_files_that_exist(self):
+        commands = set(re.findall(r"`?make (?:PYTHON=\S+ )?([a-z]+)", README))
+        assert {"book", "test"} <= commands <= TARGETS
+        links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+        assert links
+        assert [link for link in links if not (PROJECT / link).exists()] == []
+
+    def test_the_checks_are_the_two_commands_first(self):
+        script = (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
+        assert os.access(PROJECT / ".ci" / "run", os.X_OK)
+        lines = [line for line in script.splitlines() if line.startswith("make ")]
+        assert lines[:2] == ["make test", "make book"]
+        subprocess.run(["bash", "-n", PROJECT / ".ci" / "run"], check=True)
+
+
+ROOMS: dict[str, tuple[str, ...]] = {
+    "errors": (),
+    "parallel": (),
+    "models": ("errors",),
+    "intervals": (),
+    "io.files": ("errors", "parallel"),
+    "snapshots": ("errors", "models", "intervals", "io.files"),
+    "ingest": ("errors", "parallel", "models", "intervals", "snapshots", "io.files"),
+    "reconstruct": ("errors", "models", "intervals"),
+    "usage": ("errors", "parallel", "models", "intervals", "reconstruct"),
+    "stages": ("errors", "models", "io.files"),
+    "pipeline": (
+        *("errors", "parallel", "models", "ingest", "reconstruct", "usage", "stages", "io.files"),
+    ),
+    "io": ("errors", "models", "snapshots", "ingest", "stages", "io.files"),
+    "viz": ("models",),
+    "cli": ("errors", "models", "ingest", "usage", "stages", "pipeline", "io", "io.files"),
+    "cli_io": ("errors", "models", "ingest", "cli", "io", "io.files"),
+}
+"""Room of the house to the rooms from which it may import; the first ones know nobody."""
+
+
+def imports_of(path: Path) -> set[str]:
+    """Give the modules of the project that a file imports, packages of what it takes from them."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0].startswith("chameleon_")}
+
+
+def room_of(name: str) -> str:
+    """Name the room of a module, given without the package."""
+    return "io.files" if name.startswith("io.files") else name.split(".", maxsplit=1)[0]
+
+
+class TestArrows:
+    """Who may import whom."""
+
+    def test_each_room_imports_from_those_before_it_alone(self):
+        package = PROJECT / "src" / "chameleon_usage"
+        wrong, rooms = [], set()
+        for path in sorted(package.rglob("*.py")):
+            inner = path.relative_to(package).with_suffix("")
+            room = room_of(".".join(inner.parts).removesuffix(".__init__"))
+            if room == "__init__":
+                continue
+            rooms.add(room)
+            for name in imports_of(path):
+                other = room_of(name.removeprefix("chameleon_usage."))
+                if other != room and other not in ROOMS.get(room, ()):
+                    wrong.append(f"{inner}: {name}")
+        assert not wrong, "\n".join(wrong)
+        assert rooms == set(ROOMS)
+
+    @pytest.mark.parametrize("one", ["chameleon_twin", "chameleon_usage"])
+    def test_twin_and_pipeline_share_no_code(self, one):
+        files = sorted((PROJECT / "src" / one).rglob("*.py"))
+        assert files
+        strange = {name for path in files for name in imports_of(path)}
+        assert {name.split(".")[0] for name in strange} <= {one}
+
+    def test_no_test_imports_another(self):
+        tests = {path.stem for path in (PROJECT / "tests").rglob("test_*.py")}
+        for path in (PROJECT / "tests").rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            taken = set(re.findall(r"^\s*(?:from|import) (?:\w+\.)*(\w+)", text, re.MULTILINE))
+            assert not taken & tests, path
+
+
+# Stand-ins for the commands that the Makefile calls: each writes what it would write, and a line
+# in a log, so that a test sees what was redone.
+COMMAND = """#!/usr/bin/env bash
+set -euo pipefail
+echo "$(basename "$0") $*" >> log
+fail() { if [ -e "fail-$1" ]; then echo half > "$2"; exit 1; fi; }
+case "$(basename "$0") $1 ${2-}" in
+    "chameleon-twin make"*)
+        mkdir -p "$5/$3/truth"
+        echo raw > "$5/$3/nova.instances.parquet"
+        echo '{}' > "$5/$3/manifest.json" ;;
+    "chameleon-usage run"*) mkdir -p "$7/$3"; echo usage > "$7/$3/usage_timeline.parquet" ;;
+    "chameleon-usage ablate"*)
+        mkdir -p "$7/ablation/$3"
+        echo ablation > "$7/ablation/$3/ablation.parquet" ;;
+    "chameleon-usage combine"*)
+        mkdir -p "$3/combined"
+        echo all > "$3/combined/usage_timeline.parquet" ;;
+    "python notebooks/build.py run")
+        mkdir -p book/notebooks output/plots
+        if [ "$3" = site ]; then
+            fail "$7" "$4"
+            touch output/plots/$7_stack.{svg,png}
+        fi
+        echo notebook > "$4" ;;
+    "python notebooks/build.py toc") echo "${@:3}" > build/toc.yml ;;
+    "python notebooks/metrics_page.py"*) echo page > "$2" ;;
+    "python -c"*) echo . ;;
+    "jupyter-book build"*)
+        mkdir -p build/book/_build/html
+        echo page > build/book/_build/html/index.html ;;
+    "python notebooks/pdf.py"*) mkdir -p "$(dirname "$3")"; echo paper > "$3" ;;
+esac
+"""
+
+
+class Tree:
+    """A copy of the Makefile with stand-ins around it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copy(PROJECT / "Makefile", root)
+        shutil.copy(PROJECT / "pyproject.toml", root)
+        for name in ("chameleon-twin", "chameleon-usage", "python", "jupyter-book", "cp"):
+            self.write(f".venv/bin/{name}", COMMAND).chmod(0o755)
+        self.write(".venv/bin/cp", '#!/bin/sh\necho . > "$2"\n').chmod(0o755)
+        for folder in ("src", "notebooks"):
+            for path in (PROJECT / folder).rglob("*.py"):
+                self.write(str(path.relative_to(PROJECT)), "")
+        for name in (
+            *("requirements.txt", "data/sites.yaml", "data/calibration.yaml", "data/facts.yaml"),
+            *("book/_config.yml", "book/_toc.yml", "book/references.bib", "book/index.md"),
+            "notebooks/pdf.typ",
+        ):
+            self.write(name, "")
+        self.age(60)
+        self.write(".venv/lock.done", "")
+        self.write(".venv/package.done", "")
+        self.age(50)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def age(self, seconds: float) -> None:
+        """Make every file this much older."""
+        for path in self.root.rglob("*"):
+            status = path.stat()
+            os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))
+
+    def make(self, *args: str) -> tuple[int, list[str]]:
+        """Run make; give its exit status and the commands that it ran."""
+        log = self.root / "log"
+        log.unlink(missing_ok=True)
+        self.age(10)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        done = subprocess.run(
+            ["make", *args], cwd=self.root, env=clean, capture_output=True, text=True, check=False
+        )
+        self.said = done.stdout + done.stderr
+        return done.returncode, log.read_text().splitlines() if log.exists() else []
+
+    def has(self, name: str) -> bool:
+        return (self.root / name).exists()
+
+
+@pytest.fixture
+def tree(tmp_path) -> Tree:
+    return Tree(tmp_path)
+
+
+def about(commands: list[str], word: str) -> list[str]:
+    return [command for command in commands if word in command]
+
+
+class TestMakefile:
+    def test_plain_make_lists_what_can_be_asked_for(self, tree):
+        status, commands = tree.make()
+        assert (status, commands) == (0, [])
+        assert set(re.findall(r"^  make ([\w-]+)", tree.said, re.MULTILINE)) == TARGETS
+        assert {"book", "test", "data", "run", "notebooks", "verify", "bench", "clean"} <= TARGETS
+
+    @pytest.mark.parametrize(
+        ("asked", "jobs"),
+        [((), 2), (("JOBS=3",), 3), (("-j3",), 3), (("-j", "1"), 1), (("-j",), 2)],
+    )
+    def test_j_is_heard_by_what_runs_its_own_jobs(self, tree, asked, jobs):
+        status, _ = tree.make("--dry-run", "test", *asked)
+        assert status == 0, tree.said
+        assert f"pytest -q -n {jobs} " in tree.said
+
+    def test_a_book_from_nothing_makes_each_step_once(self, tree):
+        status, commands = tree.make("book")
+        assert status == 0, tree.said
+        assert len(about(commands, "chameleon-twin make")) == 4
+        assert len(about(commands, "chameleon-usage run")) == 4
+        assert len(about(commands, "chameleon-usage combine")) == 1
+        assert len(about(commands, "build.py run site")) == 4
+        assert len(about(commands, "jupyter-book")) == 1
+        assert tree.has("book/_build/html/index.html")
+
+    def test_a_second_book_redoes_nothing(self, tree):
+        tree.make("book")
+        assert tree.make("book") == (0, [])
+
+    def test_the_paper_as_one_file_comes_from_the_pages_when_asked_for(self, tree):
+        tree.make("book")
+        assert not tree.has("book/_build/pdf")
+        status, commands = tree.make("pdf")
+        assert (status, len(commands)) == (0, 1), tree.said
+        assert "notebooks/pdf.py book/_build/html book/_build/pdf/" in commands[0]
+        assert tree.make("pdf") == (0, [])
+        tree.make("run", "SITES=chi_tacc")
+        assert not tree.has("book/_build/pdf/chameleon-usage.pdf")
+
+    def test_touching_one_site_redoes_that_site_and_what_combines_sites(self, tree):
+        tree.make("book")
+        tree.age(10)
+        tree.write("data/twin/chi_uc/nova.instances.parquet", "other")
+        status, commands = tree.make("book")
+        assert status == 0
+        assert about(commands, "chameleon-twin") == []
+        assert [c.split()[3] for c in about(commands, "chameleon-usage run")] == ["chi_uc"]
+        assert [c.split()[7] for c in about(commands, "build.py run site")] == ["chi_uc"]
+        assert {c.split()[3] for c in about(commands, "build.py run")} == {
+            *("site", "cross_site", "validation", "real_record"),
+        }
+
+    def test_touching_a_figure_redoes_no_pipeline(self, tree):
+        tree.make("book")
+        tree.age(10)
+        tree.write("src/chameleon_usage/viz/stack.py", "# new")
+        status, commands = tree.make("book")
+        assert status == 0
+        assert about(commands, "chameleon-") == []
+        assert len(about(commands, "build.py run site")) == 4
+
+    def test_an_interrupted_book_leaves_no_half_file_and_goes_on(self, tree):
+        fail = tree.write("fail-chi_uc", "")
+        status, _ = tree.make("book")
+        assert status != 0
+        assert not tree.has("book/notebooks/chi_uc.ipynb")
+        assert not tree.has("book/_build/html/index.html")
+        fail.unlink()
+        status, commands = tree.make("book")
+        assert status == 0
+        assert about(commands, "chameleon-usage run") == []
+        assert tree.has("book/_build/html/index.html")
+
+    def test_other_data_make_no_twin_and_never_mix(self, tree):
+        tree.make("book")
+        tree.write("dump/my_site/nova.instances.parquet", "real")
+        status, commands = tree.make("book", "DATA=dump")
+        assert status == 0, tree.said
+        assert about(commands, "chameleon-twin") == []
+        assert [c.split()[3] for c in about(commands, "chameleon-usage run")] == ["my_site"]
+        assert about(commands, "validation") == []
+        assert not tree.has("output/chi_tacc")
+        assert not tree.has("book/notebooks/chi_tacc.ipynb")
+        status, commands = tree.make("book")
+        assert status == 0
+        assert len(about(commands, "chameleon-usage run")) == 4
+        assert about(commands, "chameleon-twin") == []
+        assert not tree.has("output/my_site")
+
+    def test_another_configuration_reaches_each_step_and_never_mixes(self, tree):
+        tree.make("book")
+        tree.write("mine.yaml", "")
+        for config, more in (("mine.yaml", ["CONFIG=mine.yaml"]), ("data/sites.yaml", [])):
+            status, commands = tree.make("book", "verify", *more)
+            assert status == 0, tree.said
+            assert about(commands, "chameleon-twin") == []
+            ran = [c for c in commands if re.search(r"usage (run|ablate|check)|-p data_dir", c)]
+            assert len(about(ran, "usage run")) == len(about(ran, "build.py run site")) == 4
+            assert len(about(ran, "usage check")) == 1
+            assert [
+                c for c in ran if not re.search(rf"-config {config}|-p config {config}", c)
+            ] == []
+            assert tree.make("book", *more) == (0, [])
+            assert len(about(commands, "checksums.py")) == (0 if more else 1)
+
+    def test_fewer_sites_keep_what_is_fresh_and_drop_the_others(self, tree):
+        tree.make("book")
+        status, commands = tree.make("book", "SITES=chi_tacc kvm_tacc")
+        assert status == 0
+        assert about(commands, "chameleon-usage run") == []
+        assert about(commands, "build.py run site") == []
+        combined = about(commands, "combine")
+        assert len(combined) == 1
+        assert combined[0].endswith("--site chi_tacc --site kvm_tacc")
+        assert not tree.has("output/chi_uc")
+
+    def test_a_folder_without_sites_is_told(self, tree):
+        tree.write("empty/readme.txt", "")
+        status, commands = tree.make("book", "DATA=empty")
+        assert (status != 0, commands) == (True, [])
+        assert "No site in DATA=empty" in tree.said
