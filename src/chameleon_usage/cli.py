@@ -232,7 +232,9 @@ def ablate(*, config: Path, names: Sequence[str], data_dir: Path, output: Path) 
     for site in sites:
         stage, _ = pipeline.facts(site, data_dir, progress=sys.stderr.isatty())
         with files.whole_directory(output / "ablation" / site.key) as scratch:
-            files.save_tables(scratch, {"ablation": ablation.ablate(stage, site, window)})
+            files.save_tables(
+                scratch, {"ablation": ablation.ablate(stage.ingested, stage.as_of, site, window)}
+            )
 
 
 @cli.command()

@@ -8,16 +8,15 @@ import polars as pl
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import loader, registry
-from chameleon_usage.ingest.base import rejects
 from chameleon_usage.io import files
 from chameleon_usage.models.frames import columns
 from chameleon_usage.models.outputs import OUTPUTS, Coverage
+from chameleon_usage.models.raw import AT_THEIR_WORD
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import Ingested
-from chameleon_usage.models.vocabulary import PRESENT
 from chameleon_usage.parallel import side_by_side
 from chameleon_usage.reconstruct import corrected, uncorrected
-from chameleon_usage.reconstruct.record import read_record
+from chameleon_usage.reconstruct.observed import observe
 from chameleon_usage.stages import (
     FactsStage,
     SegmentsStage,
@@ -40,7 +39,7 @@ DEFAULT_START, DEFAULT_END = (datetime.fromisoformat(day) for day in ("2016-01-0
 def facts(
     site: Site, data_dir: Path, *, skip_missing: bool = False, progress: bool = False
 ) -> tuple[FactsStage, tuple[str, ...]]:
-    """Read a site's raw tables and turn them into facts.
+    """Read a site's raw tables and find when each entity was present.
 
     Args:
         site: its configuration.
@@ -58,7 +57,7 @@ def facts(
         progress=progress,
     )
     _check_orders(site)
-    ingested = registry.facts_from_inputs(inputs, site.adapters, skip_missing=skip_missing)
+    ingested = registry.run_adapters(inputs, site.adapters, skip_missing=skip_missing)
     empty = [table for table, rows in inputs.rows.items() if not rows]
     return FactsStage(ingested, inputs.as_of), (*inputs.absent, *empty)
 
@@ -67,7 +66,7 @@ def _check_orders(site: Site) -> None:
     """Refuse a source priority none of whose sources the site's adapters read."""
     read = registry.tables_of(site.adapters)
     for quantity, rule in site.declared.items():
-        told = set(read) & set(uncorrected.SOURCES[quantity])
+        told = set(read) & set(AT_THEIR_WORD[quantity])
         if told and not set(read) & set(rule.order):
             raise UsageError(
                 f"site {site.key}: the order of {quantity} ({', '.join(rule.order)}) names no "
@@ -76,30 +75,16 @@ def _check_orders(site: Site) -> None:
 
 
 def segments(stage: FactsStage, site: Site) -> SegmentsStage:
-    """Read the facts twice: each row at its word, and reconstructed."""
+    """Read the intervals twice: each row at its word, and reconstructed."""
     ingested = stage.ingested
-    late = ingested.facts.filter(
-        (pl.col("state") == PRESENT) & (pl.col("timestamp") >= pl.lit(stage.as_of))
-    ).partition_by("source", maintain_order=True)
-    future = [
-        rejects(
-            part, stage="as_of", source=part["source"][0], reason="begins later", row_id="entity_id"
-        )
-        for part in late
-    ]
-    record = read_record(ingested, stage.as_of)
-    plain, mended = side_by_side(
-        [
-            partial(uncorrected.collect, record),
-            partial(corrected.collect, record, site),
-        ]
-    )
+    observed = observe(ingested, stage.as_of)
+    plain, mended = uncorrected.collect(observed), corrected.collect(observed, site)
     return SegmentsStage(
         segments=pl.concat([plain.segments, mended.segments]),
-        bearing=mended.bearing,
+        support=mended.support,
         legacy=ingested.legacy,
         leases=ingested.leases,
-        rejects=pl.concat([ingested.rejects, *future, plain.rejects, mended.rejects]),
+        rejects=pl.concat([observed.rejects, plain.rejects, mended.rejects]),
         join_log=ingested.join_log,
         known=_known(ingested),
         as_of=moment(stage.as_of),
@@ -132,12 +117,12 @@ def outputs(
     def audit() -> dict[str, pl.DataFrame]:
         return {
             "coverage": coverage.coverage_table(
-                stage.segments, stage.bearing, known, window, site.key
+                stage.segments, stage.support, known, window, site.key
             ),
             "comparison_causes": causes.comparison_causes(
                 stage.segments, stage.rejects, known, window, site.key
             ),
-            "rejects": _sorted(stage.rejects),
+            "rejects": stage.rejects.sort(stage.rejects.columns),
             "join_log": stage.join_log.sort("name"),
         }
 
@@ -161,12 +146,6 @@ def outputs(
     tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
     side_by_side(partial(_hold, name, frame) for name, frame in tables.items())
     return tables
-
-
-def _sorted(rejects: pl.DataFrame) -> pl.DataFrame:
-    """Sort by every column; what few words there are go by number, which takes half the time."""
-    words = {name: pl.Enum(rejects[name].unique().sort()) for name in ("stage", "source", "reason")}
-    return rejects.cast(words).sort(rejects.columns).cast(rejects.schema)  # type: ignore[arg-type]
 
 
 def _hold(name: str, frame: pl.DataFrame) -> None:

@@ -9,10 +9,19 @@ import polars as pl
 import polars.selectors as cs
 
 from chameleon_usage.errors import UsageError
+from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.io.files import load_table, save_tables
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.outputs import OUTPUTS
-from chameleon_usage.models.stages import Entities, Facts, Ingested, Segments, SourceSupport
+from chameleon_usage.models.stages import (
+    Entities,
+    Facts,
+    Ingested,
+    Intervals,
+    Segments,
+    SourceSupport,
+)
+from chameleon_usage.models.vocabulary import ABSENT, PRESENT
 
 COMBINED = "combined"
 """The directory beside the sites' own that holds all of them together."""
@@ -31,7 +40,7 @@ class SegmentsStage:
     """Segments of a site and all that the usage tables need beside them."""
 
     segments: pl.DataFrame
-    bearing: pl.DataFrame
+    support: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
     rejects: pl.DataFrame
@@ -45,7 +54,7 @@ def moment(as_of: datetime) -> pl.DataFrame:
     return pl.DataFrame({"as_of": [as_of]}, schema={"as_of": pl.Datetime("us")})
 
 
-_NAMED = {"facts": Facts, "entities": Entities, "segments": Segments, "bearing": SourceSupport}
+_NAMED = {"segments": Segments, "support": SourceSupport}
 
 
 def _as_text(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
@@ -53,24 +62,65 @@ def _as_text(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     return {name: frame.cast({cs.categorical(): pl.String}) for name, frame in tables.items()}
 
 
-def _as_named(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-    return {
-        name: conform(frame, _NAMED[name]) if name in _NAMED else frame
-        for name, frame in tables.items()
-    }
+def facts_of(intervals: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give the saved form of intervals: Facts, and the Entities that they speak of."""
+    key = ["source", "quantity_type", "entity_id"]
+    begun = intervals.select(*key, timestamp="start", state=pl.lit(PRESENT))
+    ended = intervals.select(*key, timestamp="end", state=pl.lit(ABSENT)).drop_nulls("timestamp")
+    entities = intervals.unique(key, keep="first", maintain_order=True)
+    return conform(pl.concat([begun, ended]), Facts), conform(entities, Entities)
+
+
+def intervals_of(facts: pl.DataFrame, entities: pl.DataFrame) -> pl.DataFrame:
+    """Give the intervals between facts.
+
+    Args:
+        facts: Facts, in any order.
+        entities: Entities.
+
+    Returns:
+        Intervals.
+
+    Raises:
+        UsageError: a fact speaks of an entity that is not listed.
+        ConservationError: the intervals do not hold the hours that the facts tell.
+    """
+    key = ["source", "quantity_type", "entity_id"]
+    strangers = facts.join(entities, on=key, how="anti")
+    if strangers.height:
+        told = ", ".join(map(str, strangers.select(pl.col(key).cast(pl.String)).row(0)))
+        raise UsageError(f"facts: the entity {told} is not among the entities")
+    spans = (
+        facts.sort(*key, "timestamp")
+        .with_columns(end=pl.col("timestamp").shift(-1).over(key))
+        .filter(pl.col("state") == PRESENT)
+        .rename({"timestamp": "start"})
+    )
+    # The hours of an entity are the sum of the times at which it left less those at which it came,
+    # a sum that needs no order.
+    came, now = pl.col("state") == PRESENT, facts["timestamp"].max()
+    until = (pl.lit(now) - pl.col("timestamp")).dt.total_seconds()
+    told = facts.select(pl.when(came).then(until).otherwise(-until).sum()).item()
+    check_conservation("intervals", told, spans.with_columns(pl.col("end").fill_null(now)))
+    return conform(spans.join(entities, on=key, how="left"), Intervals)
 
 
 def save_facts(directory: Path, stage: FactsStage) -> None:
     """Write the facts stage: a Parquet file for each of its frames."""
-    tables = stage.ingested.tables() | {"as_of": moment(stage.as_of)}
+    tables = stage.ingested.tables()
+    facts, entities = facts_of(tables.pop("intervals"))
+    tables |= {"facts": facts, "entities": entities, "as_of": moment(stage.as_of)}
     save_tables(directory / "facts", _as_text(tables))
 
 
 def load_facts(directory: Path) -> FactsStage:
     """Read what ``save_facts`` wrote."""
     folder = _saved(directory, "facts")
-    tables = {name: load_table(folder / f"{name}.parquet") for name in Ingested().tables()}
-    return FactsStage(Ingested(**_as_named(tables)), load_table(folder / "as_of.parquet").item())
+    names = {"facts", "entities", *Ingested().tables()} - {"intervals"}
+    tables = {name: load_table(folder / f"{name}.parquet") for name in names}
+    facts, entities = conform(tables.pop("facts"), Facts), conform(tables.pop("entities"), Entities)
+    tables["intervals"] = intervals_of(facts, entities)
+    return FactsStage(Ingested(**tables), load_table(folder / "as_of.parquet").item())
 
 
 def save_segments(directory: Path, stage: SegmentsStage) -> None:
@@ -83,7 +133,8 @@ def load_segments(directory: Path) -> SegmentsStage:
     folder = _saved(directory, "segments")
     names = SegmentsStage.__dataclass_fields__
     tables = {name: load_table(folder / f"{name}.parquet") for name in names}
-    return SegmentsStage(**_as_named(tables))
+    named = {name: conform(tables[name], schema) for name, schema in _NAMED.items()}
+    return SegmentsStage(**(tables | named))
 
 
 def save_usage(directory: Path, tables: dict[str, pl.DataFrame]) -> None:

@@ -1,4 +1,4 @@
-"""What every adapter gives back, and the few steps all of them share."""
+"""The few steps that all adapters share."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,17 +6,30 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from chameleon_usage.models.frames import columns, conform
-from chameleon_usage.models.stages import (
-    COMPLETENESS,
-    Entities,
-    Facts,
-    Ingested,
-    JoinLog,
-    Rejects,
-)
-from chameleon_usage.models.vocabulary import ABSENT, PRESENT
+from chameleon_usage.models.stages import ASIDE, COMPLETENESS, Ingested, Intervals, JoinLog, rejects
+from chameleon_usage.models.vocabulary import BARE_METAL, INGEST, KVM, Reason
 
 HELD = ("occupied_reservation", "occupied_ondemand", "active_reservation", "active_ondemand")
+"""What a source of instances tells."""
+
+LARGEST = 2**30
+"""No size of a machine reaches this; sums of sizes times seconds stay exact below it."""
+
+
+def host_class() -> pl.Expr:
+    """Tell a bare-metal node (Ironic) from a KVM host by its hypervisor type."""
+    kind = pl.col("hypervisor_type").str.to_lowercase()
+    return pl.when(kind == "ironic").then(pl.lit(BARE_METAL)).when(kind != "").then(pl.lit(KVM))
+
+
+def positive(column: str) -> pl.Expr:
+    """Read a size; 0 and less mean that it was never filled in, 2^30 and more are no size."""
+    return pl.when(pl.col(column).is_between(1, LARGEST - 1)).then(pl.col(column))
+
+
+def amount(size: pl.Expr) -> pl.Expr:
+    """Read what an instance or a slice asked for, which may be none of a resource."""
+    return pl.when(size.is_between(0, LARGEST - 1)).then(size)
 
 
 def speaks_of(source: str, *quantities: str, share: float = 1.0) -> pl.DataFrame:
@@ -37,115 +50,63 @@ def concat(parts: Iterable[Ingested]) -> Ingested:
     )
 
 
-def entities(rows: pl.DataFrame, source: str, quantity_type: str) -> pl.DataFrame:
-    """Make the side table of entities from rows that name them (``entity_id``)."""
-    defaults = {"nodes": pl.lit(1, pl.Int64), "inferred": pl.lit(value=False)}
-    missing = {name: value for name, value in defaults.items() if name not in rows.columns}
-    return conform(
-        rows.with_columns(source=pl.lit(source), quantity_type=pl.lit(quantity_type), **missing),
-        Entities,
-    )
-
-
-def facts(intervals: pl.DataFrame, source: str, quantity_type: str) -> pl.DataFrame:
-    """Turn disjoint intervals per entity into facts; an open end makes no fact.
+def present(rows: pl.DataFrame, source: str, *quantities: str) -> pl.DataFrame:
+    """Say that entities were present from ``start`` to ``end``.
 
     Args:
-        intervals: columns ``entity_id``, ``start``, ``end`` (null: still so); intervals of one
-            entity neither overlap nor touch, none is empty.
-        source: the table that bears witness.
-        quantity_type: what the entity counts for.
+        rows: ``entity_id``, ``start``, ``end`` (null: no row tells an end) and what else is known
+            of each entity; intervals of one entity neither overlap nor touch, none is empty.
+        source: the table that tells so.
+        quantities: the quantity types that the entities count for.
+
+    Returns:
+        Intervals; an entity holds one node and is not inferred unless the rows say otherwise.
     """
-    begun = intervals.select("entity_id", timestamp="start", state=pl.lit(PRESENT))
-    ended = intervals.filter(pl.col("end").is_not_null()).select(
-        "entity_id", timestamp="end", state=pl.lit(ABSENT)
-    )
-    return conform(
-        pl.concat([begun, ended]).with_columns(
-            source=pl.lit(source), quantity_type=pl.lit(quantity_type)
-        ),
-        Facts,
-    )
-
-
-def rejects(
-    rows: pl.DataFrame, *, stage: str, source: str, reason: pl.Expr | str, row_id: str
-) -> pl.DataFrame:
-    """Record refused rows; hours are those of ``start``..``end`` where both are known."""
-    bounds = [
-        pl.col(name) if name in rows.columns else pl.lit(None, pl.Datetime("us")).alias(name)
-        for name in ("start", "end")
-    ]
-    span = (pl.col("end") - pl.col("start")).dt.total_seconds() / 3600
-    return conform(
-        rows.with_columns(bounds).with_columns(
-            stage=pl.lit(stage),
-            source=pl.lit(source),
-            source_row_id=pl.col(row_id).cast(pl.String),
-            reason=pl.lit(reason) if isinstance(reason, str) else reason,
-            hours=pl.when(span.is_not_null()).then(pl.max_horizontal(span, pl.lit(0.0))),
-        ),
-        Rejects,
+    usual = {"nodes": pl.lit(1, pl.Int64), "inferred": pl.lit(value=False)}
+    missing = {name: value for name, value in usual.items() if name not in rows.columns}
+    return pl.concat(
+        conform(
+            rows.with_columns(source=pl.lit(source), quantity_type=pl.lit(quantity), **missing),
+            Intervals,
+        )
+        for quantity in quantities
     )
 
 
 def set_aside(rows: pl.DataFrame, source: str, row_id: str) -> pl.DataFrame:
     """Record rows that say nothing of a node: neither kept nor lost."""
-    return rows.select(source=pl.lit(source), source_row_id=pl.col(row_id).cast(pl.String))
+    told = rows.select(source=pl.lit(source), source_row_id=pl.col(row_id))
+    return told.cast(ASIDE)  # type: ignore[arg-type]
 
 
-def refuse_bad_bounds(
-    rows: pl.DataFrame, *, stage: str, source: str, row_id: str
+def refuse(
+    rows: pl.DataFrame, source: str, row_id: str, reason: pl.Expr | Reason | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows into those with a usable [start, end) and rejects.
 
-    A null start, an end before the start and an empty interval are refused, each with its reason.
+    Args:
+        rows: with ``start`` and ``end`` (null: no row tells an end).
+        source: the table that they are rows of.
+        row_id: the column with the key of each.
+        reason: null, or why a row is refused whatever its bounds are. Then a null start, an end
+            before the start and an empty interval are refused, each with its reason.
 
     Returns:
         (good rows, rejects)
     """
     start, end = pl.col("start"), pl.col("end")
-    reason = (
+    bounds = (
         pl.when(start.is_null())
-        .then(pl.lit("no start"))
+        .then(pl.lit(Reason.NO_START))
         .when(end < start)
-        .then(pl.lit("end before start"))
+        .then(pl.lit(Reason.END_BEFORE_START))
         .when(end == start)
-        .then(pl.lit("empty interval"))
+        .then(pl.lit(Reason.EMPTY_INTERVAL))
     )
-    judged = rows.with_columns(_reason=reason)
+    judged = rows.with_columns(_reason=bounds if reason is None else pl.coalesce(reason, bounds))
     bad = judged.filter(pl.col("_reason").is_not_null())
-    good = judged.filter(pl.col("_reason").is_null()).drop("_reason")
-    return good, rejects(bad, stage=stage, source=source, reason=pl.col("_reason"), row_id=row_id)
-
-
-def state_intervals(changes: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
-    """Turn changes of a Boolean state into the intervals in which it holds, within each life.
-
-    Args:
-        changes: ``entity_id``, ``timestamp``, ``on``, and ``order``, which decides at one instant.
-        lives: ``entity_id``, ``start``, ``end`` (null: still alive); one row per entity.
-
-    Returns:
-        ``entity_id``, ``start``, ``end`` (null: still so), disjoint per entity.
-    """
-    numbered = lives.with_row_index("_life")
-    within = (
-        changes.join(numbered, on="entity_id", how="inner")
-        .with_columns(timestamp=pl.max_horizontal("timestamp", "start"))
-        .filter(pl.col("end").is_null() | (pl.col("timestamp") < pl.col("end")))
-        .select("_life", "timestamp", "order", "on")
-        .sort("_life", "timestamp", "order")
-    )
-    # After one sort a life's changes are neighbours; of those at one instant the last one holds.
-    alone = (pl.col("_life") != pl.col("_life").shift(-1)).fill_null(value=True)
-    last = alone | (pl.col("timestamp") != pl.col("timestamp").shift(-1))
-    first = (pl.col("_life") != pl.col("_life").shift(1)).fill_null(value=True)
-    turns = within.filter(last).filter(first | (pl.col("on") != pl.col("on").shift(1)))
-    held = turns.with_columns(end=pl.when(~alone).then(pl.col("timestamp").shift(-1))).filter("on")
-    life = numbered.select("entity_id", _end="end")[held["_life"]]
-    return life.hstack(held.select(start="timestamp", end="end")).select(
-        "entity_id", "start", end=pl.coalesce("end", "_end")
+    return judged.filter(pl.col("_reason").is_null()).drop("_reason"), rejects(
+        bad, stage=INGEST, source=source, reason=pl.col("_reason"), row_id=row_id
     )
 
 
@@ -159,12 +120,8 @@ class Joins:
         self, name: str, left: pl.DataFrame, right: pl.DataFrame, on: str | Sequence[str]
     ) -> pl.DataFrame:
         """Join and log: rows left, matched, unmatched, and rows out per matched row."""
-        keys = [on] if isinstance(on, str) else list(on)
         joined = left.join(
-            right.with_columns(_hit=pl.lit(value=True)),
-            on=keys,
-            how="left",
-            maintain_order="left",
+            right.with_columns(_hit=pl.lit(value=True)), on=on, how="left", maintain_order="left"
         )
         hits = int(joined["_hit"].count())
         unmatched = joined.height - hits
@@ -181,5 +138,5 @@ class Joins:
         return joined.drop("_hit")
 
     def log(self) -> pl.DataFrame:
-        """Give the join log so far (domain.JoinLog)."""
+        """Give the join log so far (JoinLog)."""
         return pl.DataFrame(self.rows, schema=columns(JoinLog))

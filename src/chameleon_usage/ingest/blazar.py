@@ -6,22 +6,27 @@ import polars as pl
 
 from chameleon_usage.ingest.base import (
     Joins,
-    entities,
-    facts,
-    refuse_bad_bounds,
-    rejects,
+    amount,
+    host_class,
+    positive,
+    present,
+    refuse,
     set_aside,
     speaks_of,
 )
-from chameleon_usage.ingest.nova import amount, host_class, positive
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import NAME, TIME, RawInputs
-from chameleon_usage.models.stages import Ingested, Leases, Profiles
-from chameleon_usage.models.vocabulary import DEVICE
+from chameleon_usage.models.stages import Ingested, Leases, Profiles, rejects
+from chameleon_usage.models.vocabulary import DEVICE, INGEST, Reason
 
 COMPUTEHOSTS, ALLOCATIONS = "blazar.computehosts", "blazar.computehost_allocations"
 DEVICES, DEVICE_ALLOCATIONS = "blazar.devices", "blazar.device_allocations"
 LEASES, RESERVATIONS = "blazar.leases", "blazar.reservations"
+SLICES = "blazar.instance_reservations"
+HOST_PROPERTIES, DEVICE_PROPERTIES = (
+    "blazar.computehost_extra_capabilities",
+    "blazar.device_extra_capabilities",
+)
 
 HOST_RESERVATION, FLAVOR_RESERVATION, DEVICE_RESERVATION = (
     "physical:host",
@@ -36,82 +41,39 @@ def hosts(inputs: RawInputs) -> Ingested:
     """blazar.computehosts -> reservable: one id is one contiguous enrolment.
 
     From created_at to deleted_at; a row that is not reservable today ended when it was last
-    updated. A row without a created_at, and ids whose row is gone, are told by their allocations
-    (``gone_hosts``).
+    updated. A row without a created_at, and ids whose row is gone, are told by their allocations.
     """
-    rows = inputs.get(COMPUTEHOSTS)
-    capabilities = _capabilities(inputs, "blazar.computehost_extra_capabilities", "computehost_id")
-    described = (
-        rows.join(capabilities, left_on="id", right_on="owner", how="left")
-        .with_columns(
-            hostname="hypervisor_hostname",
-            host_id="id",
-            entity_id="id",
-            host_class=host_class(),
-            vcpus=positive("vcpus"),
-            memory_mb=positive("memory_mb"),
-            disk_gb=positive("local_gb"),
-            start="created_at",
-        )
-        .with_columns(_enrolment_end())
+    rows = inputs.get(COMPUTEHOSTS).with_columns(
+        hostname="hypervisor_hostname",
+        host_class=host_class(),
+        vcpus=positive("vcpus"),
+        memory_mb=positive("memory_mb"),
+        disk_gb=positive("local_gb"),
     )
-    return _pool(
-        described,
-        COMPUTEHOSTS,
-        inputs.get(ALLOCATIONS).rename({"compute_host_id": "host_id"}),
-        _earlier(inputs, "blazar.computehost_extra_capabilities", "computehost_id"),
-        inputs,
-    )
+    return _pool(inputs, rows, COMPUTEHOSTS, ("reservable",))
 
 
 def devices(inputs: RawInputs) -> Ingested:
     """blazar.devices -> total and reservable: at the Edge a device is a node."""
-    rows = inputs.get(DEVICES)
-    capabilities = _capabilities(inputs, "blazar.device_extra_capabilities", "device_id")
-    described = (
-        rows.join(capabilities, left_on="id", right_on="owner", how="left")
-        .with_columns(
-            hostname="name",
-            host_id="id",
-            entity_id="id",
-            host_class=pl.lit(DEVICE),
-            start="created_at",
-        )
-        .with_columns(_enrolment_end())
-    )
-    pool = _pool(
-        described,
-        DEVICES,
-        inputs.get(DEVICE_ALLOCATIONS).rename({"device_id": "host_id"}),
-        _earlier(inputs, "blazar.device_extra_capabilities", "device_id"),
-        inputs,
-    )
-    as_total = pl.col("quantity_type").replace({"reservable": "total"})
-    return Ingested(
-        completeness=speaks_of(DEVICES, "total", "reservable"),
-        facts=pl.concat([pool.facts, pool.facts.with_columns(as_total)]),
-        entities=pl.concat([pool.entities, pool.entities.with_columns(as_total)]),
-        profiles=pool.profiles,
-        rejects=pool.rejects,
-        join_log=pool.join_log,
-    )
+    rows = inputs.get(DEVICES).with_columns(hostname="name", host_class=pl.lit(DEVICE))
+    return _pool(inputs, rows, DEVICES, ("reservable", "total"))
 
 
-def _enrolment_end() -> pl.Expr:
-    """End an enrolment where its row was deleted, else where its reservable flag was taken away."""
-    withdrawn = pl.when(pl.col("reservable") == 0).then("updated_at")
-    return pl.coalesce("deleted_at", withdrawn).alias("end")
+_OF_POOL = {
+    COMPUTEHOSTS: (ALLOCATIONS, "compute_host_id", HOST_PROPERTIES, "computehost_id"),
+    DEVICES: (DEVICE_ALLOCATIONS, "device_id", DEVICE_PROPERTIES, "device_id"),
+}
+"""Table of hosts or devices to their allocations and their properties, table and column each."""
 
 
 def _pool(
-    described: pl.DataFrame,
-    source: str,
-    allocations: pl.DataFrame,
-    earlier: pl.DataFrame,
-    inputs: RawInputs,
+    inputs: RawInputs, rows: pl.DataFrame, source: str, quantities: tuple[str, ...]
 ) -> Ingested:
     """Make the enrolments of hosts or devices, those whose row is gone or undated included."""
-    spans = _allocation_intervals(inputs, allocations, Joins(), source)
+    table, holder, properties, owner = _OF_POOL[source]
+    spans = _allocation_intervals(
+        inputs, inputs.get(table).rename({holder: "host_id"}), Joins(), source
+    )
     still = pl.col("end").is_null()
     told = (
         spans.filter((pl.col("start") < pl.col("end")) | (pl.col("start").is_not_null() & still))
@@ -121,12 +83,24 @@ def _pool(
             last=pl.when(~still.any()).then(pl.col("end").max()),
         )
     )
-    described = described.join(told, on="host_id", how="left").with_columns(
-        inferred=pl.col("start").is_null(), start=pl.coalesce("start", "first")
+    # An enrolment ends where its row was deleted, else where its reservable flag was taken away.
+    withdrawn = pl.when(pl.col("reservable") == 0).then("updated_at")
+    described = (
+        rows.join(
+            _capabilities(inputs, properties, owner), left_on="id", right_on="owner", how="left"
+        )
+        .rename({"id": "host_id"})
+        .join(told, on="host_id", how="left")
+        .with_columns(
+            entity_id="host_id",
+            start=pl.coalesce("created_at", "first"),
+            end=pl.coalesce("deleted_at", withdrawn),
+            inferred=pl.col("created_at").is_null(),
+        )
     )
-    good, bad = refuse_bad_bounds(described, stage="ingest", source=source, row_id="entity_id")
+    good, bad = refuse(described, source, "entity_id")
     gone = (
-        told.join(described.select("host_id"), on="host_id", how="anti")
+        told.join(described, on="host_id", how="anti")
         .filter(pl.col("host_id").is_not_null())
         .with_columns(
             entity_id="host_id",
@@ -135,7 +109,8 @@ def _pool(
             inferred=pl.lit(value=True),
         )
     )
-    gone, gone_bad = refuse_bad_bounds(gone, stage="ingest", source=source, row_id="entity_id")
+    gone, gone_bad = refuse(gone, source, "entity_id")
+    earlier = _earlier(inputs, properties, owner)
     profile = good.filter(pl.col("hostname").is_not_null()).with_columns(source=pl.lit(source))
     profile = pl.concat(
         [
@@ -147,10 +122,9 @@ def _pool(
         how="diagonal",
     )
     return Ingested(
-        completeness=speaks_of(source, "reservable"),
-        facts=pl.concat([facts(good, source, "reservable"), facts(gone, source, "reservable")]),
-        entities=pl.concat(
-            [entities(good, source, "reservable"), entities(gone, source, "reservable")]
+        completeness=speaks_of(source, *quantities),
+        intervals=pl.concat(
+            [present(good, source, *quantities), present(gone, source, *quantities)]
         ),
         profiles=conform(profile, Profiles),
         rejects=pl.concat([bad, gone_bad]),
@@ -245,89 +219,53 @@ def allocations(inputs: RawInputs) -> Ingested:
     creation to the earliest of the lease's end and deletion and its own deletion.
     """
     rows = inputs.get(ALLOCATIONS).rename({"compute_host_id": "host_id"})
-    slices = inputs.get("blazar.instance_reservations").select(
-        "reservation_id",
-        **{name: amount(pl.col(name)) for name in ("vcpus", "memory_mb", "disk_gb")},
-    )
-    return _committed(
-        inputs,
-        rows,
-        ALLOCATIONS,
-        host_table=COMPUTEHOSTS,
-        host_name="hypervisor_hostname",
-        slices=slices,
-    )
+    names = inputs.get(COMPUTEHOSTS).select(host_id="id", hostname="hypervisor_hostname")
+    return _committed(inputs, rows, ALLOCATIONS, names, COMPUTEHOSTS)
 
 
 def device_allocations(inputs: RawInputs) -> Ingested:
     """blazar.device_allocations -> committed."""
     rows = inputs.get(DEVICE_ALLOCATIONS).rename({"device_id": "host_id"})
-    no_slices = pl.DataFrame(
-        schema={
-            "reservation_id": NAME,
-            "vcpus": pl.Int64,
-            "memory_mb": pl.Int64,
-            "disk_gb": pl.Int64,
-        }
-    )
-    return _committed(
-        inputs, rows, DEVICE_ALLOCATIONS, host_table=DEVICES, host_name="name", slices=no_slices
-    )
+    names = inputs.get(DEVICES).select(host_id="id", hostname="name")
+    return _committed(inputs, rows, DEVICE_ALLOCATIONS, names, DEVICES)
 
 
 def _committed(
-    inputs: RawInputs,
-    rows: pl.DataFrame,
-    source: str,
-    *,
-    host_table: str,
-    host_name: str,
-    slices: pl.DataFrame,
+    inputs: RawInputs, rows: pl.DataFrame, source: str, names: pl.DataFrame, host_table: str
 ) -> Ingested:
-    joins = Joins()
-    names = inputs.get(host_table).select(host_id="id", hostname=host_name)
-    joined = _allocation_intervals(inputs, rows, joins, source)
-    joined = joins.left(f"{source} -> {host_table}", joined, names, "host_id")
-    joined = joins.left(
-        f"{source} -> blazar.instance_reservations",
-        joined,
-        slices.unique("reservation_id", keep="first", maintain_order=True),
+    """Say when each allocation held its host, and refuse those that held none."""
+    slices = inputs.get(SLICES).select(
         "reservation_id",
-    ).with_columns(entity_id="id", inferred=pl.col("end_date").is_null())
+        **{name: amount(pl.col(name)) for name in ("vcpus", "memory_mb", "disk_gb")},
+    )
+    slices = slices.unique("reservation_id", keep="first", maintain_order=True)
+    joins = Joins()
+    rows = _allocation_intervals(inputs, rows, joins, source)
+    rows = joins.left(f"{source} -> {host_table}", rows, names, "host_id")
+    rows = joins.left(f"{source} -> {SLICES}", rows, slices, "reservation_id")
     orphan = pl.col("lease_created").is_null() & pl.col("start_date").is_null()
-    cancelled = pl.col("lease_deleted") <= pl.col("start_date")
     withdrawn = pl.col("end") <= pl.col("start_date")
     unsized = ~(pl.col("vcpus") > 0).fill_null(value=False)
     reason = (
         pl.when(pl.col("host_id").is_null())
-        .then(pl.lit("no host"))
+        .then(pl.lit(Reason.NO_HOST))
         .when(pl.col("lease_id").is_null())
-        .then(pl.lit("reservation is gone"))
+        .then(pl.lit(Reason.NO_RESERVATION))
         .when(orphan)
-        .then(pl.lit("lease is gone"))
+        .then(pl.lit(Reason.NO_LEASE))
         .when(pl.col("end_date") < pl.col("start_date"))
-        .then(pl.lit("end before start"))
-        .when(cancelled | withdrawn)
-        .then(pl.lit("withdrawn before its start"))
+        .then(pl.lit(Reason.END_BEFORE_START))
+        .when(withdrawn)
+        .then(pl.lit(Reason.WITHDRAWN))
         .when((pl.col("resource_type") == FLAVOR_RESERVATION) & unsized)
-        .then(pl.lit("size of the slice unknown"))
+        .then(pl.lit(Reason.NO_SLICE_SIZE))
     )
-    judged = joined.with_columns(_reason=reason)
-    refused = judged.filter(pl.col("_reason").is_not_null())
-    kept = judged.filter(pl.col("_reason").is_null())
-    good, bad = refuse_bad_bounds(kept, stage="ingest", source=source, row_id="id")
+    good, bad = refuse(rows, source, "id", reason)
+    held = good.rename({"id": "entity_id"}).with_columns(inferred=pl.col("end_date").is_null())
     return Ingested(
         completeness=speaks_of(source, "committed"),
-        facts=facts(good, source, "committed"),
-        entities=entities(good, source, "committed"),
-        rejects=pl.concat(
-            [
-                rejects(
-                    refused, stage="ingest", source=source, reason=pl.col("_reason"), row_id="id"
-                ),
-                bad,
-            ]
-        ),
+        intervals=present(held, source, "committed"),
+        rejects=bad,
         join_log=joins.log(),
     )
 
@@ -348,7 +286,7 @@ def leases(inputs: RawInputs) -> Ingested:
             inputs.get("blazar.device_reservations").select(
                 "reservation_id", "resource_properties", "count_range"
             ),
-            inputs.get("blazar.instance_reservations").select(
+            inputs.get(SLICES).select(
                 "reservation_id",
                 resource_properties=pl.lit(None, pl.String),
                 count_range=pl.col("amount").cast(pl.String),
@@ -420,7 +358,7 @@ def leases(inputs: RawInputs) -> Ingested:
         leases=conform(lead, Leases),
         aside=set_aside(every.join(by_lease, on="lease_id", how="anti"), LEASES, "lease_id"),
         rejects=rejects(
-            undated, stage="ingest", source=LEASES, reason="no created_at", row_id="lease_id"
+            undated, stage=INGEST, source=LEASES, reason=Reason.NO_CREATED_AT, row_id="lease_id"
         ),
         join_log=joins.log(),
     )
@@ -428,8 +366,8 @@ def leases(inputs: RawInputs) -> Ingested:
 
 def _nodes_given(inputs: RawInputs) -> pl.DataFrame:
     """Count the hosts, slots or devices of each reservation, and name one's type."""
-    hosts_types = _capabilities(inputs, "blazar.computehost_extra_capabilities", "computehost_id")
-    device_types = _capabilities(inputs, "blazar.device_extra_capabilities", "device_id")
+    hosts_types = _capabilities(inputs, HOST_PROPERTIES, "computehost_id")
+    device_types = _capabilities(inputs, DEVICE_PROPERTIES, "device_id")
     given = pl.concat(
         [
             inputs.get(ALLOCATIONS).select("reservation_id", owner="compute_host_id"),

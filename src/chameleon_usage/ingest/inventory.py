@@ -1,8 +1,8 @@
-"""Inventories: Doni's hardware and the public reference repository -> witnesses for total."""
+"""Inventories: Doni's hardware and the public reference repository -> total."""
 
 import polars as pl
 
-from chameleon_usage.ingest.base import entities, facts, refuse_bad_bounds, set_aside
+from chameleon_usage.ingest.base import present, refuse, set_aside
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import RawInputs
 from chameleon_usage.models.stages import Ingested, Profiles
@@ -30,14 +30,11 @@ def hardware(inputs: RawInputs) -> Ingested:
         host_class=pl.lit(BARE_METAL),
         source=pl.lit(NODE_INTERVALS),
     )
-    known, bad = refuse_bad_bounds(enrolled, stage="ingest", source=HARDWARE, row_id="entity_id")
-    named, worse = refuse_bad_bounds(
-        listed, stage="ingest", source=NODE_INTERVALS, row_id="entity_id"
-    )
+    known, bad = refuse(enrolled, HARDWARE, "entity_id")
+    named, worse = refuse(listed, NODE_INTERVALS, "entity_id")
     return Ingested(
-        facts=pl.concat([facts(known, HARDWARE, "total"), facts(named, NODE_INTERVALS, "total")]),
-        entities=pl.concat(
-            [entities(known, HARDWARE, "total"), entities(named, NODE_INTERVALS, "total")]
+        intervals=pl.concat(
+            [present(known, HARDWARE, "total"), present(named, NODE_INTERVALS, "total")]
         ),
         profiles=conform(named, Profiles),
         aside=set_aside(rows.filter(~nodes), HARDWARE, "uuid"),

@@ -2,15 +2,13 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.base import refuse_bad_bounds, rejects, set_aside
+from chameleon_usage.ingest.base import refuse, set_aside
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import RawInputs
-from chameleon_usage.models.stages import Ingested, Legacy
+from chameleon_usage.models.raw import LEGACY_CACHE, RawInputs
+from chameleon_usage.models.stages import Ingested, Legacy, rejects
+from chameleon_usage.models.vocabulary import INGEST, Reason
 
-REPORT_CACHE, COUNT_CACHE = (
-    "chameleon_usage.node_usage_report_cache",
-    "chameleon_usage.node_count_cache",
-)
+COUNT_CACHE = "chameleon_usage.node_count_cache"
 MAINTENANCE_TABLE = "chameleon_usage.node_maintenance"
 
 _HOURS = ("maint_hours", "reserved_hours", "used_hours", "idle_hours", "total_hours")
@@ -36,7 +34,7 @@ def caches(inputs: RawInputs) -> Ingested:
     day = pl.col("date").dt.truncate("1d").alias("timestamp")
     row_id = pl.concat_str(pl.col("date").dt.date().cast(pl.String), "node_type", separator="|")
     reports, counts = (
-        inputs.get(table).with_columns(day, row_id=row_id) for table in (REPORT_CACHE, COUNT_CACHE)
+        inputs.get(table).with_columns(day, row_id=row_id) for table in (LEGACY_CACHE, COUNT_CACHE)
     )
     spelling = _spelling(pl.concat([reports["node_type"], counts["node_type"]]))
     rows, counts = (
@@ -64,11 +62,11 @@ def caches(inputs: RawInputs) -> Ingested:
         legacy=conform(pl.concat([values, totals]).sort(pl.all()), Legacy),
         aside=set_aside(counts.join(days, on="timestamp", how="semi"), COUNT_CACHE, "row_id"),
         rejects=pl.concat(
-            rejects(bad, stage="ingest", source=source, reason=reason, row_id="row_id")
+            rejects(bad, stage=INGEST, source=source, reason=reason, row_id="row_id")
             for bad, source, reason in (
-                (rows.filter(impossible), REPORT_CACHE, "hours missing or impossible"),
-                (reported_again, REPORT_CACHE, "day cached again"),
-                (counted_again, COUNT_CACHE, "day cached again"),
+                (rows.filter(impossible), LEGACY_CACHE, Reason.IMPOSSIBLE_HOURS),
+                (reported_again, LEGACY_CACHE, Reason.CACHED_AGAIN),
+                (counted_again, COUNT_CACHE, Reason.CACHED_AGAIN),
             )
         ),
     )
@@ -99,12 +97,6 @@ def maintenance(inputs: RawInputs) -> Ingested:
         start="start_time",
         end=pl.col("end_time").fill_null(inputs.as_of),  # still open
     )
-    nameless = rows.filter(pl.col("hostname").is_null())
-    rows = rows.filter(pl.col("hostname").is_not_null())
-    good, bad = refuse_bad_bounds(rows, stage="ingest", source=MAINTENANCE_TABLE, row_id="id")
-    nobody = rejects(
-        nameless, stage="ingest", source=MAINTENANCE_TABLE, reason="no host", row_id="id"
-    )
-    return Ingested(
-        maintenance=good.select("hostname", "start", "end"), rejects=pl.concat([bad, nobody])
-    )
+    nameless = pl.when(pl.col("hostname").is_null()).then(pl.lit(Reason.NO_HOST))
+    good, bad = refuse(rows, MAINTENANCE_TABLE, "id", nameless)
+    return Ingested(maintenance=good.select("hostname", "start", "end"), rejects=bad)

@@ -12,7 +12,7 @@ import polars as pl
 from tqdm import tqdm
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.intervals import conservation
+from chameleon_usage.ingest import accounting
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
 from chameleon_usage.parallel import side_by_side
 from chameleon_usage.snapshots import history
@@ -101,7 +101,7 @@ def load_raw_inputs(
         ),
         as_of=_as_of(directory / "manifest.json", tables, seen),
     )
-    conservation.check_door(inputs)
+    accounting.check_input_validation(inputs)
     return history.complete(directory, inputs, _superseded)
 
 

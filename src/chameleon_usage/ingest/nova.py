@@ -5,17 +5,19 @@ import polars as pl
 from chameleon_usage.ingest.base import (
     HELD,
     Joins,
-    entities,
-    facts,
-    refuse_bad_bounds,
-    rejects,
+    amount,
+    host_class,
+    positive,
+    present,
+    refuse,
     set_aside,
     speaks_of,
-    state_intervals,
 )
+from chameleon_usage.intervals.arithmetic import state_intervals
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.raw import NAME, RawInputs
 from chameleon_usage.models.stages import Ingested, Profiles
+from chameleon_usage.models.vocabulary import KVM, Reason
 
 COMPUTE_NODES, SERVICES = "nova.compute_nodes", "nova.services"
 INSTANCES, ACTIONS, EVENTS = (
@@ -25,54 +27,28 @@ INSTANCES, ACTIONS, EVENTS = (
 )
 REQUEST_SPECS = "nova_api.request_specs"
 
-BARE_METAL, KVM, DEVICE = "bare_metal", "kvm", "device"
-
-
-def host_class(hypervisor_type: str = "hypervisor_type") -> pl.Expr:
-    """Tell a bare-metal node (Ironic) from a KVM host by its hypervisor type."""
-    kind = pl.col(hypervisor_type).str.to_lowercase()
-    return pl.when(kind == "ironic").then(pl.lit(BARE_METAL)).when(kind != "").then(pl.lit(KVM))
-
-
-LARGEST = 2**30
-"""No size of a machine reaches this; sums of sizes times seconds stay exact below it."""
-
-
-def positive(column: str) -> pl.Expr:
-    """Read a size; 0 and less mean that it was never filled in, 2^30 and more are no size."""
-    return pl.when(pl.col(column).is_between(1, LARGEST - 1)).then(pl.col(column))
-
-
-def amount(size: pl.Expr) -> pl.Expr:
-    """Read what an instance or a slice asked for, which may be none of a resource."""
-    return pl.when(size.is_between(0, LARGEST - 1)).then(size)
-
 
 def hosts(inputs: RawInputs) -> Ingested:
     """nova.compute_nodes -> total: a row is a hypervisor's life from created_at to deleted_at.
 
     A row without a created_at starts where the rows before it tell (``_started``), or it is refused
-    here and other witnesses speak for the host. A KVM host's own nova-compute service
-    (nova.services) is such a witness: its ``host`` is the hypervisor's name there, which it is not
+    here and other sources speak for the host. A KVM host's own nova-compute service
+    (nova.services) is such a source: its ``host`` is the hypervisor's name there, which it is not
     for Ironic.
     """
     rows = _started(inputs.get(COMPUTE_NODES)).with_columns(
-        entity_id=pl.col("id").cast(pl.String), end="deleted_at", host_class=host_class()
-    )
-    nameless = rows.filter(pl.col("hypervisor_hostname").is_null())
-    named = rows.filter(pl.col("hypervisor_hostname").is_not_null())
-    good, bad = refuse_bad_bounds(named, stage="ingest", source=COMPUTE_NODES, row_id="id")
-    seen = good.with_columns(hostname="hypervisor_hostname")
-    profile = (
-        inputs.versions(COMPUTE_NODES)
-        .filter(
-            pl.col("hypervisor_hostname").is_not_null()
-            & pl.min_horizontal("created_at", "deleted_at").is_not_null()
-        )
-        .with_columns(host_class=host_class())
-    ).with_columns(
+        entity_id=pl.col("id").cast(pl.String),
         hostname="hypervisor_hostname",
-        start=pl.coalesce("since", "created_at", "deleted_at"),
+        end="deleted_at",
+        host_class=host_class(),
+    )
+    nameless = pl.when(pl.col("hostname").is_null()).then(pl.lit(Reason.NO_HYPERVISOR_HOSTNAME))
+    seen, bad = refuse(rows, COMPUTE_NODES, "id", nameless)
+    dated = pl.min_horizontal("created_at", "deleted_at").is_not_null()
+    profiles = inputs.versions(COMPUTE_NODES).select(
+        host_class=host_class(),
+        hostname="hypervisor_hostname",
+        start=pl.when(dated).then(pl.coalesce("since", "created_at", "deleted_at")),
         source=pl.lit(COMPUTE_NODES),
         vcpus=positive("vcpus"),
         memory_mb=positive("memory_mb"),
@@ -84,32 +60,18 @@ def hosts(inputs: RawInputs) -> Ingested:
         start="created_at",
         end="deleted_at",
     )
-    names = named.filter(pl.col("host_class") == KVM)["hypervisor_hostname"].unique()
-    of_host = (pl.col("binary") == "nova-compute") & pl.col("host").is_in(names.implode())
+    on_kvm = rows.filter(pl.col("host_class") == KVM)["hostname"].drop_nulls().unique()
+    of_host = (pl.col("binary") == "nova-compute") & pl.col("host").is_in(on_kvm.implode())
     of_host = of_host.fill_null(value=False)
-    of_hosts = services.filter(of_host)
-    up, down = refuse_bad_bounds(of_hosts, stage="ingest", source=SERVICES, row_id="id")
+    up, down = refuse(services.filter(of_host), SERVICES, "id")
     return Ingested(
         completeness=speaks_of(COMPUTE_NODES, "total"),
-        facts=pl.concat([facts(seen, COMPUTE_NODES, "total"), facts(up, SERVICES, "total")]),
-        entities=pl.concat(
-            [entities(seen, COMPUTE_NODES, "total"), entities(up, SERVICES, "total")]
+        intervals=pl.concat(
+            [present(seen, COMPUTE_NODES, "total"), present(up, SERVICES, "total")]
         ),
-        profiles=conform(profile, Profiles),
+        profiles=conform(profiles.drop_nulls(["hostname", "start"]), Profiles),
         aside=set_aside(services.filter(~of_host), SERVICES, "entity_id"),
-        rejects=pl.concat(
-            [
-                bad,
-                down,
-                rejects(
-                    nameless,
-                    stage="ingest",
-                    source=COMPUTE_NODES,
-                    reason="no hypervisor_hostname",
-                    row_id="id",
-                ),
-            ]
-        ),
+        rejects=pl.concat([bad, down]),
     )
 
 
@@ -175,84 +137,66 @@ _EFFECTS = pl.DataFrame(
 def instances(inputs: RawInputs) -> Ingested:
     """nova.instances and their actions -> occupied and active.
 
-    Two witnesses for each instance: its row alone (``nova.instances``), and the row together with
+    Two sources for each instance: its row alone (``nova.instances``), and the row together with
     its successful events (``nova.instance_actions``), which knows of shelving, stops and starts.
     The reservation is the request spec's scheduler hint, or its flavor's name; where the spec is
     purged it is null, and found later from the commitment of that host at that time.
     """
     joins = Joins()
-    rows = joins.left(
-        "nova.instances -> nova_api.request_specs",
-        inputs.get(INSTANCES),
-        inputs.get(REQUEST_SPECS).rename({"instance_uuid": "uuid"}),
-        "uuid",
-    )
     events = _events(inputs, joins)
-    create = pl.col("event") == CREATE
-    last_known = events.group_by("entity_id").agg(
-        begun=pl.col("begin").filter(create).min(),
-        created=pl.col("finish").filter(create).min(),
-        freed=pl.col("finish").filter(pl.col("event") == "compute_terminate_instance").max(),
-    )
-    rows = rows.rename({"uuid": "entity_id"}).join(last_known, on="entity_id", how="left")
-    rows = rows.with_columns(
-        start=pl.coalesce("created_at", "begun", "launched_at"),
-        end=pl.coalesce("deleted_at", "terminated_at", "freed"),
-        inferred=pl.col("created_at").is_null(),
-        vcpus=positive("vcpus"),
-        memory_mb=positive("memory_mb"),
-        hostname="node",
-        reservation_id=pl.coalesce("flavor", "hint"),
-        disk_gb=amount(pl.col("root_gb").fill_null(0))
-        + amount(pl.col("ephemeral_gb").fill_null(0)),
-    )
+    rows = _rows(inputs, events, joins)
     failed = pl.col("launched_at").is_null() & pl.col("created").is_null()
     failed &= (pl.col("vm_state") == "error") | pl.col("end").is_not_null()
-    launched = rows.filter(~failed.fill_null(value=False))
-    good, bad = refuse_bad_bounds(launched, stage="ingest", source=INSTANCES, row_id="entity_id")
-    runs = good.with_columns(start="launched_at").filter(
+    good, bad = refuse(
+        rows, INSTANCES, "entity_id", pl.when(failed).then(pl.lit(Reason.FAILED_LAUNCH))
+    )
+    ran = good.with_columns(start="launched_at").filter(
         pl.col("start").is_not_null() & (pl.col("start") < pl.col("end")).fill_null(value=True)
     )
     moves = _moves(events, inputs.get(COMPUTE_NODES))
     stays = _stays(moves)
-    seat = moves.group_by("entity_id", maintain_order=True).agg(_seat=pl.col("hostname").last())
-    # A machine that is shelved and offloaded has no node any more; its events tell where it was.
-    seated = good.join(seat, on="entity_id", how="left").with_columns(
-        hostname=pl.coalesce("hostname", "_seat"),
-        inferred=pl.col("inferred") | (pl.col("node").is_null() & pl.col("_seat").is_not_null()),
+    known = _known_of_stays(good, moves, stays).drop("start", "end")
+    occupied, active = (
+        _by_stay(held, stays).join(known, on="entity_id", maintain_order="left")
+        for held in _replay(good, events, moves)
     )
-    moved = pl.concat(
-        [seated, _guests(good, stays)],
-        how="diagonal",
-    )
-    by_events = _replay(good, events, moves, stays)
-    occupied = pl.concat(
-        [entities(good, INSTANCES, "occupied"), entities(moved, ACTIONS, "occupied")]
-    )
-    active = pl.lit("active", occupied["quantity_type"].dtype)
     return Ingested(
         completeness=speaks_of(INSTANCES, *HELD),
-        facts=pl.concat(
+        intervals=pl.concat(
             [
-                facts(good, INSTANCES, "occupied"),
-                facts(runs, INSTANCES, "active"),
-                *by_events,
+                present(good, INSTANCES, "occupied"),
+                present(ran, INSTANCES, "active"),
+                present(occupied, ACTIONS, "occupied"),
+                present(active, ACTIONS, "active"),
             ]
         ),
-        entities=pl.concat([occupied, occupied.with_columns(quantity_type=active)]),
-        rejects=pl.concat(
-            [
-                bad,
-                rejects(
-                    rows.filter(failed.fill_null(value=False)),
-                    stage="ingest",
-                    source=INSTANCES,
-                    reason="launch failed or never happened",
-                    row_id="entity_id",
-                ),
-            ]
-        ),
+        rejects=bad,
         join_log=joins.log(),
+    )
+
+
+def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame:
+    """Give each instance its reservation, its bounds and its size; ``created`` by its events."""
+    specs = inputs.get(REQUEST_SPECS).select(
+        uuid="instance_uuid", reservation_id=pl.coalesce("flavor", "hint")
+    )
+    name = "nova.instances -> nova_api.request_specs"
+    rows = joins.left(name, inputs.get(INSTANCES), specs, "uuid").rename({"uuid": "entity_id"})
+    create = pl.col("event") == CREATE
+    told = events.group_by("entity_id").agg(
+        begun=pl.col("begin").filter(create).min(),
+        created=pl.col("finish").filter(create).min(),
+        freed=pl.col("finish").filter(pl.col("event") == "compute_terminate_instance").max(),
+    )
+    return rows.join(told, on="entity_id", how="left").with_columns(
+        start=pl.coalesce("created_at", "begun", "launched_at"),
+        end=pl.coalesce("deleted_at", "terminated_at", "freed"),
+        inferred=pl.col("created_at").is_null(),
+        hostname="node",
+        vcpus=positive("vcpus"),
+        memory_mb=positive("memory_mb"),
+        disk_gb=amount(pl.col("root_gb").fill_null(0))
+        + amount(pl.col("ephemeral_gb").fill_null(0)),
     )
 
 
@@ -300,67 +244,66 @@ def _moves(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
 
 
 def _stays(moves: pl.DataFrame) -> pl.DataFrame:
-    """Tell where migrated VMs were, and when: uuid, entity_id, hostname, start, end.
+    """Tell where migrated VMs were, and when: instance, entity_id, hostname, start, end.
 
     An instance's row names its last node only; the events by which it arrived tell the others.
     The last stay is the row's own and keeps its key; the n-th host before is "<uuid>/<n>".
     """
-    numbered = moves.with_columns(
-        n=pl.int_range(pl.len()).over("entity_id"), stays=pl.len().over("entity_id")
-    )
-    last = pl.col("n") == pl.col("stays") - 1
-    return (
-        numbered.filter(pl.col("stays") > 1)
-        .with_columns(
-            # Before its first arrival was done, it was already being built there.
-            start=pl.when(pl.col("n") > 0).then("finish"),
-            end=pl.col("finish").shift(-1).over("entity_id"),
-            uuid="entity_id",
-        )
-        .with_columns(
-            entity_id=pl.when(last)
-            .then("uuid")
-            .otherwise(
-                pl.concat_str(pl.col("uuid").cast(pl.String), pl.lit("/"), pl.col("n") + 1).cast(
-                    pl.Categorical
-                )
-            )
-        )
-        .select("uuid", "entity_id", "hostname", "start", "end")
-    )
+    number, last = pl.int_range(pl.len()).over("entity_id"), pl.len().over("entity_id") - 1
+    earlier = pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit("/"), number + 1)
+    return moves.select(
+        "hostname",
+        instance="entity_id",
+        entity_id=pl.when(number == last).then("entity_id").otherwise(earlier.cast(NAME)),
+        # Before its first arrival was done, it was already being built there.
+        start=pl.when(number > 0).then("finish"),
+        end=pl.col("finish").shift(-1).over("entity_id"),
+    ).filter(pl.len().over("instance") > 1)
 
 
-def _guests(rows: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
-    """Give the earlier stays of migrated VMs rows of their own, with their own host."""
-    earlier = stays.filter(pl.col("uuid") != pl.col("entity_id"))
-    return (
-        earlier.select(pl.col("uuid"), _id="entity_id", _host="hostname")
-        .join(rows, left_on="uuid", right_on="entity_id", how="inner")
-        .with_columns(entity_id="_id", hostname="_host")
-        .drop("_id", "_host", "uuid")
+def _known_of_stays(rows: pl.DataFrame, moves: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
+    """Give every stay what is known of its instance, with the stay's own host.
+
+    A machine that is shelved and offloaded has no node any more; its events tell where it was.
+    """
+    seat = moves.group_by("entity_id", maintain_order=True).agg(_seat=pl.col("hostname").last())
+    seated = rows.join(seat, on="entity_id", how="left").with_columns(
+        hostname=pl.coalesce("hostname", "_seat"),
+        inferred=pl.col("inferred") | (pl.col("node").is_null() & pl.col("_seat").is_not_null()),
+    )
+    earlier = stays.filter(pl.col("instance") != pl.col("entity_id"))
+    guests = earlier.select("instance", _id="entity_id", _host="hostname").join(
+        rows, left_on="instance", right_on="entity_id", how="inner"
+    )
+    return pl.concat(
+        [seated, guests.with_columns(entity_id="_id", hostname="_host").drop("_id", "_host")],
+        how="diagonal",
     )
 
 
 def _by_stay(intervals: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
     """Cut the intervals of migrated VMs at their moves; stays have no gap between them."""
-    there = stays.rename({"entity_id": "_id", "uuid": "entity_id"})
+    there = stays.select(entity_id="instance", _id="entity_id", _start="start", _end="end")
     return (
-        intervals.join(there, on="entity_id", how="left", suffix="_there")
+        intervals.join(there, on="entity_id", how="left")
         .select(
             entity_id=pl.coalesce("_id", "entity_id"),
-            start=pl.max_horizontal("start", "start_there"),
-            end=pl.min_horizontal("end", "end_there"),
+            start=pl.max_horizontal("start", "_start"),
+            end=pl.min_horizontal("end", "_end"),
         )
         .filter((pl.col("start") < pl.col("end")).fill_null(value=True))
     )
 
 
 def _replay(
-    rows: pl.DataFrame, events: pl.DataFrame, moves: pl.DataFrame, stays: pl.DataFrame
+    rows: pl.DataFrame, events: pl.DataFrame, moves: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Replay the events of instances that have any: occupied and active facts.
+    """Replay the events of instances that have any: when they occupied, and when they ran.
 
     An instance whose create event is lost runs from its row's launched_at on.
+
+    Returns:
+        (occupied, active): entity_id, start, end
     """
     known = events.join(_EFFECTS, on="event", how="inner")
     told = pl.concat([known.select("entity_id"), moves.select("entity_id")]).unique()
@@ -368,37 +311,26 @@ def _replay(
         told, on="entity_id", how="semi"
     )
     created = events.filter(pl.col("event") == CREATE).select("entity_id").unique()
-    uncreated = lives.join(created, on="entity_id", how="anti")
+    uncreated = lives.join(created, on="entity_id", how="anti").drop_nulls("launched_at")
+    occupies_at = pl.when(pl.col("occupies_at") == "start").then("begin").otherwise("finish")
+    occupies = [
+        lives.select("entity_id", timestamp="start", on=pl.lit(value=True), order=_FIRST),
+        _offloads_without_event(events),
+        known.drop_nulls("occupies").select(
+            "entity_id", timestamp=occupies_at, on="occupies", order="order"
+        ),
+    ]
+    runs = [
+        lives.select("entity_id", timestamp="start", on=pl.lit(value=False), order=_FIRST - 1),
+        uncreated.select("entity_id", timestamp="launched_at", on=pl.lit(value=True), order=_FIRST),
+        known.select("entity_id", timestamp="finish", on="runs", order="order"),
+    ]
     lives = lives.drop("launched_at")
-    born = lives.select("entity_id", timestamp="start", on=pl.lit(value=True))
-    unborn = lives.select("entity_id", timestamp="start", on=pl.lit(value=False))
-    launched = uncreated.select("entity_id", timestamp="launched_at", on=pl.lit(value=True))
-    given_up = _offloads_without_event(events)
-    occupies = pl.concat(
-        [
-            born.with_columns(order=pl.lit(-1, pl.Int64)),
-            given_up,
-            known.filter(pl.col("occupies").is_not_null()).select(
-                "entity_id",
-                timestamp=pl.when(pl.col("occupies_at") == "start")
-                .then("begin")
-                .otherwise("finish"),
-                on="occupies",
-                order="order",
-            ),
-        ]
-    )
-    active = pl.concat(
-        [
-            unborn.with_columns(order=pl.lit(-2, pl.Int64)),
-            launched.drop_nulls("timestamp").with_columns(order=pl.lit(-1, pl.Int64)),
-            known.select("entity_id", timestamp="finish", on="runs", order="order"),
-        ]
-    )
-    return (
-        facts(_by_stay(state_intervals(occupies, lives), stays), ACTIONS, "occupied"),
-        facts(_by_stay(state_intervals(active, lives), stays), ACTIONS, "active"),
-    )
+    return state_intervals(pl.concat(occupies), lives), state_intervals(pl.concat(runs), lives)
+
+
+_FIRST = pl.lit(-1, pl.Int64)
+"""Of changes at one instant, that of the row itself comes before those of events."""
 
 
 def _offloads_without_event(events: pl.DataFrame) -> pl.DataFrame:

@@ -2,11 +2,11 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.base import entities, facts, refuse_bad_bounds, rejects, speaks_of
+from chameleon_usage.ingest.base import present, refuse, speaks_of
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import RawInputs
 from chameleon_usage.models.stages import Ingested, Leases, Profiles
-from chameleon_usage.models.vocabulary import BARE_METAL
+from chameleon_usage.models.vocabulary import BARE_METAL, Reason
 
 MACHINE_EVENTS, PUBLISHED_LEASES = "trace.machine_events", "published.leases"
 
@@ -30,7 +30,7 @@ def machine_events(inputs: RawInputs) -> Ingested:
         start=pl.col("EVENT_TIME").filter(pl.col("EVENT") == "CREATE").min(),
         end=pl.col("EVENT_TIME").filter(pl.col("EVENT") == "DELETE").max(),
     )
-    good, bad = refuse_bad_bounds(lives, stage="ingest", source=MACHINE_EVENTS, row_id="entity_id")
+    good, bad = refuse(lives, MACHINE_EVENTS, "entity_id")
     gib = 1024**3
     profile = events.with_columns(
         start="EVENT_TIME",
@@ -43,8 +43,7 @@ def machine_events(inputs: RawInputs) -> Ingested:
     ).unique(["hostname", "start"], keep="first", maintain_order=True)
     return Ingested(
         completeness=speaks_of(MACHINE_EVENTS, "total"),
-        facts=facts(good, MACHINE_EVENTS, "total"),
-        entities=entities(
+        intervals=present(
             good.with_columns(host_class=pl.lit(BARE_METAL)), MACHINE_EVENTS, "total"
         ),
         profiles=conform(profile, Profiles),
@@ -71,29 +70,16 @@ def leases(inputs: RawInputs) -> Ingested:
         outcome=pl.when(withdrawn).then(pl.lit("cancelled")).otherwise(pl.lit("started")),
     )
     nodeless = ~(pl.col("nodes") > 0).fill_null(value=False)
-    refused = rows.with_columns(
-        _reason=pl.when(withdrawn)
-        .then(pl.lit("withdrawn before its start"))
+    reason = (
+        pl.when(withdrawn)
+        .then(pl.lit(Reason.WITHDRAWN))
         .when(nodeless)
-        .then(pl.lit("no nodes"))
+        .then(pl.lit(Reason.NO_NODES))
     )
-    good, bad = refuse_bad_bounds(
-        refused.filter(pl.col("_reason").is_null()),
-        stage="ingest",
-        source=PUBLISHED_LEASES,
-        row_id="lease_id",
-    )
-    empty = rejects(
-        refused.filter(pl.col("_reason").is_not_null()),
-        stage="ingest",
-        source=PUBLISHED_LEASES,
-        reason=pl.col("_reason"),
-        row_id="lease_id",
-    )
+    good, bad = refuse(rows, PUBLISHED_LEASES, "lease_id", reason)
     return Ingested(
         completeness=speaks_of(PUBLISHED_LEASES, "committed"),
-        facts=facts(good, PUBLISHED_LEASES, "committed"),
-        entities=entities(good, PUBLISHED_LEASES, "committed"),
+        intervals=present(good, PUBLISHED_LEASES, "committed"),
         leases=conform(lead, Leases),
-        rejects=pl.concat([empty, bad]),
+        rejects=bad,
     )

@@ -1,25 +1,25 @@
 """Which adapters there are, and which tables each reads."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, zun
+from chameleon_usage.ingest import accounting, blazar, inventory, legacy, nova, published, zun
 from chameleon_usage.ingest.base import concat
-from chameleon_usage.intervals import conservation
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import RawInputs
 from chameleon_usage.models.stages import Ingested, Rejects
+from chameleon_usage.models.vocabulary import INPUT_VALIDATION
 from chameleon_usage.parallel import side_by_side
 from chameleon_usage.snapshots import history
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A function from raw tables to facts.
+    """A function from raw tables to intervals.
 
     Attributes:
         read: the function.
@@ -27,7 +27,7 @@ class Adapter:
         optional: what it can use; absent or empty is fine.
         may_be_empty: of ``tables``, those in which no row is a normal state of affairs.
         accounts: frame of the result to the tables whose every row it keeps, rejects or sets
-            aside (conservation.check_rows); rows of other tables only say more of these.
+            aside (accounting.check_rows); rows of other tables only say more of these.
     """
 
     read: Callable[[RawInputs], Ingested]
@@ -45,7 +45,7 @@ ADAPTERS: dict[str, Adapter] = {
         nova.hosts,
         ("nova.compute_nodes",),
         ("nova.services",),
-        accounts={"entities": ("nova.compute_nodes", "nova.services")},
+        accounts={"intervals": ("nova.compute_nodes", "nova.services")},
     ),
     "nova_instances": Adapter(
         nova.instances,
@@ -56,19 +56,19 @@ ADAPTERS: dict[str, Adapter] = {
             "nova.instance_actions_events",
             "nova_api.request_specs",
         ),
-        accounts={"entities": ("nova.instances",)},
+        accounts={"intervals": ("nova.instances",)},
     ),
     "blazar_hosts": Adapter(
         blazar.hosts,
         ("blazar.computehosts",),
         (*_LEASES, "blazar.computehost_allocations", *_CAPABILITIES),
-        accounts={"entities": ("blazar.computehosts",)},
+        accounts={"intervals": ("blazar.computehosts",)},
     ),
     "blazar_allocations": Adapter(
         blazar.allocations,
         (*_LEASES, "blazar.computehost_allocations", "blazar.computehosts"),
         ("blazar.instance_reservations",),
-        accounts={"entities": ("blazar.computehost_allocations",)},
+        accounts={"intervals": ("blazar.computehost_allocations",)},
     ),
     "blazar_leases": Adapter(
         blazar.leases,
@@ -94,25 +94,25 @@ ADAPTERS: dict[str, Adapter] = {
             "blazar.device_extra_capabilities",
             "blazar.resource_properties",
         ),
-        accounts={"entities": ("blazar.devices",)},
+        accounts={"intervals": ("blazar.devices",)},
     ),
     "edge_allocations": Adapter(
         blazar.device_allocations,
         (*_LEASES, "blazar.device_allocations", "blazar.devices"),
-        accounts={"entities": ("blazar.device_allocations",)},
+        accounts={"intervals": ("blazar.device_allocations",)},
     ),
     "edge_containers": Adapter(
         zun.containers,
         ("zun.container",),
         ("zun.container_actions", "zun.container_actions_events"),
         may_be_empty=("zun.container",),  # deleted for good: only what runs now is there
-        accounts={"entities": ("zun.container",)},
+        accounts={"intervals": ("zun.container",)},
     ),
     "inventory": Adapter(
         inventory.hardware,
         (),
         ("doni.hardware", "inventory.node_intervals"),
-        accounts={"entities": ("doni.hardware", "inventory.node_intervals")},
+        accounts={"intervals": ("doni.hardware", "inventory.node_intervals")},
     ),
     "maintenance": Adapter(
         legacy.maintenance,
@@ -134,10 +134,10 @@ ADAPTERS: dict[str, Adapter] = {
     "machine_events": Adapter(
         published.machine_events,
         ("trace.machine_events",),
-        accounts={"entities": ("trace.machine_events",)},
+        accounts={"intervals": ("trace.machine_events",)},
     ),
     "published_leases": Adapter(
-        published.leases, ("published.leases",), accounts={"entities": ("published.leases",)}
+        published.leases, ("published.leases",), accounts={"intervals": ("published.leases",)}
     ),
 }
 
@@ -149,7 +149,7 @@ def tables_of(adapters: Iterable[str]) -> list[str]:
     )
 
 
-def facts_from_inputs(
+def run_adapters(
     inputs: RawInputs, adapters: Iterable[str], *, skip_missing: bool = False
 ) -> Ingested:
     """Run the named adapters over the raw tables.
@@ -160,7 +160,7 @@ def facts_from_inputs(
         skip_missing: leave out an adapter whose table is absent instead of failing.
 
     Returns:
-        the adapters' results together, with the rows that the door refused among the rejects.
+        the adapters' results together, those that input validation refused among the rejects.
 
     Raises:
         UsageError: an adapter's table is absent.
@@ -186,15 +186,17 @@ def facts_from_inputs(
             )
         able.append(name)
     parts = side_by_side(partial(_read, name, inputs) for name in able)
-    found = history.observe(concat(parts), inputs.windows)
-    door = conform(inputs.rejects.with_columns(stage=pl.lit("door")), Rejects)
-    return Ingested(
-        **(found.tables() | {"rejects": door.vstack(found.rejects)}),
+    found = concat(parts)
+    refused = conform(inputs.rejects.with_columns(stage=pl.lit(INPUT_VALIDATION)), Rejects)
+    return replace(
+        found,
+        intervals=history.apply_windows(found.intervals, inputs.windows),
+        rejects=refused.vstack(found.rejects),
     )
 
 
 def _read(name: str, inputs: RawInputs) -> Ingested:
     adapter = ADAPTERS[name]
     told = adapter.read(inputs)
-    conservation.check_rows(name, adapter.accounts, inputs, told)
+    accounting.check_rows(name, adapter.accounts, inputs, told)
     return told

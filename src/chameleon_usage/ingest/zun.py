@@ -2,15 +2,9 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.base import (
-    Joins,
-    entities,
-    facts,
-    refuse_bad_bounds,
-    speaks_of,
-    state_intervals,
-)
-from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.ingest.base import Joins, present, refuse, speaks_of
+from chameleon_usage.intervals.arithmetic import state_intervals
+from chameleon_usage.models.raw import CONTAINER_OVER, RawInputs
 from chameleon_usage.models.stages import Ingested
 
 CONTAINERS, ACTIONS, EVENTS = (
@@ -18,7 +12,6 @@ CONTAINERS, ACTIONS, EVENTS = (
     "zun.container_actions",
     "zun.container_actions_events",
 )
-_GONE = ("Deleted", "Deleting", "Error")
 _RUNS = pl.DataFrame(
     {
         "action": ["start", "reboot", "unpause", "stop", "kill", "pause"],
@@ -51,7 +44,8 @@ def containers(inputs: RawInputs) -> Ingested:
         deleted=pl.col("timestamp").filter(pl.col("action") == "delete").max(),
         created=pl.col("timestamp").filter(pl.col("action") == "create").min(),
     )
-    gone = pl.when(pl.col("status").is_in(_GONE)).then("updated_at")
+    over = CONTAINER_OVER
+    gone = pl.when(pl.col(over.column).is_in(over.values)).then(over.at)
     rows = (
         inputs.get(CONTAINERS)
         .rename({"uuid": "entity_id"})
@@ -63,7 +57,7 @@ def containers(inputs: RawInputs) -> Ingested:
             inferred=pl.col("created_at").is_null(),
         )
     )
-    good, bad = refuse_bad_bounds(rows, stage="ingest", source=CONTAINERS, row_id="entity_id")
+    good, bad = refuse(rows, CONTAINERS, "entity_id")
     begins = good.select(
         "entity_id",
         timestamp=pl.coalesce("created", "started_at"),
@@ -89,9 +83,11 @@ def containers(inputs: RawInputs) -> Ingested:
                 speaks_of(CONTAINERS, "occupied_ondemand", "active_ondemand"),
             ]
         ),
-        facts=pl.concat([facts(good, CONTAINERS, "occupied"), facts(runs, CONTAINERS, "active")]),
-        entities=pl.concat(
-            [entities(good, CONTAINERS, "occupied"), entities(good, CONTAINERS, "active")]
+        intervals=pl.concat(
+            [
+                present(good, CONTAINERS, "occupied"),
+                present(runs.join(good.drop("start", "end"), on="entity_id"), CONTAINERS, "active"),
+            ]
         ),
         rejects=bad,
         join_log=joins.log(),

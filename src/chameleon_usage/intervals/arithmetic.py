@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 
 from chameleon_usage.intervals import keys
-from chameleon_usage.models.vocabulary import POLICIES
 
 START, END = pl.col("start"), pl.col("end")
 SECONDS = (END - START).dt.total_seconds()
@@ -190,70 +189,34 @@ def sum_overlaps(intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str]
     )
 
 
-def resolve_source_priority(
-    segments: pl.DataFrame,
-    *,
-    policy: str,
-    order: Sequence[str],
-    on: Sequence[str],
-    fillers: Sequence[str] = (),
-) -> pl.DataFrame:
-    """Let several sources that speak of the same entities make one history.
+def state_intervals(changes: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
+    """Turn changes of a Boolean state into the intervals in which it holds, within each life.
 
     Args:
-        segments: columns ``on``, ``source``, ``start``, ``end``, ``inferred`` (the record's own
-            bounds were missing), disjoint per key and source.
-        policy: ``authoritative``: the first source that knows the entity wins throughout;
-            ``gap-fill``: at each instant the highest source that knows. A source knows an entity
-            from its first row on; between its rows a filler is believed, after its last none;
-            ``supplement``: any source that says yes.
-        order: sources, highest first; a segment of any other source is ignored.
-        on: the entity's key.
-        fillers: the sources that may fill a gap between a higher source's rows.
+        changes: ``entity_id``, ``timestamp``, ``on``, and ``order``, which decides at one instant.
+        lives: ``entity_id``, ``start``, ``end`` (null: still alive); one row per entity.
 
     Returns:
-        columns ``on``, ``source``, ``start``, ``end``, ``inferred``; disjoint per key. A stretch
-        that is not the first source's own word is marked inferred.
-
-    Raises:
-        ValueError: the policy is not one of the three.
+        ``entity_id``, ``start``, ``end`` (null: still so), disjoint per entity.
     """
-    if policy not in POLICIES:
-        msg = f"source priority: unknown policy {policy!r}; choose one of {', '.join(POLICIES)}"
-        raise ValueError(msg)
-    columns = [*on, "source", "start", "end", "inferred"]
-    ranked = ranked_by_source(segments.select(columns), order)
-    resolved = ranked.filter(pl.col("_rank") == 0)
-    if policy == "authoritative":
-        best = pl.col("_rank").min().over(on)
-        resolved = ranked.filter(pl.col("_rank") == best)
-    else:
-        for position, source in enumerate(order[1:], start=1):
-            candidates = ranked.filter(pl.col("_rank") == position).drop("_rank")
-            known = resolved
-            if policy == "gap-fill":
-                known = _known(resolved, on, may_fill=source in fillers)
-            _, new = intersect(candidates, union(known, on), on)
-            new = new.with_columns(inferred=pl.lit(value=True), _rank=pl.lit(position, pl.Int64))
-            resolved = pl.concat([resolved, new.select(resolved.columns)])
-    return resolved.select(columns).sort(*on, "start")
-
-
-def ranked_by_source(rows: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
-    """Keep the rows of the listed sources, with the source's place in the list (``_rank``)."""
-    places = pl.DataFrame(
-        {"source": list(order), "_rank": range(len(order))},
-        schema={"source": rows["source"].dtype, "_rank": pl.Int64},
+    numbered = lives.with_row_index("_life")
+    within = (
+        changes.join(numbered, on="entity_id", how="inner")
+        .with_columns(timestamp=pl.max_horizontal("timestamp", "start"))
+        .filter(pl.col("end").is_null() | (pl.col("timestamp") < pl.col("end")))
+        .select("_life", "timestamp", "order", "on")
+        .sort("_life", "timestamp", "order")
     )
-    return rows.join(places, on="source", how="inner")
-
-
-def _known(resolved: pl.DataFrame, on: Sequence[str], *, may_fill: bool) -> pl.DataFrame:
-    """Give the times at which the sources so far leave nothing to be said by a lower one."""
-    if not may_fill:
-        return resolved.group_by(on).agg(START.min(), end=MAX_TIME)
-    after = resolved.group_by(on).agg(start=END.max()).with_columns(end=MAX_TIME)
-    return pl.concat([resolved.select(*on, "start", "end"), after.select(*on, "start", "end")])
+    # After one sort a life's changes are neighbours; of those at one instant the last one holds.
+    alone = (pl.col("_life") != pl.col("_life").shift(-1)).fill_null(value=True)
+    last = alone | (pl.col("timestamp") != pl.col("timestamp").shift(-1))
+    first = (pl.col("_life") != pl.col("_life").shift(1)).fill_null(value=True)
+    turns = within.filter(last).filter(first | (pl.col("on") != pl.col("on").shift(1)))
+    held = turns.with_columns(end=pl.when(~alone).then(pl.col("timestamp").shift(-1))).filter("on")
+    life = numbered.select("entity_id", _end="end")[held["_life"]]
+    return life.hstack(held.select(start="timestamp", end="end")).select(
+        "entity_id", "start", end=pl.coalesce("end", "_end")
+    )
 
 
 def bucket_edges(start: object, end: object, every: str) -> pl.Series:

@@ -1,4 +1,4 @@
-"""The input tables: which columns are read of each, and what they must be.
+"""The input tables: one declaration for each, which everything else reads.
 
 A table's columns are those that the services' own migrations make (Nova and Zun 2023.1, Chameleon's
 Blazar); only the columns that are used are named, so that nothing secret is ever read. A table is
@@ -8,6 +8,7 @@ kept as ``<schema>.<table>.parquet``, one file a table.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
@@ -15,25 +16,79 @@ TIME, INT, FLOAT, TEXT = pl.Datetime("us"), pl.Int64(), pl.Float64(), pl.String(
 NAME = pl.Categorical()
 """Of keys by which large tables are joined: each name is compared as text but once."""
 
+QUANTITIES = ("total", "reservable", "committed", "occupied", "active")
+"""What facts speak of; segments tell more kinds of it."""
+
 
 @dataclass(frozen=True)
-class RawTable:
-    """What is read of one input table.
+class EndingStatus:
+    """How a table without a time of deletion tells that a row is over.
 
     Attributes:
+        column: holds the status.
+        values: those of rows that are over.
+        at: the column with the time since when.
+    """
+
+    column: str
+    values: tuple[str, ...]
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawTable:
+    """What one input table holds, and how its rows are to be read.
+
+    What has no default must be said of every table, if only to say that there is none.
+
+    Attributes:
+        label: how figures and prose call it.
         key: columns that identify a row; a second row with the same key is a duplicate.
         required: column to type; a file without one of them is refused.
+        begin: the column that says since when a row holds.
+        end: the column that says until when; None where a row that is gone from a later snapshot
+            still tells what it told, as a request does.
+        tells: quantity types of which it may tell.
         optional: column to type; a missing one is read as null (columns that came with a later
             release, or that only some deployments have).
         derived: columns computed while reading, from columns that are not kept (JSON documents).
         archive: the table that holds rows archived out of this one, same columns.
+        at_its_word: the uncorrected collector counts its rows.
+        rows_of: the table whose rows, and whose keys, its entities are, if it is another one.
+        entity: columns that name an entity, where several rows tell of one.
+        names_hosts: its rows tell which host they are about.
+        ending_status: how rows end where no column has the time of it.
+        flag: a column that takes the row out of the count while it is 0.
+        holder: a column that is written over in place; the row held the earlier value until then.
+        one_at_a_time: a name that has one row at a time: a row that is gone ended before the next
+            row of that name was made.
+        taken_away: columns that the service empties, and earlier snapshots still know.
+        written_over: columns of which the first value is the one that is meant.
+        slot: columns of which a later row takes the place of one that is gone: it was changed.
+        remade: a file that is made anew from a history of its own, so that the latest says all.
     """
 
+    label: str
     key: tuple[str, ...]
     required: dict[str, pl.DataType]
+    begin: str | None
+    end: str | None
+    tells: tuple[str, ...]
     optional: dict[str, pl.DataType] = field(default_factory=dict)
     derived: dict[str, pl.Expr] = field(default_factory=dict)
     archive: str | None = None
+    at_its_word: bool = False
+    rows_of: str | None = None
+    entity: tuple[str, ...] = ()
+    names_hosts: bool = True
+    ending_status: EndingStatus | None = None
+    flag: str | None = None
+    holder: str | None = None
+    one_at_a_time: str | None = None
+    taken_away: tuple[str, ...] = ()
+    written_over: tuple[str, ...] = ()
+    slot: tuple[str, ...] = ()
+    remade: bool = False
 
     @property
     def columns(self) -> dict[str, pl.DataType]:
@@ -68,162 +123,309 @@ def _ints(*names: str) -> dict[str, pl.DataType]:
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _HINT = rf'"reservation":\s*\[?\s*"({_UUID})"'
+_PROPERTY = ("property_id", "capability_id", "capability_name")
+"""How a property is named: capability_name until 2020, capability_id until 2024-01, property_id."""
+
+_DETAIL: dict[str, Any] = {"begin": None, "end": None, "tells": ()}
+"""Of a table that describes rows of another one and has no time of its own."""
+_SOFT_DELETED: dict[str, Any] = {"begin": "created_at", "end": "deleted_at"}
+"""Of a table whose rows the service dates itself and keeps when they are deleted."""
+
+CONTAINER_OVER = EndingStatus("status", ("Deleted", "Deleting", "Error"), "updated_at")
 
 RAW_TABLES: dict[str, RawTable] = {
     # Nova
     "nova.compute_nodes": RawTable(
-        ("id",),
-        _ints("id", "vcpus", "memory_mb", "local_gb")
+        label="Nova hosts",
+        key=("id",),
+        required=_ints("id", "vcpus", "memory_mb", "local_gb")
         | _texts("hypervisor_hostname", "hypervisor_type")
         | _times("created_at", "deleted_at"),
-        _texts("host"),
+        optional=_texts("host"),
+        **_SOFT_DELETED,
+        tells=("total",),
+        at_its_word=True,
+        one_at_a_time="hypervisor_hostname",
         archive="nova.shadow_compute_nodes",
     ),
     "nova.services": RawTable(
-        ("id",),
-        _ints("id") | _texts("host", "binary") | _times("created_at", "updated_at", "deleted_at"),
+        label="Nova services",
+        key=("id",),
+        required=_ints("id")
+        | _texts("host", "binary")
+        | _times("created_at", "updated_at", "deleted_at"),
+        **_SOFT_DELETED,
+        tells=("total",),
         archive="nova.shadow_services",
     ),
     "nova.instances": RawTable(
-        ("uuid",),
-        _names("uuid")
+        label="Nova instances",
+        key=("uuid",),
+        required=_names("uuid")
         | _texts("node", "project_id", "vm_state")
         | _ints("vcpus", "memory_mb", "root_gb")
         | _times("created_at", "deleted_at", "launched_at", "terminated_at"),
-        _ints("ephemeral_gb") | _texts("host"),
+        optional=_ints("ephemeral_gb") | _texts("host"),
+        **_SOFT_DELETED,
+        tells=("occupied", "active"),
+        at_its_word=True,
+        taken_away=("node", "host"),
+        written_over=("launched_at",),
         archive="nova.shadow_instances",
     ),
     "nova.instance_actions": RawTable(
-        ("id",),
-        _ints("id") | _texts("action") | _names("instance_uuid") | _times("start_time"),
-        _times("finish_time"),
+        label="Nova instances and their actions",
+        key=("id",),
+        required=_ints("id") | _texts("action") | _names("instance_uuid") | _times("start_time"),
+        optional=_times("finish_time"),
+        begin="start_time",
+        end=None,
+        tells=("occupied", "active"),
+        rows_of="nova.instances",
         archive="nova.shadow_instance_actions",
     ),
     "nova.instance_actions_events": RawTable(
-        ("id",),
-        _ints("id", "action_id") | _texts("event", "result") | _times("start_time", "finish_time"),
-        _texts("host"),
+        label="Nova events",
+        key=("id",),
+        required=_ints("id", "action_id")
+        | _texts("event", "result")
+        | _times("start_time", "finish_time"),
+        optional=_texts("host"),
+        begin="start_time",
+        end=None,
+        tells=(),
         archive="nova.shadow_instance_actions_events",
     ),
     "nova_api.request_specs": RawTable(
-        ("instance_uuid",),
-        _names("instance_uuid") | _texts("spec"),
+        label="Nova request specs",
+        key=("instance_uuid",),
+        required=_names("instance_uuid") | _texts("spec"),
         derived={
             # The scheduler hint of a bare-metal launch, or the flavor that Blazar made for a slice.
             "hint": pl.col("spec").str.extract(_HINT),
             "flavor": pl.col("spec").str.extract(rf'"reservation:({_UUID})"'),
         },
+        **_DETAIL,
+        taken_away=("hint", "flavor"),
     ),
     # Blazar
     "blazar.leases": RawTable(
-        ("id",),
-        _names("id")
+        label="Blazar leases",
+        key=("id",),
+        required=_names("id")
         | _texts("project_id", "status")
         | _times("created_at", "deleted_at", "start_date", "end_date"),
-        _times("updated_at"),
+        optional=_times("updated_at"),
+        **_SOFT_DELETED,
+        tells=(),
     ),
-    "blazar.reservations": RawTable(("id",), _names("id", "lease_id") | _texts("resource_type")),
+    "blazar.reservations": RawTable(
+        label="Blazar reservations",
+        key=("id",),
+        required=_names("id", "lease_id") | _texts("resource_type"),
+        **_DETAIL,
+    ),
     "blazar.events": RawTable(
-        ("id",),
-        _texts("id", "lease_id", "event_type", "status") | _times("time", "updated_at"),
+        label="Blazar events",
+        key=("id",),
+        required=_texts("id", "lease_id", "event_type", "status") | _times("time", "updated_at"),
+        begin="time",
+        end=None,
+        tells=(),
     ),
     "blazar.computehosts": RawTable(
-        ("id",),
-        _texts("id", "hypervisor_hostname", "hypervisor_type")
+        label="Blazar hosts",
+        key=("id",),
+        required=_texts("id", "hypervisor_hostname", "hypervisor_type")
         | _ints("vcpus", "memory_mb", "local_gb", "reservable")
         | _times("created_at", "updated_at"),
-        _times("deleted_at"),  # soft delete since 2022-05
+        optional=_times("deleted_at"),  # soft delete since 2022-05
+        **_SOFT_DELETED,
+        tells=("reservable",),
+        at_its_word=True,
+        flag="reservable",
+        one_at_a_time="hypervisor_hostname",
     ),
     "blazar.computehost_allocations": RawTable(
-        ("id",),
-        _names("id", "reservation_id") | _texts("compute_host_id") | _times("created_at"),
-        _times("updated_at", "deleted_at"),  # soft delete since 2018-07
+        label="Blazar allocations",
+        key=("id",),
+        required=_names("id", "reservation_id") | _texts("compute_host_id") | _times("created_at"),
+        optional=_times("updated_at", "deleted_at"),  # soft delete since 2018-07
+        **_SOFT_DELETED,
+        tells=("committed",),
+        at_its_word=True,
+        holder="compute_host_id",
     ),
     "blazar.computehost_reservations": RawTable(
-        ("id",), _names("id", "reservation_id") | _texts("resource_properties", "count_range")
+        label="Blazar host reservations",
+        key=("id",),
+        required=_names("id", "reservation_id") | _texts("resource_properties", "count_range"),
+        **_DETAIL,
     ),
     "blazar.instance_reservations": RawTable(
-        ("id",), _names("id", "reservation_id") | _ints("vcpus", "memory_mb", "disk_gb", "amount")
+        label="Blazar instance reservations",
+        key=("id",),
+        required=_names("id", "reservation_id") | _ints("vcpus", "memory_mb", "disk_gb", "amount"),
+        **_DETAIL,
     ),
     "blazar.computehost_extra_capabilities": RawTable(
-        ("id",),
-        _texts("id", "computehost_id", "capability_value"),
-        # capability_name until 2020, capability_id until 2024-01, property_id since
-        _texts("property_id", "capability_id", "capability_name") | _times("deleted_at"),
+        label="Blazar host properties",
+        key=("id",),
+        required=_texts("id", "computehost_id", "capability_value"),
+        optional=_texts(*_PROPERTY) | _times("deleted_at"),
+        **_DETAIL,
+        slot=("computehost_id", *_PROPERTY),
     ),
-    "blazar.resource_properties": RawTable(("id",), _texts("id", "property_name")),
+    "blazar.resource_properties": RawTable(
+        label="Blazar property names",
+        key=("id",),
+        required=_texts("id", "property_name"),
+        **_DETAIL,
+    ),
     "blazar.devices": RawTable(
-        ("id",),
-        _texts("id", "name") | _ints("reservable") | _times("created_at", "updated_at"),
-        _times("deleted_at"),
+        label="Blazar devices",
+        key=("id",),
+        required=_texts("id", "name") | _ints("reservable") | _times("created_at", "updated_at"),
+        optional=_times("deleted_at"),
+        **_SOFT_DELETED,
+        tells=("total", "reservable"),
+        at_its_word=True,
+        flag="reservable",
+        one_at_a_time="name",
     ),
     "blazar.device_allocations": RawTable(
-        ("id",),
-        _names("id", "reservation_id") | _texts("device_id") | _times("created_at"),
-        _times("updated_at", "deleted_at"),
+        label="Blazar device allocations",
+        key=("id",),
+        required=_names("id", "reservation_id") | _texts("device_id") | _times("created_at"),
+        optional=_times("updated_at", "deleted_at"),
+        **_SOFT_DELETED,
+        tells=("committed",),
+        at_its_word=True,
+        holder="device_id",
     ),
     "blazar.device_reservations": RawTable(
-        ("id",), _names("id", "reservation_id") | _texts("resource_properties", "count_range")
+        label="Blazar device reservations",
+        key=("id",),
+        required=_names("id", "reservation_id") | _texts("resource_properties", "count_range"),
+        **_DETAIL,
     ),
     "blazar.device_extra_capabilities": RawTable(
-        ("id",),
-        _texts("id", "device_id", "capability_value"),
-        _texts("property_id", "capability_id", "capability_name") | _times("deleted_at"),
+        label="Blazar device properties",
+        key=("id",),
+        required=_texts("id", "device_id", "capability_value"),
+        optional=_texts(*_PROPERTY) | _times("deleted_at"),
+        **_DETAIL,
+        slot=("device_id", *_PROPERTY),
     ),
     # Zun
     "zun.container": RawTable(
-        ("uuid",),
-        _ints("id")
+        label="Zun containers",
+        key=("uuid",),
+        required=_ints("id")
         | _names("uuid")
         | _texts("project_id", "host", "status")
         | _times("created_at", "started_at"),
-        _times("updated_at") | _texts("annotations"),
+        optional=_times("updated_at") | _texts("annotations"),
         # Where the deployment notes it: the reservation in which the container was launched.
         derived={"reservation_id": pl.col("annotations").str.extract(_HINT)},
+        begin="created_at",
+        end=None,
+        ending_status=CONTAINER_OVER,
+        tells=("occupied", "active"),
+        at_its_word=True,
+        taken_away=("host", "reservation_id"),
     ),
     "zun.container_actions": RawTable(
-        ("id",),
-        _ints("id")
+        label="Zun actions",
+        key=("id",),
+        required=_ints("id")
         | _texts("action")
         | _names("container_uuid")
         | _times("start_time", "finish_time"),
+        begin="start_time",
+        end=None,
+        tells=(),
     ),
     "zun.container_actions_events": RawTable(
-        ("id",),
-        _ints("id", "action_id") | _texts("event", "result") | _times("start_time", "finish_time"),
+        label="Zun events",
+        key=("id",),
+        required=_ints("id", "action_id")
+        | _texts("event", "result")
+        | _times("start_time", "finish_time"),
+        begin="start_time",
+        end=None,
+        tells=(),
     ),
     # The legacy collector's caches
     "chameleon_usage.node_usage_report_cache": RawTable(
-        ("date", "node_type"),
-        _times("date")
+        label="the caches of the time",
+        key=("date", "node_type"),
+        required=_times("date")
         | _texts("node_type")
         | dict.fromkeys(
             ("maint_hours", "reserved_hours", "used_hours", "idle_hours", "total_hours"), FLOAT
         ),
+        begin="date",
+        end=None,
+        tells=(),
     ),
     "chameleon_usage.node_count_cache": RawTable(
-        ("date", "node_type"), _times("date") | _texts("node_type") | _ints("cnt")
+        label="the cached node counts",
+        key=("date", "node_type"),
+        required=_times("date") | _texts("node_type") | _ints("cnt"),
+        begin="date",
+        end=None,
+        tells=(),
     ),
     "chameleon_usage.node_maintenance": RawTable(
-        ("id",), _ints("id") | _texts("hypervisor_hostname") | _times("start_time", "end_time")
+        label="maintenance windows",
+        key=("id",),
+        required=_ints("id") | _texts("hypervisor_hostname") | _times("start_time", "end_time"),
+        begin="start_time",
+        end="end_time",
+        tells=(),
     ),
     # Inventory
     "doni.hardware": RawTable(
-        ("uuid",), _texts("uuid", "name", "hardware_type") | _times("created_at", "deleted_at")
+        label="Doni's hardware",
+        key=("uuid",),
+        required=_texts("uuid", "name", "hardware_type") | _times("created_at", "deleted_at"),
+        **_SOFT_DELETED,
+        tells=("total",),
     ),
     "inventory.node_intervals": RawTable(
-        ("uid", "valid_from"), _texts("uid", "node_type") | _times("valid_from", "valid_to")
+        label="the inventory",
+        key=("uid", "valid_from"),
+        required=_texts("uid", "node_type") | _times("valid_from", "valid_to"),
+        begin="valid_from",
+        end="valid_to",
+        tells=("total",),
+        remade=True,
     ),
     # The published record
     "trace.machine_events": RawTable(
-        ("HOST_NAME (PHYSICAL)", "EVENT_TIME", "EVENT"),
-        _texts("HOST_NAME (PHYSICAL)", "EVENT", "PROPERTIES") | _times("EVENT_TIME"),
+        label="published machine events",
+        key=("HOST_NAME (PHYSICAL)", "EVENT_TIME", "EVENT"),
+        required=_texts("HOST_NAME (PHYSICAL)", "EVENT", "PROPERTIES") | _times("EVENT_TIME"),
+        begin="EVENT_TIME",
+        end=None,
+        tells=("total",),
+        at_its_word=True,
+        entity=("HOST_NAME (PHYSICAL)",),
+        remade=True,
     ),
     "published.leases": RawTable(
-        ("lease_id",),
-        _texts("lease_id", "project_id", "user_id", "status", "node_type")
+        label="published leases",
+        key=("lease_id",),
+        required=_texts("lease_id", "project_id", "user_id", "status", "node_type")
         | _ints("node_cnt")
         | _times("created_at", "deleted_at", "start_on", "end_on"),
+        begin="start_on",
+        end="end_on",
+        tells=("committed",),
+        at_its_word=True,
+        names_hosts=False,
+        remade=True,
     ),
 }
 """Every input table by its name ``<schema>.<table>``."""
@@ -232,16 +434,25 @@ FILES_ONLY = frozenset({"inventory", "published", "trace"})
 """Schemas that no database has: files of other makers."""
 
 
+LEGACY_CACHE = "chameleon_usage.node_usage_report_cache"
+AT_THEIR_WORD = {
+    quantity: [
+        name for name, table in RAW_TABLES.items() if quantity in table.tells and table.at_its_word
+    ]
+    for quantity in QUANTITIES
+}
+"""Quantity type to the tables whose rows the uncorrected collector counts."""
+
 WINDOWS = _texts("source", "entity_id") | _times("start", "end") | _texts("state")
 
 
 @dataclass(frozen=True)
 class RawInputs:
-    """The raw tables of one site, as they passed the door.
+    """The raw tables of one site, as they passed input validation.
 
     Attributes:
         tables: name to frame, with exactly the columns of its ``RawTable``.
-        rejects: rows refused at the door: ``source``, ``source_row_id``, ``reason``.
+        rejects: rows that did not: ``source``, ``source_row_id``, ``reason``.
         rows: name to number of rows found in the file, refused ones included.
         absent: tables that were asked for and are not there, and time columns of later releases
             that a table does not have (``<table>.<column>``).

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.models.raw import RAW_TABLES
-from chameleon_usage.models.vocabulary import POLICIES, QUANTITIES, SOURCES, WITNESSES
+from chameleon_usage.models.raw import QUANTITIES, RAW_TABLES
+from chameleon_usage.models.vocabulary import POLICIES, SOURCES, WITNESSES
 
 DEFAULT_TOLERANCE = "15m"
 
@@ -85,14 +85,14 @@ DEFAULT_SOURCES = {
         Priority("authoritative", ("nova.instance_actions", "nova.instances", "zun.container")),
     ),
 }
-"""Where a site's entry says nothing: one witness of each instance, never two."""
+"""Where a site's entry says nothing: one source of each instance, never two."""
 
-TELLERS = {
-    "total": (*DEFAULT_SOURCES["total"].order, "doni.hardware"),
-    "reservable": DEFAULT_SOURCES["reservable"].order,
-    "committed": DEFAULT_SOURCES["committed"].order,
-    "occupied": DEFAULT_SOURCES["occupied"].order,
-    "active": DEFAULT_SOURCES["active"].order,
+ALLOWED_SOURCES = {
+    quantity: [
+        *(name for name, table in RAW_TABLES.items() if quantity in table.tells),
+        *([WITNESSES] if quantity in {"total", "reservable"} else []),
+    ]
+    for quantity in QUANTITIES
 }
 """Who can tell of each quantity type at all; a site's order chooses among these."""
 
@@ -197,10 +197,10 @@ def _unknown(sources: Mapping[str, Priority]) -> str:
         if strange := found - known:
             return f"unknown {what} {', '.join(sorted(strange))}; known: {', '.join(sorted(known))}"
     for quantity, rule in sources.items():
-        if mute := [name for name in rule.order if name not in TELLERS[quantity]]:
+        if mute := [name for name in rule.order if name not in ALLOWED_SOURCES[quantity]]:
             return (
                 f"{', '.join(mute)} tells nothing of {quantity}; "
-                f"choose among {', '.join(TELLERS[quantity])}"
+                f"choose among {', '.join(ALLOWED_SOURCES[quantity])}"
             )
         if quantity in HELD_BY and rule.policy != "authoritative":
             return (

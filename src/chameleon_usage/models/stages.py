@@ -7,9 +7,17 @@ from dataclasses import dataclass, field, fields
 
 import polars as pl
 
-from chameleon_usage.models.frames import dy
+from chameleon_usage.models.frames import conform, dy
 from chameleon_usage.models.metrics import COLLECTORS
-from chameleon_usage.models.vocabulary import HOLDINGS, QUANTITIES, SOURCES, STATES
+from chameleon_usage.models.raw import QUANTITIES
+from chameleon_usage.models.vocabulary import (
+    HOLDINGS,
+    REASONS,
+    REJECT_STAGES,
+    SOURCES,
+    STATES,
+    Reason,
+)
 
 _COLLECTOR_TYPES = list(COLLECTORS)
 
@@ -18,27 +26,17 @@ def _time(**options: object) -> dy.Datetime:
     return dy.Datetime(time_unit="us", **options)  # type: ignore[arg-type]
 
 
-class Facts(dy.Schema):
-    """From this source: at this time this entity entered this state, for this quantity."""
-
-    timestamp = _time(primary_key=True)
-    source = dy.Enum(list(SOURCES), primary_key=True)  # the table that says so
-    entity_id = dy.Categorical(primary_key=True)  # its row's key; "<key>/<n>" for its n-th host
-    quantity_type = dy.Enum(list(QUANTITIES), primary_key=True)
-    state = dy.Enum(list(STATES))
-
-
 class Entities(dy.Schema):
     """What is known of each entity; what is not known is null."""
 
-    source = dy.Enum(list(SOURCES), primary_key=True)
-    entity_id = dy.Categorical(primary_key=True)
+    source = dy.Enum(list(SOURCES), primary_key=True)  # the table that tells of it
+    entity_id = dy.Categorical(primary_key=True)  # its row's key; "<key>/<n>" for its n-th host
     quantity_type = dy.Enum(list(QUANTITIES), primary_key=True)
     hostname = dy.Categorical(nullable=True)  # hypervisor_hostname, or the device's name
     host_id = dy.Categorical(nullable=True)  # Blazar's id of the host or device
     host_class = dy.Categorical(nullable=True)  # bare_metal, kvm or device
     node_type = dy.Categorical(nullable=True)
-    nodes = dy.Int64()  # whole nodes held; 1 but for records that name no host
+    nodes = dy.Int64()  # whole nodes held; 1 but for rows that name no host
     vcpus = dy.Int64(nullable=True)
     memory_mb = dy.Int64(nullable=True)
     disk_gb = dy.Int64(nullable=True)
@@ -46,7 +44,30 @@ class Entities(dy.Schema):
     reservation_id = dy.Categorical(nullable=True)
     lease_id = dy.Categorical(nullable=True)
     project_id = dy.Categorical(nullable=True)
-    inferred = dy.Bool()  # a bound or the host came from another record
+    inferred = dy.Bool()  # a bound or the host came from another row
+
+
+class Intervals(Entities):
+    """When each entity was present: what adapters give and the collectors read.
+
+    Intervals of one entity neither overlap nor touch, and none is empty.
+    """
+
+    start = _time()
+    end = _time(nullable=True)  # null: no row tells an end
+
+
+class Facts(dy.Schema):
+    """From this source: at this time this entity entered this state, for this quantity.
+
+    The saved form of ``Intervals``, beside ``Entities``; an interval without an end has one fact.
+    """
+
+    timestamp = _time(primary_key=True)
+    source = dy.Enum(list(SOURCES), primary_key=True)
+    entity_id = dy.Categorical(primary_key=True)
+    quantity_type = dy.Enum(list(QUANTITIES), primary_key=True)
+    state = dy.Enum(list(STATES))
 
 
 class Profiles(dy.Schema):
@@ -95,10 +116,10 @@ class SourceSupport(dy.Schema):
 class Rejects(dy.Schema):
     """Every row and hour that was refused, and why."""
 
-    stage = dy.String()
-    source = dy.String()
+    stage = dy.Enum(list(REJECT_STAGES))
+    source = dy.Enum(list(SOURCES))
     source_row_id = dy.String()
-    reason = dy.String()
+    reason = dy.Enum(list(REASONS))
     start = _time(nullable=True)
     end = _time(nullable=True)
     hours = dy.Float64(nullable=True)  # entity-hours lost; null where the row tells none
@@ -142,7 +163,7 @@ MAINTENANCE = {
 }
 
 
-ASIDE = {"source": pl.String(), "source_row_id": pl.String()}
+ASIDE = {"source": pl.Enum(SOURCES), "source_row_id": pl.String()}
 
 
 COMPLETENESS = {"quantity_type": pl.String(), "source": pl.String(), "share": pl.Float64()}
@@ -153,8 +174,7 @@ class Ingested:
     """Everything the adapters of a site say; results of several adapters are concatenated.
 
     Attributes:
-        facts, entities: who entered which state when, and what is known of them (Facts,
-            Entities).
+        intervals: when each entity was present, and what is known of it (Intervals).
         profiles: node type and physical size of hosts over time (Profiles).
         leases: lead times of leases that ask for nodes (Leases).
         legacy: the legacy caches as count types (Legacy).
@@ -165,8 +185,7 @@ class Ingested:
         rejects, join_log: the audit (Rejects, JoinLog).
     """
 
-    facts: pl.DataFrame = field(default_factory=Facts.create_empty)
-    entities: pl.DataFrame = field(default_factory=Entities.create_empty)
+    intervals: pl.DataFrame = field(default_factory=Intervals.create_empty)
     profiles: pl.DataFrame = field(default_factory=Profiles.create_empty)
     leases: pl.DataFrame = field(default_factory=Leases.create_empty)
     legacy: pl.DataFrame = field(default_factory=Legacy.create_empty)
@@ -179,3 +198,35 @@ class Ingested:
     def tables(self) -> dict[str, pl.DataFrame]:
         """Give the frames by name."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
+
+
+def rejects(
+    rows: pl.DataFrame, *, stage: str, source: str, reason: pl.Expr | Reason, row_id: str
+) -> pl.DataFrame:
+    """Make rejects of refused rows.
+
+    Args:
+        rows: those refused; hours are those of ``start``..``end`` where both are there.
+        stage: of ``REJECT_STAGES``.
+        source: the table that they are rows of.
+        reason: why, for all of them or as an expression over them.
+        row_id: the column with the key of each.
+
+    Returns:
+        Rejects.
+    """
+    bounds = [
+        pl.col(name) if name in rows.columns else pl.lit(None, pl.Datetime("us")).alias(name)
+        for name in ("start", "end")
+    ]
+    span = (pl.col("end") - pl.col("start")).dt.total_seconds() / 3600
+    return conform(
+        rows.with_columns(bounds).with_columns(
+            stage=pl.lit(stage),
+            source=pl.lit(source),
+            source_row_id=pl.col(row_id).cast(pl.String),
+            reason=pl.lit(reason) if isinstance(reason, str) else reason,
+            hours=pl.when(span.is_not_null()).then(pl.max_horizontal(span, pl.lit(0.0))),
+        ),
+        Rejects,
+    )

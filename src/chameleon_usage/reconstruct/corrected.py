@@ -4,18 +4,18 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.site import Site
-from chameleon_usage.models.vocabulary import KVM
+from chameleon_usage.models.vocabulary import KVM, Reason
 from chameleon_usage.reconstruct import holders, hosts, inference, sums
+from chameleon_usage.reconstruct.observed import Observed
 from chameleon_usage.reconstruct.profiles import HOLDERS, HOST, whole_hosts, with_sizes
 from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading
-from chameleon_usage.reconstruct.record import Record
 
 
-def collect(record: Record, site: Site, corrections: Corrections | None = None) -> Reading:
+def collect(observed: Observed, site: Site, corrections: Corrections | None = None) -> Reading:
     """Reconstruct: source priority, gap-filling, merging, clamping.
 
     Args:
-        record: of ``intervals.read_record``.
+        observed: of ``observed.observe``.
         site: source priority and merge tolerance.
         corrections: for an ablation, what to leave out.
 
@@ -24,11 +24,11 @@ def collect(record: Record, site: Site, corrections: Corrections | None = None) 
         occupied_reservation >= active_reservation.
     """
     made = corrections or Corrections()
-    rows, history = record.rows, record.history
-    collected = Collected("corrected", record.names, made)
+    rows, history = observed.intervals, observed.history
+    collected = Collected("corrected", made)
     if made.name_gone_hosts:
         rows = inference.name_gone_hosts(rows)
-    rows = rows.with_columns(instance=holders.number_instances(rows["entity_id"], record.names))
+    rows = rows.with_columns(instance=holders.instances(rows["entity_id"]))
     by_quantity = {
         quantity: rows.filter(pl.col("quantity_type") == quantity) for quantity in HOLDERS
     }
@@ -40,11 +40,11 @@ def collect(record: Record, site: Site, corrections: Corrections | None = None) 
     by_quantity["committed"], unlisted = (
         by_quantity["committed"].filter(having) for having in (listed, ~listed)
     )
-    collected.refuse(unlisted, "corrected committed", "source not in the site's priority")
+    collected.refuse(unlisted, "corrected committed", Reason.NOT_IN_PRIORITY)
     if made.infer_allocations:
         lost = inference.lost_allocations(by_quantity["committed"], by_quantity["occupied"])
         by_quantity["committed"] = pl.concat([by_quantity["committed"], lost], how="diagonal")
-    windows = arithmetic.union(record.maintenance, HOST)
+    windows = arithmetic.union(observed.maintenance, HOST)
     total = hosts.resolve_total(by_quantity, site, collected)
     reservable = hosts.resolve_reservable(by_quantity, total, site, collected)
     committed = holders.clamp_allocations(by_quantity["committed"], reservable, collected)

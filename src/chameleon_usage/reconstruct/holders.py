@@ -1,13 +1,13 @@
 """What holds a host, allocations and instances, each clipped to what it lives in."""
 
-import numpy as np
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.models.site import Site
-from chameleon_usage.models.vocabulary import KVM
+from chameleon_usage.models.vocabulary import KVM, Reason
 from chameleon_usage.reconstruct import inference
+from chameleon_usage.reconstruct.hosts import ranked_by_source
 from chameleon_usage.reconstruct.profiles import HOST
 from chameleon_usage.reconstruct.reading import Collected
 
@@ -15,13 +15,13 @@ from chameleon_usage.reconstruct.reading import Collected
 def preferred(
     rows: pl.DataFrame, quantity: str, site: Site, known: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """Keep, of each instance, the witness that the site's source priority puts first.
+    """Keep, of each instance, the source that the site's source priority puts first.
 
-    A witness that speaks of an instance in ``known`` knows it, even if it has no row here: what
+    A source that speaks of an instance in ``known`` knows it, even if it has no row here: what
     it saw occupy and never run was never active.
 
     Args:
-        rows: stays of instances: source, instance (of ``number_instances``) and any others.
+        rows: stays of instances: source, instance (of ``instances``) and any others.
         quantity: whose order to go by; a site that sets none keeps all rows.
         site: source priority.
         known: source, instance.
@@ -30,36 +30,21 @@ def preferred(
         the rows that are kept, as they are; their order may change.
     """
     rule = site.sources.get(quantity)
-    if rule is None or rows.is_empty():
+    if rule is None:
         return rows
-    columns = ["source", "instance"]
-    told = (
-        rows.select(columns)
-        if known is None
-        else pl.concat([rows.select(columns), known.select(columns)])
-    )
-    told, ranked = (arithmetic.ranked_by_source(frame, rule.order) for frame in (told, rows))
-    best = np.full(1 + int(told["instance"].max() or 0), len(rule.order))  # type: ignore[arg-type]
-    np.minimum.at(best, told["instance"].to_numpy(), told["_rank"].to_numpy())
-    first = ranked["_rank"].to_numpy() == best[ranked["instance"].to_numpy()]
-    return ranked.filter(pl.Series(first)).drop("_rank")
+    frames = [rows] if known is None else [rows, known]
+    told = pl.concat(frame.select("source", "instance") for frame in frames)
+    first = ranked_by_source(told, rule.order).group_by("instance").agg(pl.col("_rank").min())
+    ranked = ranked_by_source(rows, rule.order)
+    return ranked.join(first, on=["instance", "_rank"], how="semi").drop("_rank")
 
 
-def number_instances(entities: pl.Series, names: pl.Series) -> pl.Series:
-    """Number the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one.
-
-    Args:
-        entities: entities by the number of their name.
-        names: the entities' names by their number, sorted.
-
-    Returns:
-        for each of ``entities`` the number of its instance, which is that of a stay named
-        "<uuid>" if there is one.
-    """
-    stays = names.str.contains("/", literal=True).arg_true()
-    wholes = names.search_sorted(names.gather(stays).str.extract("^([^/]*)"))
-    own = pl.int_range(names.len(), dtype=pl.UInt32, eager=True)
-    return own.scatter(stays, wholes).gather(entities)
+def instances(entities: pl.Series) -> pl.Series:
+    """Name the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one."""
+    names = entities.unique()
+    stays = names.filter(names.cast(pl.String).str.contains("/", literal=True))
+    wholes = stays.cast(pl.String).str.extract("^([^/]*)").cast(entities.dtype)
+    return entities.replace(stays, wholes)
 
 
 def clamp_allocations(
@@ -68,7 +53,7 @@ def clamp_allocations(
     """Clamp allocations to their host's time in the pool.
 
     Args:
-        rows: allocations: the columns of ``intervals.spans``.
+        rows: allocations: the columns of ``Observed.intervals``.
         reservable: when hosts were in the pool: hostname, start, end.
         collected: takes what lies outside, and allocations of a host that nothing names.
 
@@ -83,13 +68,13 @@ def clamp_allocations(
     hostless = rows.filter(pl.col("host_id").is_null() & pl.col("hostname").is_null())
     nameless = rows.filter(pl.col("host_id").is_not_null() & pl.col("hostname").is_null())
     named = rows.filter(pl.col("hostname").is_not_null())
-    collected.refuse(nameless, stage, "no instance names the host")
+    collected.refuse(nameless, stage, Reason.HOST_NOT_NAMED)
     inside, outside = arithmetic.intersect(
         named, reservable.select("hostname", "start", "end"), HOST
     )
     check_conservation(f"{stage}: clamp", rows, hostless, nameless, inside, outside)
     inside = collected.part(
-        inside, outside, stage, "outside reservable", on=collected.corrections.clamp
+        inside, outside, stage, Reason.OUTSIDE_RESERVABLE, on=collected.corrections.clamp
     )
     return pl.concat([inside, hostless.select(inside.columns)])
 
@@ -104,7 +89,7 @@ def clip_instances(
     """Clip instances to their reservation's commitment on their host, or to their host's life.
 
     Args:
-        rows: stays of instances: the columns of ``intervals.spans``, and instance.
+        rows: stays of instances: the columns of ``Observed.intervals``, and instance.
         committed: of ``clamp_allocations``.
         total: when hosts existed: hostname, start, end.
         history: of ``profiles.profile_history``.
@@ -120,7 +105,7 @@ def clip_instances(
     stage = "corrected occupied"
     kept = inference.place(rows, committed) if collected.corrections.place else rows
     nowhere = kept.filter(pl.col("hostname").is_null())
-    collected.refuse(nowhere, stage, "no host named and none inferred")
+    collected.refuse(nowhere, stage, Reason.NO_PLACE)
     placed = kept.filter(pl.col("hostname").is_not_null())
     if collected.corrections.find_reservations:
         placed = inference.find_reservations(placed, committed)
@@ -131,7 +116,7 @@ def clip_instances(
     inside, outside = arithmetic.intersect(reserved, holds, ["reservation_id", "hostname"])
     check_conservation(f"{stage}: clip to reservation", reserved, inside, outside)
     inside = collected.part(
-        inside, outside, stage, "outside its reservation", on=collected.corrections.clamp
+        inside, outside, stage, Reason.OUTSIDE_RESERVATION, on=collected.corrections.clamp
     )
 
     free = placed.filter(pl.col("reservation_id").is_null())
@@ -140,17 +125,17 @@ def clip_instances(
     on_kvm = (pl.col("_class") == KVM).fill_null(value=False)
     devices = pl.col("source") == "zun.container"
     stray = free.filter(~on_kvm & ~devices)
-    collected.refuse(stray, stage, "no reservation covers it")
+    collected.refuse(stray, stage, Reason.NOT_RESERVED)
     ondemand = free.filter(on_kvm & ~devices).drop("_class")
     lives, lost = arithmetic.intersect(ondemand, total.select("hostname", "start", "end"), HOST)
     check_conservation(f"{stage}: clip to host", ondemand, lives, lost)
-    lives = collected.part(lives, lost, stage, "outside total", on=collected.corrections.clamp)
+    lives = collected.part(lives, lost, stage, Reason.OUTSIDE_TOTAL, on=collected.corrections.clamp)
 
     on_devices = free.filter(devices).drop("_class")
     leased = arithmetic.union(committed.filter(pl.col("hostname").is_not_null()), HOST)
     used, unused = arithmetic.intersect(on_devices, leased, HOST)
     check_conservation(f"{stage}: clip to lease", on_devices, used, unused)
-    collected.refuse(unused, stage, "no reservation covers it")
+    collected.refuse(unused, stage, Reason.NOT_RESERVED)
     check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)
     return pl.concat(
         [
@@ -180,5 +165,5 @@ def clip_runs(rows: pl.DataFrame, occupied: pl.DataFrame, collected: Collected) 
     seats = occupied.drop("source")
     inside, outside = arithmetic.intersect(runs, seats, ["entity_id"])
     check_conservation(f"{stage}: clip to occupied", runs, inside, outside)
-    collected.refuse(outside, stage, "outside occupied")
+    collected.refuse(outside, stage, Reason.OUTSIDE_OCCUPIED)
     return inside.select(occupied.columns)

@@ -1,13 +1,13 @@
 """When a host existed and when it was in the pool: what the site's source priority decides."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.models.site import Priority, Site
-from chameleon_usage.models.vocabulary import WITNESSES
+from chameleon_usage.models.vocabulary import POLICIES, WITNESSES, Reason
 from chameleon_usage.reconstruct.profiles import HOST
 from chameleon_usage.reconstruct.reading import Collected
 
@@ -16,7 +16,7 @@ def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collecte
     """Tell when each host existed; the pool, allocations and instances bear witness of it.
 
     Args:
-        rows: quantity to rows of ``intervals.spans``: total, reservable, committed, occupied.
+        rows: quantity to rows of ``Observed.intervals``: total, reservable, committed, occupied.
         site: source priority and merge tolerance.
         collected: takes what is refused and how far each source's own rows reach.
 
@@ -31,7 +31,7 @@ def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collecte
     asked_for = rows["occupied"].filter(pl.col("reservation_id").is_not_null())
     witnesses = _witnesses([pool, rows["committed"], asked_for])
     resolved, own = _resolve(rows["total"], witnesses, "total", site, collected)
-    collected.bear("total", own, resolved)
+    collected.record_support("total", own, resolved)
     return resolved
 
 
@@ -41,7 +41,7 @@ def resolve_reservable(
     """Tell when each host was in the pool, within its life; allocations bear witness of it.
 
     Args:
-        rows: quantity to rows of ``intervals.spans``: reservable, committed.
+        rows: quantity to rows of ``Observed.intervals``: reservable, committed.
         total: of ``resolve_total``.
         site: source priority.
         collected: takes what is refused and how far each source's own rows reach.
@@ -60,10 +60,10 @@ def resolve_reservable(
         inside.with_columns(entity_id="hostname"),
         outside.with_columns(entity_id="hostname"),
         "corrected reservable",
-        "outside total",
+        Reason.OUTSIDE_TOTAL,
         on=collected.corrections.clamp,
     ).drop("entity_id")
-    collected.bear("reservable", own, inside)
+    collected.record_support("reservable", own, inside)
     return inside
 
 
@@ -89,7 +89,7 @@ def _resolve(
     )
     fallback = Priority("supplement", tuple(hosts["source"].unique().sort()))
     rule = site.sources.get(quantity, fallback)
-    resolved = arithmetic.resolve_source_priority(
+    resolved = resolve_source_priority(
         own, policy=rule.policy, order=rule.order, on=HOST, fillers=(WITNESSES,)
     )
     _account(hosts, resolved, quantity, rule, collected)
@@ -131,17 +131,85 @@ def _account(
     """Account for the hours of host rows that are not what was resolved from them."""
     stage = f"corrected {quantity}"
     nameless = hosts.filter(pl.col("hostname").is_null())
-    collected.refuse(nameless, stage, "no instance names the host")
+    collected.refuse(nameless, stage, Reason.HOST_NOT_NAMED)
     named = hosts.filter(pl.col("hostname").is_not_null())
     single, twice = arithmetic.split_overlaps(named, ["hostname", "source"], ["entity_id"])
     if collected.corrections.merge:
-        collected.refuse(twice, stage, "duplicate of another row of the host")
+        collected.refuse(twice, stage, Reason.DUPLICATE_OF_HOST)
     else:
         collected.doubles[quantity] = twice
     kept, rest = arithmetic.intersect(
         single, resolved.select("hostname", "source", "start", "end"), ["hostname", "source"]
     )
     listed = pl.col("source").is_in(rule.order)
-    collected.refuse(rest.filter(listed), stage, "a source of higher priority speaks")
-    collected.refuse(rest.filter(~listed), stage, "source not in the site's priority")
+    collected.refuse(rest.filter(listed), stage, Reason.HIGHER_PRIORITY)
+    collected.refuse(rest.filter(~listed), stage, Reason.NOT_IN_PRIORITY)
     check_conservation(stage, hosts, nameless, twice, kept, rest)
+
+
+def resolve_source_priority(
+    segments: pl.DataFrame,
+    *,
+    policy: str,
+    order: Sequence[str],
+    on: Sequence[str],
+    fillers: Sequence[str] = (),
+) -> pl.DataFrame:
+    """Let several sources that speak of the same entities make one history.
+
+    Args:
+        segments: columns ``on``, ``source``, ``start``, ``end``, ``inferred`` (the record's own
+            bounds were missing), disjoint per key and source.
+        policy: ``authoritative``: the first source that knows the entity wins throughout;
+            ``gap-fill``: at each instant the highest source that knows. A source knows an entity
+            from its first row on; between its rows a filler is believed, after its last none;
+            ``supplement``: any source that says yes.
+        order: sources, highest first; a segment of any other source is ignored.
+        on: the entity's key.
+        fillers: the sources that may fill a gap between a higher source's rows.
+
+    Returns:
+        columns ``on``, ``source``, ``start``, ``end``, ``inferred``; disjoint per key. A stretch
+        that is not the first source's own word is marked inferred.
+
+    Raises:
+        ValueError: the policy is not one of the three.
+    """
+    if policy not in POLICIES:
+        msg = f"source priority: unknown policy {policy!r}; choose one of {', '.join(POLICIES)}"
+        raise ValueError(msg)
+    columns = [*on, "source", "start", "end", "inferred"]
+    ranked = ranked_by_source(segments.select(columns), order)
+    resolved = ranked.filter(pl.col("_rank") == 0)
+    if policy == "authoritative":
+        best = pl.col("_rank").min().over(on)
+        resolved = ranked.filter(pl.col("_rank") == best)
+    else:
+        for position, source in enumerate(order[1:], start=1):
+            candidates = ranked.filter(pl.col("_rank") == position).drop("_rank")
+            known = resolved
+            if policy == "gap-fill":
+                known = _known(resolved, on, may_fill=source in fillers)
+            _, new = arithmetic.intersect(candidates, arithmetic.union(known, on), on)
+            new = new.with_columns(inferred=pl.lit(value=True), _rank=pl.lit(position, pl.Int64))
+            resolved = pl.concat([resolved, new.select(resolved.columns)])
+    return resolved.select(columns).sort(*on, "start")
+
+
+def ranked_by_source(rows: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
+    """Keep the rows of the listed sources, with the source's place in the list (``_rank``)."""
+    places = pl.DataFrame(
+        {"source": list(order), "_rank": range(len(order))},
+        schema={"source": rows["source"].dtype, "_rank": pl.Int64},
+    )
+    return rows.join(places, on="source", how="inner")
+
+
+def _known(resolved: pl.DataFrame, on: Sequence[str], *, may_fill: bool) -> pl.DataFrame:
+    """Give the times at which the sources so far leave nothing to be said by a lower one."""
+    if not may_fill:
+        return resolved.group_by(on).agg(pl.col("start").min(), end=arithmetic.MAX_TIME)
+    after = (
+        resolved.group_by(on).agg(start=pl.col("end").max()).with_columns(end=arithmetic.MAX_TIME)
+    )
+    return pl.concat([resolved.select(*on, "start", "end"), after.select(*on, "start", "end")])

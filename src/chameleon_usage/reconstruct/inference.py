@@ -10,7 +10,7 @@ def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
     the same reservation has is out. The most votes win; a tie names nobody.
 
     Args:
-        rows: all of ``intervals.spans``.
+        rows: all of ``Observed.intervals``.
 
     Returns:
         the rows, with hostname where it was found, which makes them ``inferred``.
@@ -73,8 +73,8 @@ def lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.Data
     least from its start to the end of the last instance it had there.
 
     Args:
-        committed: allocations: the columns of ``intervals.spans``.
-        occupied: stays of instances: the columns of ``intervals.spans``.
+        committed: allocations: the columns of ``Observed.intervals``.
+        occupied: stays of instances: the columns of ``Observed.intervals``.
 
     Returns:
         allocations of one node, one for each reservation and host, ``inferred`` and not ``open``;
@@ -110,7 +110,7 @@ def place(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
     """Give a reserved instance that names no node the one host of its reservation left free.
 
     Args:
-        rows: stays of instances: the columns of ``intervals.spans``.
+        rows: stays of instances: the columns of ``Observed.intervals``.
         committed: allocations: reservation_id, hostname.
 
     Returns:
@@ -152,7 +152,7 @@ def find_reservations(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFra
     A host committed to a lease of the instance's project when it was created holds it.
 
     Args:
-        rows: stays of instances, each with its hostname: the columns of ``intervals.spans``.
+        rows: stays of instances, each with its hostname: the columns of ``Observed.intervals``.
         committed: allocations: hostname, project_id, reservation_id, start, end.
 
     Returns:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from chameleon_usage.ingest.base import rejects
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.stages import Rejects, Segments, SourceSupport
+from chameleon_usage.models.stages import Rejects, Segments, SourceSupport, rejects
+from chameleon_usage.models.vocabulary import Reason
 from chameleon_usage.reconstruct.profiles import HOST
 
 
@@ -23,12 +23,12 @@ class Reading:
     Attributes:
         segments: domain.Segments.
         rejects: domain.Rejects.
-        bearing: domain.SourceSupport (the corrected collector only).
+        support: domain.SourceSupport (the corrected collector only).
     """
 
     segments: pl.DataFrame
     rejects: pl.DataFrame
-    bearing: pl.DataFrame
+    support: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,16 @@ class Collected:
 
     Attributes:
         collector: the ``collector_type`` of its segments.
-        names: the entities' names by their number.
         corrections: what the collector does.
-        segments, rejects, bearing: the parts of the reading so far.
+        segments, rejects, support: the parts of the reading so far.
         doubles: quantity to rows of a host beside another of its rows, where they are to count.
     """
 
     collector: str
-    names: pl.Series
     corrections: Corrections = field(default_factory=Corrections)
     segments: list[pl.DataFrame] = field(default_factory=list)
     rejects: list[pl.DataFrame] = field(default_factory=list)
-    bearing: list[pl.DataFrame] = field(default_factory=list)
+    support: list[pl.DataFrame] = field(default_factory=list)
     doubles: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def emit(self, pieces: pl.DataFrame, quantity: str) -> None:
@@ -90,18 +88,16 @@ class Collected:
             )
         )
 
-    def bear(self, quantity: str, own: pl.DataFrame, published: pl.DataFrame) -> None:
+    def record_support(self, quantity: str, own: pl.DataFrame, published: pl.DataFrame) -> None:
         """Record how far each source's own presences reach within what is published."""
         within, _ = arithmetic.intersect(own, published.select("hostname", "start", "end"), HOST)
-        self.bearing.append(
+        self.support.append(
             conform(within.with_columns(quantity_type=pl.lit(quantity)), SourceSupport)
         )
 
-    def refuse(self, pieces: pl.DataFrame, stage: str, reason: str) -> None:
+    def refuse(self, pieces: pl.DataFrame, stage: str, reason: Reason) -> None:
         """Record pieces of intervals that are not counted; one row per source and stretch."""
         if pieces.height:
-            if pieces["entity_id"].dtype == pl.UInt32:
-                pieces = pieces.with_columns(entity_id=self.names.gather(pieces["entity_id"]))
             by_source = pieces.partition_by("source", maintain_order=True, as_dict=True)
             for (source,), part in by_source.items():
                 self.rejects.append(
@@ -111,7 +107,7 @@ class Collected:
                 )
 
     def part(
-        self, kept: pl.DataFrame, lost: pl.DataFrame, stage: str, reason: str, *, on: bool
+        self, kept: pl.DataFrame, lost: pl.DataFrame, stage: str, reason: Reason, *, on: bool
     ) -> pl.DataFrame:
         """Refuse what a correction takes away, and give the rest; all, if it is not on."""
         if not on:
@@ -124,5 +120,5 @@ class Collected:
         return Reading(
             pl.concat([Segments.create_empty(), *self.segments]),
             pl.concat([Rejects.create_empty(), *self.rejects]),
-            pl.concat([SourceSupport.create_empty(), *self.bearing]),
+            pl.concat([SourceSupport.create_empty(), *self.support]),
         )

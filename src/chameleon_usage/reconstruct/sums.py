@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.base import rejects
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import REPORT, ConservationError, check_conservation
-from chameleon_usage.models.vocabulary import KVM
+from chameleon_usage.models.stages import rejects
+from chameleon_usage.models.vocabulary import KVM, Reason
 from chameleon_usage.reconstruct.profiles import HOLDERS, HOST, UNITS, USABLE, with_sizes
 from chameleon_usage.reconstruct.reading import Collected
 
@@ -55,7 +55,7 @@ def merge_held(
     stage = f"corrected {quantity}"
     sized = with_sizes(pieces, history, HOLDERS[quantity.split("_", maxsplit=1)[0]])
     unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
-    collected.refuse(unsized, stage, "size unknown")
+    collected.refuse(unsized, stage, Reason.SIZE_UNKNOWN)
     check_conservation(f"{stage}: sizes", pieces, unsized, sized)
     shared = ((pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()).fill_null(
         value=False
@@ -63,9 +63,7 @@ def merge_held(
     single = sized.filter(~shared & pl.col("hostname").is_not_null())
     kept, twice = arithmetic.split_overlaps(single, HOST, TIME_ORDER)
     check_conservation(f"{stage}: union per host", single, kept, twice)
-    kept = collected.part(
-        kept, twice, stage, "the host is already held", on=collected.corrections.merge
-    )
+    kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
     hostless = sized.filter(~shared & pl.col("hostname").is_null())
     parts = [
         kept.select(*_SIZED_COLUMNS),
@@ -109,7 +107,7 @@ def _slices(
             beyond.sort("hostname", "start"),
             stage=stage,
             source=str(sized["source"].drop_nulls().min()),
-            reason="more than its parent holds of the host",
+            reason=Reason.BEYOND_PARENT,
             row_id="hostname",
         )
         share = beyond.sort("hostname", "start").select(pl.col("_lost") / pl.col("node_size"))

@@ -5,50 +5,40 @@ from collections.abc import Iterable
 import polars as pl
 
 from chameleon_usage.intervals.conservation import check_conservation
-from chameleon_usage.models.vocabulary import KVM
+from chameleon_usage.models.raw import AT_THEIR_WORD, RAW_TABLES
+from chameleon_usage.models.vocabulary import KVM, Reason
+from chameleon_usage.reconstruct.observed import Observed
 from chameleon_usage.reconstruct.profiles import HOLDERS, USABLE, with_sizes
 from chameleon_usage.reconstruct.reading import Collected, Reading
-from chameleon_usage.reconstruct.record import Record
 
-SOURCES = {
-    "total": ("nova.compute_nodes", "blazar.devices", "trace.machine_events"),
-    "reservable": ("blazar.computehosts", "blazar.devices"),
-    "committed": (
-        "blazar.computehost_allocations",
-        "blazar.device_allocations",
-        "published.leases",
-    ),
-    "occupied": ("nova.instances", "zun.container"),
-    "active": ("nova.instances", "zun.container"),
-}
-"""The service tables whose rows the uncorrected collector takes at their word."""
+_HOSTLESS = [name for name, table in RAW_TABLES.items() if not table.names_hosts]
 
 
-def collect(record: Record) -> Reading:
+def collect(observed: Observed) -> Reading:
     """Take each row of today's databases at its word.
 
     Its own interval, neither merged nor clamped; an allocation whose host row is gone, and an
     instance that names no node, are dropped.
 
     Args:
-        record: of ``intervals.read_record``.
+        observed: of ``observed.observe``.
 
     Returns:
         the reading.
     """
-    rows, history = record.rows, record.history
-    collected = Collected("uncorrected", record.names)
-    for quantity, sources in SOURCES.items():
+    rows, history = observed.intervals, observed.history
+    collected = Collected("uncorrected")
+    for quantity, sources in AT_THEIR_WORD.items():
         own = rows.filter(
             (pl.col("quantity_type") == quantity)
-            & pl.col("source").is_in(list(sources))
+            & pl.col("source").is_in(sources)
             & ~(pl.lit(quantity in {"total", "reservable"}) & pl.col("inferred"))
         )
-        named = pl.col("hostname").is_not_null() | (pl.col("source") == "published.leases")
-        collected.refuse(own.filter(~named), f"uncorrected {quantity}", "host row is gone")
+        named = pl.col("hostname").is_not_null() | pl.col("source").is_in(_HOSTLESS)
+        collected.refuse(own.filter(~named), f"uncorrected {quantity}", Reason.HOST_ROW_GONE)
         sized = with_sizes(own.filter(named), history, HOLDERS[quantity])
         unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
-        collected.refuse(unsized, f"uncorrected {quantity}", "size unknown")
+        collected.refuse(unsized, f"uncorrected {quantity}", Reason.SIZE_UNKNOWN)
         check_conservation(f"uncorrected {quantity}", own, own.filter(~named), unsized, sized)
         if quantity in {"occupied", "active"}:
             for origin, part in _split_origin(sized):

@@ -15,11 +15,8 @@ from typing import Any
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest.base import facts
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.models.raw import RAW_TABLES, WINDOWS, RawInputs
-from chameleon_usage.models.stages import Ingested
-from chameleon_usage.models.vocabulary import PRESENT
+from chameleon_usage.models.raw import NAME, RAW_TABLES, WINDOWS, RawInputs
 
 HISTORY, MANIFEST = "history", "manifest.json"
 FATE, FILE = "record_fate", "record_file"
@@ -79,60 +76,6 @@ def manifest_as_of(manifest: Path, name: str = "as_of") -> datetime:
 
 # --- how the tables read ------------------------------------------------------------------------
 
-_DELETED = "deleted_at"
-ENDS = {
-    "nova.compute_nodes": _DELETED,
-    "nova.services": _DELETED,
-    "nova.instances": _DELETED,
-    "blazar.leases": _DELETED,
-    "blazar.computehosts": _DELETED,
-    "blazar.computehost_allocations": _DELETED,
-    "blazar.devices": _DELETED,
-    "blazar.device_allocations": _DELETED,
-    "doni.hardware": _DELETED,
-    "chameleon_usage.node_maintenance": "end_time",
-}
-"""The column that ends a row. Of the other tables, a row that is gone tells what it told."""
-
-HOLDERS = {
-    "blazar.computehost_allocations": "compute_host_id",
-    "blazar.device_allocations": "device_id",
-}
-"""What a row may be moved to in place; the row held the earlier one until then."""
-
-FLAGS = {"blazar.computehosts": "reservable", "blazar.devices": "reservable"}
-"""A flag without which the row does not count, for as long as it is told so."""
-
-NAMES = {
-    "nova.compute_nodes": "hypervisor_hostname",
-    "blazar.computehosts": "hypervisor_hostname",
-    "blazar.devices": "name",
-}
-"""What has one row at a time: a row that is gone ended before the next of that name was made."""
-
-LAST_TOLD = {
-    "nova.instances": ("node", "host"),
-    "nova_api.request_specs": ("hint", "flavor"),
-    "zun.container": ("host", "reservation_id"),
-}
-"""What a service takes away from a row and the record still knows; created_at everywhere, too."""
-
-FIRST_TOLD = {"nova.instances": ("launched_at",)}
-"""What a service writes over; the first word is the one that is meant."""
-
-_CAPABILITY = ("property_id", "capability_id", "capability_name")
-SLOTS = {
-    "blazar.computehost_extra_capabilities": ("computehost_id", *_CAPABILITY),
-    "blazar.device_extra_capabilities": ("device_id", *_CAPABILITY),
-}
-"""A row that is gone and whose slot another has taken was changed, not taken away."""
-
-REMADE = ("inventory.", "trace.", "published.")
-"""Files that are made anew from a history of their own: the latest says all."""
-
-SAME_ENTITIES = {"nova.instances": ("nova.instances", "nova.instance_actions")}
-"""The sources whose entities are the rows of a table, where it is not the table alone."""
-
 Load = Callable[[list[Path], str], pl.DataFrame]
 
 
@@ -155,7 +98,7 @@ def complete(directory: Path, inputs: RawInputs, load: Load) -> RawInputs:
         return inputs
     tables, superseded, windows = dict(inputs.tables), {}, [inputs.windows]
     for name, current in inputs.tables.items():
-        if name.startswith(REMADE):
+        if RAW_TABLES[name].remade:
             continue
         earlier = _versions(steps, name, current, load)
         if earlier.is_empty():
@@ -246,26 +189,24 @@ def _read(
     Returns:
         (the table, windows)
     """
-    key = list(RAW_TABLES[name].key)
-    columns, end = current.columns, ENDS.get(name)
+    spec = RAW_TABLES[name]
+    key, columns, end = list(spec.key), current.columns, spec.end
     last = earlier.unique(key, keep="last", maintain_order=True)
     gone = last.join(current, on=key, how="anti")
-    if slot := SLOTS.get(name):
-        gone = gone.join(current, on=slot, how="anti", nulls_equal=True)
-    if label := NAMES.get(name):
-        gone = _until_the_next(gone, pl.concat([current, gone.select(columns)]), label)
+    if spec.slot:
+        gone = gone.join(current, on=spec.slot, how="anti", nulls_equal=True)
+    if spec.one_at_a_time:
+        rows = pl.concat([current, gone.select(columns)])
+        gone = _until_the_next(gone, rows, spec.one_at_a_time)
     windows = []
-    if name == "zun.container":
-        status = pl.col("status").cast(pl.String)
-        over = status.is_in(["Deleted", "Deleting", "Error"]).fill_null(value=False)
-        windows.append(_window(name, gone.filter(~over), "seen", "unseen", "inferred"))
+    if over := spec.ending_status:
+        status = pl.col(over.column).cast(pl.String)
+        is_over = status.is_in(over.values).fill_null(value=False)
+        windows.append(_window(name, gone.filter(~is_over), "seen", "unseen", "inferred"))
         gone = gone.with_columns(
-            status=pl.when(over)
-            .then(status)
-            .otherwise(pl.lit("Deleted"))
-            .cast(current.schema["status"]),
-            updated_at=pl.when(over).then("updated_at").otherwise("until"),
-        )
+            pl.when(is_over).then(status).otherwise(pl.lit(over.values[0])).alias(over.column),
+            pl.when(is_over).then(over.at).otherwise("until").alias(over.at),
+        ).cast({over.column: current.schema[over.column]})
     elif end:
         windows.append(
             _window(name, gone.filter(pl.col(end).is_null()), "seen", "unseen", "inferred")
@@ -276,18 +217,18 @@ def _read(
         *key, "unseen", nulls_last=True
     )
     before = pl.col("until").shift(1).over(key)
-    if flag := FLAGS.get(name):
+    if spec.flag:
         off = versions.with_columns(since=pl.coalesce(before, "updated_at", "created_at")).filter(
-            pl.col(flag) == 0
+            pl.col(spec.flag) == 0
         )
         windows.append(_window(name, off, "since", "until", "absent"))
-    if end == _DELETED and _DELETED in columns:
-        alive = pl.col(_DELETED).shift(-1).over(key).is_null()
+    if end == "deleted_at":
+        alive = pl.col(end).shift(-1).over(key).is_null()
         last_of_key = pl.int_range(pl.len()).over(key) == pl.len().over(key) - 1
-        back = versions.filter(pl.col(_DELETED).is_not_null() & alive & ~last_of_key)
-        windows.append(_window(name, back, _DELETED, "until", "absent"))
-    if holder := HOLDERS.get(name):
-        rows, moved = _moved(name, holder, rows, versions)
+        back = versions.filter(pl.col(end).is_not_null() & alive & ~last_of_key)
+        windows.append(_window(name, back, end, "until", "absent"))
+    if spec.holder:
+        rows, moved = _moved(name, spec.holder, rows, versions)
         windows.append(moved)
     return rows, pl.concat([pl.DataFrame(schema=WINDOWS), *windows])
 
@@ -309,9 +250,9 @@ def _until_the_next(gone: pl.DataFrame, rows: pl.DataFrame, label: str) -> pl.Da
 
 def _fill(name: str, rows: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
     """Fill in what the services took away or wrote over."""
-    last = [*LAST_TOLD.get(name, ()), *({"created_at"} & set(rows.columns))]
-    first = FIRST_TOLD.get(name, ())
-    key = list(RAW_TABLES[name].key)
+    spec = RAW_TABLES[name]
+    last = [*spec.taken_away, *({"created_at"} & set(rows.columns))]
+    first, key = spec.written_over, list(spec.key)
     told = earlier.group_by(key).agg(
         *(pl.col(column).drop_nulls().last().alias(f"_{column}") for column in last),
         *(pl.col(column).drop_nulls().first().alias(f"_{column}") for column in first),
@@ -352,7 +293,7 @@ def _moved(
         pl.concat_str(pl.col("id").cast(pl.String), pl.lit("/"), pl.col("_stint") + 1)
         .cast(rows.schema["id"])
         .alias("id"),
-        pl.min_horizontal(_DELETED, "until").alias(_DELETED),
+        deleted_at=pl.min_horizontal("deleted_at", "until"),
     )
     after = stints.filter("_last")
     windows = [
@@ -377,18 +318,18 @@ def _window(name: str, rows: pl.DataFrame, start: str, end: str, state: str) -> 
             end=pl.col(end).fill_null(arithmetic.MAX_TIME),
             state=pl.lit(state),
         )
-        for source in SAME_ENTITIES.get(name, (name,))
+        for source in (name, *(other for other, of in RAW_TABLES.items() if of.rows_of == name))
     ).filter(pl.col("start") < pl.col("end"))
 
 
-# --- what becomes of the facts ------------------------------------------------------------------
+# --- what becomes of the intervals --------------------------------------------------------------
 
 
-def observe(found: Ingested, windows: pl.DataFrame) -> Ingested:
-    """Hold facts to the windows in which the record knows more than the rows.
+def apply_windows(intervals: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
+    """Hold intervals to the windows in which earlier snapshots know more than the rows.
 
     Args:
-        found: what the adapters say.
+        intervals: Intervals, of all adapters.
         windows: ``RawInputs.windows``.
 
     Returns:
@@ -396,45 +337,22 @@ def observe(found: Ingested, windows: pl.DataFrame) -> Ingested:
         ``inferred`` is an entity of its own, "<id>/inferred".
     """
     key = ["source", "entity_id"]
-    on = ["source", "quantity_type", "entity_id"]
-    touched = windows.select(key).unique().cast(_kinds(found.facts, key), strict=False)
-    told = found.facts.join(touched, on=key, how="semi")
-    if told.is_empty():
-        return found
-    spans = (
-        told.cast(dict.fromkeys(on, pl.String()))
-        .sort(*on, "timestamp")
-        .with_columns(end=pl.col("timestamp").shift(-1).over(on).fill_null(arithmetic.MAX_TIME))
-        .filter(pl.col("state") == PRESENT)
-        .select(*on, start="timestamp", end="end")
-    )
+    windows = windows.cast({name: intervals.schema[name] for name in key}, strict=False)
+    touched = intervals.join(windows, on=key, how="semi")
+    if touched.is_empty():
+        return intervals
     absent, inferred = (
         arithmetic.union(windows.filter(pl.col("state") == state), key)
         for state in ("absent", "inferred")
     )
-    _, present = arithmetic.intersect(spans, absent, key)
+    closed = touched.with_columns(pl.col("end").fill_null(arithmetic.MAX_TIME))
+    _, present = arithmetic.intersect(closed, absent, key)
     guessed, certain = arithmetic.intersect(present, inferred, key)
     name = pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit("/inferred"))
-    kinds = _kinds(found.entities, on)
-    sides = found.entities.join(guessed.select(on).cast(kinds), on=on, how="semi").with_columns(
-        name.cast(kinds["entity_id"]).alias("entity_id"), inferred=pl.lit(value=True)
-    )
-    pieces = pl.concat([certain, guessed.with_columns(name.alias("entity_id"))]).with_columns(
-        end=pl.when(pl.col("end") < arithmetic.MAX_TIME).then("end")
-    )
-    again = [
-        facts(part, str(source), str(quantity))
-        for (source, quantity), part in pieces.partition_by(
-            "source", "quantity_type", as_dict=True, maintain_order=True
-        ).items()
-    ]
-    rest = found.facts.join(touched, on=key, how="anti")
-    return replace(
-        found,
-        facts=pl.concat([rest, *again]),
-        entities=pl.concat([found.entities, sides]),
-    )
-
-
-def _kinds(frame: pl.DataFrame, columns: list[str]) -> pl.Schema:
-    return pl.Schema({column: frame.schema[column] for column in columns})
+    pieces = pl.concat(
+        [
+            certain,
+            guessed.with_columns(entity_id=name.cast(NAME), inferred=pl.lit(value=True)),
+        ]
+    ).with_columns(end=pl.when(pl.col("end") < arithmetic.MAX_TIME).then("end"))
+    return pl.concat([intervals.join(windows, on=key, how="anti"), pieces])

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import polars as pl
 
@@ -9,11 +10,11 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.outputs import Ablation
 from chameleon_usage.models.site import Priority, Site
+from chameleon_usage.models.stages import Ingested
 from chameleon_usage.models.vocabulary import WITNESSES
 from chameleon_usage.reconstruct import corrected
+from chameleon_usage.reconstruct.observed import observe
 from chameleon_usage.reconstruct.reading import Corrections
-from chameleon_usage.reconstruct.record import read_record
-from chameleon_usage.stages import FactsStage
 from chameleon_usage.usage import causes
 from chameleon_usage.usage.window import Known, Window
 
@@ -59,12 +60,17 @@ ABLATIONS: dict[str, Without] = {
 
 
 def ablate(
-    stage: FactsStage, site: Site, window: Window, names: Collection[str] = tuple(ABLATIONS)
+    ingested: Ingested,
+    as_of: datetime,
+    site: Site,
+    window: Window,
+    names: Collection[str] = tuple(ABLATIONS),
 ) -> pl.DataFrame:
     """Count with each correction left out that the site's configuration has.
 
     Args:
-        stage: the site's facts, read once.
+        ingested: what the site's adapters say, read once.
+        as_of: when its tables were read.
         site: its configuration.
         window: the time to cover; buckets of whole days.
         names: which of ``ABLATIONS``.
@@ -72,13 +78,13 @@ def ablate(
     Returns:
         domain.Ablation.
     """
-    record = read_record(stage.ingested, stage.as_of)
-    recorded = Known(frozenset(), {}, stage.as_of).buckets(window)
+    observed = observe(ingested, as_of)
+    recorded = Known(frozenset(), {}, as_of).buckets(window)
     parts = []
     for name, without, changed in _applicable(site):
         if name not in names:
             continue
-        segments = corrected.collect(record, changed, without.corrections).segments.filter(
+        segments = corrected.collect(observed, changed, without.corrections).segments.filter(
             pl.col("quantity_type").is_in(MEASURED)
         )
         parts.append(daily_nodes(segments, window).with_columns(left_out=pl.lit(name)))

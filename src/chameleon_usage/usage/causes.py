@@ -5,17 +5,18 @@ import polars as pl
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.outputs import ComparisonCauses
-from chameleon_usage.reconstruct import uncorrected
+from chameleon_usage.models.raw import AT_THEIR_WORD, QUANTITIES, RAW_TABLES
+from chameleon_usage.models.vocabulary import REJECT_STAGES, SOURCES, STAGES, Reason
 from chameleon_usage.usage.window import KNOWN_ENOUGH, Known, Window
 
 COUNTED = ("total", "reservable", "committed", "occupied", "active")
 REST = "rest"
 """What no cause accounts for: among it the replay of events, which moves bounds of what is kept."""
 
-NAMELESS = "no instance names the host"
+SAME_IN_BOTH = Reason.HOST_NOT_NAMED
 """The reason of rejects that the uncorrected collector does not count either."""
 
-IN_NODE_HOURS = "more than its parent holds of the host"
+IN_NODE_HOURS = Reason.BEYOND_PARENT
 """The reason of the rejects of KVM that are told in node-hours, not in hours of a slice."""
 
 
@@ -79,13 +80,23 @@ def comparison_causes(
     )
 
 
-SEEN = pl.DataFrame(
-    [(name, source) for name, sources in uncorrected.SOURCES.items() for source in sources]
-    + [(name, "nova.instance_actions") for name in ("occupied", "active")],
-    schema={"count_type": pl.String, "source": pl.String},
+COUNTED_ROWS = pl.DataFrame(
+    [
+        (quantity, name)
+        for quantity in QUANTITIES
+        for name, table in RAW_TABLES.items()
+        if quantity in table.tells and (table.rows_of or name) in AT_THEIR_WORD[quantity]
+    ],
+    schema={"count_type": pl.String, "source": pl.Enum(SOURCES)},
     orient="row",
 )
-"""Whose rows the uncorrected collector counts; instances go by their events in the corrected."""
+"""Whose rows the uncorrected collector counts; the corrected one reads them with their events."""
+
+_STAGES = pl.DataFrame(
+    [(stage, collector, quantity) for stage, (collector, quantity) in STAGES.items()],
+    schema={"stage": pl.Enum(REJECT_STAGES), "collector": pl.String, "count_type": pl.String},
+    orient="row",
+)
 
 NEGLIGIBLE = 1e-6
 """Node-hours that a sum of floats may be off."""
@@ -136,15 +147,13 @@ def _refused(rejects: pl.DataFrame, shared: set[str], years: pl.Series) -> pl.Da
         shared: count types in which a row may hold a part of a node: its hours are no node-hours.
         years: borders of the years.
     """
-    unseen = rejects.filter(pl.col("stage").str.starts_with("uncorrected ")).select(
-        "source_row_id", count_type=_stage_count("uncorrected")
-    )
+    refused = rejects.join(_STAGES, on="stage").with_columns(count_type("count_type"))
+    unseen = refused.filter(pl.col("collector") == "uncorrected")
     mine = (
-        rejects.filter(pl.col("stage").str.starts_with("corrected "))
-        .with_columns(count_type=_stage_count("corrected"))
+        refused.filter(pl.col("collector") == "corrected")
         .filter(~pl.col("count_type").is_in(sorted(shared)) | (pl.col("reason") == IN_NODE_HOURS))
-        .filter(pl.col("reason") != NAMELESS)
-        .join(SEEN, on=["count_type", "source"], how="semi")
+        .filter(pl.col("reason") != SAME_IN_BOTH)
+        .join(COUNTED_ROWS, on=["count_type", "source"], how="semi")
         .join(unseen, on=["source_row_id", "count_type"], how="anti")
         .drop_nulls(["start", "end", "hours"])
     )
@@ -164,9 +173,7 @@ def _refused(rejects: pl.DataFrame, shared: set[str], years: pl.Series) -> pl.Da
         .sort("bucket", "source_row_id", "start", "reason")
         .group_by("bucket", "count_type", "reason", maintain_order=True)
         .agg(node_hours=-pl.col("hours").sum())
-        .select("bucket", "count_type", cause="reason", node_hours="node_hours")
+        .select(
+            "bucket", "count_type", pl.col("reason").cast(pl.String).alias("cause"), "node_hours"
+        )
     )
-
-
-def _stage_count(collector: str) -> pl.Expr:
-    return count_type("stage").str.strip_prefix(f"{collector} ")

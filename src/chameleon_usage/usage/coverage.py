@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from chameleon_usage.ingest.legacy import REPORT_CACHE
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.outputs import Coverage
+from chameleon_usage.models.raw import LEGACY_CACHE
 from chameleon_usage.usage.grid import finish
 from chameleon_usage.usage.window import Known, Window
 
@@ -34,7 +34,7 @@ def borne_out_by_caches(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
         .filter(legacy.is_not_null() & (corrected > 0))
         .with_columns(
             quantity_type="count_type",
-            source=pl.lit(REPORT_CACHE),
+            source=pl.lit(LEGACY_CACHE),
             known_share=pl.min_horizontal(legacy / corrected, 1.0),
         ),
         Coverage,
@@ -47,16 +47,16 @@ SEEN = ["total", "reservable", "committed", "occupied_reservation"]
 
 
 def coverage_table(
-    segments: pl.DataFrame, bearing: pl.DataFrame, known: Known, window: Window, site: str
+    segments: pl.DataFrame, support: pl.DataFrame, known: Known, window: Window, site: str
 ) -> pl.DataFrame:
-    """Tell how much of the published host time each source's own records bear out.
+    """Tell how much of the published host time each source's own rows tell.
 
     And how much of it is ``seen``, by a record of the first source that knows the host, and how
     much ``inferred``.
 
     Args:
         segments: domain.Segments.
-        bearing: domain.SourceSupport.
+        support: domain.SourceSupport.
         known: what the records can speak of.
         window: the time to cover.
         site: the site's key.
@@ -97,7 +97,7 @@ def coverage_table(
 
     seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
     held = hours(whole.with_columns(source=seen))
-    shares = [share(hours(bearing), held), share(held, held)]
+    shares = [share(hours(support), held), share(held, held)]
     told = [
         timestamps.select(
             "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)
