@@ -111,7 +111,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "ingest": ("errors", "parallel", "models", "intervals", "snapshots", "io.files"),
     "reconstruct": ("errors", "models", "intervals"),
     "usage": ("errors", "parallel", "models", "intervals", "reconstruct"),
-    "stages": ("errors", "models", "io.files"),
+    "stages": ("errors", "models", "intervals", "io.files"),
     "pipeline": (
         *("errors", "parallel", "models", "ingest", "reconstruct", "usage", "stages", "io.files"),
     ),

@@ -57,9 +57,10 @@ def moment(as_of: datetime) -> pl.DataFrame:
 _NAMED = {"segments": Segments, "support": SourceSupport}
 
 
-def _as_text(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-    """Write names as text: the numbers of categories differ from run to run."""
-    return {name: frame.cast({cs.categorical(): pl.String}) for name, frame in tables.items()}
+def _settled(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Write names as text and rows in order: both differ from run to run in memory."""
+    texts = {name: frame.cast({cs.categorical(): pl.String}) for name, frame in tables.items()}
+    return {name: frame.sort(frame.columns, nulls_last=True) for name, frame in texts.items()}
 
 
 def facts_of(intervals: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -110,7 +111,7 @@ def save_facts(directory: Path, stage: FactsStage) -> None:
     tables = stage.ingested.tables()
     facts, entities = facts_of(tables.pop("intervals"))
     tables |= {"facts": facts, "entities": entities, "as_of": moment(stage.as_of)}
-    save_tables(directory / "facts", _as_text(tables))
+    save_tables(directory / "facts", _settled(tables))
 
 
 def load_facts(directory: Path) -> FactsStage:
@@ -125,7 +126,7 @@ def load_facts(directory: Path) -> FactsStage:
 
 def save_segments(directory: Path, stage: SegmentsStage) -> None:
     """Write the segments stage: a Parquet file for each of its frames."""
-    save_tables(directory / "segments", _as_text(vars(stage)))
+    save_tables(directory / "segments", _settled(vars(stage)))
 
 
 def load_segments(directory: Path) -> SegmentsStage:

@@ -195,9 +195,10 @@ class TestReal:
 
     def test_every_lease_is_kept_or_rejected(self, real, real_data, real_leases):
         stage, _ = pipeline.facts(SITES[SITE], real_data)
-        kept = stage.ingested.entities.filter(pl.col("source") == "published.leases")
+        kept = stage.ingested.intervals.filter(pl.col("source") == "published.leases")
         rejects = pl.read_parquet(real / "rejects.parquet").filter(
-            (pl.col("source") == "published.leases") & pl.col("stage").is_in(["door", "ingest"])
+            (pl.col("source") == "published.leases")
+            & pl.col("stage").is_in(["input validation", "ingest"])
         )
         both = [*kept["entity_id"], *rejects["source_row_id"]]
         assert sorted(both) == sorted(row["lease_id"] for row in real_leases)

@@ -345,7 +345,9 @@ def test_case_13_no_vcpus_gives_no_inf_and_no_nan_anywhere(vcpus):
     site.instance("J", "k1", 3, 6, vcpus=0)
     assert site.corrected("total") == on((0, 10), height=2)
     assert site.corrected("committed") == on()
-    lost = site.outputs["rejects"].filter(pl.col("stage").str.starts_with("corrected "))
+    lost = site.outputs["rejects"].filter(
+        pl.col("stage").cast(pl.String).str.starts_with("corrected ")
+    )
     assert set(lost["reason"]) == {"size unknown"}
     assert_lawful(site)
 

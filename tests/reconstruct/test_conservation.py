@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
+from chameleon_usage import stages
 from chameleon_usage.ingest import loader, registry
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import ConservationError
-from chameleon_usage.reconstruct import record
 from support.sites import LIVELY, TinySite, lively_site
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def losing(name: str, lose: Callable[[Ingested], Ingested], monkeypatch) -> None
 def test_an_adapter_that_drops_a_row_stops_the_run(key, name, frame, table, monkeypatch):
     def lose(told: Ingested) -> Ingested:
         rows = getattr(told, frame)
-        if frame == "entities":
+        if frame == "intervals":
             rows = rows.filter(pl.col("source") == table)
             if rows.is_empty():
                 return replace(told, aside=told.aside.filter(pl.col("source") != table))
             row = rows["entity_id"][0]
-            return replace(told, entities=told.entities.filter(pl.col("entity_id") != row))
+            return replace(told, intervals=told.intervals.filter(pl.col("entity_id") != row))
         if frame == "legacy":
             day = rows["timestamp"].max() if table.endswith("node_count_cache") else rows[0, 0]
             return replace(told, legacy=rows.filter(pl.col("timestamp") != day))
@@ -78,7 +78,8 @@ def test_an_adapter_that_forgets_what_it_refused_stops_the_run(name, monkeypatch
 def test_an_adapter_that_keeps_and_rejects_the_same_row_stops_the_run(monkeypatch):
     def both(told: Ingested) -> Ingested:
         row = told.rejects[:1].with_columns(
-            source=pl.lit("nova.instances"), source_row_id=pl.lit("I1")
+            source=pl.lit("nova.instances", told.rejects.schema["source"]),
+            source_row_id=pl.lit("I1"),
         )
         return replace(told, rejects=told.rejects.vstack(row))
 
@@ -87,18 +88,18 @@ def test_an_adapter_that_keeps_and_rejects_the_same_row_stops_the_run(monkeypatc
         lively_site().facts  # noqa: B018 - computed when read
 
 
-def test_an_entity_without_a_fact_stops_the_run(monkeypatch):
+def test_an_instance_that_only_runs_stops_the_run(monkeypatch):
     def mute(told):
-        return replace(told, facts=told.facts.filter(pl.col("quantity_type") == "active"))
+        return replace(told, intervals=told.intervals.filter(pl.col("quantity_type") == "active"))
 
     losing("nova_instances", mute, monkeypatch)
     with pytest.raises(
-        ConservationError, match=r"nova_instances: \d+ entities are kept and no fact"
+        ConservationError, match=r"nova_instances, table nova.instances: \d+ rows are neither"
     ):
         lively_site().facts  # noqa: B018 - computed when read
 
 
-def test_a_door_that_drops_a_row_stops_the_run(monkeypatch):
+def test_input_validation_that_drops_a_row_stops_the_run(monkeypatch):
     check = loader._check
 
     def lose(judged, name, spec):
@@ -106,15 +107,19 @@ def test_a_door_that_drops_a_row_stops_the_run(monkeypatch):
         return kept[1:] if name == "blazar.leases" else kept, refused
 
     monkeypatch.setattr(loader, "_check", lose)
-    with pytest.raises(ConservationError, match=r"stage door, table blazar.leases: .* \(-1\)"):
+    with pytest.raises(
+        ConservationError, match=r"stage input validation, table blazar.leases: .* \(-1\)"
+    ):
         lively_site().facts  # noqa: B018 - computed when read
 
 
-def test_facts_that_become_no_interval_stop_the_run(monkeypatch):
-    spans = record.spans
-    monkeypatch.setattr(record, "spans", lambda *given: spans(*given)[1:])
-    with pytest.raises(ConservationError, match=r"stage intervals, table \S+: -\d.* entity-hours"):
-        lively_site().stage  # noqa: B018 - computed when read
+def test_saved_facts_of_which_one_is_lost_stop_the_run():
+    facts, entities = stages.facts_of(lively_site().facts.ingested.intervals)
+    assert stages.intervals_of(facts, entities).height > 0
+    ended = facts.with_row_index().filter(pl.col("state") == "absent")["index"][0]
+    twice = pl.concat([facts, facts[ended].with_columns(pl.col("timestamp").dt.offset_by("1h"))])
+    with pytest.raises(ConservationError, match=r"stage intervals: [+-]\d.* entity-hours"):
+        stages.intervals_of(twice, entities)
 
 
 @pytest.mark.parametrize("make", LIVELY.values(), ids=LIVELY)
@@ -175,7 +180,7 @@ def test_a_day_cached_at_two_times_counts_as_cached_last_and_the_other_is_a_reje
 
 
 def test_the_command_says_so_and_writes_nothing(usage, tmp_path, monkeypatch):
-    losing("nova_hosts", lambda told: replace(told, entities=told.entities[1:]), monkeypatch)
+    losing("nova_hosts", lambda told: replace(told, intervals=told.intervals[1:]), monkeypatch)
     lively_site().write(tmp_path / "raw")
     with pytest.raises(ConservationError, match="please report it"):
         usage("run", "--data-dir", tmp_path / "raw", "--output", tmp_path / "out")

@@ -165,15 +165,15 @@ class TestWithDecay:
             "blazar.device_allocations": ("id", "committed"),
             "zun.container": ("uuid", "occupied"),
         }
-        entities, rejects = stage.ingested.entities, stage.ingested.rejects
+        intervals, rejects = stage.ingested.intervals, stage.ingested.rejects
         seen = 0
         for table, (key, quantity) in tables.items():
             paths = [decayed / "raw" / site / f"{table}.parquet"]
             archive = table.replace("nova.", "nova.shadow_")
             paths += (decayed / "raw" / site).glob(f"{archive}.parquet") if "nova" in table else []
-            kept = entities.filter(
+            kept = intervals.filter(
                 (pl.col("source") == table) & (pl.col("quantity_type") == quantity)
-            )
+            ).unique("entity_id")
             if kept.is_empty():
                 continue
             rows = [

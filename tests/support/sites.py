@@ -445,7 +445,7 @@ class TinySite:
     def rejected(self, source: str, stage: str = "") -> dict[str, str]:
         """Reason by row of a source's rejects, of stages that start with ``stage``."""
         rows = self.outputs["rejects"].filter(
-            (pl.col("source") == source) & pl.col("stage").str.starts_with(stage)
+            (pl.col("source") == source) & pl.col("stage").cast(pl.String).str.starts_with(stage)
         )
         return dict(rows.select("source_row_id", "reason").iter_rows())
 
@@ -454,7 +454,7 @@ class TinySite:
         rows = self.outputs["rejects"].filter(
             (pl.col("source") == source)
             & (pl.col("source_row_id") == row)
-            & pl.col("stage").str.starts_with(stage)
+            & pl.col("stage").cast(pl.String).str.starts_with(stage)
         )
         return rows["hours"].sum()
 

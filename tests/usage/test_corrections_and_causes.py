@@ -18,7 +18,7 @@ from support.sites import DAYS, HOUR, PROJECT, TinySite, lively, on
 def left_out(site: TinySite, name: str) -> pl.DataFrame:
     """The corrected count with one correction left out."""
     names = {ablation.NOTHING} if name == ablation.SAMPLING else {name}
-    return ablation.ablate(site.facts, site.site, site.window, names)
+    return ablation.ablate(site.facts.ingested, site.facts.as_of, site.site, site.window, names)
 
 
 def daily(table: pl.DataFrame, name: str, count_type: str) -> list[float]:
@@ -124,7 +124,7 @@ class TestAblation:
 
     def test_a_source_that_the_site_does_not_have_is_not_left_out(self):
         site = TinySite()
-        table = ablation.ablate(site.facts, site.site, site.window)
+        table = ablation.ablate(site.facts.ingested, site.facts.as_of, site.site, site.window)
         assert "services" not in table["left_out"].to_list()
         assert set(table["left_out"]) <= set(ablation.ABLATIONS)
 

@@ -363,11 +363,11 @@ class TestAudit:
     def test_every_row_is_kept_or_rejected_once(self, bare_metal, table, quantity):
         key = "uuid" if table == "nova.instances" else "id"
         rows = [str(row[key]) for row in bare_metal.tables[table]]
-        entities = bare_metal.facts.ingested.entities.filter(
+        entities = bare_metal.facts.ingested.intervals.filter(
             (pl.col("source") == table) & (pl.col("quantity_type") == quantity)
         )
         refused = bare_metal.outputs["rejects"].filter(
-            (pl.col("source") == table) & pl.col("stage").is_in(["door", "ingest"])
+            (pl.col("source") == table) & pl.col("stage").is_in(["input validation", "ingest"])
         )
         kept = set(entities["entity_id"]) & set(rows)
         gone = refused["source_row_id"].to_list()

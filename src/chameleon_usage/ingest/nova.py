@@ -251,14 +251,14 @@ def _stays(moves: pl.DataFrame) -> pl.DataFrame:
     """
     number, last = pl.int_range(pl.len()).over("entity_id"), pl.len().over("entity_id") - 1
     earlier = pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit("/"), number + 1)
-    return moves.select(
+    return moves.filter(pl.len().over("entity_id") > 1).select(
         "hostname",
         instance="entity_id",
         entity_id=pl.when(number == last).then("entity_id").otherwise(earlier.cast(NAME)),
         # Before its first arrival was done, it was already being built there.
         start=pl.when(number > 0).then("finish"),
         end=pl.col("finish").shift(-1).over("entity_id"),
-    ).filter(pl.len().over("instance") > 1)
+    )
 
 
 def _known_of_stays(rows: pl.DataFrame, moves: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from chameleon_usage.models.metrics import PARTITION
+from chameleon_usage.models.vocabulary import STAGES
 from chameleon_usage.viz.base import KNOWN_SHARE, PARTS, as_text, coarsen
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ QUANTITIES = ("total", "used", "leased", "available")
 SUPERSEDED = ("a source of higher priority speaks", "source not in the site's priority")
 """Reasons for which nothing is lost: another source tells the same hours."""
 
+
+UNCORRECTED = [stage for stage, (collector, _) in STAGES.items() if collector == "uncorrected"]
 
 TWICE = ("duplicate of another row of the host", "the host is already held", "duplicate row")
 """Reasons for which nothing is lost: another row of the source tells the same hours."""
@@ -189,7 +192,8 @@ def rejected(audit: pl.DataFrame) -> pl.DataFrame:
         out.
     """
     return (
-        audit.filter(~pl.col("stage").str.starts_with("uncorrected"))
+        as_text(audit)
+        .filter(~pl.col("stage").is_in(UNCORRECTED))
         .group_by("stage", "source", "reason")
         .agg(pl.len().alias("rows"), pl.col("hours").sum().round(1))
         .with_columns(pl.col("reason").is_in(SUPERSEDED).alias("superseded"))
