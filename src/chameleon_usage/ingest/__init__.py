@@ -1,0 +1,7 @@
+"""Raw tables in, intervals out.
+
+- ``loader`` reads files and validates them; ``registry`` names the adapters and runs them.
+- One adapter a service: ``nova``, ``blazar``, ``zun``, ``legacy``, ``inventory``, ``published``;
+  ``base`` holds the steps that they share.
+- ``accounting`` asserts that each row is kept, rejected or set aside.
+"""

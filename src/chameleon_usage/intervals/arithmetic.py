@@ -3,6 +3,9 @@
 An interval is a row with ``start`` and ``end``, half-open [start, end), ``Datetime("us")`` in whole
 seconds. All sums are of integers (units times seconds), so neither row order nor parallelism can
 change a digit; a value is divided once, at the very end.
+
+The examples write intervals as (host, first day, day after the last): ``days`` makes a frame of
+them, ``told`` reads one.
 """
 
 from collections.abc import Sequence
@@ -24,12 +27,20 @@ _BEFORE, _AFTER = -(2**63), 2**63 - 1
 
 
 def seconds(intervals: pl.DataFrame) -> int:
-    """Sum the lengths of all intervals, in seconds."""
+    """Sum the lengths of all intervals, in seconds.
+
+    >>> seconds(days(("a", 1, 3), ("b", 2, 3))) / 86400
+    3.0
+    """
     return int((keys.epoch(intervals["end"]) - keys.epoch(intervals["start"])).sum())
 
 
 def clip(intervals: pl.DataFrame, start: object, end: object) -> pl.DataFrame:
-    """Cut every interval to the window [start, end) and drop what lies outside it."""
+    """Cut every interval to the window [start, end) and drop what lies outside it.
+
+    >>> told(clip(days(("a", 1, 5), ("a", 7, 9)), day(2), day(6)))
+    [('a', 2, 5)]
+    """
     window_start = pl.lit(start, dtype=pl.Datetime("us"))
     window_end = pl.lit(end, dtype=pl.Datetime("us"))
     return intervals.with_columns(
@@ -53,6 +64,10 @@ def split_overlaps(
     Returns:
         (kept, superseded), both with the columns of ``intervals``;
         seconds(kept) + seconds(superseded) == seconds(intervals).
+
+    >>> kept, superseded = split_overlaps(days(("a", 1, 4), ("a", 3, 6)), ["host"], ["end"])
+    >>> told(kept), told(superseded)
+    ([('a', 1, 4), ('a', 4, 6)], [('a', 3, 4)])
     """
     ordered = intervals.sort(*on, "start", *order)
     number = keys.number(ordered, on)
@@ -74,6 +89,11 @@ def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") 
 
     Returns:
         columns ``on``, ``start`` and ``end``, sorted by key and start, disjoint per key.
+
+    >>> told(union(days(("a", 1, 4), ("a", 3, 6), ("a", 7, 8)), ["host"]))
+    [('a', 1, 6), ('a', 7, 8)]
+    >>> told(union(days(("a", 1, 4), ("a", 5, 6)), ["host"], tolerance="25h"))
+    [('a', 1, 6)]
     """
     if intervals.is_empty():
         return intervals.select(*on, "start", "end")
@@ -115,6 +135,10 @@ def intersect(
         (inside, outside): the pieces of the children within a parent, with the parent's further
         columns, and the pieces without one, with the children's columns;
         seconds(inside) + seconds(outside) == seconds(children).
+
+    >>> inside, outside = intersect(days(("a", 1, 9)), days(("a", 2, 4), ("a", 6, 7)), ["host"])
+    >>> told(inside), told(outside)
+    ([('a', 2, 4), ('a', 6, 7)], [('a', 1, 2), ('a', 4, 6), ('a', 7, 9)])
     """
     number, of_parents = keys.number_alike(children, parents, on)
     nameless = parents.select(pl.any_horizontal(pl.col(on).is_null())).to_series().to_numpy()
@@ -161,6 +185,10 @@ def sum_overlaps(intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str]
     Returns:
         disjoint intervals per key with the sums, sorted; each as long as no sum changes, rows
         where all sums are zero left out.
+
+    >>> slices = days(("a", 1, 4), ("a", 3, 6)).with_columns(vcpus=12)
+    >>> sum_overlaps(slices, ["host"], ["vcpus"])["vcpus"].to_list()
+    [12, 24, 12]
     """
     if intervals.is_empty():
         return intervals.select(*on, "start", "end", *sums)
@@ -198,6 +226,12 @@ def state_intervals(changes: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         ``entity_id``, ``start``, ``end`` (null: still so), disjoint per entity.
+
+    >>> changes = pl.DataFrame(
+    ...     {"entity_id": "i", "timestamp": [day(2), day(4)], "on": [True, False], "order": [1, 2]}
+    ... )
+    >>> told(state_intervals(changes, days(("i", 1, 9)).rename({"host": "entity_id"})))
+    [('i', 2, 4)]
     """
     numbered = lives.with_row_index("_life")
     within = (
@@ -226,6 +260,9 @@ def bucket_edges(start: object, end: object, every: str) -> pl.Series:
         start: first border.
         end: last border; the last bucket is shorter where the length does not divide the window.
         every: a Polars duration, as "1h", "1d", "1mo".
+
+    >>> bucket_edges(day(1), day(4), "2d").dt.day().to_list()
+    [1, 3, 4]
     """
     edges = pl.datetime_range(start, end, every, time_unit="us", eager=True)  # type: ignore[call-overload]
     last = pl.Series([end], dtype=pl.Datetime("us"))
@@ -261,6 +298,11 @@ def integrate(
     Returns:
         columns ``by``, ``bucket`` (Int64, 0..n-1) and ``units`` in unit-seconds (Int64): the
         buckets of every group in turn.
+
+    >>> held = days(("a", 1, 3), ("a", 2, 3)).with_columns(nodes=1)
+    >>> sums = integrate(held, bucket_edges(day(1), day(4), "1d"), ["host"], ["nodes"])
+    >>> (sums["nodes"] // 86400).to_list()
+    [1, 2, 0]
     """
     count = len(edges) - 1
     if groups is None:

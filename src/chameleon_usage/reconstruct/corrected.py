@@ -1,10 +1,38 @@
-"""The corrected collector: the facts reconstructed, step by step."""
+"""The corrected collector: how the history of a site is reconstructed, in eight steps.
+
+What comes in are the intervals of all sources (``observed.Observed``): when the rows of each table
+say that an entity was there. What goes out are segments: who held what, when. In between, no hour
+is lost: it is kept, or it is rejected with its reason (``reading.Collected``).
+
+1. ``inference.name_gone_hosts``: a Blazar host whose row is gone takes the hostname that the
+   instances of its reservations name. Assumes that instances sit where their reservation holds a
+   host; names nobody where two names have as many votes.
+2. ``holders.preferred``: each instance is told by one source, the first of the site's priority that
+   knows it. Assumes that a source knows all of an instance or nothing; an instance of which half
+   the events are lost is told by that half.
+3. ``inference.lost_allocations``: an instance on a host that its reservation does not list stands
+   for an allocation that left no row. Assumes that it could not be there otherwise; finds nothing
+   where no instance was started, so what was leased and never used stays lost.
+4. ``hosts.resolve_total``: when each host existed, by source priority; rows of a host that overlap
+   or lie less than the merge tolerance apart are one. What merely names a host fills gaps and never
+   prolongs its life, so a host that nobody used after its last row ends too early.
+5. ``hosts.resolve_reservable``: when each host was in the pool, within its life. Assumes that an
+   enrolment is contiguous; a host that was taken out for a while and kept its id seems to stay.
+6. ``holders.clamp_allocations``: allocations live only while their host is in the pool.
+7. ``holders.clip_instances`` and ``holders.clip_runs``: instances without a host or a reservation
+   get the only one that fits (``inference.place``, ``inference.find_reservations``), then live only
+   within it, or within their host's life where none is needed; they run only while they occupy. A
+   reservation that is found by project and host can be a neighbour's of the same project.
+8. ``sums.merge_held``: what holds a host is united on bare metal and devices, and added up on KVM,
+   never beyond what its parent holds. ``_out_of_pool`` then tells what total - reservable is.
+   Assumes that two leases cannot hold a node at once; of two that claim it, the first row wins.
+"""
 
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.site import Site
-from chameleon_usage.models.vocabulary import KVM, Reason
+from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct import holders, hosts, inference, sums
 from chameleon_usage.reconstruct.observed import Observed
 from chameleon_usage.reconstruct.profiles import HOLDERS, HOST, whole_hosts, with_sizes
@@ -26,76 +54,66 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     made = corrections or Corrections()
     rows, history = observed.intervals, observed.history
     collected = Collected("corrected", made)
+    # 1. Hosts whose row is gone get their names.
     if made.name_gone_hosts:
         rows = inference.name_gone_hosts(rows)
     rows = rows.with_columns(instance=holders.instances(rows["entity_id"]))
-    by_quantity = {
-        quantity: rows.filter(pl.col("quantity_type") == quantity) for quantity in HOLDERS
-    }
-    by_quantity["active"] = holders.preferred(
-        by_quantity["active"], "active", site, by_quantity["occupied"]
-    )
-    by_quantity["occupied"] = holders.preferred(by_quantity["occupied"], "occupied", site)
+    of = {name: rows.filter(pl.col("quantity_type") == name) for name in HOLDERS}
+    # 2. Each instance is told by one source.
+    of["active"] = holders.preferred(of["active"], "active", site, of["occupied"])
+    of["occupied"] = holders.preferred(of["occupied"], "occupied", site)
+    # 3. Allocations that left no row are inferred.
     listed = pl.col("source").is_in(site.sources["committed"].order)
-    by_quantity["committed"], unlisted = (
-        by_quantity["committed"].filter(having) for having in (listed, ~listed)
-    )
-    collected.refuse(unlisted, "corrected committed", Reason.NOT_IN_PRIORITY)
+    unlisted = of["committed"].filter(~listed)
+    collected.refuse(unlisted, stage_of("corrected", "committed"), Reason.NOT_IN_PRIORITY)
+    of["committed"] = of["committed"].filter(listed)
     if made.infer_allocations:
-        lost = inference.lost_allocations(by_quantity["committed"], by_quantity["occupied"])
-        by_quantity["committed"] = pl.concat([by_quantity["committed"], lost], how="diagonal")
-    windows = arithmetic.union(observed.maintenance, HOST)
-    total = hosts.resolve_total(by_quantity, site, collected)
-    reservable = hosts.resolve_reservable(by_quantity, total, site, collected)
-    committed = holders.clamp_allocations(by_quantity["committed"], reservable, collected)
-    occupied = holders.clip_instances(by_quantity["occupied"], committed, total, history, collected)
-    active = holders.clip_runs(by_quantity["active"], occupied, collected)
-
-    sized_total = with_sizes(whole_hosts(total), history, "host")
-    collected.emit(sized_total, "total")
-    sized_pool = with_sizes(whole_hosts(reservable), history, "host")
-    collected.emit(sized_pool, "reservable")
+        lost = inference.lost_allocations(of["committed"], of["occupied"])
+        of["committed"] = pl.concat([of["committed"], lost], how="diagonal")
+    # 4. and 5. Hosts exist, and are in the pool.
+    total = hosts.resolve_total(of, site, collected)
+    reservable = hosts.resolve_reservable(of, total, site, collected)
+    # 6. and 7. What holds a host lives only within its parents.
+    committed = holders.clamp_allocations(of["committed"], reservable, collected)
+    occupied = holders.clip_instances(of["occupied"], committed, total, history, collected)
+    active = holders.clip_runs(of["active"], occupied, collected)
+    # 8. What is held is united, or added up below its parent's share of the host.
+    room = {"total": total, "reservable": reservable}
+    room = {name: with_sizes(whole_hosts(host), history, "host") for name, host in room.items()}
+    for quantity, pieces in room.items():
+        collected.emit(pieces, quantity)
     for quantity, pieces in collected.doubles.items():
-        sized = with_sizes(whole_hosts(pieces), history, "host")
-        collected.emit(sized, quantity)
-    held = sums.merge_held(committed, history, sized_pool, "committed", collected)
+        collected.emit(with_sizes(whole_hosts(pieces), history, "host"), quantity)
+    held = sums.merge_held(committed, history, room["reservable"], "committed", collected)
     seated = {}
-    ceilings = {"reservation": held, "ondemand": sums.remaining(sized_total, held)}
+    ceilings = {"reservation": held, "ondemand": sums.remaining(room["total"], held)}
     for origin, ceiling in ceilings.items():
-        ours = occupied.filter(pl.col("origin") == origin)
-        runs = active.filter(pl.col("origin") == origin)
+        ours, runs = (frame.filter(pl.col("origin") == origin) for frame in (occupied, active))
         seated[origin] = sums.merge_held(ours, history, ceiling, f"occupied_{origin}", collected)
         sums.merge_held(runs, history, seated[origin], f"active_{origin}", collected)
+    pool_known = of["reservable"].group_by("hostname").agg(pl.col("start").min())
+    windows = arithmetic.union(observed.maintenance, HOST)
+    _out_of_pool(room, pool_known, seated["ondemand"], windows, collected)
     # Capacity in the pool that an instance without a reservation has taken cannot be leased.
     in_pool, _ = arithmetic.intersect(
-        seated["ondemand"], sized_pool.select("hostname", "start", "end"), HOST
+        seated["ondemand"], room["reservable"].select("hostname", "start", "end"), HOST
     )
     collected.emit(in_pool, "occupied_ondemand_in_pool")
-    pool_known = by_quantity["reservable"].group_by("hostname").agg(pl.col("start").min())
-    _out_of_pool(
-        sized_total,
-        sized_pool,
-        pool_known,
-        ondemand=seated["ondemand"],
-        windows=windows,
-        collected=collected,
-    )
-    idle_windows = sums.remaining(_unheld(windows, sized_pool, held), in_pool)
+    idle_windows = sums.remaining(_unheld(windows, room["reservable"], held), in_pool)
     collected.emit(idle_windows, "maintenance_in_pool")
     return collected.result()
 
 
 def _out_of_pool(
-    total: pl.DataFrame,
-    pool: pl.DataFrame,
+    room: dict[str, pl.DataFrame],
     pool_known: pl.DataFrame,
-    *,
     ondemand: pl.DataFrame,
     windows: pl.DataFrame,
     collected: Collected,
 ) -> None:
     """Tell what total - reservable is: on-demand capacity on KVM, else maintenance or unknown."""
-    _, outside = arithmetic.intersect(total, pool.select("hostname", "start", "end"), HOST)
+    pool = room["reservable"].select("hostname", "start", "end")
+    _, outside = arithmetic.intersect(room["total"], pool, HOST)
     on_kvm = (pl.col("host_class") == KVM).fill_null(value=False)
     capacity = outside.filter(on_kvm)
     known_from = pool_known.drop_nulls("hostname").with_columns(end=arithmetic.MAX_TIME)

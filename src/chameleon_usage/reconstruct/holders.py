@@ -5,7 +5,7 @@ import polars as pl
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.models.site import Site
-from chameleon_usage.models.vocabulary import KVM, Reason
+from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference
 from chameleon_usage.reconstruct.hosts import ranked_by_source
 from chameleon_usage.reconstruct.profiles import HOST
@@ -64,7 +64,7 @@ def clamp_allocations(
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
     """
-    stage = "corrected committed"
+    stage = stage_of("corrected", "committed")
     hostless = rows.filter(pl.col("host_id").is_null() & pl.col("hostname").is_null())
     nameless = rows.filter(pl.col("host_id").is_not_null() & pl.col("hostname").is_null())
     named = rows.filter(pl.col("hostname").is_not_null())
@@ -102,7 +102,7 @@ def clip_instances(
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
     """
-    stage = "corrected occupied"
+    stage = stage_of("corrected", "occupied")
     kept = inference.place(rows, committed) if collected.corrections.place else rows
     nowhere = kept.filter(pl.col("hostname").is_null())
     collected.refuse(nowhere, stage, Reason.NO_PLACE)
@@ -160,7 +160,7 @@ def clip_runs(rows: pl.DataFrame, occupied: pl.DataFrame, collected: Collected) 
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
     """
-    stage = "corrected active"
+    stage = stage_of("corrected", "active")
     runs = rows.select("source", "entity_id", "start", "end")
     seats = occupied.drop("source")
     inside, outside = arithmetic.intersect(runs, seats, ["entity_id"])

@@ -7,13 +7,13 @@ import polars as pl
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.models.site import Priority, Site
-from chameleon_usage.models.vocabulary import POLICIES, WITNESSES, Reason
+from chameleon_usage.models.vocabulary import POLICIES, WITNESSES, Reason, stage_of
 from chameleon_usage.reconstruct.profiles import HOST
 from chameleon_usage.reconstruct.reading import Collected
 
 
 def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collected) -> pl.DataFrame:
-    """Tell when each host existed; the pool, allocations and instances bear witness of it.
+    """Tell when each host existed; pool, allocations and instances are indirect evidence of it.
 
     Args:
         rows: quantity to rows of ``Observed.intervals``: total, reservable, committed, occupied.
@@ -38,7 +38,7 @@ def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collecte
 def resolve_reservable(
     rows: dict[str, pl.DataFrame], total: pl.DataFrame, site: Site, collected: Collected
 ) -> pl.DataFrame:
-    """Tell when each host was in the pool, within its life; allocations bear witness of it.
+    """Tell when each host was in the pool, within its life; allocations are indirect evidence of it.
 
     Args:
         rows: quantity to rows of ``Observed.intervals``: reservable, committed.
@@ -59,7 +59,7 @@ def resolve_reservable(
     inside = collected.part(
         inside.with_columns(entity_id="hostname"),
         outside.with_columns(entity_id="hostname"),
-        "corrected reservable",
+        stage_of("corrected", "reservable"),
         Reason.OUTSIDE_TOTAL,
         on=collected.corrections.clamp,
     ).drop("entity_id")
@@ -129,7 +129,7 @@ def _account(
     hosts: pl.DataFrame, resolved: pl.DataFrame, quantity: str, rule: Priority, collected: Collected
 ) -> None:
     """Account for the hours of host rows that are not what was resolved from them."""
-    stage = f"corrected {quantity}"
+    stage = stage_of("corrected", quantity)
     nameless = hosts.filter(pl.col("hostname").is_null())
     collected.refuse(nameless, stage, Reason.HOST_NOT_NAMED)
     named = hosts.filter(pl.col("hostname").is_not_null())

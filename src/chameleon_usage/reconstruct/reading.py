@@ -1,6 +1,6 @@
-"""Facts -> segments: what the two readings of the same facts are, and one in the making.
+"""Intervals -> segments: what the two readings of the same intervals are, and one in the making.
 
-Both end in segments (domain.Segments): who held what, when, and how much of it. Every hour that
+Both end in segments (Segments): who held what, when, and how much of it. Every hour that
 goes in comes out, as kept or as rejected; ``check_conservation`` holds each step of a collector to
 it.
 """
@@ -18,12 +18,12 @@ from chameleon_usage.reconstruct.profiles import HOST
 
 @dataclass(frozen=True)
 class Reading:
-    """What a collector makes of the facts.
+    """What a collector makes of the intervals.
 
     Attributes:
-        segments: domain.Segments.
-        rejects: domain.Rejects.
-        support: domain.SourceSupport (the corrected collector only).
+        segments: Segments.
+        rejects: Rejects.
+        support: SourceSupport (the corrected collector only).
     """
 
     segments: pl.DataFrame
@@ -39,7 +39,7 @@ class Corrections:
         merge: a host, and what holds it, counts once at a time.
         clamp: a child lives only inside its parents.
         name_gone_hosts: a Blazar host whose row is gone takes the hostname of its instances.
-        infer_allocations: an instance bears witness of an allocation that left no row.
+        infer_allocations: an instance is evidence of an allocation that left no row.
         place: an instance that names no node gets the only host its reservation leaves free.
         find_reservations: an instance whose request spec is purged gets the reservation that
             held its host.
@@ -75,7 +75,7 @@ class Collected:
         """Count pieces as segments.
 
         Args:
-            pieces: the columns of domain.Segments but ``collector_type`` and ``quantity_type``;
+            pieces: the columns of Segments but ``collector_type`` and ``quantity_type``;
                 others are left out.
             quantity: the ``quantity_type`` they count as.
         """

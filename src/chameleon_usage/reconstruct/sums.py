@@ -5,7 +5,7 @@ import polars as pl
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import REPORT, ConservationError, check_conservation
 from chameleon_usage.models.stages import rejects
-from chameleon_usage.models.vocabulary import KVM, Reason
+from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct.profiles import HOLDERS, HOST, UNITS, USABLE, with_sizes
 from chameleon_usage.reconstruct.reading import Collected
 
@@ -52,7 +52,7 @@ def merge_held(
     Raises:
         ConservationError: an hour of a piece, or a unit of a slice, is neither kept nor refused.
     """
-    stage = f"corrected {quantity}"
+    stage = stage_of("corrected", quantity)
     sized = with_sizes(pieces, history, HOLDERS[quantity.split("_", maxsplit=1)[0]])
     unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
     collected.refuse(unsized, stage, Reason.SIZE_UNKNOWN)

@@ -6,7 +6,7 @@ import polars as pl
 
 from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.models.raw import AT_THEIR_WORD, RAW_TABLES
-from chameleon_usage.models.vocabulary import KVM, Reason
+from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct.observed import Observed
 from chameleon_usage.reconstruct.profiles import HOLDERS, USABLE, with_sizes
 from chameleon_usage.reconstruct.reading import Collected, Reading
@@ -35,11 +35,15 @@ def collect(observed: Observed) -> Reading:
             & ~(pl.lit(quantity in {"total", "reservable"}) & pl.col("inferred"))
         )
         named = pl.col("hostname").is_not_null() | pl.col("source").is_in(_HOSTLESS)
-        collected.refuse(own.filter(~named), f"uncorrected {quantity}", Reason.HOST_ROW_GONE)
+        collected.refuse(
+            own.filter(~named), stage_of("uncorrected", quantity), Reason.HOST_ROW_GONE
+        )
         sized = with_sizes(own.filter(named), history, HOLDERS[quantity])
         unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
-        collected.refuse(unsized, f"uncorrected {quantity}", Reason.SIZE_UNKNOWN)
-        check_conservation(f"uncorrected {quantity}", own, own.filter(~named), unsized, sized)
+        collected.refuse(unsized, stage_of("uncorrected", quantity), Reason.SIZE_UNKNOWN)
+        check_conservation(
+            stage_of("uncorrected", quantity), own, own.filter(~named), unsized, sized
+        )
         if quantity in {"occupied", "active"}:
             for origin, part in _split_origin(sized):
                 collected.emit(part, f"{quantity}_{origin}")

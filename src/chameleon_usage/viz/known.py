@@ -6,6 +6,7 @@ import altair as alt
 import polars as pl
 
 from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import (
     WIDTH,
@@ -28,14 +29,8 @@ PARTS: dict[str, tuple[str, str]] = {
 
 ON_DEMAND = "_ondemand"
 
-SOURCES: dict[str, str] = {
-    "nova.compute_nodes": "Nova hosts",
-    "nova.services": "Nova services",
-    "blazar.computehosts": "Blazar hosts",
-    "blazar.devices": "Blazar devices",
-    "inventory.node_intervals": "the inventory",
-    "chameleon_usage.node_usage_report_cache": "the caches of the time",
-    "records": "published (all sources together)",
+SOURCES: dict[str, str] = {name: table.label for name, table in RAW_TABLES.items()} | {
+    "records": "published (all sources together)"
 }
 """What figures call a source; one not listed keeps its name."""
 
