@@ -13,50 +13,41 @@ def _stamp(**options: object) -> dy.Datetime:
     return dy.Datetime(time_unit="us", time_zone="UTC", **options)  # type: ignore[arg-type]
 
 
-class UsageTimeline(dy.Schema):
-    """Time-weighted mean nodes per site, bucket, collector and count type."""
-
+class _Counted(dy.Schema):
     site = dy.String(primary_key=True)
     timestamp = _stamp(primary_key=True)
     collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
     count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+
+
+class UsageTimeline(_Counted):
+    """Time-weighted mean nodes per site, bucket, collector and count type."""
+
     value = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
 
 
-class UsageByResource(dy.Schema):
+class UsageByResource(_Counted):
     """As UsageTimeline, for every resource."""
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
-    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
-    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
     resource = dy.Enum(_RESOURCES, primary_key=True)
     value = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
 
 
-class UsageByNodeType(dy.Schema):
+class UsageByNodeType(_Counted):
     """As UsageByResource, for every node type; rows with a value only.
 
     In the readings of facts a node type has the count types that it ever has any of, in the
     buckets in which it has any of any; of the legacy collector, what its caches list.
     """
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
-    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
-    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
     resource = dy.Enum(_RESOURCES, primary_key=True)
     node_type = dy.String(primary_key=True)
     value = dy.Float64(allow_inf=False, allow_nan=False)
 
 
-class UsageByHost(dy.Schema):
+class UsageByHost(_Counted):
     """Mean nodes per host; rows with a value only, as for node types."""
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
-    collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
-    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
     hypervisor_hostname = dy.String(primary_key=True)
     node_type = dy.String(nullable=True)
     value = dy.Float64(allow_inf=False, allow_nan=False)

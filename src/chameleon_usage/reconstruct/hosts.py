@@ -38,7 +38,7 @@ def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collecte
 def resolve_reservable(
     rows: dict[str, pl.DataFrame], total: pl.DataFrame, site: Site, collected: Collected
 ) -> pl.DataFrame:
-    """Tell when each host was in the pool, within its life; allocations are indirect evidence of it.
+    """Tell when each host was in the pool, within its life; allocations are evidence of it.
 
     Args:
         rows: quantity to rows of ``Observed.intervals``: reservable, committed.
