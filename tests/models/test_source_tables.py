@@ -26,7 +26,7 @@ def test_what_every_declaration_must_say_cannot_be_left_out(name):
 class TestEachTable:
     def test_it_speaks_of_columns_that_it_has(self, table):
         spec = RAW_TABLES[table]
-        single = (spec.begin, spec.end, spec.flag, spec.holder, spec.one_at_a_time)
+        single = (spec.begin, spec.end, spec.flag, spec.held_host, spec.one_at_a_time)
         named = {*spec.key, *spec.entity, *spec.written_over, *spec.slot, *filter(None, single)}
         if spec.ending_status:
             named |= {spec.ending_status.column, spec.ending_status.at}
@@ -48,7 +48,7 @@ class TestEachTable:
         spec = RAW_TABLES[table]
         assert (spec.flag == "reservable") == ("reservable" in spec.columns)
         if "committed" in spec.tells and spec.names_hosts:
-            assert spec.holder, f"{table}: the host of an allocation is written over in place"
+            assert spec.held_host, f"{table}: the host of an allocation is written over in place"
         if spec.tells == ("total",) or "reservable" in spec.tells:
             names = {"hypervisor_hostname", "name"} & set(spec.columns)
             if spec.at_its_word and names:

@@ -59,7 +59,7 @@ class RawTable:
         names_hosts: its rows tell which host they are about.
         ending_status: how rows end where no column has the time of it.
         flag: a column that takes the row out of the count while it is 0.
-        holder: a column that is written over in place; the row held the earlier value until then.
+        held_host: a column that is written over in place: the row held the earlier host until then.
         one_at_a_time: a name that has one row at a time: a row that is gone ended before the next
             row of that name was made.
         taken_away: columns that the service empties, and earlier snapshots still know.
@@ -83,7 +83,7 @@ class RawTable:
     names_hosts: bool = True
     ending_status: EndingStatus | None = None
     flag: str | None = None
-    holder: str | None = None
+    held_host: str | None = None
     one_at_a_time: str | None = None
     taken_away: tuple[str, ...] = ()
     written_over: tuple[str, ...] = ()
@@ -254,7 +254,7 @@ RAW_TABLES: dict[str, RawTable] = {
         **_SOFT_DELETED,
         tells=("committed",),
         at_its_word=True,
-        holder="compute_host_id",
+        held_host="compute_host_id",
     ),
     "blazar.computehost_reservations": RawTable(
         label="Blazar host reservations",
@@ -301,7 +301,7 @@ RAW_TABLES: dict[str, RawTable] = {
         **_SOFT_DELETED,
         tells=("committed",),
         at_its_word=True,
-        holder="device_id",
+        held_host="device_id",
     ),
     "blazar.device_reservations": RawTable(
         label="Blazar device reservations",

@@ -11,7 +11,7 @@ import yaml
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.raw import QUANTITIES, RAW_TABLES
-from chameleon_usage.models.vocabulary import POLICIES, SOURCES, WITNESSES
+from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, POLICIES, SOURCES
 
 DEFAULT_TOLERANCE = "15m"
 
@@ -68,10 +68,12 @@ DEFAULT_SOURCES = {
             "trace.machine_events",
             "nova.services",
             "inventory.node_intervals",
-            WITNESSES,
+            INDIRECT_EVIDENCE,
         ),
     ),
-    "reservable": Priority("gap-fill", ("blazar.computehosts", "blazar.devices", WITNESSES)),
+    "reservable": Priority(
+        "gap-fill", ("blazar.computehosts", "blazar.devices", INDIRECT_EVIDENCE)
+    ),
     "committed": Priority(
         "authoritative",
         (
@@ -90,7 +92,7 @@ DEFAULT_SOURCES = {
 ALLOWED_SOURCES = {
     quantity: [
         *(name for name, table in RAW_TABLES.items() if quantity in table.tells),
-        *([WITNESSES] if quantity in {"total", "reservable"} else []),
+        *([INDIRECT_EVIDENCE] if quantity in {"total", "reservable"} else []),
     ]
     for quantity in QUANTITIES
 }

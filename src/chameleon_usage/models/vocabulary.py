@@ -9,8 +9,9 @@ PRESENT, ABSENT = STATES = ("present", "absent")
 """What facts say of an entity."""
 BARE_METAL, KVM, DEVICE = CLASSES = ("bare_metal", "kvm", "device")
 """What a node is, host by host: an Ironic node, a hypervisor, an Edge device."""
-WITNESSES = "witnesses"
-"""Stands for every record that names a host and is not of the quantity's own sources."""
+INDIRECT_EVIDENCE = "witnesses"
+"""Stands in a source priority for every row that names a host and is not of the quantity's own
+sources."""
 HOLDINGS = (
     *MEASURED,
     "unknown",
@@ -21,8 +22,8 @@ HOLDINGS = (
     "occupied_ondemand_in_pool",
 )
 """What segments speak of: the measured quantity types, and what the derived states are made of."""
-SOURCES = (*sorted(RAW_TABLES), WITNESSES)
-"""Who can bear witness: every input table, in an order that settles ties."""
+SOURCES = (*sorted(RAW_TABLES), INDIRECT_EVIDENCE)
+"""Who can tell: every input table, in an order that settles ties."""
 POLICIES = ("authoritative", "gap-fill", "supplement")
 """How several sources of one quantity make one history; see hosts.resolve_source_priority."""
 

@@ -20,9 +20,9 @@ is lost: it is kept, or it is rejected with its reason (``reading.Collected``).
    enrolment is contiguous; a host that was taken out for a while and kept its id seems to stay.
 6. ``holders.clamp_allocations``: allocations live only while their host is in the pool.
 7. ``holders.clip_instances`` and ``holders.clip_runs``: instances without a host or a reservation
-   get the only one that fits (``inference.place``, ``inference.find_reservations``), then live only
-   within it, or within their host's life where none is needed; they run only while they occupy. A
-   reservation that is found by project and host can be a neighbour's of the same project.
+   get the only one that fits (``inference.assign_hosts``, ``inference.find_reservations``), then
+   live only within it, or within their host's life where none is needed; they run only while they
+   occupy. A reservation found by project and host can be a neighbour's of the same project.
 8. ``sums.merge_held``: what holds a host is united on bare metal and devices, and added up on KVM,
    never beyond what its parent holds. ``_out_of_pool`` then tells what total - reservable is.
    Assumes that two leases cannot hold a node at once; of two that claim it, the first row wins.
@@ -35,7 +35,7 @@ from chameleon_usage.models.site import Site
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct import holders, hosts, inference, sums
 from chameleon_usage.reconstruct.observed import Observed
-from chameleon_usage.reconstruct.profiles import HOLDERS, HOST, whole_hosts, with_sizes
+from chameleon_usage.reconstruct.profiles import HOST, SIZED_AS, whole_hosts, with_sizes
 from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading
 
 
@@ -58,7 +58,7 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     if made.name_gone_hosts:
         rows = inference.name_gone_hosts(rows)
     rows = rows.with_columns(instance=holders.instances(rows["entity_id"]))
-    of = {name: rows.filter(pl.col("quantity_type") == name) for name in HOLDERS}
+    of = {name: rows.filter(pl.col("quantity_type") == name) for name in SIZED_AS}
     # 2. Each instance is told by one source.
     of["active"] = holders.preferred(of["active"], "active", site, of["occupied"])
     of["occupied"] = holders.preferred(of["occupied"], "occupied", site)

@@ -103,7 +103,7 @@ def clip_instances(
         ConservationError: an hour of the rows is neither kept nor refused.
     """
     stage = stage_of("corrected", "occupied")
-    kept = inference.place(rows, committed) if collected.corrections.place else rows
+    kept = inference.assign_hosts(rows, committed) if collected.corrections.assign_hosts else rows
     nowhere = kept.filter(pl.col("hostname").is_null())
     collected.refuse(nowhere, stage, Reason.NO_PLACE)
     placed = kept.filter(pl.col("hostname").is_not_null())

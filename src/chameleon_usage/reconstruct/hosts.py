@@ -7,7 +7,7 @@ import polars as pl
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.models.site import Priority, Site
-from chameleon_usage.models.vocabulary import POLICIES, WITNESSES, Reason, stage_of
+from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, POLICIES, Reason, stage_of
 from chameleon_usage.reconstruct.profiles import HOST
 from chameleon_usage.reconstruct.reading import Collected
 
@@ -29,8 +29,8 @@ def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collecte
     pool = rows["reservable"].with_columns(open=pl.lit(value=False))
     # An instance that no reservation asked for may name anything.
     asked_for = rows["occupied"].filter(pl.col("reservation_id").is_not_null())
-    witnesses = _witnesses([pool, rows["committed"], asked_for])
-    resolved, own = _resolve(rows["total"], witnesses, "total", site, collected)
+    indirect = _indirect_evidence([pool, rows["committed"], asked_for])
+    resolved, own = _resolve(rows["total"], indirect, "total", site, collected)
     collected.record_support("total", own, resolved)
     return resolved
 
@@ -52,8 +52,8 @@ def resolve_reservable(
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
     """
-    witnesses = _witnesses([rows["committed"]])
-    resolved, own = _resolve(rows["reservable"], witnesses, "reservable", site, collected)
+    indirect = _indirect_evidence([rows["committed"]])
+    resolved, own = _resolve(rows["reservable"], indirect, "reservable", site, collected)
     inside, outside = arithmetic.intersect(resolved, total.select("hostname", "start", "end"), HOST)
     check_conservation("corrected reservable: clamp", resolved, inside, outside)
     inside = collected.part(
@@ -69,7 +69,7 @@ def resolve_reservable(
 
 def _resolve(
     hosts: pl.DataFrame,
-    witnesses: pl.DataFrame,
+    indirect: pl.DataFrame,
     quantity: str,
     site: Site,
     collected: Collected,
@@ -84,21 +84,23 @@ def _resolve(
     own = pl.concat(
         [
             _per_source(hosts, pl.col("source"), tolerance),
-            _per_source(witnesses, pl.lit(WITNESSES, dtype=hosts["source"].dtype), tolerance),
+            _per_source(
+                indirect, pl.lit(INDIRECT_EVIDENCE, dtype=hosts["source"].dtype), tolerance
+            ),
         ]
     )
     fallback = Priority("supplement", tuple(hosts["source"].unique().sort()))
     rule = site.sources.get(quantity, fallback)
     resolved = resolve_source_priority(
-        own, policy=rule.policy, order=rule.order, on=HOST, fillers=(WITNESSES,)
+        own, policy=rule.policy, order=rule.order, on=HOST, fillers=(INDIRECT_EVIDENCE,)
     )
     _account(hosts, resolved, quantity, rule, collected)
     seen = _per_source(hosts.filter(~pl.col("inferred")), pl.col("source"), tolerance)
-    told = pl.concat([seen, own.filter(pl.col("source") == WITNESSES)])
+    told = pl.concat([seen, own.filter(pl.col("source") == INDIRECT_EVIDENCE)])
     return resolved, told.filter(pl.col("source").is_in(rule.order))
 
 
-def _witnesses(of: Iterable[pl.DataFrame]) -> pl.DataFrame:
+def _indirect_evidence(of: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Collect records that name a host; one without an end of its own never extends its life."""
     return pl.concat(
         [

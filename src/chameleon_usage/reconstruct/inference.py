@@ -1,4 +1,4 @@
-"""What no row tells and other rows imply: hosts, allocations, places and reservations."""
+"""What no row tells and other rows imply: names of hosts, allocations, hosts and reservations."""
 
 import polars as pl
 
@@ -106,7 +106,7 @@ def lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.Data
     )
 
 
-def place(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
+def assign_hosts(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
     """Give a reserved instance that names no node the one host of its reservation left free.
 
     Args:

@@ -14,14 +14,14 @@ UNITS = ("node_units", *SIZES)
 HOST = ["hostname"]
 """The columns that tell hosts apart."""
 
-HOLDERS = {
+SIZED_AS = {
     "total": "host",
     "reservable": "host",
     "committed": "allocation",
     "occupied": "instance",
     "active": "instance",
 }
-"""What holds a node for each quantity; see ``with_sizes``."""
+"""How the intervals of each quantity are sized; see ``with_sizes``."""
 
 USABLE = ((pl.col("node_size") > 0) & pl.col("node_units").is_not_null()).fill_null(value=False)
 """Whether a piece of ``with_sizes`` can be counted: its size and its units are known."""
@@ -121,7 +121,7 @@ def with_sizes(pieces: pl.DataFrame, history: pl.DataFrame, what: str) -> pl.Dat
         pieces: hostname, start, end; what the record itself tells, which may be null: host_class,
             node_type, ``SIZES``; nodes, how many whole nodes a piece is. Other columns are kept.
         history: of ``profile_history``.
-        what: "host", "allocation" or "instance"; see ``HOLDERS``.
+        what: "host", "allocation" or "instance"; see ``SIZED_AS``.
 
     Returns:
         the pieces, cut where the host's profile changes, no second of them lost; a class or type

@@ -40,7 +40,7 @@ class Corrections:
         clamp: a child lives only inside its parents.
         name_gone_hosts: a Blazar host whose row is gone takes the hostname of its instances.
         infer_allocations: an instance is evidence of an allocation that left no row.
-        place: an instance that names no node gets the only host its reservation leaves free.
+        assign_hosts: an instance that names no node gets the only host its reservation leaves free.
         find_reservations: an instance whose request spec is purged gets the reservation that
             held its host.
     """
@@ -49,7 +49,7 @@ class Corrections:
     clamp: bool = True
     name_gone_hosts: bool = True
     infer_allocations: bool = True
-    place: bool = True
+    assign_hosts: bool = True
     find_reservations: bool = True
 
 

@@ -6,7 +6,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import REPORT, ConservationError, check_conservation
 from chameleon_usage.models.stages import rejects
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
-from chameleon_usage.reconstruct.profiles import HOLDERS, HOST, UNITS, USABLE, with_sizes
+from chameleon_usage.reconstruct.profiles import HOST, SIZED_AS, UNITS, USABLE, with_sizes
 from chameleon_usage.reconstruct.reading import Collected
 
 TIME_ORDER = ("source", "entity_id")
@@ -42,7 +42,7 @@ def merge_held(
         history: of ``profiles.profile_history``.
         ceiling: what the parent holds: hostname, start, end, host_class and ``UNITS``; one row of
             a KVM host at a time.
-        quantity: what to count it as: a key of ``HOLDERS``, or that, "_" and the origin.
+        quantity: what to count it as: a key of ``SIZED_AS``, or that, "_" and the origin.
         collected: takes the segments and what is refused.
 
     Returns:
@@ -53,7 +53,7 @@ def merge_held(
         ConservationError: an hour of a piece, or a unit of a slice, is neither kept nor refused.
     """
     stage = stage_of("corrected", quantity)
-    sized = with_sizes(pieces, history, HOLDERS[quantity.split("_", maxsplit=1)[0]])
+    sized = with_sizes(pieces, history, SIZED_AS[quantity.split("_", maxsplit=1)[0]])
     unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
     collected.refuse(unsized, stage, Reason.SIZE_UNKNOWN)
     check_conservation(f"{stage}: sizes", pieces, unsized, sized)

@@ -8,7 +8,7 @@ from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.models.raw import AT_THEIR_WORD, RAW_TABLES
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct.observed import Observed
-from chameleon_usage.reconstruct.profiles import HOLDERS, USABLE, with_sizes
+from chameleon_usage.reconstruct.profiles import SIZED_AS, USABLE, with_sizes
 from chameleon_usage.reconstruct.reading import Collected, Reading
 
 _HOSTLESS = [name for name, table in RAW_TABLES.items() if not table.names_hosts]
@@ -38,7 +38,7 @@ def collect(observed: Observed) -> Reading:
         collected.refuse(
             own.filter(~named), stage_of("uncorrected", quantity), Reason.HOST_ROW_GONE
         )
-        sized = with_sizes(own.filter(named), history, HOLDERS[quantity])
+        sized = with_sizes(own.filter(named), history, SIZED_AS[quantity])
         unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
         collected.refuse(unsized, stage_of("uncorrected", quantity), Reason.SIZE_UNKNOWN)
         check_conservation(

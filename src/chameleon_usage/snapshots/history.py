@@ -227,8 +227,8 @@ def _read(
         last_of_key = pl.int_range(pl.len()).over(key) == pl.len().over(key) - 1
         back = versions.filter(pl.col(end).is_not_null() & alive & ~last_of_key)
         windows.append(_window(name, back, end, "until", "absent"))
-    if spec.holder:
-        rows, moved = _moved(name, spec.holder, rows, versions)
+    if spec.held_host:
+        rows, moved = _moved(name, spec.held_host, rows, versions)
         windows.append(moved)
     return rows, pl.concat([pl.DataFrame(schema=WINDOWS), *windows])
 

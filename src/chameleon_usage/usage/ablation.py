@@ -11,7 +11,7 @@ from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.outputs import Ablation
 from chameleon_usage.models.site import Priority, Site
 from chameleon_usage.models.stages import Ingested
-from chameleon_usage.models.vocabulary import WITNESSES
+from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE
 from chameleon_usage.reconstruct import corrected
 from chameleon_usage.reconstruct.observed import observe
 from chameleon_usage.reconstruct.reading import Corrections
@@ -49,11 +49,11 @@ ABLATIONS: dict[str, Without] = {
     "clamping": Without("clamping to parents", Corrections(clamp=False)),
     "inventory": Without("the inventory", source="inventory.node_intervals"),
     "services": Without("nova.services", source="nova.services"),
-    "witnesses": Without("other witnesses", source=WITNESSES),
+    "witnesses": Without("other witnesses", source=INDIRECT_EVIDENCE),
     "gone hosts": Without("naming gone hosts", Corrections(name_gone_hosts=False)),
     "lost allocations": Without("inferring lost allocations", Corrections(infer_allocations=False)),
     "purged specs": Without("finding reservations", Corrections(find_reservations=False)),
-    "placing": Without("placing instances", Corrections(place=False)),
+    "placing": Without("placing instances", Corrections(assign_hosts=False)),
     "event replay": Without("event replay", source="nova.instance_actions"),
 }
 """Name of each correction to what leaves it out; ``nothing`` first."""
