@@ -1,6 +1,6 @@
 """Intervals in, segments out: who held what, when.
 
-- ``observed`` closes what is open and says with ``profiles`` what each host was.
+- ``observed`` closes what is open, and says what each host was and how much a piece holds.
 - ``uncorrected`` takes each row at its word.
 - ``corrected`` reconstructs; begin there. Its steps are in ``inference`` (what no row tells),
   ``hosts`` (when a host existed), ``holders`` (what held it) and ``sums`` (how much of it).

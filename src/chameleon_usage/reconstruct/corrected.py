@@ -34,8 +34,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct import holders, hosts, inference, sums
-from chameleon_usage.reconstruct.observed import Observed
-from chameleon_usage.reconstruct.profiles import HOST, SIZED_AS, whole_hosts, with_sizes
+from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, Observed, whole_hosts, with_sizes
 from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading
 
 

@@ -8,7 +8,7 @@ from chameleon_usage.models.site import Site
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference
 from chameleon_usage.reconstruct.hosts import ranked_by_source
-from chameleon_usage.reconstruct.profiles import HOST
+from chameleon_usage.reconstruct.observed import HOST
 from chameleon_usage.reconstruct.reading import Collected
 
 
@@ -92,7 +92,7 @@ def clip_instances(
         rows: stays of instances: the columns of ``Observed.intervals``, and instance.
         committed: of ``clamp_allocations``.
         total: when hosts existed: hostname, start, end.
-        history: of ``profiles.profile_history``.
+        history: of ``observed.profile_history``.
         collected: takes what lies outside, and what has no host or no reservation it needs.
 
     Returns:

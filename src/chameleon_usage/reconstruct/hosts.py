@@ -8,7 +8,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.models.site import Priority, Site
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, POLICIES, Reason, stage_of
-from chameleon_usage.reconstruct.profiles import HOST
+from chameleon_usage.reconstruct.observed import HOST
 from chameleon_usage.reconstruct.reading import Collected
 
 

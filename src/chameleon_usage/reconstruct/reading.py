@@ -13,7 +13,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.stages import Rejects, Segments, SourceSupport, rejects
 from chameleon_usage.models.vocabulary import Reason
-from chameleon_usage.reconstruct.profiles import HOST
+from chameleon_usage.reconstruct.observed import HOST
 
 
 @dataclass(frozen=True)

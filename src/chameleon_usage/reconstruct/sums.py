@@ -6,7 +6,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.conservation import REPORT, ConservationError, check_conservation
 from chameleon_usage.models.stages import rejects
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
-from chameleon_usage.reconstruct.profiles import HOST, SIZED_AS, UNITS, USABLE, with_sizes
+from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, UNITS, USABLE, with_sizes
 from chameleon_usage.reconstruct.reading import Collected
 
 TIME_ORDER = ("source", "entity_id")
@@ -39,7 +39,7 @@ def merge_held(
     Args:
         pieces: what holds hosts, as ``with_sizes`` takes it, and source, entity_id, inferred; a
             piece without hostname holds nodes that no row names.
-        history: of ``profiles.profile_history``.
+        history: of ``observed.profile_history``.
         ceiling: what the parent holds: hostname, start, end, host_class and ``UNITS``; one row of
             a KVM host at a time.
         quantity: what to count it as: a key of ``SIZED_AS``, or that, "_" and the origin.

@@ -7,8 +7,7 @@ import polars as pl
 from chameleon_usage.intervals.conservation import check_conservation
 from chameleon_usage.models.raw import AT_THEIR_WORD, RAW_TABLES
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
-from chameleon_usage.reconstruct.observed import Observed
-from chameleon_usage.reconstruct.profiles import SIZED_AS, USABLE, with_sizes
+from chameleon_usage.reconstruct.observed import SIZED_AS, USABLE, Observed, with_sizes
 from chameleon_usage.reconstruct.reading import Collected, Reading
 
 _HOSTLESS = [name for name, table in RAW_TABLES.items() if not table.names_hosts]
