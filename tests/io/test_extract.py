@@ -680,7 +680,7 @@ class TestFaults:
                 *("--config", tiny.config, "--data-dir", tiny.out),
             ]
         )
-        while not list(tiny.out.glob(f".tiny.*/{SERVICES}.parquet")):
+        while not list(tiny.out.glob(f".tiny.*/new/{SERVICES}.parquet")):
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
@@ -801,7 +801,7 @@ class TestEncryption:
 
 def test_five_million_rows_take_less_than_a_gigabyte():
     """The benchmark fails by itself where the peak of the extracting process is higher."""
-    bench = Path(__file__).with_name("bench_extract.py")
+    bench = Path(__file__).parents[1] / "bench" / "extract.py"
     command = [sys.executable, bench, "--rows", "5000000", "--times", "1"]
     tools = Path(sys.executable).parent
     done = subprocess.run(

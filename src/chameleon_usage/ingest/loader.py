@@ -71,16 +71,8 @@ def load_raw_inputs(
         )
     files, wanted = files or {}, sorted(set(names))
     paths = {name: _paths(directory, name, files) for name in wanted}
-    bar = tqdm(total=len(wanted), desc="read", unit="table", leave=False, disable=not progress)
-    # The largest first, so that none is left to be read alone.
-    size = {name: sum(map(_size, found)) for name, found in paths.items()}
-    largest = sorted(wanted, key=lambda name: -size[name])
-    with bar:
-        read = side_by_side(
-            partial(_admit, name, paths[name], directory, files, bar) for name in largest
-        )
-    by_name = dict(zip(largest, read, strict=True))
-    admitted = [by_name[name] for name in wanted]
+    names_shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
+    admitted = [_admit(name, paths[name], directory, files) for name in names_shown]
     tables = {table.name: table.rows for table in admitted if table}
     if not tables:
         raise UsageError(

@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.io.files import save_tables, whole_directory
+from chameleon_usage.io.files import OLD, save_tables, whole_directory
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.snapshots.history import (
     ADDED,
@@ -222,12 +222,13 @@ def recording(site_dir: Path, tables: Collection[str] | None = None) -> Iterator
     Raises:
         UsageError: as ``add_snapshot``.
     """
-    if not site_dir.exists() and (stray := sorted(site_dir.parent.glob(f".{site_dir.name}.*.old"))):
-        raise UsageError(
-            f"{site_dir} is not there, but {stray[-1]} is, which an interrupted run moved away: "
-            f"name it {site_dir.name} again"
-        )
     with whole_directory(site_dir) as scratch:
+        stray = sorted(site_dir.parent.glob(f".{site_dir.name}.*/{OLD}"))
+        if stray and not site_dir.exists():
+            raise UsageError(
+                f"{site_dir} is not there, but {stray[-1]} is, which an interrupted run moved "
+                f"away: name it {site_dir} again"
+            )
         since = _since(site_dir, tables)
         yield scratch
         as_of = manifest_as_of(scratch / MANIFEST)
