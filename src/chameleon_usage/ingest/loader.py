@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial, reduce
+from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import NoReturn
 
 import polars as pl
 from tqdm import tqdm
@@ -14,7 +13,6 @@ from tqdm import tqdm
 from chameleon_usage.errors import UsageError
 from chameleon_usage.intervals import conservation
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
-from chameleon_usage.parallel import side_by_side
 from chameleon_usage.snapshots import history
 
 ZERO_DATE = "0000-00-00"
@@ -70,9 +68,8 @@ def load_raw_inputs(
             "or name the directory that holds the site's Parquet files with --data-dir"
         )
     files, wanted = files or {}, sorted(set(names))
-    paths = {name: _paths(directory, name, files) for name in wanted}
-    names_shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
-    admitted = [_admit(name, paths[name], directory, files) for name in names_shown]
+    shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
+    admitted = [_admit(name, directory, files) for name in shown]
     tables = {table.name: table.rows for table in admitted if table}
     if not tables:
         raise UsageError(
@@ -97,14 +94,12 @@ def load_raw_inputs(
     return history.complete(directory, inputs, _superseded)
 
 
-def _admit(
-    name: str, paths: list[Path], directory: Path, files: Mapping[str, str], bar: "tqdm[NoReturn]"
-) -> _Admitted | None:
+def _admit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | None:
     """Read a table and its archive, and check them; nothing if it has no file."""
     spec = RAW_TABLES[name]
+    paths = _paths(directory, name, files)
     archive = _paths(directory, spec.archive, files) if paths and spec.archive else []
     judged = [_judge(_read(path, name, spec), path, spec) for path in [*paths, *archive]]
-    bar.update()
     if not judged:
         return None
     whole = pl.concat(judged)
@@ -128,10 +123,6 @@ def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
 
 def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
     return sorted(directory.glob(files.get(name, f"{name}.parquet")))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _read(path: Path, name: str, spec: RawTable, scan: pl.LazyFrame | None = None) -> pl.DataFrame:

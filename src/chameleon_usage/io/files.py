@@ -1,6 +1,7 @@
 """Files and directories that appear whole or not at all."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,11 @@ OLD = "old"
 def is_store(place: str) -> bool:
     """Whether a place is a store that a URL names, rather than a directory."""
     return "://" in place
+
+
+def shows_password(url: str) -> bool:
+    """Whether a URL holds a password in the clear."""
+    return re.search(r"//[^/@]*:.*@", url) is not None
 
 
 @contextmanager
