@@ -789,7 +789,7 @@ class TestAddresses:
     )
     def test_an_option_file_that_cannot_be_used(self, tmp_path, text):
         (tmp_path / "my.cnf").write_text(text)
-        with pytest.raises(UsageError, match="option file|must be"):
+        with pytest.raises(UsageError, match=r"option file|must be"):
             resolve("mysql://", option_file=tmp_path / "my.cnf")
 
     @pytest.mark.parametrize(
