@@ -59,7 +59,7 @@ def write_sql(
     """Put output tables into a database, in place of the rows of the same sites.
 
     Args:
-        tables: output table name to frame (domain.OUTPUTS), every one with a ``site`` column.
+        tables: output table name to frame (models.outputs.OUTPUTS), every one with a ``site`` column.
         sites: whose rows the frames hold, and no others.
         target: ``SCHEME://USER@HOST:PORT/DATABASE`` or ``sqlite:///FILE``, without a password; or
             ``${NAME}``, an environment variable that holds such a URI, with or without one.
@@ -138,7 +138,7 @@ def sql_table(name: str, ending: str = "") -> sa.Table:
     Times are UTC: ``TIMESTAMP WITH TIME ZONE`` in PostgreSQL, ``DATETIME`` elsewhere.
 
     Args:
-        name: the output (domain.OUTPUTS).
+        name: the output (models.outputs.OUTPUTS).
         ending: what the table's own name has beyond it.
     """
     columns = [
