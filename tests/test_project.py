@@ -106,7 +106,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "parallel": (),
     "models": ("errors",),
     "intervals": (),
-    "io.files": ("errors", "parallel"),
+    "io.files": ("errors",),
     "snapshots": ("errors", "models", "intervals", "io.files"),
     "ingest": ("errors", "parallel", "models", "intervals", "snapshots", "io.files"),
     "reconstruct": ("errors", "models", "intervals"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymysql
 from pymysql.optionfile import Parser
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from chameleon_usage.errors import UsageError
@@ -144,6 +144,15 @@ def reveal(text: str) -> tuple[str, str]:
     return uri, place
 
 
+def read_url(uri: str) -> URL | None:
+    """Take a URI apart; nothing if it is none, or its host may be the end of a password."""
+    try:
+        url = make_url(uri)
+    except (ArgumentError, ValueError):  # its message may repeat a piece of the password
+        return None
+    return None if "@" in (url.host or "") else url
+
+
 def parse(uri: str, place: str = "the URI", options: Mapping[str, str] | None = None) -> Address:
     """Take a URI apart: ``mysql://USER:PASSWORD@HOST:PORT/SCHEMA?ssl_mode=verify_identity``.
 
@@ -157,11 +166,8 @@ def parse(uri: str, place: str = "the URI", options: Mapping[str, str] | None = 
     Raises:
         UsageError: it is no such URI.
     """
-    try:
-        url = make_url(uri)
-    except (ArgumentError, ValueError):  # its message may repeat a piece of the password
-        url = None
-    if url is None or url.get_backend_name() not in SCHEMES or "@" in (url.host or ""):
+    url = read_url(uri)
+    if url is None or url.get_backend_name() not in SCHEMES:
         raise UsageError(
             f"{place} is no address of a MySQL or MariaDB server: expected "
             "mysql://USER@HOST:PORT, with special characters in user and password percent-encoded"
