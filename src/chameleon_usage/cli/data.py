@@ -85,7 +85,7 @@ def extract(
     site = read_sites(config, [name])[name]
     if not (uri := db_uri or site.db_uri or ("mysql://" if option_file else "")):
         raise UsageError(f"{config}: site {name} has no 'db_uri'; give --db-uri or --option-file")
-    found = extract_site(
+    manifest, lacking = extract_site(
         site,
         databases.resolve(uri, option_file=option_file),
         data_dir,
@@ -93,23 +93,23 @@ def extract(
         skip_missing=skip_missing,
         progress=sys.stderr.isatty(),
     )
-    tables = found.manifest["tables"]
+    tables = manifest["tables"]
     rows = sum(table["rows"] for table in tables.values())
     click.echo(
-        f"{name}: {len(tables)} tables, {rows:,} rows as of {found.manifest['as_of']} UTC", err=True
+        f"{name}: {len(tables)} tables, {rows:,} rows as of {manifest['as_of']} UTC", err=True
     )
     for table, told in tables.items():
         for what in ("zero_dates", "not_utf8"):
             for column, count in told.get(what, {}).items():
                 click.echo(f"{name}: {table}.{column}: {count:,} {_NOTES[what]}", err=True)
-    for table, reason in found.missing.items():
+    for table, reason in manifest["missing"].items():
         click.echo(f"{name}: {table} {reason}", err=True)
     if not is_store(data_dir):
         _tell(name, last_changes(Path(data_dir) / name))
-    if found.lacking:
+    if lacking:
         raise UsageError(
             f"{data_dir}/{name} lacks what the site's adapters cannot do without: "
-            f"{', '.join(found.lacking)}; grant it (chameleon-usage grants) and extract again"
+            f"{', '.join(lacking)}; grant it (chameleon-usage grants) and extract again"
         )
 
 
