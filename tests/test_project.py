@@ -106,7 +106,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "parallel": (),
     "models": ("errors",),
     "intervals": (),
-    "io.files": ("errors", "parallel"),
+    "io.files": ("errors",),
     "snapshots": ("errors", "models", "intervals", "io.files"),
     "ingest": ("errors", "parallel", "models", "intervals", "snapshots", "io.files"),
     "reconstruct": ("errors", "models", "intervals"),
@@ -116,9 +116,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("errors", "parallel", "models", "ingest", "reconstruct", "usage", "stages", "io.files"),
     ),
     "io": ("errors", "models", "snapshots", "ingest", "stages", "io.files"),
-    "viz": ("models",),
-    "cli": ("errors", "models", "ingest", "usage", "stages", "pipeline", "io", "io.files"),
-    "cli_io": ("errors", "models", "ingest", "cli", "io", "io.files"),
+    "viz": ("models", "io.files"),
+    "cli": (
+        *("errors", "models", "snapshots", "ingest", "usage", "stages", "pipeline"),
+        *("io", "io.files"),
+    ),
 }
 """Room of the house to the rooms from which it may import; the first ones know nobody."""
 

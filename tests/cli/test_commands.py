@@ -443,7 +443,7 @@ class TestStart:
         return said.stdout.split()
 
     def test_the_command_line_loads_no_library_of_databases_or_stores(self, run_command):
-        assert self.loaded(run_command, "import chameleon_usage.cli") == []
+        assert self.loaded(run_command, "import chameleon_usage.cli.run") == []
 
     def test_a_directory_takes_no_library_of_stores(self, run_command, raw, tmp_path):
         call = ["chameleon-usage", "run", "--config", CONFIG, "--data-dir", raw, *TEN_DAYS]

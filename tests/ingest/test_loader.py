@@ -1,4 +1,4 @@
-"""The door: what is read of raw tables, and what is refused there."""
+"""Input validation: what is read of raw tables, and what is refused."""
 
 # ruff: noqa: DTZ001 - times inside the pipeline are naive UTC
 from __future__ import annotations
@@ -136,7 +136,7 @@ class TestTypes:
         assert inputs.tables[NODES]["deleted_at"].to_list() == [None]
         assert refused(inputs) == []
 
-    def test_what_cannot_be_read_is_refused_with_its_columns(self, tmp_path):
+    def test_what_cannot_be_read_is_refused_with_its_first_such_column(self, tmp_path):
         rows = [
             NODE,
             NODE | {"id": 2, "vcpus": "many"},
@@ -148,7 +148,23 @@ class TestTypes:
         assert inputs.rows[NODES] == 3
         assert refused(inputs) == [
             (NODES, "2", "unreadable vcpus"),
-            (NODES, "3", "unreadable vcpus created_at"),
+            (NODES, "3", "unreadable vcpus"),
+        ]
+
+    def test_bytes_that_are_no_text_and_fractions_of_a_number_are_refused(self, tmp_path):
+        path = write_table(tmp_path, NODES, [NODE | {"id": n} for n in range(5)])
+        names = pl.Series([b"h1", b"\xff", None, b"", b"h5"], dtype=pl.Binary)
+        sizes = pl.Series([48.0, 48.0, None, float("nan"), 0.5])
+        pl.read_parquet(path).with_columns(host=names, vcpus=sizes).write_parquet(path)
+        inputs = load(tmp_path)
+        assert inputs.tables[NODES].select("id", "host", "vcpus").rows() == [
+            (0, "h1", 48),
+            (2, None, None),
+        ]
+        assert refused(inputs) == [
+            (NODES, "1", "unreadable host"),
+            (NODES, "3", "unreadable vcpus"),
+            (NODES, "4", "unreadable vcpus"),
         ]
 
     @pytest.mark.parametrize("blank", ["", " ", "\t \n", "\u00a0", "\u2003\u3000"])

@@ -352,6 +352,13 @@ class TestRights:
 
 
 class TestAddresses:
+    @pytest.mark.parametrize("scheme", ["mysql", "postgresql"])
+    def test_a_password_that_is_not_encoded_is_not_repeated(self, export, monkeypatch, scheme):
+        monkeypatch.setenv("USAGE_URI", f"{scheme}://owner:half@{SECRET}@127.0.0.1:1/usage")
+        said = export("${USAGE_URI}")
+        assert (said.status, "percent-encoded" in said.err) == (1, True)
+        assert SECRET not in said.err
+
     @pytest.mark.parametrize("scheme", ["mysql", "mariadb", "postgresql"])
     def test_a_password_on_the_command_line_is_refused(self, export, scheme):
         said = export(f"{scheme}://me:{SECRET}@127.0.0.1/usage_history")

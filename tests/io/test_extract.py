@@ -19,10 +19,11 @@ import pymysql
 import pytest
 from tqdm import tqdm
 
+from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import columns, snapshot
 from chameleon_usage.io.columns import content
-from chameleon_usage.io.databases import parse
+from chameleon_usage.io.databases import parse, resolve
 from chameleon_usage.io.grants import Wanted, wanted
 from chameleon_usage.models.raw import FILES_ONLY, RAW_TABLES
 from chameleon_usage.models.site import Site
@@ -680,7 +681,7 @@ class TestFaults:
                 *("--config", tiny.config, "--data-dir", tiny.out),
             ]
         )
-        while not list(tiny.out.glob(f".tiny.*/{SERVICES}.parquet")):
+        while not list(tiny.out.glob(f".tiny.*/new/{SERVICES}.parquet")):
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
@@ -770,6 +771,46 @@ class TestSecrets:
         assert password not in said.err
 
 
+class TestAddresses:
+    """What is read of a URI and of an option file."""
+
+    def test_the_uri_holds_before_the_option_file_and_a_host_before_a_socket(self, tmp_path):
+        (tmp_path / "my.cnf").write_text(
+            '[client]\nUser=u\npassword="a#%(b)s=c"\nsocket=/run/s\nssl-mode=VERIFY_CA\ncompress\n'
+        )
+        of_file = resolve("mysql://", option_file=tmp_path / "my.cnf")
+        assert (str(of_file), of_file.password) == ("u@/run/s", "a#%(b)s=c")
+        assert of_file.ssl_mode == "verify_ca"
+        of_both = resolve("mysql://v@h:1/db", option_file=tmp_path / "my.cnf")
+        assert (str(of_both), of_both.database, of_both.unix_socket) == ("v@h:1", "db", "")
+
+    @pytest.mark.parametrize(
+        "text", ["[mysqld]\nuser=u", "user=u", "[client]\nport=many", "[client]\nssl-mode=maybe"]
+    )
+    def test_an_option_file_that_cannot_be_used(self, tmp_path, text):
+        (tmp_path / "my.cnf").write_text(text)
+        with pytest.raises(UsageError, match=r"option file|must be"):
+            resolve("mysql://", option_file=tmp_path / "my.cnf")
+
+    @pytest.mark.parametrize(
+        ("uri", "words"),
+        [
+            ("mysql://u@h?ssl_mode", "each once"),
+            ("mysql://u@h?ssl_ca=a&ssl_ca=b", "each once"),
+            ("mysql://u@h?sslmode=required", "options after"),
+            ("mysql://u@h?ssl_mode=maybe", "ssl_mode must be"),
+            ("mysql://u@h:port", "no address"),
+            ("postgresql://u@h", "no address"),
+            ("u@h", "no address"),
+            ("mysql://u:a/b@h", "shows a password"),
+            ("mysql://u:a?b@c@h", "shows a password"),
+        ],
+    )
+    def test_a_uri_that_is_none_is_told(self, uri, words):
+        with pytest.raises(UsageError, match=words):
+            resolve(uri)
+
+
 class TestEncryption:
     def test_a_certificate_of_a_known_authority(self, tiny, monkeypatch):
         tiny.server.sql("ALTER USER reader@localhost REQUIRE SSL")
@@ -801,12 +842,14 @@ class TestEncryption:
 
 def test_five_million_rows_take_less_than_a_gigabyte():
     """The benchmark fails by itself where the peak of the extracting process is higher."""
-    bench = Path(__file__).with_name("bench_extract.py")
+    tests = Path(__file__).parents[1]
+    bench = tests / "bench" / "extract.py"
     command = [sys.executable, bench, "--rows", "5000000", "--times", "1"]
     tools = Path(sys.executable).parent
     done = subprocess.run(
         command,
-        env=os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
+        env=os.environ
+        | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(tests)},
         capture_output=True,
         text=True,
         check=False,

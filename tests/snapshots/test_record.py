@@ -361,7 +361,9 @@ class TestFaults:
         assert files(site) == before
 
     def test_a_site_that_was_moved_away_is_not_begun_anew(self, site, tmp_path):
-        site.rename(tmp_path / f".site.{os.getpid()}.x.old")
+        away = tmp_path / f".site.{os.getpid()}.x"
+        away.mkdir()
+        site.rename(away / "old")
         with pytest.raises(UsageError, match="interrupted run moved away"):
             add_snapshot(site, write_dump(tmp_path / "2", 2, {LEASES: table()}))
 

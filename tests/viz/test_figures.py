@@ -32,7 +32,6 @@ from chameleon_usage.viz.stack import usage_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 START = datetime(2019, 1, 1, tzinfo=UTC)
 SITE = "CHI@Test"
@@ -582,19 +581,6 @@ class TestPage:
         script = render.book_script()
         assert script.startswith("(() => {")
         assert script == render.book_script()
-
-    def test_a_failed_write_leaves_nothing(self, tmp_path):
-        target = tmp_path / "figure.svg"
-        target.write_text("before")
-
-        def fail(part: Path) -> None:
-            part.write_text("half")
-            raise OSError("disk full")
-
-        with pytest.raises(OSError, match="disk full"):
-            render.write_atomically(target, fail)
-        assert [p.name for p in tmp_path.iterdir()] == ["figure.svg"]
-        assert target.read_text() == "before"
 
 
 class TestNothing:

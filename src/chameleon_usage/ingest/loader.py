@@ -1,12 +1,9 @@
-"""Files only: raw tables in, checked at the door; stages and outputs out, whole or not at all."""
+"""Raw tables of a site from its files: input validation, and what of them is refused."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial, reduce
-from operator import or_
 from pathlib import Path
-from typing import NoReturn
 
 import polars as pl
 from tqdm import tqdm
@@ -14,7 +11,6 @@ from tqdm import tqdm
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import accounting
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
-from chameleon_usage.parallel import side_by_side
 from chameleon_usage.snapshots import history
 
 ZERO_DATE = "0000-00-00"
@@ -26,7 +22,7 @@ NEVER = 9000
 
 @dataclass(frozen=True)
 class _Admitted:
-    """A table that passed the door: its good rows, and what is told of the rest."""
+    """A table after input validation: its good rows, and what is told of the rest."""
 
     name: str
     rows: pl.DataFrame
@@ -46,7 +42,7 @@ def load_raw_inputs(
     files: Mapping[str, str] | None = None,
     progress: bool = False,
 ) -> RawInputs:
-    """Read the named raw tables of one site and check them at the door.
+    """Read the named raw tables of one site and validate them.
 
     Args:
         directory: holds ``<schema>.<table>.parquet`` files, and a ``manifest.json`` if the
@@ -70,17 +66,8 @@ def load_raw_inputs(
             "or name the directory that holds the site's Parquet files with --data-dir"
         )
     files, wanted = files or {}, sorted(set(names))
-    paths = {name: _paths(directory, name, files) for name in wanted}
-    bar = tqdm(total=len(wanted), desc="read", unit="table", leave=False, disable=not progress)
-    # The largest first, so that none is left to be read alone.
-    size = {name: sum(map(_size, found)) for name, found in paths.items()}
-    largest = sorted(wanted, key=lambda name: -size[name])
-    with bar:
-        read = side_by_side(
-            partial(_admit, name, paths[name], directory, files, bar) for name in largest
-        )
-    by_name = dict(zip(largest, read, strict=True))
-    admitted = [by_name[name] for name in wanted]
+    shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
+    admitted = [_admit(name, directory, files) for name in shown]
     tables = {table.name: table.rows for table in admitted if table}
     if not tables:
         raise UsageError(
@@ -105,32 +92,28 @@ def load_raw_inputs(
     return history.complete(directory, inputs, _superseded)
 
 
-def _admit(
-    name: str, paths: list[Path], directory: Path, files: Mapping[str, str], bar: "tqdm[NoReturn]"
-) -> _Admitted | None:
+def _admit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | None:
     """Read a table and its archive, and check them; nothing if it has no file."""
     spec = RAW_TABLES[name]
+    paths = _paths(directory, name, files)
     archive = _paths(directory, spec.archive, files) if paths and spec.archive else []
-    judged = [_judge(_read(path, name, spec), path, spec) for path in [*paths, *archive]]
-    bar.update()
+    judged = [_judge(_read(path, name), path, name) for path in [*paths, *archive]]
     if not judged:
         return None
-    whole = pl.concat(judged)
-    good, bad = _check(whole, name, spec)
+    read = sum(rows.height + rejects.height for rows, rejects in judged)
+    good, twice = _without_duplicates(pl.concat(rows for rows, _ in judged), name)
+    bad = pl.concat([*(rejects for _, rejects in judged), twice])
     unread = sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
-    return _Admitted(name, good, bad, whole.height, unread, [*paths, *archive])
+    return _Admitted(name, good, bad, read, unread, [*paths, *archive])
 
 
 def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
-    """Read the rows that increments kept of a table; what the door refused then, it refuses."""
-    spec, told = RAW_TABLES[name], [history.FATE, history.FILE]
+    """Read the rows that increments kept of a table; none that cannot be read."""
     scan = pl.scan_parquet(paths, include_file_paths=history.FILE)
-    judged = _judge(_read(paths[0], name, spec, scan), paths[0], spec)
-    return (
-        judged.with_columns(scan.select(told).collect())
-        .filter((pl.col(history.FATE) != history.ADDED) & pl.col("_reason").is_null())
-        .unique([*spec.key, history.FILE], keep="first", maintain_order=True)
-        .drop("_reason", "_row_id")
+    told = scan.select(history.FATE, history.FILE).collect()
+    good, _ = _judge(_read(paths[0], name, scan).hstack(told), paths[0], name)
+    return good.filter(pl.col(history.FATE) != history.ADDED).unique(
+        [*RAW_TABLES[name].key, history.FILE], keep="first", maintain_order=True
     )
 
 
@@ -138,12 +121,9 @@ def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
     return sorted(directory.glob(files.get(name, f"{name}.parquet")))
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _read(path: Path, name: str, spec: RawTable, scan: pl.LazyFrame | None = None) -> pl.DataFrame:
+def _read(path: Path, name: str, scan: pl.LazyFrame | None = None) -> pl.DataFrame:
     """Read the columns of one file (or ``scan``); JSON documents are reduced while reading."""
+    spec = RAW_TABLES[name]
     try:
         if scan is None and path.suffix == ".csv":
             scan = pl.scan_csv(path, infer_schema=False)
@@ -190,143 +170,122 @@ def _unread(path: Path, spec: RawTable) -> Iterator[str]:
                 yield column
 
 
-def _judge(frame: pl.DataFrame, path: Path, spec: RawTable) -> pl.DataFrame:
-    """Cast one file to the declared types; tell why a row cannot be used (``_reason``)."""
+def _judge(frame: pl.DataFrame, path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Cast the rows of one file to the declared types: (good rows, rejects).
+
+    dataframely's ``filter(cast=True)`` takes as long as all this, and cannot take its place: Polars
+    casts no text to times, and refuses a whole table for one value that is no UTF-8.
+    """
+    spec = RAW_TABLES[name]
     kinds = spec.kept
-    texts = [column for column, kind in frame.schema.items() if kind == pl.String]
-    # To trim all would cost more than to see that none begins as a blank one might.
-    begins = frame.select(((pl.col(texts) < "!") | (pl.col(texts) > "~")).any())
-    solid = {column for column in texts if not begins[column].item()}
+    given = frame.with_columns(_blanks_as_null(frame, kinds))
     try:
-        cast = frame.with_columns(
-            _cast(pl.col(column), frame.schema[column], kind, solid=column in solid)
-            for column, kind in kinds.items()
+        cast = given.with_columns(
+            _cast(pl.col(column), frame.schema[column], kind) for column, kind in kinds.items()
         )
     except pl.exceptions.PolarsError as error:
         raise UsageError(
             f"{path}: a column is of a type that cannot be read ({str(error).splitlines()[0]}); "
-            f"expected {', '.join(f'{name}: {kind}' for name, kind in kinds.items())}"
+            f"expected {', '.join(f'{column}: {kind}' for column, kind in kinds.items())}"
         ) from error
-    lost = {
-        column: _lost(frame[column], cast[column])
-        for column, kind in kinds.items()
-        if frame.schema[column] != kind
-    }
-    keyless = cast.select(pl.any_horizontal(pl.col(spec.key).is_null())).to_series()
-    bad = reduce(or_, lost.values(), keyless).arg_true()
-    # Most tables are whole: only of bad rows it is told what is wrong with which.
-    told = pl.DataFrame({column: mask.gather(bad) for column, mask in lost.items()}).select(
-        *(pl.when(column).then(pl.lit(f" {column}")).alias(column) for column in lost)
-    )
-    unreadable = (
-        told.select(pl.concat_str(pl.lit("unreadable"), pl.all(), ignore_nulls=True))
-        if lost
-        else pl.DataFrame({"literal": ["unreadable"] * bad.len()})
-    ).to_series()
-    reason = unreadable.to_frame("reason").select(
-        pl.when(pl.col("reason") == "unreadable").then(pl.lit("missing key")).otherwise("reason")
-    )
-    # A key is shown as it is understood; where it is not, as it is written.
-    row_id = pl.DataFrame(
-        [
-            cast[key].gather(bad).cast(pl.String).fill_null(_text(frame[key].gather(bad)))
-            for key in spec.key
-        ]
-    ).select(pl.concat_str(pl.all(), separator="|"))
-    nothing = pl.repeat(None, cast.height, dtype=pl.String, eager=True)
-    judged = cast.with_columns(
-        _reason=nothing.clone().scatter(bad, reason.to_series()),
-        _row_id=nothing.clone().scatter(bad, row_id.to_series()),
-    )
-    refused = judged["_reason"].count()
-    if refused > MOST_UNREADABLE * judged.height and refused > FEW:
-        raise UsageError(
-            f"{path}: {refused} of {judged.height} rows cannot be read "
-            f"({judged['_reason'].drop_nulls()[0]}); check how the column was written"
+    # Most tables are whole, and how many nulls a column has is known without looking.
+    lossy = [column for column in kinds if given[column].null_count() < cast[column].null_count()]
+    if not lossy and not any(cast[key].null_count() for key in spec.key):
+        return cast, pl.DataFrame(schema=REJECTED)
+    lost = {column: given[column].is_not_null() & cast[column].is_null() for column in lossy}
+    reason = cast.select(
+        pl.coalesce(
+            *(pl.when(mask).then(pl.lit(f"unreadable {key}")) for key, mask in lost.items()),
+            pl.when(pl.any_horizontal(pl.col(spec.key).is_null())).then(pl.lit("missing key")),
         )
-    return judged
-
-
-def _check(judged: pl.DataFrame, name: str, spec: RawTable) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split a table into good rows and those that cannot be read, lack a key, or come twice."""
-    bad = judged.filter(pl.col("_reason").is_not_null())
-    good = judged.filter(pl.col("_reason").is_null()) if bad.height else judged
-    if good.select(spec.key).n_unique() < good.height:
-        # Sorted by every column, so that which row stays does not hang on the order of the file.
-        good = good.with_row_index("_row").sort(*spec.key, *spec.kept, nulls_last=True)
-        again = ~good.select(pl.struct(spec.key).is_first_distinct()).to_series()
-        row_id = pl.concat_str([pl.col(key).cast(pl.String) for key in spec.key], separator="|")
-        twice = good.filter(again).drop("_row")
-        bad = pl.concat([bad, twice.with_columns(_reason=pl.lit("duplicate row"), _row_id=row_id)])
-        good = good.filter(~again).sort("_row").drop("_row")
-    rejects = bad.select(
-        source=pl.lit(name), source_row_id=pl.col("_row_id").fill_null("(no key)"), reason="_reason"
+    ).to_series()
+    bad = reason.is_not_null()
+    if (refused := int(bad.sum())) > MOST_UNREADABLE * bad.len() and refused > FEW:
+        raise UsageError(
+            f"{path}: {refused} of {bad.len()} rows cannot be read ({reason.drop_nulls()[0]}); "
+            "check how the column was written"
+        )
+    # A key is shown as it is understood; where it is not, as it is written.
+    written = frame.filter(bad).select(
+        _cast(pl.col(key), frame.schema[key], pl.String()) for key in spec.key
     )
-    return good.drop("_reason", "_row_id"), rejects
+    understood = cast.filter(bad).select(pl.col(spec.key).cast(pl.String))
+    keys = pl.DataFrame([understood[key].fill_null(written[key]) for key in spec.key])
+    return cast.filter(~bad), _rejects(name, keys, reason.filter(bad))
 
 
-def _cast(
-    column: pl.Expr, found: pl.DataType, wanted: pl.DataType, *, solid: bool = False
-) -> pl.Expr:
-    """Cast a column to the type wanted; ``solid`` is one that holds no blank name."""
+def _without_duplicates(good: pl.DataFrame, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Keep one row of each key: (these, rejects)."""
+    spec = RAW_TABLES[name]
+    if good.select(spec.key).n_unique() == good.height:
+        return good, pl.DataFrame(schema=REJECTED)
+    # Sorted by every column, so that which row stays does not hang on the order of the file.
+    good = good.with_row_index("_row").sort(*spec.key, *spec.kept, nulls_last=True)
+    first = good.select(pl.struct(spec.key).is_first_distinct()).to_series()
+    again = good.filter(~first).select(spec.key)
+    return good.filter(first).sort("_row").drop("_row"), _rejects(name, again, "duplicate row")
+
+
+def _rejects(name: str, keys: pl.DataFrame, reason: pl.Series | str) -> pl.DataFrame:
+    row_id = pl.concat_str(pl.all().cast(pl.String), separator="|").fill_null("(no key)")
+    return keys.select(source=pl.lit(name), source_row_id=row_id, reason=pl.lit(reason))
+
+
+def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
+    """Make null what stands for no value: an empty text, a blank name, a zero date."""
+    texts = [column for column in kinds if frame.schema[column] == pl.String]
+    # To trim all would cost more than to see that none begins as a blank one might.
+    begins = frame.select(((pl.col(texts) < "!") | (pl.col(texts) > "~")).any())
+    for column, kind in kinds.items():
+        value = pl.col(column)
+        if frame.schema[column] == pl.Binary:
+            yield pl.when(value.bin.size() > 0).then(value)
+        elif column in texts and kind not in {pl.String, pl.Categorical}:
+            yield pl.when((value != "") & ~value.str.starts_with(ZERO_DATE)).then(value)
+        elif column in texts and begins[column].item():
+            yield pl.when(value.str.strip_chars() != "").then(value)
+
+
+def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
+    """Cast a column to the type wanted; what cannot be read as that is null."""
     if wanted == pl.Datetime("us"):
         if found == pl.String:
-            column = pl.coalesce(
-                column.str.to_datetime(form, time_unit="us", strict=False)
-                for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
-            ).fill_null(
-                pl.coalesce(
-                    column.str.replace("Z$", "+00:00")
-                    .str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
-                    .dt.replace_time_zone(None)
-                    for form in ("%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f%:z")
-                )
-            )
+            column = _moments(column)
         elif isinstance(found, pl.Datetime) and found.time_zone:
             column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         elif not found.is_temporal():
             column = pl.lit(None, dtype=wanted).alias(column.meta.output_name())
         # The services write whole seconds; the arithmetic is exact in whole seconds.
         return column.cast(wanted, strict=False).dt.truncate("1s")
-    if wanted in {pl.String, pl.Categorical}:
-        if found == pl.Binary:
-            column = column.map_batches(_text, return_dtype=pl.String)
-        if found in {pl.String, pl.Binary} and not solid:
-            # An empty name is no name.
-            column = pl.when(column.str.strip_chars() != "").then(column)
-        elif found != wanted:
-            column = column.cast(pl.String, strict=False)
-    return column if found == wanted else column.cast(wanted, strict=False)
+    if found == wanted:
+        return column
+    if found == pl.Binary:
+        column = column.map_elements(_utf8, return_dtype=pl.String)
+    elif wanted == pl.Categorical and found != pl.String:
+        column = column.cast(pl.String, strict=False)
+    elif wanted.is_integer() and found.is_float():
+        column = pl.when(column == column.floor()).then(column)  # half a number is none
+    return column.cast(wanted, strict=False)
 
 
-def _text(column: pl.Series) -> pl.Series:
-    """Give a column as text; bytes that are no UTF-8 are none."""
-    if column.dtype != pl.Binary:
-        return column.cast(pl.String, strict=False)
-    return pl.Series(
-        column.name,
-        [None if value is None else _utf8(value) for value in column],
-        dtype=pl.String,
-    )
+def _moments(text: pl.Expr) -> pl.Expr:
+    """Read times in the forms of ISO 8601, as UTC unless they name a zone."""
+    forms = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
+    plain = [text.str.to_datetime(form, time_unit="us", strict=False) for form in forms]
+    text = text.str.replace("Z$", "+00:00")
+    zoned = [
+        text.str.to_datetime(f"{form}%:z", time_unit="us", time_zone="UTC", strict=False)
+        for form in forms[:2]
+    ]
+    return pl.coalesce(*plain, *(moment.dt.replace_time_zone(None) for moment in zoned))
 
 
 def _utf8(octets: bytes) -> str | None:
+    """Give bytes as text; none if they are no UTF-8, or blank."""
     try:
-        return octets.decode()
+        return text if (text := octets.decode()).strip() else None
     except UnicodeDecodeError:
         return None
-
-
-def _lost(before: pl.Series, after: pl.Series) -> pl.Series:
-    """Tell where a value was there and is none after the cast; a zero date is no value."""
-    lost = before.is_not_null() & after.is_null()
-    if before.dtype == pl.String:
-        lost &= ~before.str.starts_with(ZERO_DATE).fill_null(value=False) & (before != "")
-    if before.dtype == pl.Binary:
-        lost &= before.bin.size() > 0
-    if before.dtype.is_float() and after.dtype.is_integer():
-        lost |= after.cast(before.dtype) != before  # half a number is none
-    return lost.fill_null(value=False)
 
 
 def _stamps(path: Path) -> Iterator[datetime]:

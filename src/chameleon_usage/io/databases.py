@@ -10,14 +10,18 @@ import os
 import re
 import ssl
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pymysql
+from pymysql.optionfile import Parser
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from chameleon_usage.errors import UsageError
+from chameleon_usage.io.files import shows_password
 
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor
@@ -29,7 +33,6 @@ CONNECT_TIMEOUT, SILENCE = 10, 600
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _QUERY = ("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket")
 _KEYS = ("user", "password", "host", "port", "database", *_QUERY)
-_FORM = "mysql://USER@HOST:PORT"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Address:
     Attributes:
         host, port, user, password: as in the URI.
         database: the default schema, if any.
-        socket: path of a Unix socket, instead of host and port.
+        unix_socket: path of a Unix socket, instead of host and port.
         ssl_mode: ``disabled``, ``required`` (encrypted), ``verify_ca`` (and the certificate is of
             a known authority), ``verify_identity`` (and of this host).
         ssl_ca, ssl_cert, ssl_key: files in PEM format.
@@ -50,7 +53,7 @@ class Address:
     user: str = ""
     password: str = field(default="", repr=False)
     database: str = ""
-    socket: str = ""
+    unix_socket: str = ""
     ssl_mode: str = "disabled"
     ssl_ca: str = ""
     ssl_cert: str = ""
@@ -58,7 +61,7 @@ class Address:
 
     def __str__(self) -> str:
         """Name the server and the user, never the password."""
-        place = self.socket or f"{self.host}:{self.port}"
+        place = self.unix_socket or f"{self.host}:{self.port}"
         return f"{self.user}@{place}" if self.user else place
 
     def settings(self) -> dict[str, Any]:
@@ -71,8 +74,8 @@ class Address:
             "connect_timeout": CONNECT_TIMEOUT,
             "read_timeout": SILENCE,
         }
-        if self.socket:
-            return given | {"unix_socket": self.socket}
+        if self.unix_socket:
+            return given | {"unix_socket": self.unix_socket}
         return given | {"host": self.host, "port": self.port, "ssl": self._context()}
 
     def _context(self) -> ssl.SSLContext | None:
@@ -108,8 +111,7 @@ def resolve(text: str, *, option_file: Path | None = None) -> Address:
             file cannot be read.
     """
     uri, place = reveal(text)
-    options = _options(option_file) if option_file else {}
-    address = parse(uri, place, options)
+    address = parse(uri, place, _options(option_file) if option_file else {})
     if not address.password and sys.stdin.isatty():
         address = replace(address, password=getpass.getpass(f"Password of {address}: "))
     return address
@@ -142,90 +144,69 @@ def reveal(text: str) -> tuple[str, str]:
     return uri, place
 
 
-def shows_password(url: str) -> bool:
-    """Whether a URL holds a password in the clear."""
-    return re.match(r"[^/]*//[^/]*:[^/]*@", url) is not None
+def read_url(uri: str) -> URL | None:
+    """Take a URI apart; nothing if it is none, or its host may be the end of a password."""
+    try:
+        url = make_url(uri)
+    except (ArgumentError, ValueError):  # its message may repeat a piece of the password
+        return None
+    return None if "@" in (url.host or "") else url
 
 
-def parse(uri: str, place: str = "the URI", options: dict[str, str] | None = None) -> Address:
+def parse(uri: str, place: str = "the URI", options: Mapping[str, str] | None = None) -> Address:
     """Take a URI apart: ``mysql://USER:PASSWORD@HOST:PORT/SCHEMA?ssl_mode=verify_identity``.
 
     Args:
         uri: of the scheme mysql or mariadb (``mysql+pymysql`` and the like, too); special
             characters in user and password are percent-encoded. Its query may hold ``ssl_mode``,
-            ``ssl_ca``, ``ssl_cert``, ``ssl_key`` and ``unix_socket``.
+            ``ssl_ca``, ``ssl_cert``, ``ssl_key`` and ``unix_socket``, each once.
         place: what a message calls it; the URI itself is never repeated.
         options: values that hold where the URI is silent, by the same names.
 
     Raises:
         UsageError: it is no such URI.
     """
-    try:
-        parts = urlsplit(uri)
-        given = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        found = {
-            "host": parts.hostname or "",
-            "port": str(parts.port or ""),
-            "user": unquote(parts.username or ""),
-            "password": unquote(parts.password or ""),
-            "database": parts.path.strip("/"),
-        }
-    except ValueError:  # the library's message may repeat a piece of the password
-        parts, given, found = None, {}, {}
-    if parts is None or parts.fragment or parts.scheme.split("+")[0] not in SCHEMES:
+    url = read_url(uri)
+    if url is None or url.get_backend_name() not in SCHEMES:
         raise UsageError(
-            f"{place} is no address of a MySQL or MariaDB server: expected {_FORM}, with special "
-            "characters in user and password percent-encoded"
+            f"{place} is no address of a MySQL or MariaDB server: expected "
+            "mysql://USER@HOST:PORT, with special characters in user and password percent-encoded"
         )
-    if not set(given) <= set(_QUERY):  # not repeated either: it may be the end of a password
-        raise UsageError(f"{place}: the options after '?' can be {', '.join(_QUERY)}")
-    told = {name: value for name, value in {**found, **given}.items() if value}
+    query = uri.rpartition("@")[2].partition("?")[2]
+    if not set(url.query) <= set(_QUERY) or (query and query.count("&") + 1 != len(url.query)):
+        # Not repeated either: it may be the end of a password.
+        raise UsageError(f"{place}: the options after '?' can be {', '.join(_QUERY)}, each once")
     told = {
-        k: v for k, v in (options or {}).items() if k != "unix_socket" or "host" not in told
-    } | told
-    if "unix_socket" in told:
-        told["socket"] = told.pop("unix_socket")
-    return _checked(told, place)
-
-
-def _checked(told: dict[str, str], place: str) -> Address:
-    host = told.get("host", "localhost")
-    # A way out of this machine is encrypted, unless it is said that it need not be.
-    default = "disabled" if host in _LOCAL else "required"
-    if "ssl_ca" in told:
-        default = "verify_identity"
-    mode = told.pop("ssl_mode", default)
-    if mode not in SSL_MODES:
-        raise UsageError(f"{place}: ssl_mode must be one of {', '.join(SSL_MODES)}")
-    port = told.pop("port", "3306")
+        **{name: value for name, value in (options or {}).items() if name in _KEYS},
+        **({"unix_socket": ""} if url.host else {}),
+        **url.translate_connect_args(username="user"),
+        **url.query,
+    }
+    host, port, mode = told.get("host"), str(told.pop("port", 3306)), told.get("ssl_mode", "")
     if not port.isdigit():
         raise UsageError(f"{place}: the port must be a number")
-    return Address(**told, port=int(port), ssl_mode=mode)
+    # A way out of this machine is encrypted, unless it is said that it need not be.
+    default = "disabled" if host in (None, *_LOCAL) else "required"
+    told["ssl_mode"] = mode.lower() or ("verify_identity" if told.get("ssl_ca") else default)
+    if told["ssl_mode"] not in SSL_MODES:
+        raise UsageError(f"{place}: ssl_mode must be one of {', '.join(SSL_MODES)}")
+    return Address(**told, port=int(port))
 
 
 def _options(path: Path) -> dict[str, str]:
     """Read the ``[client]`` group of an option file of the MySQL and MariaDB clients."""
-    # Passwords hold any character: no interpolation, no comment within a line.
-    parser = configparser.RawConfigParser(
-        allow_no_value=True, strict=False, delimiters=("=",), comment_prefixes=("#", ";", "!")
-    )
+    # Passwords hold any character: no comment within a line.
+    parser = Parser(strict=False, delimiters=("=",), comment_prefixes=("#", ";", "!"))
     try:
         parser.read_string(path.expanduser().read_text())
-        client: dict[str, str] = dict(parser["client"])
-    except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
+        names = [name for name, value in parser.items("client", raw=True) if value]
+    except (OSError, UnicodeDecodeError, configparser.Error):
         raise UsageError(
             f"{path}: no readable option file with a [client] group "
             "(user, password, host, port, socket, ssl-ca, ssl-cert, ssl-key)"
         ) from None
-    client = {key.replace("-", "_"): value for key, value in client.items() if value}
-    client["unix_socket"] = client.pop("socket", "")
-    told = {key: client[key].strip() for key in _KEYS if client.get(key)}
-    if "ssl_mode" in told:
-        told["ssl_mode"] = told["ssl_mode"].lower()
-    return {
-        key: value[1:-1] if re.fullmatch(r"(['\"]).*\1", value) else value
-        for key, value in told.items()
-    }
+    told = {name.replace("-", "_"): parser.get("client", name) for name in names}
+    return told | {"unix_socket": told.get("socket", "")}
 
 
 def connect(address: Address) -> "pymysql.Connection[Cursor]":

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +24,6 @@ from chameleon_usage.snapshots.record import recording
 KIND = "extract"
 
 
-@dataclass
-class Extracted:
-    """What an extraction read and what it could not.
-
-    Attributes:
-        manifest: as it was written.
-        missing: table to the reason why it is not there.
-        lacking: of these, the tables that an adapter of the site cannot do without.
-    """
-
-    manifest: dict[str, Any] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
-    lacking: list[str] = field(default_factory=list)
-
-
 def extract(
     site: Site,
     address: Address,
@@ -48,7 +32,7 @@ def extract(
     privacy: Privacy | None = None,
     skip_missing: bool = False,
     progress: bool = False,
-) -> Extracted:
+) -> tuple[dict[str, Any], list[str]]:
     """Copy the tables that a site's adapters read to ``<place>/<site>``.
 
     In a directory the extraction is a snapshot of the site's record: what it supersedes of the
@@ -67,6 +51,10 @@ def extract(
             record in a directory keeps these as they were last read.
         progress: show a bar.
 
+    Returns:
+        the manifest as it was written, and those of its missing tables that an adapter of the site
+        cannot do without.
+
     Raises:
         UsageError: the site has no databases, the place holds other tables, the server refuses or
             is lost, no table can be read, or an earlier extraction would lose a table.
@@ -83,16 +71,15 @@ def extract(
                 "the same with --skip-missing"
             )
 
-    async def run() -> Extracted:
-        found = Extracted()
+    async def run() -> tuple[dict[str, Any], list[str]]:
         async with Snapshot(address, privacy) as snapshot:
             head = await snapshot.begin()
             if head["as_of"] == last:  # the record knows a snapshot by its second
                 await asyncio.sleep(1)
                 head = await snapshot.begin()
             listed = await snapshot.columns({table.schema for table in tables})
-            plans, found.missing = _plans(tables, listed, earlier)
-            none_lost(found.missing)
+            plans, missing = _plans(tables, listed, earlier)
+            none_lost(missing)
             replaced = earlier | {table.name for table in tables}
             with (
                 replacing(place, site.key, replaced)
@@ -107,15 +94,14 @@ def extract(
                         try:
                             written[name] = await snapshot.dump(chosen, scratch, bar)
                         except TableError as error:
-                            found.missing[name] = str(error)
-                none_lost(found.missing)
+                            missing[name] = str(error)
+                none_lost(missing)
                 if not written:
                     raise UsageError(
                         f"{address}: no table of {site.name} can be read; "
                         "see 'chameleon-usage grants'"
                     )
-                found.lacking = [t.name for t in tables if t.needed and t.name in found.missing]
-                found.manifest = {
+                manifest = {
                     "site": site.key,
                     "name": site.name,
                     "kind": KIND,
@@ -123,10 +109,10 @@ def extract(
                     **({"projects_and_users": privacy.name} if privacy else {}),
                     "schema_revisions": await snapshot.revisions(listed),
                     "tables": written,
-                    "missing": found.missing,
+                    "missing": missing,
                 }
-                (scratch / MANIFEST).write_text(json.dumps(found.manifest, indent=2) + "\n")
-        return found
+                (scratch / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        return manifest, [t.name for t in tables if t.needed and t.name in missing]
 
     # The rows pass as millions of small objects. What was there before them is not searched anew
     # for each batch of these: a third of the time.

@@ -1,17 +1,19 @@
 """Files and directories that appear whole or not at all."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.parallel import side_by_side
+
+OLD = "old"
+"""Where what a new directory replaces waits, in the temporary one."""
 
 
 def is_store(place: str) -> bool:
@@ -19,39 +21,31 @@ def is_store(place: str) -> bool:
     return "://" in place
 
 
+def shows_password(url: str) -> bool:
+    """Whether a URL holds a password in the clear."""
+    return re.search(r"//[^/@]*:.*@", url) is not None
+
+
 @contextmanager
 def whole_directory(target: Path) -> Iterator[Path]:
     """Fill a directory that appears at ``target`` whole, or not at all.
 
     Yields:
-        a temporary directory beside the target; on success it takes the target's place.
+        an empty directory beside the target; on success it takes the target's place.
+
+    Raises:
+        UsageError: it cannot be written; what was at the target before is still there.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        prefix = f".{target.name}.{os.getpid()}."
-        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-    except OSError as error:
-        raise UsageError(
-            f"{target}: cannot be written ({error.strerror}); name another directory"
-        ) from error
-    old = scratch.with_name(scratch.name + ".old")
-    try:
-        yield scratch
-        scratch.chmod(0o755)
-        if target.exists():
-            target.replace(old)
-        scratch.replace(target)
-    except (OSError, pl.exceptions.ComputeError) as error:
-        raise UsageError(
-            f"{target}: could not be written ({str(error).splitlines()[0]}); "
-            "what was there before is untouched"
-        ) from error
-    finally:
-        if old.exists() and not target.exists():  # ended between the two renames
-            old.replace(target)
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    with _beside(target) as scratch:
+        new = scratch / "new"
+        new.mkdir()
+        try:
+            yield new
+            if target.exists():
+                target.replace(scratch / OLD)
+            new.replace(target)
+        finally:
+            _bring_back(scratch, target)  # ended between the two renames
 
 
 @contextmanager
@@ -59,49 +53,50 @@ def whole_file(target: Path) -> Iterator[Path]:
     """Write a file that appears at ``target`` whole, or not at all.
 
     Yields:
-        a path in a temporary directory beside the target; on success what is written there takes
-        the target's place.
+        a path beside the target; on success what is written there takes the target's place.
+
+    Raises:
+        UsageError: it cannot be written; what was at the target before is still there.
     """
+    with _beside(target) as scratch:
+        part = scratch / target.name
+        yield part
+        part.replace(target)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Give a temporary directory beside a target, free of what killed runs left there."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        prefix = f".{target.name}.{os.getpid()}."
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as scratch:
-            part = Path(scratch) / target.name
-            yield part
-            part.replace(target)
+        for left in sorted(target.parent.glob(f".{target.name}.*")):
+            pid = left.name.removeprefix(f".{target.name}.").split(".")[0]
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                _bring_back(left, target)
+                shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.{os.getpid()}.", dir=target.parent, ignore_cleanup_errors=True
+        ) as scratch:
+            yield Path(scratch)
     except (OSError, pl.exceptions.ComputeError) as error:
         raise UsageError(
-            f"{target}: could not be written ({str(error).splitlines()[0]}); "
-            "what was there before is untouched. Name another file, or make room"
+            f"{target}: could not be written ({str(error).partition(chr(10))[0]}); what was there "
+            "before is untouched. Make room, or name another directory"
         ) from error
 
 
-def _sweep(target: Path) -> None:
-    """Remove what a killed run left beside the target, and bring back what it had moved away."""
-    for left in sorted(target.parent.glob(f".{target.name}.*")):
-        pid = left.name.removeprefix(f".{target.name}.").split(".")[0]
-        if not pid.isdigit() or Path(f"/proc/{pid}").exists():
-            continue
-        if left.suffix == ".old" and not target.exists():
-            left.replace(target)
-        else:
-            shutil.rmtree(left, ignore_errors=True)
+def _bring_back(scratch: Path, target: Path) -> None:
+    """Put the old directory back where it was moved away and nothing took its place."""
+    if (scratch / OLD).exists() and not target.exists():
+        (scratch / OLD).replace(target)
 
 
 def save_tables(directory: Path, tables: Mapping[str, pl.DataFrame]) -> None:
     """Write each frame to ``<name>.parquet`` in a directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    side_by_side(
+    for name, frame in tables.items():
         # The quickest level: the usual one takes a fifth less room and two fifths more time.
-        partial(
-            frame.write_parquet,
-            directory / f"{name}.parquet",
-            compression="zstd",
-            compression_level=1,
-        )
-        for name, frame in tables.items()
-    )
+        frame.write_parquet(directory / f"{name}.parquet", compression="zstd", compression_level=1)
 
 
 def load_table(path: Path) -> pl.DataFrame:

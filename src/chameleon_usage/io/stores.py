@@ -15,8 +15,7 @@ from typing import Any
 import fsspec
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.io.databases import shows_password
-from chameleon_usage.io.files import is_store
+from chameleon_usage.io.files import is_store, shows_password
 from chameleon_usage.snapshots.history import MANIFEST
 
 

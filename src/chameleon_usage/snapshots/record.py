@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.io.files import save_tables, whole_directory
+from chameleon_usage.io.files import OLD, save_tables, whole_directory
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.snapshots.history import (
     ADDED,
@@ -97,55 +97,47 @@ def diff(old: pl.DataFrame, new: pl.DataFrame, key: Sequence[str]) -> pl.DataFra
         sorted.
     """
     new, keys = new.select(old.columns), list(key)
-    again = pl.concat(
-        frame.filter(frame.select(keys).is_duplicated()).select(keys) for frame in (old, new)
+    touched = _touched(old, new, keys)
+    before, after = (
+        frame.join(touched, on=keys, how="semi", nulls_equal=True) for frame in (old, new)
     )
-    if again.height:
-        several, single = (
-            [frame.join(again, on=keys, how=how, nulls_equal=True) for frame in (old, new)]
-            for how in ("semi", "anti")
+    parts = (
+        (before.join(after, on=keys, how="semi", nulls_equal=True), CHANGED),
+        (before.join(after, on=keys, how="anti", nulls_equal=True), GONE),
+        (after.select(keys).unique().join(before, on=keys, how="anti", nulls_equal=True), ADDED),
+    )
+    return pl.concat(
+        [rows.with_columns(pl.lit(change).alias(FATE)) for rows, change in parts], how="diagonal"
+    ).sort(*keys, *old.columns, nulls_last=True)
+
+
+def _touched(old: pl.DataFrame, new: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """Find the keys whose rows are not the same in both."""
+    if any(frame.select(key).is_duplicated().any() for frame in (old, new)):
+        # All rows of a key count together.
+        counted = [frame.group_by(old.columns).len("_n") for frame in (old, new)]
+        return pl.concat(
+            one.join(other, on=one.columns, how="anti", nulls_equal=True).select(key)
+            for one, other in (counted, counted[::-1])
         )
-        parts = _several(several[0], several[1], keys) + _single(single[0], single[1], keys)
-    else:
-        parts = _single(old, new, keys)
-    return pl.concat(parts, how="diagonal").sort(*keys, *old.columns, nulls_last=True)
-
-
-def _single(old: pl.DataFrame, new: pl.DataFrame, key: list[str]) -> list[pl.DataFrame]:
-    """Compare tables in which each key comes once: a column at a time, which costs least."""
-    places = old.select(key).with_row_index("_old")
-    pairs = places.join(
-        new.select(key).with_row_index("_new"), on=key, how="left", nulls_equal=True
+    # Each key comes once: compared a column at a time, in a quarter of the time.
+    places = (
+        old.select(key)
+        .with_row_index("_old")
+        .join(
+            new.select(key).with_row_index("_new"),
+            on=key,
+            how="full",
+            coalesce=True,
+            nulls_equal=True,
+        )
     )
-    both = pairs.drop_nulls("_new")
+    both = places.drop_nulls(["_old", "_new"])
     differs = pl.zeros(both.height, dtype=pl.Boolean, eager=True)
     for column in set(old.columns) - set(key):
         differs |= old[column].gather(both["_old"]).ne_missing(new[column].gather(both["_new"]))
-    added = new.select(key).join(places, on=key, how="anti", nulls_equal=True)
-    fates = (
-        (old[both.filter(differs)["_old"]], CHANGED),
-        (old[pairs.filter(pl.col("_new").is_null())["_old"]], GONE),
-        (added, ADDED),
-    )
-    return [rows.with_columns(pl.lit(fate).alias(FATE)) for rows, fate in fates]
-
-
-def _several(old: pl.DataFrame, new: pl.DataFrame, key: list[str]) -> list[pl.DataFrame]:
-    """Compare tables in which keys come several times: all rows of a key count together."""
-    counted = [frame.group_by(old.columns).len("_n") for frame in (old, new)]
-    touched = pl.concat(
-        one.join(other, on=one.columns, how="anti", nulls_equal=True).select(key)
-        for one, other in (counted, counted[::-1])
-    ).unique()
-    before, after = (
-        frame.join(touched, on=key, how="semi", nulls_equal=True) for frame in (old, new)
-    )
-    fates = (
-        (before.join(after, on=key, how="semi", nulls_equal=True), CHANGED),
-        (before.join(after, on=key, how="anti", nulls_equal=True), GONE),
-        (after.select(key).unique().join(before, on=key, how="anti", nulls_equal=True), ADDED),
-    )
-    return [rows.with_columns(pl.lit(fate).alias(FATE)) for rows, fate in fates]
+    alone = places.filter(pl.col("_old").is_null() | pl.col("_new").is_null())
+    return pl.concat([both.filter(differs), alone]).select(key)
 
 
 def undo(new: pl.DataFrame, increment: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
@@ -222,12 +214,13 @@ def recording(site_dir: Path, tables: Collection[str] | None = None) -> Iterator
     Raises:
         UsageError: as ``add_snapshot``.
     """
-    if not site_dir.exists() and (stray := sorted(site_dir.parent.glob(f".{site_dir.name}.*.old"))):
-        raise UsageError(
-            f"{site_dir} is not there, but {stray[-1]} is, which an interrupted run moved away: "
-            f"name it {site_dir.name} again"
-        )
     with whole_directory(site_dir) as scratch:
+        stray = sorted(site_dir.parent.glob(f".{site_dir.name}.*/{OLD}"))
+        if stray and not site_dir.exists():
+            raise UsageError(
+                f"{site_dir} is not there, but {stray[-1]} is, which an interrupted run moved "
+                f"away: name it {site_dir} again"
+            )
         since = _since(site_dir, tables)
         yield scratch
         as_of = manifest_as_of(scratch / MANIFEST)
@@ -333,11 +326,11 @@ def _write_increment(
             changes[name] = Changes()
             continue
         increment, whole, wider = _compare(name, path, new.get(name))
-        fates = dict(increment[FATE].value_counts().iter_rows())
+        rows = dict(increment[FATE].value_counts().iter_rows())
         changes[name] = Changes(
-            fates.get(ADDED, 0),
-            fates.get(CHANGED, 0),
-            fates.get(GONE, 0) + fates.get(UNREAD, 0),
+            rows.get(ADDED, 0),
+            rows.get(CHANGED, 0),
+            rows.get(GONE, 0) + rows.get(UNREAD, 0),
             whole=whole,
         )
         if increment.height or whole or wider:
@@ -367,8 +360,8 @@ def _compare(name: str, old: Path, new: Path | None) -> tuple[pl.DataFrame, bool
         if set(key) <= set(now):
             as_text = pl.concat_str(pl.col(key).cast(pl.String), separator="|", ignore_nulls=True)
             here = as_text.is_in(_read(new).select(as_text).to_series().implode())
-        fate = pl.when(here).then(pl.lit(CHANGED)).otherwise(pl.lit(GONE))
-        return rows.with_columns(fate.alias(FATE)), True, False
+        change = pl.when(here).then(pl.lit(CHANGED)).otherwise(pl.lit(GONE))
+        return rows.with_columns(change.alias(FATE)), True, False
     parts = [diff(*pair, key) for pair in _parts(old, new, key)]
     increment = pl.concat(parts)
     if len(parts) > 1:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import tempfile
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import vl_convert as vlc
 
+from chameleon_usage.io.files import whole_file
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import altair as alt
@@ -98,27 +97,16 @@ def save_figure(
 
     Each file appears whole or not at all.
     """
-    out_dir.mkdir(parents=True, exist_ok=True)
     spec = chart.to_dict()
     svg = chart_svg(spec)
     png = vlc.svg_to_png(svg, scale=PNG_SCALE)
-    write_atomically(out_dir / f"{name}.svg", lambda path: path.write_text(svg, encoding="utf-8"))
-    write_atomically(out_dir / f"{name}.png", lambda path: path.write_bytes(png))
-    write_atomically(out_dir / f"{name}.csv", data.write_csv)
+    with whole_file(out_dir / f"{name}.svg") as part:
+        part.write_text(svg, encoding="utf-8")
+    with whole_file(out_dir / f"{name}.png") as part:
+        part.write_bytes(png)
+    with whole_file(out_dir / f"{name}.csv") as part:
+        data.write_csv(part)
     return Drawing(spec)
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary neighbour of `path`, then put it in place in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    part = type(path)(temporary)
-    try:
-        write(part)
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def book_script() -> str:

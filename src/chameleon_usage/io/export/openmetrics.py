@@ -65,7 +65,7 @@ def write_openmetrics(tables: Mapping[str, pl.DataFrame], path: Path) -> None:
     """Write the output tables that families speak of; a value that is null is no sample.
 
     Args:
-        tables: output table name to frame (domain.OUTPUTS).
+        tables: output table name to frame (models.outputs.OUTPUTS).
         path: the text file.
     """
     with path.open("wb") as file:

@@ -1,7 +1,7 @@
 """Outputs as CSV or JSON files that a Frictionless data package describes.
 
 The description (https://specs.frictionlessdata.io, version 1) is made from the schemas of
-models/domain.py: what a file holds is said in one place.
+models/outputs.py: what a file holds is said in one place.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write_package(tables: Mapping[str, pl.DataFrame], directory: Path, file_form
     """Write one file a table, and datapackage.json.
 
     Args:
-        tables: output table name to frame (domain.OUTPUTS).
+        tables: output table name to frame (models.outputs.OUTPUTS).
         directory: where to; it is there.
         file_format: ``csv``, or ``json`` (a list of objects, one a row). Times are ISO 8601 in
             UTC, a value that is not known is empty or null.

@@ -59,7 +59,7 @@ def write_sql(
     """Put output tables into a database, in place of the rows of the same sites.
 
     Args:
-        tables: output table name to frame (domain.OUTPUTS), every one with a ``site`` column.
+        tables: output table name to frame (models.outputs.OUTPUTS), each with a ``site`` column.
         sites: whose rows the frames hold, and no others.
         target: ``SCHEME://USER@HOST:PORT/DATABASE`` or ``sqlite:///FILE``, without a password; or
             ``${NAME}``, an environment variable that holds such a URI, with or without one.
@@ -138,7 +138,7 @@ def sql_table(name: str, ending: str = "") -> sa.Table:
     Times are UTC: ``TIMESTAMP WITH TIME ZONE`` in PostgreSQL, ``DATETIME`` elsewhere.
 
     Args:
-        name: the output (domain.OUTPUTS).
+        name: the output (models.outputs.OUTPUTS).
         ending: what the table's own name has beyond it.
     """
     columns = [
@@ -195,13 +195,10 @@ def _compare(session: sa.Connection, table: sa.Table, place: str) -> None:
 def _engine(target: str, option_file: Path | None) -> tuple[sa.Engine, str]:
     """Give an engine of SQLAlchemy, and how a message names the database."""
     uri, place = databases.reveal(target)
-    scheme = uri.partition("://")[0].partition("+")[0]
+    url = databases.read_url(uri)
+    scheme = url.get_backend_name() if url else ""
     if scheme in databases.SCHEMES:
         return _mysql(databases.resolve(target, option_file=option_file))
-    try:
-        url = sa.make_url(uri)
-    except (sa.exc.ArgumentError, ValueError):  # its message may repeat the password
-        url = None
     if url is None or scheme not in DRIVERS or not url.database:
         raise UsageError(
             f"{place} is no address of a database: expected SCHEME://USER@HOST:PORT/DATABASE with "

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import click
 
-from chameleon_usage.cli import DATE, cli, config_option, output_option
+from chameleon_usage.cli.options import (
+    DATE,
+    config_option,
+    output_option,
+    read_sites,
+    site_option,
+    sites_option,
+)
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import databases
 from chameleon_usage.io.export.target import TARGETS
 from chameleon_usage.io.export.target import export as export_outputs
@@ -18,27 +24,26 @@ from chameleon_usage.io.files import is_store
 from chameleon_usage.io.grants import grants as grants_sql
 from chameleon_usage.io.privacy import parse_privacy
 from chameleon_usage.models.outputs import OUTPUTS
-from chameleon_usage.models.site import Site, load_sites
 from chameleon_usage.snapshots.record import Changes, add_snapshot, last_changes, restore
 
 _NOTES = {"zero_dates": "zero dates are null", "not_utf8": "values are Latin-1, not UTF-8"}
 
 
-@cli.command()
+@click.command()
 @config_option
-@click.option("--site", "name", required=True, help="Site key.")
+@site_option
 @click.option("--user", default="chameleon_usage", show_default=True, help="Account that reads.")
 @click.option(
     "--host", default="localhost", show_default=True, help="Machine it comes from; % is any."
 )
 def grants(config: Path, name: str, user: str, host: str) -> None:
     """Print the SQL that lets the extractor read what it needs, and nothing else."""
-    click.echo(grants_sql(_site(config, name), user, host), nl=False)
+    click.echo(grants_sql(read_sites(config, [name])[name], user, host), nl=False)
 
 
-@cli.command()
+@click.command()
 @config_option
-@click.option("--site", "name", required=True, help="Site key.")
+@site_option
 @click.option(
     "--db-uri",
     help="mysql://USER@HOST:PORT, or '${NAME}': an environment variable that holds the URI, "
@@ -77,10 +82,10 @@ def extract(
     skip_missing: bool,
 ) -> None:
     """Copy the tables that a site's adapters read from its databases."""
-    site = _site(config, name)
+    site = read_sites(config, [name])[name]
     if not (uri := db_uri or site.db_uri or ("mysql://" if option_file else "")):
         raise UsageError(f"{config}: site {name} has no 'db_uri'; give --db-uri or --option-file")
-    found = extract_site(
+    manifest, lacking = extract_site(
         site,
         databases.resolve(uri, option_file=option_file),
         data_dir,
@@ -88,29 +93,29 @@ def extract(
         skip_missing=skip_missing,
         progress=sys.stderr.isatty(),
     )
-    tables = found.manifest["tables"]
+    tables = manifest["tables"]
     rows = sum(table["rows"] for table in tables.values())
     click.echo(
-        f"{name}: {len(tables)} tables, {rows:,} rows as of {found.manifest['as_of']} UTC", err=True
+        f"{name}: {len(tables)} tables, {rows:,} rows as of {manifest['as_of']} UTC", err=True
     )
     for table, told in tables.items():
         for what in ("zero_dates", "not_utf8"):
             for column, count in told.get(what, {}).items():
                 click.echo(f"{name}: {table}.{column}: {count:,} {_NOTES[what]}", err=True)
-    for table, reason in found.missing.items():
+    for table, reason in manifest["missing"].items():
         click.echo(f"{name}: {table} {reason}", err=True)
     if not is_store(data_dir):
         _tell(name, last_changes(Path(data_dir) / name))
-    if found.lacking:
+    if lacking:
         raise UsageError(
             f"{data_dir}/{name} lacks what the site's adapters cannot do without: "
-            f"{', '.join(found.lacking)}; grant it (chameleon-usage grants) and extract again"
+            f"{', '.join(lacking)}; grant it (chameleon-usage grants) and extract again"
         )
 
 
-@cli.command()
+@click.command()
 @config_option
-@click.option("--site", "name", required=True, help="Site key.")
+@site_option
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -137,7 +142,7 @@ def record(
     """Add a dump to a site's record, or give back an earlier one."""
     if (dump is None) == (as_of is None) or (as_of is None) != (target is None):
         raise UsageError("give either --from, or --as-of together with --to")
-    site = _site(config, name)
+    site = read_sites(config, [name])[name]
     if dump is not None:
         _tell(name, add_snapshot(data_dir / site.key, dump))
     elif as_of is not None and target is not None:
@@ -157,9 +162,9 @@ def _tell(name: str, changes: dict[str, Changes]) -> None:
     click.echo(f"{name}: recorded", err=True)
 
 
-@cli.command(epilog=f"\b\n{TARGETS}")
+@click.command(epilog=f"\b\n{TARGETS}")
 @output_option
-@click.option("--site", "names", multiple=True, help="Site key; repeat it. Default: all present.")
+@sites_option
 @click.option("--to", "target", required=True, metavar="TARGET", help="Where to; see below.")
 @click.option(
     "--table",
@@ -186,10 +191,3 @@ def export(
     written = export_outputs(output, target, names=names, chosen=chosen, option_file=option_file)
     for name, rows in written.items():
         click.echo(f"{name}: {rows:,} rows", err=True)
-
-
-def _site(config: Path, name: str) -> Site:
-    sites = load_sites(config, frozenset(ADAPTERS))
-    if name not in sites:
-        raise UsageError(f"unknown site {name}; the configuration has {', '.join(sites)}")
-    return sites[name]

@@ -1,4 +1,4 @@
-"""The operator's face: run, combine, ablate, check; cli_io holds what moves data in and out."""
+"""The commands that compute: run, combine, ablate, check."""
 
 import importlib
 import re
@@ -12,68 +12,28 @@ import click
 import polars as pl
 
 from chameleon_usage import pipeline, stages
+from chameleon_usage.cli.options import (
+    DATE,
+    choose,
+    config_option,
+    output_option,
+    read_sites,
+    sites_option,
+)
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import files
 from chameleon_usage.io.check import check_site
 from chameleon_usage.models.outputs import OUTPUTS
-from chameleon_usage.models.site import Site, load_sites
+from chameleon_usage.models.site import Site
 from chameleon_usage.usage import ablation
 from chameleon_usage.usage.window import Window
 
 MOST_BUCKETS = 200_000
-DATE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
-
-config_option = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=Path("data/sites.yaml"),
-    show_default=True,
-    help="Site configuration.",
-)
-output_option = click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("output"),
-    show_default=True,
-    help="Directory of the output tables, one directory a site.",
-)
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=Path("data/twin"),
-    show_default=True,
-    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
-)
-site_option = click.option(
-    "--site", "names", multiple=True, help="Site key; repeat it. Default: every site with data."
-)
 
 
-class Commands(click.Group):
-    """Commands of which some are loaded when asked for: their libraries take seconds to start."""
-
-    elsewhere = ("export", "extract", "grants", "record")
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name all commands."""
-        return sorted({*super().list_commands(ctx), *self.elsewhere})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Give a command."""
-        if cmd_name in self.elsewhere:
-            importlib.import_module("chameleon_usage.cli_io")
-        return super().get_command(ctx, cmd_name)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
-    """Reconstruct the usage history of an OpenStack testbed from its services' databases."""
-
-
-@cli.command()
+@click.command()
 @config_option
-@site_option
+@sites_option
 @click.option(
     "--data-dir",
     default="data/twin",
@@ -128,14 +88,12 @@ def run(
             f"--bucket {bucket} makes {buckets} buckets, more than {MOST_BUCKETS}: "
             "give a longer bucket or a shorter window"
         )
-    known = load_sites(config, frozenset(ADAPTERS))
+    sites = read_sites(config, names)
     if resume_from:
         data_dir = "."  # not read
-    patterns = [
-        pattern for name in names if name in known for pattern in known[name].files.values()
-    ]
-    with _fetched(data_dir, names or known, patterns) as folder:
-        for site in _choose(known, names, folder, output, resume_from):
+    patterns = [pattern for name in names for pattern in sites[name].files.values()]
+    with _fetched(data_dir, names or sites, patterns) as folder:
+        for site in choose(sites, names, output if resume_from else folder):
             tables, absent = pipeline.run_pipeline(
                 site,
                 folder,
@@ -169,35 +127,6 @@ def _bucket(text: str) -> str:
     return text
 
 
-def _choose(
-    sites: dict[str, Site],
-    names: Sequence[str],
-    data_dir: Path,
-    output: Path,
-    resume_from: str | None,
-) -> list[Site]:
-    """Pick the named sites, or every site that has data (or a saved stage)."""
-    if unknown := [name for name in names if name not in sites]:
-        raise UsageError(
-            f"unknown site {', '.join(unknown)}; the configuration has {', '.join(sites)}"
-        )
-    if names:
-        return [sites[name] for name in names]
-    base = output if resume_from else data_dir
-    if not base.is_dir():
-        raise UsageError(
-            f"no directory {base}: make the default data with 'make data', or name another "
-            "with --data-dir"
-        )
-    found = [site for site in sites.values() if (base / site.key).is_dir()]
-    if not found:
-        raise UsageError(
-            f"{base} holds no site's directory; expected one of {', '.join(sites)}, "
-            "or name a site with --site"
-        )
-    return found
-
-
 def _report(site: Site, tables: dict[str, pl.DataFrame], absent: Sequence[str]) -> None:
     rejected = tables["rejects"]
     hours = rejected["hours"].sum() or 0.0
@@ -210,9 +139,9 @@ def _report(site: Site, tables: dict[str, pl.DataFrame], absent: Sequence[str]) 
         click.echo(f"{site.key}: absent or empty: {', '.join(absent)}", err=True)
 
 
-@cli.command()
+@click.command()
 @output_option
-@click.option("--site", "names", multiple=True, help="Site key; repeat it. Default: all present.")
+@sites_option
 def combine(output: Path, names: Sequence[str]) -> None:
     """Put the output tables of all sites together in <output>/combined."""
     tables = stages.load_combined(output, stages.sites_with_outputs(output, names))
@@ -220,16 +149,21 @@ def combine(output: Path, names: Sequence[str]) -> None:
         files.save_tables(scratch, tables)
 
 
-@cli.command()
+@click.command()
 @config_option
-@site_option
-@data_dir_option
+@sites_option
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path("data/twin"),
+    show_default=True,
+    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
+)
 @output_option
 def ablate(*, config: Path, names: Sequence[str], data_dir: Path, output: Path) -> None:
     """Count with each correction left out in turn: <output>/ablation/<site>/ablation.parquet."""
     window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END)
-    sites = _choose(load_sites(config, frozenset(ADAPTERS)), names, data_dir, output, None)
-    for site in sites:
+    for site in choose(read_sites(config, names), names, data_dir):
         stage, _ = pipeline.facts(site, data_dir, progress=sys.stderr.isatty())
         with files.whole_directory(output / "ablation" / site.key) as scratch:
             files.save_tables(
@@ -237,14 +171,13 @@ def ablate(*, config: Path, names: Sequence[str], data_dir: Path, output: Path) 
             )
 
 
-@cli.command()
+@click.command()
 @config_option
 @output_option
-@site_option
+@sites_option
 def check(config: Path, output: Path, names: Sequence[str]) -> None:
     """Check contracts, laws and declared gaps of what was written."""
-    sites = load_sites(config, frozenset(ADAPTERS))
-    chosen = _choose(sites, names, output, output, "usage")
+    chosen = choose(read_sites(config, names), names, output)
     problems = [problem for site in chosen for problem in check_site(output / site.key, site)]
     for problem in problems:
         click.echo(problem, err=True)
@@ -253,12 +186,3 @@ def check(config: Path, output: Path, names: Sequence[str]) -> None:
     click.echo(
         f"{', '.join(site.key for site in chosen)}: {len(OUTPUTS)} contracts and all laws hold"
     )
-
-
-def main() -> None:
-    """Run the command line; a UsageError becomes one line and exit status 1."""
-    try:
-        cli()
-    except UsageError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)

@@ -1,0 +1,48 @@
+"""The operator's command line.
+
+run.py computes: run, combine, ablate, check. data.py moves data in and out: grants, extract,
+record, export. options.py holds what several commands ask for.
+"""
+
+import importlib
+import sys
+
+import click
+
+from chameleon_usage.errors import UsageError
+
+MODULES = {
+    **dict.fromkeys(("run", "combine", "ablate", "check"), "run"),
+    **dict.fromkeys(("grants", "extract", "record", "export"), "data"),
+}
+"""Command to its module, loaded when asked for: libraries of databases take seconds to start."""
+
+
+class Commands(click.Group):
+    """The commands of ``MODULES``."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Name all commands."""
+        return sorted(MODULES)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command; nothing if there is none of that name."""
+        if cmd_name not in MODULES:
+            return None
+        module = importlib.import_module(f"{__name__}.{MODULES[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Reconstruct the usage history of an OpenStack testbed from its services' databases."""
+
+
+def main() -> None:
+    """Run the command line; a UsageError becomes one line and exit status 1."""
+    try:
+        cli()
+    except UsageError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,88 @@
+"""Files and directories appear whole or not at all, whatever ended a run before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chameleon_usage.errors import UsageError
+from chameleon_usage.io.files import whole_directory, whole_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KINDS = pytest.mark.parametrize("whole", [whole_directory, whole_file])
+
+
+def fill(part: Path, text: str) -> None:
+    """Write the file, or one into the directory."""
+    (part / "one" if part.is_dir() else part).write_text(text)
+
+
+def told(target: Path) -> str:
+    return (target / "one" if target.is_dir() else target).read_text()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@KINDS
+class TestBoth:
+    def test_a_new_one_takes_the_place_of_the_old_and_can_be_read_by_all(self, whole, tmp_path):
+        target = tmp_path / "made" / "site"
+        for text in ("old", "new"):
+            with whole(target) as part:
+                fill(part, text)
+        assert (names(target.parent), told(target)) == (["site"], "new")
+        assert target.stat().st_mode & 0o044 == 0o044
+
+    @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError()])
+    def test_what_cannot_be_written_leaves_the_old(self, whole, tmp_path, error):
+        target = tmp_path / "site"
+        with whole(target) as part:
+            fill(part, "old")
+
+        def fail() -> None:
+            with whole(target) as part:
+                fill(part, "half")
+                raise error
+
+        with pytest.raises(UsageError, match=r"site: could not be written .* untouched"):
+            fail()
+        assert (names(tmp_path), told(target)) == (["site"], "old")
+
+    def test_what_a_killed_run_left_is_swept_and_a_living_ones_stays(self, whole, tmp_path):
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        for pid in (ended.pid, os.getpid()):
+            (tmp_path / f".site.{pid}.x" / "new").mkdir(parents=True)
+        with whole(tmp_path / "site") as part:
+            fill(part, "new")
+        assert names(tmp_path) == [f".site.{os.getpid()}.x", "site"]
+
+
+def test_a_directory_that_a_killed_run_had_moved_away_comes_back(tmp_path):
+    with whole_directory(tmp_path / "site") as scratch:
+        fill(scratch, "old")
+    kill = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from chameleon_usage.io.files import whole_directory\n"
+        "replace, done = Path.replace, []\n"
+        "def second(self, target):\n"
+        "    if done: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    done.append(replace(self, target))\n"
+        "Path.replace = second\n"
+        "with whole_directory(Path('site')): pass\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", kill], cwd=tmp_path, check=False)
+    assert ended.returncode == -9
+    assert not (tmp_path / "site").exists()
+    with pytest.raises(KeyError), whole_directory(tmp_path / "site"):
+        raise KeyError
+    assert (names(tmp_path), told(tmp_path / "site")) == (["site"], "old")
