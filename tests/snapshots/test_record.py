@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.snapshots import record
-from chameleon_usage.snapshots.history import ADDED, CHANGED, FATE, GONE, HISTORY
+from chameleon_usage.snapshots.history import ADDED, CHANGE_TYPE, CHANGED, GONE, HISTORY
 from chameleon_usage.snapshots.record import Changes, add_snapshot, diff, dump_as_of, undo
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class TestDiff:
 
     def test_a_key_that_comes_twice_is_kept_with_all_its_rows(self):
         old = table(("a", "h1", 1.0, START), ("a", "h1", 1.0, START))
-        assert diff(old, old.head(1), ["id"])[FATE].to_list() == [CHANGED, CHANGED]
+        assert diff(old, old.head(1), ["id"])[CHANGE_TYPE].to_list() == [CHANGED, CHANGED]
 
     @quick
     @given(tables(), tables(), st.sampled_from([["id"], ["id", "host"], list(SCHEMA)]))
@@ -122,7 +122,7 @@ class TestDiff:
     @given(tables(), tables())
     def test_no_row_is_kept_that_is_still_there(self, old, new):
         increment = diff(old, new, ["id"])
-        kept = increment.filter(pl.col(FATE) == GONE)
+        kept = increment.filter(pl.col(CHANGE_TYPE) == GONE)
         assert kept.join(new, on="id", how="semi", nulls_equal=True).is_empty()
         once = [rows.filter(pl.col("id").is_unique()) for rows in (old, new)]
         alone = once[0].join(once[1], on=list(SCHEMA), how="semi", nulls_equal=True)

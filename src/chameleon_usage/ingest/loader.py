@@ -11,6 +11,7 @@ from tqdm import tqdm
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import accounting
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
+from chameleon_usage.models.vocabulary import UNREADABLE, Reason
 from chameleon_usage.snapshots import history
 
 ZERO_DATE = "0000-00-00"
@@ -109,11 +110,11 @@ def _admit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | 
 
 def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
     """Read the rows that increments kept of a table; none that cannot be read."""
-    scan = pl.scan_parquet(paths, include_file_paths=history.FILE)
-    told = scan.select(history.FATE, history.FILE).collect()
+    scan = pl.scan_parquet(paths, include_file_paths=history.FROM_FILE)
+    told = scan.select(history.CHANGE_TYPE, history.FROM_FILE).collect()
     good, _ = _judge(_read(paths[0], name, scan).hstack(told), paths[0], name)
-    return good.filter(pl.col(history.FATE) != history.ADDED).unique(
-        [*RAW_TABLES[name].key, history.FILE], keep="first", maintain_order=True
+    return good.filter(pl.col(history.CHANGE_TYPE) != history.ADDED).unique(
+        [*RAW_TABLES[name].key, history.FROM_FILE], keep="first", maintain_order=True
     )
 
 
@@ -195,8 +196,8 @@ def _judge(frame: pl.DataFrame, path: Path, name: str) -> tuple[pl.DataFrame, pl
     lost = {column: given[column].is_not_null() & cast[column].is_null() for column in lossy}
     reason = cast.select(
         pl.coalesce(
-            *(pl.when(mask).then(pl.lit(f"unreadable {key}")) for key, mask in lost.items()),
-            pl.when(pl.any_horizontal(pl.col(spec.key).is_null())).then(pl.lit("missing key")),
+            *(pl.when(mask).then(pl.lit(UNREADABLE.format(key))) for key, mask in lost.items()),
+            pl.when(pl.any_horizontal(pl.col(spec.key).is_null())).then(pl.lit(Reason.MISSING_KEY)),
         )
     ).to_series()
     bad = reason.is_not_null()
@@ -223,7 +224,7 @@ def _without_duplicates(good: pl.DataFrame, name: str) -> tuple[pl.DataFrame, pl
     good = good.with_row_index("_row").sort(*spec.key, *spec.kept, nulls_last=True)
     first = good.select(pl.struct(spec.key).is_first_distinct()).to_series()
     again = good.filter(~first).select(spec.key)
-    return good.filter(first).sort("_row").drop("_row"), _rejects(name, again, "duplicate row")
+    return good.filter(first).sort("_row").drop("_row"), _rejects(name, again, Reason.DUPLICATE_ROW)
 
 
 def _rejects(name: str, keys: pl.DataFrame, reason: pl.Series | str) -> pl.DataFrame:

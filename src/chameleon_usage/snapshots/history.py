@@ -19,9 +19,9 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.raw import NAME, RAW_TABLES, WINDOWS, RawInputs
 
 HISTORY, MANIFEST = "history", "manifest.json"
-FATE, FILE = "record_fate", "record_file"
+CHANGE_TYPE, FROM_FILE = "record_fate", "record_file"
 ADDED, CHANGED, GONE, UNREAD = "added", "changed", "gone", "unread"
-"""Fates of a row between two snapshots; unread: the later dump lacks the table."""
+"""What became of a row between two snapshots; unread: the later dump lacks the table."""
 FORM = "%Y-%m-%dT%H%M%SZ"
 """How an increment's folder is named after the moment of its snapshot."""
 
@@ -144,7 +144,7 @@ def _versions(steps: list[Increment], name: str, current: pl.DataFrame, load: Lo
     ]
     moments = pl.DataFrame(
         {
-            FILE: [path for *_, path in kept],
+            FROM_FILE: [path for *_, path in kept],
             "seen": [step.since for _, step, *_ in kept],
             "_next": [step.as_of for _, step, *_ in kept],
             "_again": again,
@@ -152,9 +152,11 @@ def _versions(steps: list[Increment], name: str, current: pl.DataFrame, load: Lo
         schema_overrides=dict.fromkeys(("seen", "_next", "_again"), pl.Datetime("us")),
     )
     earlier = (
-        rows.join(moments, on=FILE, how="left")
-        .with_columns(unseen=pl.when(pl.col(FATE) == UNREAD).then("_again").otherwise("_next"))
-        .drop(FILE, "_next", "_again")
+        rows.join(moments, on=FROM_FILE, how="left")
+        .with_columns(
+            unseen=pl.when(pl.col(CHANGE_TYPE) == UNREAD).then("_again").otherwise("_next")
+        )
+        .drop(FROM_FILE, "_next", "_again")
     )
     middle = pl.col("seen") + (pl.col("unseen") - pl.col("seen")) / 2
     updated = (

@@ -24,8 +24,8 @@ from chameleon_usage.io.files import OLD, save_tables, whole_directory
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.snapshots.history import (
     ADDED,
+    CHANGE_TYPE,
     CHANGED,
-    FATE,
     FORM,
     GONE,
     HISTORY,
@@ -107,7 +107,8 @@ def diff(old: pl.DataFrame, new: pl.DataFrame, key: Sequence[str]) -> pl.DataFra
         (after.select(keys).unique().join(before, on=keys, how="anti", nulls_equal=True), ADDED),
     )
     return pl.concat(
-        [rows.with_columns(pl.lit(change).alias(FATE)) for rows, change in parts], how="diagonal"
+        [rows.with_columns(pl.lit(change).alias(CHANGE_TYPE)) for rows, change in parts],
+        how="diagonal",
     ).sort(*keys, *old.columns, nulls_last=True)
 
 
@@ -152,7 +153,7 @@ def undo(new: pl.DataFrame, increment: pl.DataFrame, key: Sequence[str]) -> pl.D
         the earlier state, its rows in no particular order.
     """
     kept = new.join(increment.select(key), on=list(key), how="anti", nulls_equal=True)
-    before = increment.filter(pl.col(FATE) != ADDED).drop(FATE)
+    before = increment.filter(pl.col(CHANGE_TYPE) != ADDED).drop(CHANGE_TYPE)
     return pl.concat([kept.select(before.columns), before])
 
 
@@ -310,7 +311,7 @@ def _before(step: Increment, name: str, new: pl.DataFrame | None) -> pl.DataFram
     """Undo one increment of one table."""
     path = step.path / f"{name}.parquet"
     if step.manifest["tables"][name]["whole"] or new is None:
-        return _read(path).drop(FATE)
+        return _read(path).drop(CHANGE_TYPE)
     if not path.exists():
         return new
     return undo(new, _read(path), key_of(name, new.columns))
@@ -326,7 +327,7 @@ def _write_increment(
             changes[name] = Changes()
             continue
         increment, whole, wider = _compare(name, path, new.get(name))
-        rows = dict(increment[FATE].value_counts().iter_rows())
+        rows = dict(increment[CHANGE_TYPE].value_counts().iter_rows())
         changes[name] = Changes(
             rows.get(ADDED, 0),
             rows.get(CHANGED, 0),
@@ -351,7 +352,7 @@ def _compare(name: str, old: Path, new: Path | None) -> tuple[pl.DataFrame, bool
         (the increment, whether it is the old table whole, whether the new one has more columns)
     """
     if new is None:
-        return _read(old).with_columns(pl.lit(UNREAD).alias(FATE)), True, False
+        return _read(old).with_columns(pl.lit(UNREAD).alias(CHANGE_TYPE)), True, False
     kinds, now = _schema(old), _schema(new)
     key = key_of(name, list(kinds))
     if any(now.get(column) != kind for column, kind in kinds.items()):
@@ -361,7 +362,7 @@ def _compare(name: str, old: Path, new: Path | None) -> tuple[pl.DataFrame, bool
             as_text = pl.concat_str(pl.col(key).cast(pl.String), separator="|", ignore_nulls=True)
             here = as_text.is_in(_read(new).select(as_text).to_series().implode())
         change = pl.when(here).then(pl.lit(CHANGED)).otherwise(pl.lit(GONE))
-        return rows.with_columns(change.alias(FATE)), True, False
+        return rows.with_columns(change.alias(CHANGE_TYPE)), True, False
     parts = [diff(*pair, key) for pair in _parts(old, new, key)]
     increment = pl.concat(parts)
     if len(parts) > 1:
