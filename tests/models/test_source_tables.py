@@ -14,9 +14,9 @@ ENDING = ("deleted_at", "end_time", "valid_to", "end_on")
 """How columns are called that say until when a row holds."""
 
 
-@pytest.mark.parametrize("name", ["label", "key", "required", "begin", "end", "tells"])
+@pytest.mark.parametrize("name", ["label", "required", "begin", "end", "tells"])
 def test_what_every_declaration_must_say_cannot_be_left_out(name):
-    said = {"label": "x", "key": ("id",), "required": {}, "begin": None, "end": None, "tells": ()}
+    said = {"label": "x", "required": {}, "begin": None, "end": None, "tells": ()}
     RawTable(**said)
     with pytest.raises(TypeError, match=name):
         RawTable(**{key: value for key, value in said.items() if key != name})

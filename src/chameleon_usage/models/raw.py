@@ -43,12 +43,12 @@ class RawTable:
 
     Attributes:
         label: how figures and prose call it.
-        key: columns that identify a row; a second row with the same key is a duplicate.
         required: column to type; a file without one of them is refused.
         begin: the column that says since when a row holds.
         end: the column that says until when; None where a row that is gone from a later snapshot
             still tells what it told, as a request does.
         tells: quantity types of which it may tell.
+        key: columns that identify a row; a second row with the same key is a duplicate.
         optional: column to type; a missing one is read as null (columns that came with a later
             release, or that only some deployments have).
         derived: columns computed while reading, from columns that are not kept (JSON documents).
@@ -69,11 +69,11 @@ class RawTable:
     """
 
     label: str
-    key: tuple[str, ...]
     required: dict[str, pl.DataType]
     begin: str | None
     end: str | None
     tells: tuple[str, ...]
+    key: tuple[str, ...] = ("id",)
     optional: dict[str, pl.DataType] = field(default_factory=dict)
     derived: dict[str, pl.Expr] = field(default_factory=dict)
     archive: str | None = None
@@ -126,8 +126,12 @@ _HINT = rf'"reservation":\s*\[?\s*"({_UUID})"'
 _PROPERTY = ("property_id", "capability_id", "capability_name")
 """How a property is named: capability_name until 2020, capability_id until 2024-01, property_id."""
 
-_DETAIL: dict[str, Any] = {"begin": None, "end": None, "tells": ()}
-"""Of a table that describes rows of another one and has no time of its own."""
+
+def _detail(label: str, required: dict[str, pl.DataType], **more: Any) -> RawTable:  # noqa: ANN401
+    """Declare a table that describes rows of another one and has no time of its own."""
+    return RawTable(label=label, required=required, begin=None, end=None, tells=(), **more)
+
+
 _SOFT_DELETED: dict[str, Any] = {"begin": "created_at", "end": "deleted_at"}
 """Of a table whose rows the service dates itself and keeps when they are deleted."""
 
@@ -137,7 +141,6 @@ RAW_TABLES: dict[str, RawTable] = {
     # Nova
     "nova.compute_nodes": RawTable(
         label="Nova hosts",
-        key=("id",),
         required=_ints("id", "vcpus", "memory_mb", "local_gb")
         | _texts("hypervisor_hostname", "hypervisor_type")
         | _times("created_at", "deleted_at"),
@@ -150,7 +153,6 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "nova.services": RawTable(
         label="Nova services",
-        key=("id",),
         required=_ints("id")
         | _texts("host", "binary")
         | _times("created_at", "updated_at", "deleted_at"),
@@ -175,7 +177,6 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "nova.instance_actions": RawTable(
         label="Nova instances and their actions",
-        key=("id",),
         required=_ints("id") | _texts("action") | _names("instance_uuid") | _times("start_time"),
         optional=_times("finish_time"),
         begin="start_time",
@@ -186,7 +187,6 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "nova.instance_actions_events": RawTable(
         label="Nova events",
-        key=("id",),
         required=_ints("id", "action_id")
         | _texts("event", "result")
         | _times("start_time", "finish_time"),
@@ -196,22 +196,20 @@ RAW_TABLES: dict[str, RawTable] = {
         tells=(),
         archive="nova.shadow_instance_actions_events",
     ),
-    "nova_api.request_specs": RawTable(
-        label="Nova request specs",
+    "nova_api.request_specs": _detail(
+        "Nova request specs",
+        _names("instance_uuid") | _texts("spec"),
         key=("instance_uuid",),
-        required=_names("instance_uuid") | _texts("spec"),
         derived={
             # The scheduler hint of a bare-metal launch, or the flavor that Blazar made for a slice.
             "hint": pl.col("spec").str.extract(_HINT),
             "flavor": pl.col("spec").str.extract(rf'"reservation:({_UUID})"'),
         },
-        **_DETAIL,
         taken_away=("hint", "flavor"),
     ),
     # Blazar
     "blazar.leases": RawTable(
         label="Blazar leases",
-        key=("id",),
         required=_names("id")
         | _texts("project_id", "status")
         | _times("created_at", "deleted_at", "start_date", "end_date"),
@@ -219,15 +217,11 @@ RAW_TABLES: dict[str, RawTable] = {
         **_SOFT_DELETED,
         tells=(),
     ),
-    "blazar.reservations": RawTable(
-        label="Blazar reservations",
-        key=("id",),
-        required=_names("id", "lease_id") | _texts("resource_type"),
-        **_DETAIL,
+    "blazar.reservations": _detail(
+        "Blazar reservations", _names("id", "lease_id") | _texts("resource_type")
     ),
     "blazar.events": RawTable(
         label="Blazar events",
-        key=("id",),
         required=_texts("id", "lease_id", "event_type", "status") | _times("time", "updated_at"),
         begin="time",
         end=None,
@@ -235,7 +229,6 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "blazar.computehosts": RawTable(
         label="Blazar hosts",
-        key=("id",),
         required=_texts("id", "hypervisor_hostname", "hypervisor_type")
         | _ints("vcpus", "memory_mb", "local_gb", "reservable")
         | _times("created_at", "updated_at"),
@@ -248,7 +241,6 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "blazar.computehost_allocations": RawTable(
         label="Blazar allocations",
-        key=("id",),
         required=_names("id", "reservation_id") | _texts("compute_host_id") | _times("created_at"),
         optional=_times("updated_at", "deleted_at"),  # soft delete since 2018-07
         **_SOFT_DELETED,
@@ -256,35 +248,23 @@ RAW_TABLES: dict[str, RawTable] = {
         at_its_word=True,
         held_host="compute_host_id",
     ),
-    "blazar.computehost_reservations": RawTable(
-        label="Blazar host reservations",
-        key=("id",),
-        required=_names("id", "reservation_id") | _texts("resource_properties", "count_range"),
-        **_DETAIL,
+    "blazar.computehost_reservations": _detail(
+        "Blazar host reservations",
+        _names("id", "reservation_id") | _texts("resource_properties", "count_range"),
     ),
-    "blazar.instance_reservations": RawTable(
-        label="Blazar instance reservations",
-        key=("id",),
-        required=_names("id", "reservation_id") | _ints("vcpus", "memory_mb", "disk_gb", "amount"),
-        **_DETAIL,
+    "blazar.instance_reservations": _detail(
+        "Blazar instance reservations",
+        _names("id", "reservation_id") | _ints("vcpus", "memory_mb", "disk_gb", "amount"),
     ),
-    "blazar.computehost_extra_capabilities": RawTable(
-        label="Blazar host properties",
-        key=("id",),
-        required=_texts("id", "computehost_id", "capability_value"),
+    "blazar.computehost_extra_capabilities": _detail(
+        "Blazar host properties",
+        _texts("id", "computehost_id", "capability_value"),
         optional=_texts(*_PROPERTY) | _times("deleted_at"),
-        **_DETAIL,
         slot=("computehost_id", *_PROPERTY),
     ),
-    "blazar.resource_properties": RawTable(
-        label="Blazar property names",
-        key=("id",),
-        required=_texts("id", "property_name"),
-        **_DETAIL,
-    ),
+    "blazar.resource_properties": _detail("Blazar property names", _texts("id", "property_name")),
     "blazar.devices": RawTable(
         label="Blazar devices",
-        key=("id",),
         required=_texts("id", "name") | _ints("reservable") | _times("created_at", "updated_at"),
         optional=_times("deleted_at"),
         **_SOFT_DELETED,
@@ -295,7 +275,6 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "blazar.device_allocations": RawTable(
         label="Blazar device allocations",
-        key=("id",),
         required=_names("id", "reservation_id") | _texts("device_id") | _times("created_at"),
         optional=_times("updated_at", "deleted_at"),
         **_SOFT_DELETED,
@@ -303,18 +282,14 @@ RAW_TABLES: dict[str, RawTable] = {
         at_its_word=True,
         held_host="device_id",
     ),
-    "blazar.device_reservations": RawTable(
-        label="Blazar device reservations",
-        key=("id",),
-        required=_names("id", "reservation_id") | _texts("resource_properties", "count_range"),
-        **_DETAIL,
+    "blazar.device_reservations": _detail(
+        "Blazar device reservations",
+        _names("id", "reservation_id") | _texts("resource_properties", "count_range"),
     ),
-    "blazar.device_extra_capabilities": RawTable(
-        label="Blazar device properties",
-        key=("id",),
-        required=_texts("id", "device_id", "capability_value"),
+    "blazar.device_extra_capabilities": _detail(
+        "Blazar device properties",
+        _texts("id", "device_id", "capability_value"),
         optional=_texts(*_PROPERTY) | _times("deleted_at"),
-        **_DETAIL,
         slot=("device_id", *_PROPERTY),
     ),
     # Zun
@@ -337,7 +312,6 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "zun.container_actions": RawTable(
         label="Zun actions",
-        key=("id",),
         required=_ints("id")
         | _texts("action")
         | _names("container_uuid")
@@ -348,7 +322,6 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "zun.container_actions_events": RawTable(
         label="Zun events",
-        key=("id",),
         required=_ints("id", "action_id")
         | _texts("event", "result")
         | _times("start_time", "finish_time"),
@@ -379,7 +352,6 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "chameleon_usage.node_maintenance": RawTable(
         label="maintenance windows",
-        key=("id",),
         required=_ints("id") | _texts("hypervisor_hostname") | _times("start_time", "end_time"),
         begin="start_time",
         end="end_time",
