@@ -26,8 +26,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR .SECONDARY .SUFFIXES .SECONDEXPANSION:
 .DEFAULT_GOAL := help
-AT_FIRST := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
-MAKEFLAGS += --no-builtin-rules $(AT_FIRST)
+UNASKED := --no-builtin-rules $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+MAKEFLAGS += $(UNASKED)
 
 # --- which sites, and where goes what is made of them -----------------------------------------
 # The sites that a file marks with `twin: true` and the like.
@@ -68,7 +68,6 @@ LARGEST_FIRST := $(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES))
 USAGE_OF_ONE := $(LARGEST_FIRST:%=$(ONE)output/%/usage_timeline.parquet)
 USAGE := $(LARGEST_FIRST:%=$(OUT)/%/usage_timeline.parquet)
 COMBINED := $(OUT)/combined/usage_timeline.parquet
-# The ablation costs a run of the collector for each correction.
 ABLATED := $(or $(filter $(call marked,ablation,$(CONFIG)),$(TRUTH)),$(firstword $(TRUTH)))
 ABLATION := $(ABLATED:%=$(ONE)output/ablation/%/ablation.parquet)
 OF_ALL := $(patsubst %,$(ALL)book/notebooks/%.ipynb,cross_site real_record $(if $(TRUTH),validation))
@@ -157,6 +156,5 @@ book/metrics.md: paper/metrics.py src/chameleon_usage/models/metrics.py | $(READ
 	python -m paper metrics $@
 $(HTML)/index.html: $(TEXT) $(NOTEBOOKS) $(FIGURES_OF_ONE) paper/html.py src/chameleon_usage/viz/render.py
 	python -m paper html $(@D) $(NOTEBOOKS)
-# From the pages, so that numbers and links are theirs.
 $(PDF)/chameleon-usage.pdf: $(HTML)/index.html paper/pdf.py paper/pdf.typ
 	python -m paper pdf $(HTML) $@

@@ -52,12 +52,11 @@ columns = {**{s: n for s, n in names.items() if (by_year["site"] == s).any()}, A
 
 
 def table(cells, kind):
-    """Set the cells of each site and of all, in columns that no other table of the page has."""
-    own = {site: f"{kind}_{site}" for site in columns}
+    """Set the cells of each site and of all."""
     return (
-        GT(cells.rename(own), id=f"table-cross-site-{kind}")
-        .cols_label({own[site]: name for site, name in columns.items()})
-        .cols_align("right", columns=list(own.values()))
+        GT(cells, id=f"table-cross-site-{kind}")
+        .cols_label(columns)
+        .cols_align("right", columns=list(columns))
     )
 
 
