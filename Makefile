@@ -31,7 +31,7 @@ MAKEFLAGS += $(UNASKED)
 
 # --- which sites, and where goes what is made of them -----------------------------------------
 # The sites that a file marks with `twin: true` and the like.
-marked = $(shell awk -F: '/^[a-z]/ {site = $$1} /^  $(1): *true/ {print site}' $(2))
+marked = $(shell awk -F: '/^[a-z]/ {site = $$1} /^ +$(1): *true/ {print site}' $(2))
 ALL_SITES := $(sort $(call marked,twin,$(SITES_YAML)))
 IS_TWIN := $(filter $(TWIN),$(DATA))
 SITES ?= $(or $(if $(IS_TWIN),$(ALL_SITES)),$(sort $(patsubst $(DATA)/%/,%,$(dir $(wildcard $(DATA)/*/*.parquet)))))
@@ -43,7 +43,10 @@ endif
 # ONE is the folder of what is made of one site, by DATA and CONFIG; ALL, of what is made of all SITES.
 folder = build/choices/$(notdir $(DATA))-$(shell printf '%s' '$(1)' | cksum | cut -d' ' -f1)/
 ONE := $(if $(filter-out $(TWIN):$(SITES_YAML),$(DATA):$(CONFIG)),$(call folder,$(DATA):$(CONFIG)))
-ALL := $(if $(subst x$(ALL_SITES)x,,x$(ONE)$(strip $(SITES))x),$(call folder,$(DATA):$(CONFIG):$(strip $(SITES))))
+ALL := $(call folder,$(DATA):$(CONFIG):$(strip $(SITES)))
+ifeq ($(ONE)$(strip $(SITES)),$(ALL_SITES))
+ALL :=
+endif
 OUT := $(ALL)output
 HTML := $(ALL)build/html
 PDF := $(ALL)build/pdf
@@ -61,9 +64,8 @@ DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums html metrics pdf)
 FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/words/*))
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
 TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/*) book/metrics.md
-
-LARGE := $(call marked,large,$(CONFIG))
 # The largest sites first, so that none is left to run alone.
+LARGE := $(call marked,large,$(CONFIG))
 LARGEST_FIRST := $(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES))
 USAGE_OF_ONE := $(LARGEST_FIRST:%=$(ONE)output/%/usage_timeline.parquet)
 USAGE := $(LARGEST_FIRST:%=$(OUT)/%/usage_timeline.parquet)
@@ -75,18 +77,17 @@ NOTEBOOKS := $(LARGEST_FIRST:%=$(ONE)book/notebooks/%.ipynb) $(OF_ALL) book/note
 FIGURES_OF_ONE := $(SITES:%=$(ONE)output/plots/%_stack.svg)
 PLACES := -p data_dir $(DATA) -p config $(CONFIG) -p output_dir
 # Shows a folder of the choice under book/_build, by a link.
-show = mkdir -p book/_build; test -L book/_build/$(2) || rm -rf book/_build/$(2); ln -sfn ../../$(1) book/_build/$(2)
+show = mkdir -p book/_build; test -L book/_build/$(1) || rm -rf book/_build/$(1); ln -sfn ../../$(<D) book/_build/$(1); \
+	echo "The paper: book/_build/$(1)/$(<F), which is $<. Its tables: $(OUT)"
 
 .PHONY: help book pdf test data run notebooks verify record bench bench-extract clean
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@sed -n '/^#$$/,/^$$/s/^#//p' $(firstword $(MAKEFILE_LIST))
 book: $(HTML)/index.html ## everything needed, then the paper as HTML
-	@$(call show,$(HTML),html)
-	@echo "The paper: book/_build/html/index.html, which is $<. Its tables: $(OUT)"
+	@$(call show,html)
 pdf: $(PDF)/chameleon-usage.pdf ## the same paper as one PDF file
-	@$(call show,$(PDF),pdf)
-	@echo "The paper: book/_build/pdf/$(notdir $<), which is $<"
+	@$(call show,pdf)
 test: $(READY) ## the quick tests, style and types
 	ruff check .
 	ruff format --check --quiet .
@@ -118,7 +119,6 @@ $(LOCK): requirements.txt
 		|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --require-hashes -r $<; }
 	rm -f $(READY)
 	touch $@
-
 $(READY): pyproject.toml $(LOCK)
 	$(VENV)/bin/uv pip install -q --offline --python $(VENV)/bin/python --no-deps --no-build-isolation -e . \
 		|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --no-deps --no-build-isolation -e .; }
@@ -132,7 +132,6 @@ $(TWIN)/%/manifest.json: $(SIMULATOR) $(LOCK) | $(READY)
 tables = $(shell find -L $(DATA)/$(1) -not -path '*/truth*' \( -name '*.parquet' -o -name '*.json' -o -name '*.csv' \) 2>/dev/null)
 $(USAGE_OF_ONE): $(ONE)output/%/usage_timeline.parquet: $(PIPELINE) $(LOCK) $(if $(IS_TWIN),$(TWIN)/%/manifest.json) $$(call tables,$$*) | $(READY)
 	$(if $(word 2,$(SITES)),POLARS_MAX_THREADS=$(THREADS)) chameleon-usage run --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG)
-
 ifneq ($(ONE),$(ALL))
 # What is made of all sites stands beside links to what was made of each.
 $(USAGE): $(OUT)/%/usage_timeline.parquet: $(ONE)output/%/usage_timeline.parquet
