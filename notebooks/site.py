@@ -151,7 +151,7 @@ rejects(audit, site_name=name).save(f"{site}_rejects", figures)
 # %% tags=["remove-cell"]
 lost = rejected(audit).filter(~pl.col("superseded"))
 glue(f"{site}_rejected_rows", int(lost["rows"].sum()), display=False)
-glue(f"{site}_rejected_total", tables.hours_told_twice(audit) / 1e6, display=False)
+glue(f"{site}_rejected_total", tables.duplicate_hours(audit) / 1e6, display=False)
 
 # %% [markdown]
 # The joins between tables. Unmatched is not always lost: a join can ask for what only some rows

@@ -99,7 +99,7 @@ def lease_outcomes(leases: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def hours_told_twice(audit: pl.DataFrame) -> float:
+def duplicate_hours(audit: pl.DataFrame) -> float:
     """Add up the hours of total that were rejected as told twice by rows of the same host.
 
     Args:

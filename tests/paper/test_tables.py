@@ -103,7 +103,7 @@ class TestOneSite:
             ("error", 1, None, None),
         ]
 
-    def test_hours_told_twice_are_those_of_total(self):
+    def test_duplicate_hours_are_those_of_total(self):
         audit = pl.DataFrame(
             [
                 ("corrected total", "duplicate of another row of the host", 2.0),
@@ -113,7 +113,7 @@ class TestOneSite:
             schema=["stage", "reason", "hours"],
             orient="row",
         )
-        assert tables.hours_told_twice(audit) == 2
+        assert tables.duplicate_hours(audit) == 2
 
 
 class TestAllSites:
