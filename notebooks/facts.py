@@ -16,7 +16,7 @@ from great_tables import GT
 from myst_nb import glue
 from pybtex.database import parse_file
 
-from chameleon_usage.viz.paper import ROOT
+from paper.project import ROOT
 
 facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
 references = parse_file(ROOT / references_file).entries

@@ -15,6 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from chameleon_usage.ingest.registry import ADAPTERS
+from chameleon_usage.models.site import load_sites
 from support import PROJECT
 
 if TYPE_CHECKING:
@@ -167,6 +169,11 @@ class TestArrows:
         strange = {name for path in files for name in imports_of(path)}
         assert {name.split(".")[0] for name in strange} <= {one}
 
+    def test_the_program_knows_nothing_of_the_paper(self):
+        files = sorted((PROJECT / "src").rglob("*.py"))
+        taken = re.compile(r"^\s*(?:from|import) paper\b", re.MULTILINE)
+        assert [path for path in files if taken.search(path.read_text("utf-8"))] == []
+
     def test_no_test_imports_another(self):
         tests = {path.stem for path in (PROJECT / "tests").rglob("test_*.py")}
         for path in (PROJECT / "tests").rglob("*.py"):
@@ -181,7 +188,7 @@ COMMAND = """#!/usr/bin/env bash
 set -euo pipefail
 echo "$(basename "$0") $*" >> log
 fail() { if [ -e "fail-$1" ]; then echo half > "$2"; exit 1; fi; }
-case "$(basename "$0") $1 ${2-}" in
+case "$(basename "$0") $1 ${2-} ${3-}" in
     "chameleon-twin make"*)
         mkdir -p "$5/$3/truth"
         echo raw > "$5/$3/nova.instances.parquet"
@@ -193,20 +200,17 @@ case "$(basename "$0") $1 ${2-}" in
     "chameleon-usage combine"*)
         mkdir -p "$3/combined"
         echo all > "$3/combined/usage_timeline.parquet" ;;
-    "python notebooks/build.py run")
-        mkdir -p book/notebooks output/plots
-        if [ "$3" = site ]; then
-            fail "$7" "$4"
-            touch output/plots/$7_stack.{svg,png}
+    "python -m paper run")
+        mkdir -p "$(dirname "$5")"
+        if [ "$4" = site ]; then
+            fail "$8" "$5"
+            mkdir -p "${!#}/plots"
+            touch "${!#}/plots/$8_stack."{svg,png}
         fi
-        echo notebook > "$4" ;;
-    "python notebooks/build.py toc") echo "${@:3}" > build/toc.yml ;;
-    "python notebooks/metrics_page.py"*) echo page > "$2" ;;
-    "python -c"*) echo . ;;
-    "jupyter-book build"*)
-        mkdir -p build/book/_build/html
-        echo page > build/book/_build/html/index.html ;;
-    "python notebooks/pdf.py"*) mkdir -p "$(dirname "$3")"; echo paper > "$3" ;;
+        echo notebook > "$5" ;;
+    "python -m paper html") mkdir -p "$4"; echo "${@:5}" > "$4/index.html" ;;
+    "python -m paper metrics") echo page > "$4" ;;
+    "python -m paper pdf") mkdir -p "$(dirname "$5")"; echo paper > "$5" ;;
 esac
 """
 
@@ -218,18 +222,17 @@ class Tree:
         self.root = root
         shutil.copy(PROJECT / "Makefile", root)
         shutil.copy(PROJECT / "pyproject.toml", root)
-        for name in ("chameleon-twin", "chameleon-usage", "python", "jupyter-book", "cp"):
+        for name in ("chameleon-twin", "chameleon-usage", "python"):
             self.write(f".venv/bin/{name}", COMMAND).chmod(0o755)
-        self.write(".venv/bin/cp", '#!/bin/sh\necho . > "$2"\n').chmod(0o755)
-        for folder in ("src", "notebooks"):
+        for folder in ("src", "notebooks", "paper"):
             for path in (PROJECT / folder).rglob("*.py"):
                 self.write(str(path.relative_to(PROJECT)), "")
         for name in (
-            *("requirements.txt", "data/sites.yaml", "data/calibration.yaml", "data/facts.yaml"),
+            *("requirements.txt", "data/calibration.yaml", "data/facts.yaml", "paper/pdf.typ"),
             *("book/_config.yml", "book/_toc.yml", "book/references.bib", "book/index.md"),
-            "notebooks/pdf.typ",
         ):
             self.write(name, "")
+        shutil.copy(PROJECT / "data" / "sites.yaml", root / "data")
         self.age(60)
         self.write(".venv/lock.done", "")
         self.write(".venv/package.done", "")
@@ -244,8 +247,9 @@ class Tree:
     def age(self, seconds: float) -> None:
         """Make every file this much older."""
         for path in self.root.rglob("*"):
-            status = path.stat()
-            os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))
+            status = path.lstat()
+            times = (status.st_atime - seconds, status.st_mtime - seconds)
+            os.utime(path, times, follow_symlinks=False)
 
     def make(self, *args: str) -> tuple[int, list[str]]:
         """Run make; give its exit status and the commands that it ran."""
@@ -262,6 +266,14 @@ class Tree:
     def has(self, name: str) -> bool:
         return (self.root / name).exists()
 
+    def files(self) -> dict[str, str]:
+        """Give every file, and what is in it."""
+        return {
+            str(p.relative_to(self.root)): p.read_text()
+            for p in self.root.rglob("*")
+            if p.is_file()
+        }
+
 
 @pytest.fixture
 def tree(tmp_path) -> Tree:
@@ -270,6 +282,10 @@ def tree(tmp_path) -> Tree:
 
 def about(commands: list[str], word: str) -> list[str]:
     return [command for command in commands if word in command]
+
+
+def calibration() -> dict:
+    return yaml.safe_load((PROJECT / "data" / "calibration.yaml").read_text(encoding="utf-8"))
 
 
 class TestMakefile:
@@ -294,23 +310,51 @@ class TestMakefile:
         assert len(about(commands, "chameleon-twin make")) == 4
         assert len(about(commands, "chameleon-usage run")) == 4
         assert len(about(commands, "chameleon-usage combine")) == 1
-        assert len(about(commands, "build.py run site")) == 4
-        assert len(about(commands, "jupyter-book")) == 1
+        assert len(about(commands, "paper run site")) == 4
+        assert len(about(commands, "paper html")) == 1
         assert tree.has("book/_build/html/index.html")
+        assert "The paper: book/_build/html/index.html" in tree.said
+
+    def test_the_marks_of_the_sites_are_those_that_the_program_reads(self, tree):
+        _, commands = tree.make("book", "-j1")
+        sites = load_sites(PROJECT / "data" / "sites.yaml", frozenset(ADAPTERS))
+        twin, large, ablation = (
+            {key for key, site in sites.items() if getattr(site, mark)}
+            for mark in ("twin", "large", "ablation")
+        )
+        made, ran, ablated = (
+            [c.split()[3] for c in about(commands, f"chameleon-{what}")]
+            for what in ("twin make", "usage run", "usage ablate")
+        )
+        assert set(made) == set(ran) == twin == set(calibration()["sites"])
+        assert set(ran[: len(large)]) == large
+        assert set(ablated) == ablation
 
     def test_a_second_book_redoes_nothing(self, tree):
         tree.make("book")
         assert tree.make("book") == (0, [])
+
+    @pytest.mark.parametrize("more", [["DATA=dump"], ["SITES=chi_uc"], ["CONFIG=mine.yaml"]])
+    def test_a_dry_run_changes_nothing(self, tree, more):
+        tree.write("dump/my_site/nova.instances.parquet", "real")
+        tree.write("mine.yaml", "")
+        tree.make("book")
+        before = tree.files()
+        status, commands = tree.make("--dry-run", "book", *more)
+        assert (status, commands) == (0, []), tree.said
+        assert "paper html" in tree.said
+        assert tree.files() == {k: v for k, v in before.items() if k != "log"}
 
     def test_the_paper_as_one_file_comes_from_the_pages_when_asked_for(self, tree):
         tree.make("book")
         assert not tree.has("book/_build/pdf")
         status, commands = tree.make("pdf")
         assert (status, len(commands)) == (0, 1), tree.said
-        assert "notebooks/pdf.py book/_build/html book/_build/pdf/" in commands[0]
+        assert "paper pdf build/html build/pdf/" in commands[0]
         assert tree.make("pdf") == (0, [])
         tree.make("run", "SITES=chi_tacc")
-        assert not tree.has("book/_build/pdf/chameleon-usage.pdf")
+        assert tree.has("book/_build/pdf/chameleon-usage.pdf")
+        assert tree.make("pdf") == (0, [])
 
     def test_touching_one_site_redoes_that_site_and_what_combines_sites(self, tree):
         tree.make("book")
@@ -320,8 +364,8 @@ class TestMakefile:
         assert status == 0
         assert about(commands, "chameleon-twin") == []
         assert [c.split()[3] for c in about(commands, "chameleon-usage run")] == ["chi_uc"]
-        assert [c.split()[7] for c in about(commands, "build.py run site")] == ["chi_uc"]
-        assert {c.split()[3] for c in about(commands, "build.py run")} == {
+        assert [c.split()[8] for c in about(commands, "paper run site")] == ["chi_uc"]
+        assert {c.split()[4] for c in about(commands, "paper run")} == {
             *("site", "cross_site", "validation", "real_record"),
         }
 
@@ -332,7 +376,7 @@ class TestMakefile:
         status, commands = tree.make("book")
         assert status == 0
         assert about(commands, "chameleon-") == []
-        assert len(about(commands, "build.py run site")) == 4
+        assert len(about(commands, "paper run site")) == 4
 
     def test_an_interrupted_book_leaves_no_half_file_and_goes_on(self, tree):
         fail = tree.write("fail-chi_uc", "")
@@ -348,19 +392,43 @@ class TestMakefile:
 
     def test_other_data_make_no_twin_and_never_mix(self, tree):
         tree.make("book")
+        before = tree.files()
         tree.write("dump/my_site/nova.instances.parquet", "real")
         status, commands = tree.make("book", "DATA=dump")
         assert status == 0, tree.said
         assert about(commands, "chameleon-twin") == []
         assert [c.split()[3] for c in about(commands, "chameleon-usage run")] == ["my_site"]
         assert about(commands, "validation") == []
-        assert not tree.has("output/chi_tacc")
-        assert not tree.has("book/notebooks/chi_tacc.ipynb")
-        status, commands = tree.make("book")
-        assert status == 0
-        assert len(about(commands, "chameleon-usage run")) == 4
-        assert about(commands, "chameleon-twin") == []
-        assert not tree.has("output/my_site")
+        shown = (tree.root / "book/_build/html/index.html").read_text()
+        assert "my_site.ipynb" in shown
+        assert "chi_tacc.ipynb" not in shown
+        (output,) = re.findall(r"Its tables: (\S+)", tree.said)
+        there = {path.name for path in (tree.root / output).iterdir()}
+        assert there == {"my_site", "combined", "ablation"}
+        default = ("output/", "book/notebooks/", "build/html/")
+        kept, was = (
+            {name: text for name, text in files.items() if name.startswith(default)}
+            for files in (tree.files(), before)
+        )
+        assert kept == was
+
+    def test_choices_side_by_side_do_not_disturb_each_other(self, tree):
+        tree.write("dump/my_site/nova.instances.parquet", "real")
+        choices = [[], ["DATA=dump"], ["SITES=chi_tacc kvm_tacc"], ["SITES=chi_uc"]]
+        for more in choices:
+            assert tree.make("book", *more)[0] == 0, tree.said
+        for more in choices:
+            assert tree.make("book", "pdf", *more)[1][1:] == []  # the paper as one file is new
+            assert tree.make("book", "pdf", *more) == (0, [])
+            shown = (tree.root / "book/_build/html/index.html").read_text()
+            assert ("my_site" in shown) == (more == ["DATA=dump"])
+            assert ("chi_uc" in shown) == (more in ([], ["SITES=chi_uc"]))
+
+    def test_pages_that_an_earlier_build_put_there_give_way_to_the_link(self, tree):
+        tree.write("book/_build/html/index.html", "older")
+        tree.make("book")
+        assert (tree.root / "book/_build/html").is_symlink()
+        assert "older" not in (tree.root / "book/_build/html/index.html").read_text()
 
     def test_another_configuration_reaches_each_step_and_never_mixes(self, tree):
         tree.make("book")
@@ -370,24 +438,38 @@ class TestMakefile:
             assert status == 0, tree.said
             assert about(commands, "chameleon-twin") == []
             ran = [c for c in commands if re.search(r"usage (run|ablate|check)|-p data_dir", c)]
-            assert len(about(ran, "usage run")) == len(about(ran, "build.py run site")) == 4
+            runs = 4 if more else 0  # those of the default choice are still fresh
+            assert len(about(ran, "usage run")) == len(about(ran, "paper run site")) == runs
             assert len(about(ran, "usage check")) == 1
             assert [
                 c for c in ran if not re.search(rf"-config {config}|-p config {config}", c)
             ] == []
             assert tree.make("book", *more) == (0, [])
-            assert len(about(commands, "checksums.py")) == (0 if more else 1)
+            assert len(about(commands, "paper checksums")) == (0 if more else 1)
 
     def test_fewer_sites_keep_what_is_fresh_and_drop_the_others(self, tree):
         tree.make("book")
         status, commands = tree.make("book", "SITES=chi_tacc kvm_tacc")
         assert status == 0
         assert about(commands, "chameleon-usage run") == []
-        assert about(commands, "build.py run site") == []
+        assert about(commands, "chameleon-usage ablate") == []
+        assert about(commands, "paper run site") == []
         combined = about(commands, "combine")
         assert len(combined) == 1
         assert combined[0].endswith("--site chi_tacc --site kvm_tacc")
-        assert not tree.has("output/chi_uc")
+        (output,) = re.findall(r"Its tables: (\S+)", tree.said)
+        assert tree.has(f"{output}/chi_tacc/usage_timeline.parquet")
+        assert not tree.has(f"{output}/chi_uc")
+        tree.age(10)
+        tree.write("data/twin/chi_tacc/nova.instances.parquet", "other")
+        _, commands = tree.make("book", "SITES=chi_tacc kvm_tacc")
+        assert len(about(commands, "chameleon-usage run")) == 1
+        assert len(about(commands, "combine")) == 1
+
+    def test_only_the_default_choice_is_recorded(self, tree):
+        status, commands = tree.make("record", "SITES=chi_tacc")
+        assert (status != 0, about(commands, "checksums")) == (True, [])
+        assert "Only the default choice is recorded" in tree.said
 
     def test_a_folder_without_sites_is_told(self, tree):
         tree.write("empty/readme.txt", "")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 SITES = {
-    key: site.name
+    key: site
     for key, site in load_sites(HERE.parents[1] / "data/sites.yaml", frozenset(ADAPTERS)).items()
     if site.db_uri
 }
@@ -414,8 +414,9 @@ def overview_panels() -> list[Panel]:
             looks.ScaleDistributionConfig().type(common.ScaleDistribution.SYMLOG).log(10)
         )
     )
-    for site, name in SITES.items():
-        dark, middle, light = palette.site_shades(site)
+    colours = {key: site.colours for key, site in SITES.items()}
+    for site, name in ((key, site.name) for key, site in SITES.items()):
+        dark, middle, light = palette.site_shades(site, colours)
         for part, shade in (("used", dark), ("leased", middle), ("available", light)):
             nodes.override_by_name(f"{site} {part}", named(f"{name} {part}", shade))
         share.override_by_name(site, named(name, dark))

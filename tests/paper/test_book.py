@@ -15,12 +15,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from paper.html import table_of_contents
+from paper.project import site_entries
 from support import PROJECT
 
 BOOK = PROJECT / "book"
 HTML = BOOK / "_build" / "html"
 CONFIG = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8"))
-TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+COMPLETE = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+NOTEBOOKS = {path.stem for path in (PROJECT / "notebooks").iterdir() if path.is_file()} - {"site"}
+TOC = table_of_contents(COMPLETE, [*site_entries("", "data/sites.yaml"), *NOTEBOOKS])
 CHAPTERS = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
 
 _spec = importlib.util.spec_from_file_location("absent", BOOK / "_ext" / "absent.py")
@@ -47,9 +51,9 @@ class TestConfiguration:
 
     def test_every_notebook_page_has_a_notebook(self):
         pages = {c.removeprefix("notebooks/") for c in CHAPTERS if c.startswith("notebooks/")}
-        sources = {path.stem for path in (PROJECT / "notebooks").glob("*.py")}
         sites = yaml.safe_load((PROJECT / "data" / "sites.yaml").read_text(encoding="utf-8"))
-        assert pages <= sources | set(sites)
+        assert NOTEBOOKS <= pages <= NOTEBOOKS | set(sites)
+        assert not set(sites) & set(re.findall(r"\w+", (BOOK / "_toc.yml").read_text("utf-8")))
 
     def test_the_edge_site_comes_first_of_the_results(self):
         results = next(part for part in TOC["parts"] if part["caption"] == "Results")
@@ -213,7 +217,7 @@ def own_book(tmp_path_factory, decayed_twin) -> Path:
         pytest.skip("the environment is not that of `make`")
     folder = tmp_path_factory.mktemp("own")
     tree, dumps = folder / "tree", folder / "dumps"
-    for name in ("src", "notebooks", "data", "book"):
+    for name in ("src", "paper", "notebooks", "data", "book"):
         made = shutil.ignore_patterns("__pycache__", "twin", "_build", "*.ipynb", "metrics.md")
         shutil.copytree(PROJECT / name, tree / name, ignore=made)
     for name in ("Makefile", "pyproject.toml", "requirements.txt"):
@@ -229,7 +233,7 @@ def own_book(tmp_path_factory, decayed_twin) -> Path:
     done = subprocess.run(
         ["make", "book", f"DATA={dumps}", f"SITES={' '.join(OWN_SITES)}"],
         cwd=tree,
-        env=clean | {"PYTHONPATH": str(tree / "src")},
+        env=clean | {"PYTHONPATH": os.pathsep.join(map(str, (tree, tree / "src")))},
         capture_output=True,
         text=True,
         check=False,

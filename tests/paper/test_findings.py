@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from chameleon_usage.models.outputs import OUTPUTS
-from chameleon_usage.viz import findings
-from support.runner import build
+from paper import findings, run
+from paper.context import context
 
 START = datetime(2019, 1, 1, tzinfo=UTC)
 YEAR = 365
@@ -250,9 +250,9 @@ class TestSentences:
     }
 
     def glued(self, notebook: str, found: dict, values: dict) -> set[str]:
-        page = build.read_notebook(notebook)
-        words = build.context(build.parameters(page, notebook, tuple(values.items())))
-        build.fill(page, words | {"found": found})
+        page = run.read_notebook(notebook)
+        words = context(run.parameters(page, notebook, tuple(values.items())))
+        run.fill(page, notebook, words | {"found": found})
         text = "\n".join(c.source for c in page.cells if c.cell_type == "markdown")
         return set(re.findall(r"\{glue:text\}`(\w+):", text))
 

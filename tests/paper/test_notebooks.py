@@ -9,17 +9,15 @@ import nbformat
 import pytest
 
 from chameleon_usage.errors import UsageError
+from paper import run as build
+from paper.context import context
+from paper.html import table_of_contents
 from support import PROJECT
-from support.runner import build
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOTEBOOKS = sorted(
-    path.stem
-    for path in (PROJECT / "notebooks").glob("*.py")
-    if path.read_text(encoding="utf-8").startswith("# %%")
-)
+NOTEBOOKS = sorted(path.stem for path in (PROJECT / "notebooks").iterdir() if path.is_file())
 
 SMALL = """\
 # %% tags=["parameters", "remove-cell"]
@@ -86,7 +84,7 @@ class TestParameters:
 
     def test_the_command_says_so_and_fails(self, run_command, tmp_path):
         out = tmp_path / "site.ipynb"
-        done = run_command("notebooks/build.py", "run", "site", out, "-p", "sight", "chi_tacc")
+        done = run_command("-m", "paper", "run", "site", out, "-p", "sight", "chi_tacc")
         assert done.returncode == 1
         assert done.stderr.startswith("error: notebooks/site.py has no parameter 'sight'")
         assert list(tmp_path.iterdir()) == []
@@ -96,7 +94,7 @@ class TestTemplates:
     def test_fill_text_and_metadata(self, small):
         notebook = build.read_notebook("small")
         values = build.parameters(notebook, "small", (("site", "kvm_tacc"),))
-        build.fill(notebook, build.context(values))
+        build.fill(notebook, "small", context(values))
         assert notebook.cells[1].source == "# KVM@TACC over 7 days"
         figure = notebook.cells[-1].metadata["mystnb"]["figure"]
         assert figure == {"name": "fig-kvm_tacc", "caption": "Days of KVM@TACC."}
@@ -106,26 +104,26 @@ class TestTemplates:
         (small / "mine.yaml").write_text(entry)
         notebook = build.read_notebook("small")
         given = (("site", "my_cloud"), ("config", str(small / "mine.yaml")))
-        words = build.context(build.parameters(notebook, "small", given))
+        words = context(build.parameters(notebook, "small", given))
         assert (words["site_name"], words["devices"]) == ("My Edge", True)
 
     @pytest.mark.parametrize("sites", ["my_cloud", "my_cloud chi_uc", "chi_tacc"])
     def test_published_curves_stand_beside_sites_that_have_them(self, sites):
         notebook = build.read_notebook("real_record")
-        words = build.context(build.parameters(notebook, "real_record", (("sites", sites),)))
+        words = context(build.parameters(notebook, "real_record", (("sites", sites),)))
         assert words["has_curves"] == (sites != "my_cloud")
         assert words["has_published"] == (sites == "chi_tacc")
-        build.fill(notebook, words)
+        build.fill(notebook, "real_record", words)
         code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
         assert ("real_record.records" in code) == words["has_curves"]
         compile(code, "real_record", "exec")
 
     def test_cells_of_another_case_are_left_out(self, small):
         notebook = build.read_notebook("small")
-        words = build.context(build.defaults(notebook, "small"))
+        words = context(build.defaults(notebook, "small"))
         with_legacy, without = (build.read_notebook("small") for _ in range(2))
-        build.fill(with_legacy, words | {"has_legacy": True})
-        build.fill(without, words | {"has_legacy": False})
+        build.fill(with_legacy, "small", words | {"has_legacy": True})
+        build.fill(without, "small", words | {"has_legacy": False})
         assert len(with_legacy.cells) == len(without.cells) + 1 == 4
 
     def test_an_unknown_word_is_an_error(self, small):
@@ -194,7 +192,14 @@ class TestEveryNotebook:
         assert len(set(names)) == len(names)
         drawn = [c for c in code if ".save(" in c.source]
         assert len(drawn) == len(figures)
-        assert all("Data: output/plots/" in figure["caption"] for figure in figures)
+        assert all("Data: {{ output_dir }}/plots/" in f["caption"] for f in figures)
+
+    def test_leaves_choices_of_words_to_the_templates(self, name):
+        text = (PROJECT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
+        assert "{%" not in text
+        notebook = build.read_notebook(name)
+        longest = max(c.source.count("\n") for c in notebook.cells if c.cell_type == "code")
+        assert longest <= 32
 
 
 class TestTableOfContents:
@@ -205,7 +210,7 @@ class TestTableOfContents:
             {
                 "caption": "Results",
                 "chapters": [
-                    *({"file": f"notebooks/{n}"} for n in ("chi_edge", "chi_uc", "cross_site")),
+                    {"file": "notebooks/cross_site"},
                     {"file": "before2022"},
                 ],
             }
@@ -213,13 +218,13 @@ class TestTableOfContents:
     }
 
     def files(self, *pages: str) -> list[str]:
-        fitted = build.table_of_contents(self.COMPLETE, list(pages))
+        fitted = table_of_contents(self.COMPLETE, list(pages))
         return [chapter["file"] for part in fitted["parts"] for chapter in part["chapters"]]
 
     def test_leaves_out_what_was_not_run_and_never_prose(self):
         assert self.files("chi_uc") == ["notebooks/chi_uc", "before2022"]
 
-    def test_puts_other_sites_before_the_sum(self):
-        assert self.files("my_site", "cross_site") == [
-            *("notebooks/my_site", "notebooks/cross_site", "before2022"),
+    def test_puts_the_sites_before_the_sum_in_their_order(self):
+        assert self.files("my_site", "chi_uc", "cross_site") == [
+            *("notebooks/chi_uc", "notebooks/my_site", "notebooks/cross_site", "before2022"),
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -16,15 +15,10 @@ import typst
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.viz.render import chart_html
+from paper import pdf
 from support import PROJECT
 
 BOOK = PROJECT / "book"
-
-_spec = importlib.util.spec_from_file_location("pdf", PROJECT / "notebooks" / "pdf.py")
-assert _spec is not None
-assert _spec.loader is not None
-pdf = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(pdf)
 
 PAGES = {
     "index.md": (
@@ -77,7 +71,7 @@ def small(tmp_path_factory) -> Path:
     """A small book, built with the settings of the real one."""
     root = tmp_path_factory.mktemp("small")
     book = root / "book"
-    for folder in ("book/notebooks", "book/assets", "build/static"):
+    for folder in ("book/notebooks", "book/assets", "book/static"):
         (root / folder).mkdir(parents=True)
     shutil.copytree(BOOK / "_ext", book / "_ext")
     shutil.copy(BOOK / "_config.yml", book)
@@ -115,7 +109,7 @@ class TestSmallPaper:
 
     def test_the_same_pages_give_the_same_bytes(self, small, tmp_path, run_command):
         for name in ("one/a.pdf", "two/b.pdf"):
-            done = run_command("notebooks/pdf.py", small, tmp_path / name)
+            done = run_command("-m", "paper", "pdf", small, tmp_path / name)
             assert (done.returncode, done.stderr) == (0, "")
         one, two = ((tmp_path / name).read_bytes() for name in ("one/a.pdf", "two/b.pdf"))
         assert one == two

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.metrics import COLLECTORS, PARTITION
+from chameleon_usage.models.site import load_sites
 from chameleon_usage.viz import (
     ablation,
     base,
@@ -29,12 +31,17 @@ from chameleon_usage.viz.known import coverage, known
 from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.rejects import rejects
 from chameleon_usage.viz.stack import usage_stack
+from support import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 START = datetime(2019, 1, 1, tzinfo=UTC)
 SITE = "CHI@Test"
+SHADES = {
+    key: site.colours
+    for key, site in load_sites(PROJECT / "data/sites.yaml", frozenset(ADAPTERS)).items()
+}
 
 
 def daily(values: dict[str, list[float | None]], *, collector="corrected", site="test"):
@@ -398,7 +405,7 @@ class TestCrossSite:
         assert table["used"].to_list() == [14, None, None]
 
     def test_kvm_is_yellow(self):
-        for shade in palette.SITES["kvm_tacc"]:
+        for shade in SHADES["kvm_tacc"]:
             red, green, blue = (int(shade[i : i + 2], 16) for i in (1, 3, 5))
             assert min(red, green) > 1.4 * blue
 
@@ -602,7 +609,7 @@ class TestPalette:
             list(palette.STATES.values()),
             [look[0] for look in palette.COLLECTORS.values()],
             [look[3] for look in palette.COLLECTORS.values()],
-            [shade for shades in palette.SITES.values() for shade in shades],
+            [shade for shades in SHADES.values() for shade in shades],
             list(palette.node_type_colours([f"type {i}" for i in range(7)]).values()),
         ],
     )
@@ -613,7 +620,7 @@ class TestPalette:
         kinds = [
             set(palette.STATES.values()),
             {look[0] for look in palette.COLLECTORS.values()},
-            {shade for shades in palette.SITES.values() for shade in shades},
+            {shade for shades in SHADES.values() for shade in shades},
             set(palette.node_type_colours([f"type {i}" for i in range(7)]).values()),
         ]
         assert len(set().union(*kinds)) == sum(map(len, kinds))
@@ -623,4 +630,7 @@ class TestPalette:
         assert set(COLLECTORS) <= set(palette.COLLECTORS)
 
     def test_a_site_of_another_maker_keeps_its_colour(self):
-        assert palette.site_shades("my_site") == palette.site_shades("my_site")
+        assert palette.site_shades("my_site") == palette.site_shades(
+            "my_site", {"a": SHADES["chi_uc"]}
+        )
+        assert palette.site_shades("a", {"a": SHADES["chi_uc"]}) == SHADES["chi_uc"]

@@ -1,7 +1,7 @@
 """The site configuration: which adapters a site has, and which source is believed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -46,6 +46,12 @@ class Site:
         merge_tolerance: rows of one host less than this apart are one presence.
         files: table to path or glob, for layouts other than <schema>.<table>.parquet.
         db_uri: a reference to an environment variable, never a secret.
+        twin: whether the simulator makes it.
+        large: whether its steps are begun first.
+        ablation: whether the paper leaves out each correction once.
+        colours: of what is used, leased (nobody knows if used) and available; or none.
+        legend: what captions say of the colours.
+        predecessor: what stood before the record begins.
     """
 
     key: str
@@ -57,6 +63,12 @@ class Site:
     files: Mapping[str, str] = field(default_factory=dict)
     db_uri: str = ""
     declared: Mapping[str, Priority] = field(default_factory=dict)
+    twin: bool = False
+    large: bool = False
+    ablation: bool = False
+    colours: Sequence[str] = ()
+    legend: str = ""
+    predecessor: str = ""
 
 
 DEFAULT_SOURCES = {
@@ -101,6 +113,13 @@ ALLOWED_SOURCES = {
 HELD_BY = ("committed", "occupied", "active")
 """Told of what holds a host: of each the first source that knows it is believed."""
 
+_FOR_PAPER: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("twin", "large", "ablation"), (bool, "true or false")),
+    **dict.fromkeys(("legend", "predecessor"), (str, "words")),
+    "colours": (list, 'three of "#RRGGBB", dark first'),
+}
+"""Keys that only the paper reads: the type of each, and the words for it."""
+
 _KEYS = {
     "name",
     "db_uri",
@@ -109,6 +128,7 @@ _KEYS = {
     "known_gaps",
     "merge_tolerance",
     "files",
+    *_FOR_PAPER,
 }
 _ANCHORS = "defaults"
 
@@ -146,7 +166,8 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
     if unknown := set(entry) - _KEYS:
         raise wrong(f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(sorted(_KEYS))}")
     names: Any = entry.get("adapters")
-    if complaint := _misnamed(names, adapters):
+    drawn: dict[str, Any] = {key: entry[key] for key in _FOR_PAPER if key in entry}
+    if complaint := _misnamed(names, adapters) or _misdrawn(drawn):
         raise wrong(complaint)
     db_uri = str(entry.get("db_uri", ""))
     if db_uri and not re.fullmatch(r"\$\{\w+\}", db_uri):
@@ -178,7 +199,22 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         merge_tolerance=tolerance,
         files={table: str(pattern).lstrip("/") for table, pattern in files.items()},
         db_uri=db_uri,
+        **drawn,
     )
+
+
+def _misdrawn(drawn: Mapping[str, Any]) -> str:
+    """Say what is wrong with the keys that only the paper reads; empty if nothing is."""
+    for key, value in drawn.items():
+        kind, words = _FOR_PAPER[key]
+        shades = value if key == "colours" and isinstance(value, list) else ["#000000"] * 3
+        if (
+            not isinstance(value, kind)
+            or len(shades) != 3
+            or not all(re.fullmatch("#[0-9A-Fa-f]{6}", str(shade)) for shade in shades)
+        ):
+            return f"'{key}' must be {words}, not {value!r}"
+    return ""
 
 
 def _misnamed(names: object, adapters: frozenset[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import altair as alt
 import polars as pl
 
@@ -22,23 +24,34 @@ from chameleon_usage.viz.base import (
 )
 from chameleon_usage.viz.tables import ALL, QUANTITIES, cross_site_table
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Colours = Mapping[str, Sequence[str]] | None
+
 STATES = {"used": "used", "leased": "leased (use unknown)", "available": "not used"}
 
 
 def _site_areas(
-    table: pl.DataFrame, site_names: dict[str, str], *, by_state: bool = False
+    table: pl.DataFrame,
+    site_names: dict[str, str],
+    site_colours: Colours,
+    *,
+    by_state: bool = False,
 ) -> tuple[pl.DataFrame, alt.Color, list[alt.Tooltip]]:
     """Give the areas to stack, as a long table, their colours and the words for the pointer.
 
     Args:
         table: from `cross_site_table`.
         site_names: site to its name, in the order of stacking from the bottom.
+        site_colours: site to its shades, dark first.
         by_state: what is used of all sites lies below all that is not, rather than site by site.
     """
+    shades = {site: palette.site_shades(site, site_colours) for site in site_names}
     keys = [
         (f"{site_names[site]}, {words}", shade, f"{site}/{state}")
         for site in site_names
-        for (state, words), shade in zip(STATES.items(), palette.site_shades(site), strict=True)
+        for (state, words), shade in zip(STATES.items(), shades[site], strict=True)
         if (table.filter(pl.col("site") == site)[state].fill_null(0) > 0).any()
     ]
     stacked = keys
@@ -100,6 +113,7 @@ def cross_site_usage(
     usage: pl.DataFrame,
     *,
     site_names: dict[str, str],
+    site_colours: Colours = None,
     every: str = "1mo",
     collector: str = "corrected",
 ) -> Figure:
@@ -108,6 +122,7 @@ def cross_site_usage(
     Args:
         usage: `usage_timeline` of all sites.
         site_names: site to its name, in the order of stacking from the bottom.
+        site_colours: site to its shades, dark first; fixed ones by its name for one not there.
         every: bucket to average over (see `coarsen`).
         collector: whose count to draw.
     """
@@ -115,7 +130,9 @@ def cross_site_usage(
         pl.col(QUANTITIES).round(2)
     )
     sites = [site for site in site_names if (table["site"] == site).any()]
-    long, legend, tooltip = _site_areas(table, {site: site_names[site] for site in sites})
+    long, legend, tooltip = _site_areas(
+        table, {site: site_names[site] for site in sites}, site_colours
+    )
     totals = table.filter(pl.col("site") == ALL)
     nodes = alt.Y("nodes:Q", title="nodes", stack="zero")
     area = _of_the_sum(long, totals).select(long.columns)
@@ -168,6 +185,7 @@ def cross_site_percent(
     usage: pl.DataFrame,
     *,
     site_names: dict[str, str],
+    site_colours: Colours = None,
     every: str = "1mo",
     collector: str = "corrected",
 ) -> Figure:
@@ -176,12 +194,13 @@ def cross_site_percent(
     Args:
         usage: `usage_timeline` of all sites.
         site_names: site to its name, in the order of stacking from the bottom.
+        site_colours: site to its shades, dark first; fixed ones by its name for one not there.
         every: bucket to average over (see `coarsen`).
         collector: whose count to draw.
     """
     table = cross_site_table(usage, every=every, collector=collector)
     totals = table.filter(pl.col("site") == ALL)
-    long, legend, tooltip = _site_areas(table, site_names, by_state=True)
+    long, legend, tooltip = _site_areas(table, site_names, site_colours, by_state=True)
     percent = _of_the_sum(long, totals).select(
         "timestamp",
         "series",
@@ -250,6 +269,7 @@ def site_comparison(
     usage: pl.DataFrame,
     *,
     site_names: dict[str, str],
+    site_colours: Colours = None,
     every: str = "1mo",
     collector: str = "corrected",
 ) -> Figure:
@@ -258,6 +278,7 @@ def site_comparison(
     Args:
         usage: `usage_timeline` of all sites.
         site_names: site to its name.
+        site_colours: site to its shades, dark first; fixed ones by its name for one not there.
         every: bucket to average over (see `coarsen`).
         collector: whose count to draw.
     """
@@ -286,7 +307,7 @@ def site_comparison(
                 title=None,
                 scale=alt.Scale(
                     domain=[site_names[s] for s in sites],
-                    range=[palette.site_shades(s)[0] for s in sites],
+                    range=[palette.site_shades(s, site_colours)[0] for s in sites],
                 ),
                 legend=LINE_LEGEND,
             ),

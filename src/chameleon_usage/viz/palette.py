@@ -1,7 +1,7 @@
 """What a colour means, once for every figure.
 
 The states of a node use colours of Okabe and Ito (Color Universal Design, 2008), which readers
-with any of the common colour deficiencies can tell apart; yellow is left to the KVM site, a slate
+with any of the common colour deficiencies can tell apart; yellow is left to a site, a slate
 stands in. Collectors, sites and node types are other questions, asked in other figures, with
 colours of their own; collectors also differ by dash and width, so that they survive print. Node
 types use the "bright" scheme of Paul Tol (Colour Schemes, SRON technical note, 2021).
@@ -9,7 +9,11 @@ types use the "bright" scheme of Paul Tol (Colour Schemes, SRON technical note, 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from zlib import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 BLACK = "#000000"
 ORANGE = "#E69F00"
@@ -49,17 +53,6 @@ COLLECTORS: dict[str, tuple[str, list[int], float, str]] = {
 """Collector type to colour, dash, width and shape, in the order of drawing: legacy is wide and
 pale, as it often lies beneath the others."""
 
-SITES: dict[str, tuple[str, str, str]] = {
-    "chi_edge": ("#8C4A72", "#BD86A4", "#E9C9DA"),
-    "chi_tacc": ("#00568A", "#5A9AC4", "#A9D2EC"),
-    "chi_uc": ("#00694D", "#4FA88D", "#A2DCC9"),
-    "kvm_tacc": ("#C9A800", "#E0CB4C", "#F7EE9B"),
-}
-"""Site to its shades: dark = used, middle = leased (nobody knows if used), light = available.
-
-KVM is the yellow one.
-"""
-
 REAL, OURS = BLACK, COLLECTORS["corrected"][0]
 """The published record, and the corrected count beside it."""
 
@@ -78,9 +71,14 @@ _NODE_TYPES: tuple[str, ...] = (
 )
 
 
-def site_shades(site: str) -> tuple[str, str, str]:
-    """Give the shades of a site, dark first; a site not listed gets fixed ones by its name."""
-    return SITES.get(site) or _OTHER_SITES[crc32(site.encode()) % len(_OTHER_SITES)]
+def site_shades(site: str, declared: Mapping[str, Sequence[str]] | None = None) -> Sequence[str]:
+    """Give the shades of a site: dark = used, middle = leased (nobody knows if used), light = free.
+
+    Args:
+        site: its key.
+        declared: site to its shades; one that is not there gets fixed ones by its name.
+    """
+    return (declared or {}).get(site) or _OTHER_SITES[crc32(site.encode()) % len(_OTHER_SITES)]
 
 
 def node_type_colours(node_types: list[str]) -> dict[str, str]:

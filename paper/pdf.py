@@ -11,7 +11,6 @@ import html
 import json
 import posixpath
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ import typst
 from bs4 import BeautifulSoup
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.viz.render import write_atomically
+from chameleon_usage.io.files import whole_file
 
 if TYPE_CHECKING:
     from bs4 import Tag
@@ -250,13 +249,5 @@ def main(book: Path, out: Path) -> None:
     """Write the paper, of which BOOK is the HTML, to OUT."""
     with tempfile.TemporaryDirectory() as folder:
         done = pdf(paper(book, Path(folder)))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, lambda part: part.write_bytes(done))
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UsageError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    with whole_file(out) as part:
+        part.write_bytes(done)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from chameleon_usage.io.files import whole_file
 from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, PARTITION, RESOURCES
-from chameleon_usage.viz.render import write_atomically
 
 
 def page() -> str:
@@ -51,8 +51,5 @@ def page() -> str:
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 def main(out: Path) -> None:
     """Write the page to OUT."""
-    write_atomically(out, lambda part: part.write_text(page(), encoding="utf-8"))
-
-
-if __name__ == "__main__":
-    main()
+    with whole_file(out) as part:
+        part.write_text(page(), encoding="utf-8")

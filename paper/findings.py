@@ -156,6 +156,7 @@ def gap(comparison: pl.DataFrame, by_node_type: pl.DataFrame) -> Findings:
         )
         .group_by("node_type")
         .agg(pl.col("legacy", "corrected").fill_null(0).sum())
+        .sort("node_type")  # so that the sum over types has one order, and one last digit
     )
     both_ways = (("corrected", "legacy"), ("legacy", "corrected"))
     lacks, only = (pl.col(one).filter(pl.col(other) == 0).sum() for one, other in both_ways)

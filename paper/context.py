@@ -1,0 +1,157 @@
+"""The words that a notebook's markdown, captions and sentences may use."""
+
+from __future__ import annotations
+
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import polars as pl
+import yaml
+
+from chameleon_usage.viz.base import as_text
+from paper.findings import across_sites, of_site
+from paper.project import ROOT, is_twin, site_entries, site_names
+from paper.tables import LEAST_HOURS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORDS = ROOT / "paper" / "words"
+
+
+def engine() -> jinja2.Environment:
+    """Give what fills templates: those of `words/` by name; an unknown word is an error."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(WORDS),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        autoescape=False,  # noqa: S701 - no HTML
+    )
+    templates.globals["say"] = say
+    return templates
+
+
+@jinja2.pass_context
+def say(context: jinja2.runtime.Context, first: str, *clauses: str) -> str:
+    """Join the clauses of a sentence; leave out those that name what was not found.
+
+    `{name:format}` cites the number that the page glues, `{name}` is a word as it is. Without
+    all that the first clause names, nothing is said.
+
+    >>> say(
+    ...     {"found": {"used": 0.5}, "prefix": "all_"},
+    ...     "In use: {used:.1%}",
+    ...     ", most in {peak:.0f}",
+    ...     ".",
+    ... )
+    'In use: {glue:text}`all_used:.1%`.'
+    """
+    found, prefix = context["found"], context["prefix"]
+    said = []
+    for clause in (first, *clauses):
+        parts = list(Formatter().parse(clause or ""))
+        if any(name is not None and name not in found for _, name, _, _ in parts):
+            if clause is first:
+                return ""
+            continue
+        for text, name, form, _ in parts:
+            said.append(text)
+            if name is not None:
+                said.append(f"{{glue:text}}`{prefix}{name}:{form}`" if form else found[name])
+    return "".join(said)
+
+
+def context(values: dict[str, Any]) -> dict[str, Any]:
+    """Give what templates may name: the parameters, and what their values tell.
+
+    `found` are the findings of the page, by name (see `findings.py`), and `prefix` what their
+    names are glued under; `twin`: the data are simulated; `source`: the phrase that says where the
+    numbers come from.
+    """
+    words = dict(values)
+    if "site" in values:
+        words |= site_words(values["site"], values["config"], ROOT / values["output_dir"])
+    if "sites" in values:
+        words |= all_words(values["sites"], values["config"], ROOT / values["output_dir"])
+    if "data_dir" in values:
+        words["twin"] = is_twin(ROOT / values["data_dir"])
+        words["source"] = "simulated" if words["twin"] else "from the site's databases"
+    if "real_dir" in values:
+        sites = set(site_entries(values["sites"], values["config"]))
+        words["has_published"] = values["published_site"] in sites
+        text = (ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8")
+        words["has_curves"] = not sites.isdisjoint(yaml.safe_load(text)["real_curves"])
+    return words
+
+
+def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
+    """Give what the page of one site names, and what it mentions only where there is some of it.
+
+    `site_name`; `devices`: it leases these rather than nodes; `predecessor`: what there was before
+    its record begins. `has_causes`: causes of a difference between corrected and uncorrected that
+    the table shows; `has_legacy`: figures of the legacy collector to compare with; `has_ondemand`:
+    capacity to use without a lease; `use_unknown`: leased nodes of which nobody knows whether they
+    were used; `has_unknown`: nodes or days of which the state is not known.
+    """
+    here = output / site
+    entry = site_entries(site, config)[site]
+    compared, caused = here / "comparison.parquet", here / "comparison_causes.parquet"
+    large = pl.col("node_hours").abs() >= LEAST_HOURS
+    counts = corrected_counts(here / "usage_timeline.parquet")
+    committed, total = counts.get("committed", EMPTY), counts.get("total", EMPTY)
+    return {
+        "site_name": site_names(site, config)[site],
+        "devices": "edge_devices" in entry.get("adapters", ()),
+        "predecessor": entry.get("predecessor", ""),
+        "found": of_site(here),
+        "prefix": f"{site}_",
+        "has_causes": caused.exists() and not pl.read_parquet(caused).filter(large).is_empty(),
+        "has_legacy": compared.exists() and pl.read_parquet(compared)["legacy"].count() > 0,
+        "has_ondemand": some(counts.get("ondemand_capacity", EMPTY)),
+        "use_unknown": some(committed) and counts.get("occupied", EMPTY).count() == 0,
+        "has_unknown": some(counts.get("unknown", EMPTY)) or total.has_nulls(),
+    }
+
+
+def all_words(sites: str, config: str, output: Path) -> dict[str, Any]:
+    """Give what the page of all sites names.
+
+    `legends`: what is to be said of their colours; `predecessors`: name of a site to what there
+    was before its record begins; `has_ondemand`: one of them has capacity to use without a lease.
+    """
+    combined = output / "combined" / "usage_timeline.parquet"
+    entries, names = site_entries(sites, config), site_names(sites, config)
+    counts = corrected_counts(combined, list(entries))
+    return {
+        "legends": [entry["legend"] for entry in entries.values() if "legend" in entry],
+        "predecessors": {
+            names[site]: entry["predecessor"]
+            for site, entry in entries.items()
+            if "predecessor" in entry
+        },
+        "found": across_sites(pl.read_parquet(combined), names) if combined.exists() else {},
+        "prefix": "all_",
+        "has_ondemand": some(counts.get("ondemand_capacity", EMPTY)),
+    }
+
+
+EMPTY = pl.Series(dtype=pl.Float64)
+
+
+def some(values: pl.Series) -> bool:
+    """Whether there is any of it."""
+    return bool((values > 0).any())
+
+
+def corrected_counts(usage: Path, sites: list[str] | None = None) -> dict[str, pl.Series]:
+    """Give the corrected values of a usage table by count type; none where it is not there yet."""
+    if not usage.exists():
+        return {}
+    corrected = as_text(pl.read_parquet(usage)).filter(pl.col("collector_type") == "corrected")
+    if sites is not None:
+        corrected = corrected.filter(pl.col("site").is_in(sites))
+    return {
+        str(key[0]): part["value"]
+        for key, part in corrected.partition_by("count_type", as_dict=True).items()
+    }

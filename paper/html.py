@@ -1,0 +1,81 @@
+"""The book as HTML, from the text, the notebooks that were run, and scripts out of the wheels."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import mathjax
+import yaml
+
+from chameleon_usage.errors import UsageError
+from chameleon_usage.io.files import whole_directory
+from chameleon_usage.viz.render import book_script
+from paper.project import ROOT
+
+BOOK = ROOT / "book"
+MATHJAX = Path(mathjax.__path__[0]) / "static" / "mathjax" / "es5" / "tex-svg.js"
+STRICT = ["-n", "-W", "--keep-going", "-q"]
+
+
+def table_of_contents(complete: dict[str, Any], pages: list[str]) -> dict[str, Any]:
+    """Leave out the notebooks that were not run, and put those of the sites before their sum.
+
+    Args:
+        complete: `book/_toc.yml`, which names no site.
+        pages: the notebooks that were run, without folder; those that `complete` does not name
+            are of one site each, and come in alphabetical order.
+    """
+    files = [chapter["file"] for part in complete["parts"] for chapter in part["chapters"]]
+    sites = sorted(name for page in pages if (name := f"notebooks/{page}") not in files)
+
+    def fitted(file: str) -> list[dict[str, str]]:
+        before = sites if file == "notebooks/cross_site" else []
+        run = not file.startswith("notebooks/") or file.removeprefix("notebooks/") in pages
+        return [{"file": name} for name in (*before, *([file] if run else []))]
+
+    parts = [
+        {**part, "chapters": [c for chapter in part["chapters"] for c in fitted(chapter["file"])]}
+        for part in complete["parts"]
+    ]
+    return {**complete, "parts": parts}
+
+
+def lay_out(source: Path, notebooks: list[Path]) -> Path:
+    """Put the text, the notebooks and the scripts together in `source`; give the contents' file."""
+    shutil.rmtree(source, ignore_errors=True)
+    made = shutil.ignore_patterns("_build", "notebooks", "__pycache__", "_toc.yml")
+    shutil.copytree(BOOK, source, ignore=made)
+    (source / "notebooks").mkdir()
+    for notebook in notebooks:
+        shutil.copy(notebook, source / "notebooks")
+    (source / "static").mkdir()
+    (source / "static" / "charts.js").write_text(book_script() + "\n", encoding="utf-8")
+    shutil.copy(MATHJAX, source / "static")
+    complete = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    contents = table_of_contents(complete, [path.stem for path in notebooks])
+    toc = source / "_toc.yml"
+    toc.write_text(yaml.safe_dump(contents, sort_keys=False), encoding="utf-8")
+    return toc
+
+
+@click.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("notebooks", nargs=-1, type=click.Path(exists=True, path_type=Path))
+def main(out: Path, notebooks: tuple[Path, ...]) -> None:
+    """Build the book with NOTEBOOKS; OUT is replaced whole, or stays as it is."""
+    work = out.parent.resolve() / "book"
+    toc = lay_out(work, list(notebooks))
+    book = Path(sys.executable).with_name("jupyter-book")
+    places = ["--toc", str(toc), "--path-output", str(work)]
+    done = subprocess.run([book, "build", work, *places, *STRICT], check=False)  # noqa: S603 - our own
+    if done.returncode:
+        raise UsageError(f"{out}: the book could not be built; Sphinx says above why")
+    html = work / "_build" / "html"
+    (html / ".buildinfo").unlink(missing_ok=True)  # Sphinx's own note, with a sum over paths
+    with whole_directory(out) as part:
+        shutil.copytree(html, part, dirs_exist_ok=True)

@@ -1,0 +1,107 @@
+"""How far each collector is from the truth, by era, and how much each correction takes away.
+
+The error is the sum of the absolute differences over the sum of the truth, over the days on which
+there is a value.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from chameleon_usage.viz.base import as_text
+from paper.eras import era_of
+
+BY = ("site", "era", "count_type")
+
+
+def errors(usage: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
+    """Hold each collector of one site to the truth.
+
+    Args:
+        usage: `usage_timeline` of the site; a day without a row is a day without a value.
+        truth: `timestamp`, `count_type`, `truth` on the days to judge.
+
+    Returns:
+        `site`, `era`, `count_type`, `collector_type`; `error`, `bias` and `p95` as shares of the
+        truth; `bias_nodes`, `mean_absolute_nodes`, `p95_nodes` in nodes; `known_days`: the share
+        of days with a value. Eras in which the site had nothing are left out.
+    """
+    usage = as_text(usage)
+    both = truth.join(usage.select("site", "collector_type").unique(), how="cross").join(
+        usage, on=["site", "collector_type", "timestamp", "count_type"], how="left"
+    )
+    known = pl.col("value").is_not_null()
+    difference = pl.col("value") - pl.col("truth")
+    true = pl.col("truth").filter(known).sum()
+    return (
+        both.with_columns(era_of(pl.col("timestamp")))
+        .sort("timestamp")
+        .group_by(*BY, "collector_type")
+        .agg(
+            pl.when(true > 0).then(difference.abs().sum() / true).alias("error"),
+            pl.when(true > 0).then(difference.sum() / true).alias("bias"),
+            pl.when(true > 0)
+            .then(difference.abs().quantile(0.95) * known.sum() / true)
+            .alias("p95"),
+            difference.mean().alias("bias_nodes"),
+            difference.abs().mean().alias("mean_absolute_nodes"),
+            difference.abs().quantile(0.95).alias("p95_nodes"),
+            known.mean().alias("known_days"),
+            (pl.col("truth").sum() > 0).alias("there"),
+        )
+        # Before a site had anything, there is nothing to be wrong about.
+        .filter(pl.col("there"))
+        .drop("there")
+        .sort(*BY, "collector_type")
+    )
+
+
+def errors_without(counted: pl.DataFrame, usage: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
+    """Give the errors of one site with each correction left out.
+
+    Args:
+        counted: `site`, `timestamp`, `count_type`, `left_out`, `value`.
+        usage: `usage_timeline` of the site: only days published as known are judged.
+        truth: `timestamp`, `count_type`, `truth`.
+
+    Returns:
+        `site`, `era`, `count_type`, `left_out`, `error`; rows with an error only.
+    """
+    published = as_text(usage).filter(pl.col("collector_type") == "corrected").drop_nulls("value")
+    both = counted.join(published, on=["timestamp", "count_type"], how="semi").join(
+        truth, on=["timestamp", "count_type"]
+    )
+    true = pl.col("truth").sum()
+    return (
+        both.with_columns(era_of(pl.col("timestamp")))
+        .sort("timestamp")
+        .group_by(*BY, "left_out")
+        .agg(
+            pl.when(true > 0)
+            .then((pl.col("value") - pl.col("truth")).abs().sum() / true)
+            .alias("error")
+        )
+        .drop_nulls("error")
+    )
+
+
+def added_errors(without: pl.DataFrame, nothing: str) -> pl.DataFrame:
+    """Say how many percentage points of error each correction takes away.
+
+    Args:
+        without: from `errors_without`.
+        nothing: what `left_out` says where every correction is kept.
+
+    Returns:
+        the rows of the corrections, with `with_all`, the error that all of them leave, and
+        `added`, in percentage points; sorted.
+    """
+    whole = without.filter(pl.col("left_out") == nothing).select(
+        *BY, pl.col("error").alias("with_all")
+    )
+    return (
+        without.filter(pl.col("left_out") != nothing)
+        .join(whole, on=BY)
+        .with_columns((100 * (pl.col("error") - pl.col("with_all"))).alias("added"))
+        .sort(*BY, "left_out")
+    )

@@ -1,0 +1,95 @@
+"""The truth, integrated apart from the pipeline, and how far each collector is from it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from paper import validation
+from paper.truth import daily_truth
+from support import PROJECT
+
+START = datetime(2019, 1, 1, tzinfo=UTC)
+DAYS = pl.Series([START + timedelta(days=n) for n in range(3)], dtype=pl.Datetime("us", "UTC"))
+
+
+def intervals(*rows: tuple[str, float, float, int]) -> pl.DataFrame:
+    """Intervals from (quantity, first hour, last hour, nodes)."""
+    at = [
+        (kind, START + timedelta(hours=a), START + timedelta(hours=b), n) for kind, a, b, n in rows
+    ]
+    stamp = pl.Datetime("us", "UTC")
+    schema = {"quantity_type": pl.String, "start": stamp, "end": stamp, "nodes": pl.Int64}
+    return pl.DataFrame(at, schema=schema, orient="row")
+
+
+class TestTruth:
+    def test_a_lease_of_22_hours_counts_22_of_24(self):
+        truth = daily_truth(intervals(("committed", 1, 23, 1)), DAYS, ["committed"])
+        assert truth["truth"].to_list() == pytest.approx([22 / 24, 0, 0])
+
+    def test_what_runs_over_midnight_or_out_of_the_days_is_cut(self):
+        rows = intervals(("total", -24, 36, 2), ("total", 60, 100, 4))
+        assert daily_truth(rows, DAYS, ["total"])["truth"].to_list() == pytest.approx([2, 1, 2])
+
+    def test_occupied_is_the_sum_of_its_two_parts(self):
+        rows = intervals(("occupied_reservation", 0, 24, 1), ("occupied_ondemand", 0, 12, 1))
+        truth = daily_truth(rows, DAYS, ["occupied", "total"])
+        assert truth["truth"].to_list() == pytest.approx([1.5, 0, 0, 0, 0, 0])
+
+    def test_it_shares_no_code_with_what_it_judges(self):
+        text = (PROJECT / "paper" / "truth.py").read_text(encoding="utf-8")
+        assert not re.search(r"(?m)^\s*(?:from|import) (?:chameleon|paper)", text)
+
+
+def usage(values: list[float | None], collector: str = "corrected") -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "site": "a",
+            "timestamp": DAYS,
+            "collector_type": collector,
+            "count_type": "total",
+            "value": values,
+        },
+        schema_overrides={"value": pl.Float64},
+    )
+
+
+def truth(values: list[float]) -> pl.DataFrame:
+    return pl.DataFrame({"timestamp": DAYS, "count_type": "total", "truth": values})
+
+
+class TestErrors:
+    def test_are_shares_of_the_truth_on_the_days_with_a_value(self):
+        (row,) = validation.errors(usage([9, 12, None]), truth([10.0, 10.0, 10.0])).to_dicts()
+        assert (row["site"], row["era"], row["collector_type"]) == ("a", "2018_2019", "corrected")
+        assert row["error"] == pytest.approx(3 / 20)
+        assert row["bias"] == pytest.approx(1 / 20)
+        assert row["known_days"] == pytest.approx(2 / 3)
+        assert (row["mean_absolute_nodes"], row["bias_nodes"]) == (1.5, 0.5)
+
+    def test_a_day_without_a_row_is_a_day_without_a_value(self):
+        both = pl.concat([usage([10, 10, 10]), usage([5, 5, 5], "legacy").head(1)])
+        errors = validation.errors(both, truth([10.0, 10.0, 10.0]))
+        known = dict(errors.select("collector_type", "known_days").iter_rows())
+        assert known == {"corrected": 1, "legacy": pytest.approx(1 / 3)}
+
+    def test_an_era_of_nothing_is_left_out(self):
+        assert validation.errors(usage([0, 0, 1]), truth([0.0, 0.0, 0.0])).is_empty()
+
+
+class TestAblation:
+    def test_a_correction_is_worth_the_error_that_it_takes_away(self):
+        counted = pl.concat(
+            usage(values).drop("collector_type").with_columns(left_out=pl.lit(name))
+            for name, values in (("nothing", [9, 10, 99]), ("merging", [13, 10, 99]))
+        )
+        published = usage([9, 10, None])  # the third day is not judged
+        without = validation.errors_without(counted, published, truth([10.0, 10.0, 10.0]))
+        (row,) = validation.added_errors(without, "nothing").to_dicts()
+        assert row["left_out"] == "merging"
+        assert (row["with_all"], row["error"]) == (pytest.approx(0.05), pytest.approx(0.15))
+        assert row["added"] == pytest.approx(10)
