@@ -76,10 +76,10 @@ OF_ALL := $(patsubst %,$(ALL)book/notebooks/%.ipynb,cross_site real_record $(if 
 NOTEBOOKS := $(LARGEST_FIRST:%=$(ONE)book/notebooks/%.ipynb) $(OF_ALL) book/notebooks/facts.ipynb
 FIGURES_OF_ONE := $(SITES:%=$(ONE)output/plots/%_stack.svg)
 PLACES := -p data_dir $(DATA) -p config $(CONFIG) -p output_dir
-# Shows a folder of the choice under book/_build, by a link.
-show = mkdir -p book/_build; test -L book/_build/$(1) || rm -rf book/_build/$(1); ln -sfn ../../$(<D) book/_build/$(1); \
-	echo "The paper: book/_build/$(1)/$(<F), which is $<. Its tables: $(OUT)"
-
+# What was asked for stands under book/_build, a copy that can be published as it is.
+show = test "$$(cat book/_build/$(1).of 2>/dev/null)" = $(<D) -a ! $< -nt book/_build/$(1)/$(<F) || { rm -rf book/_build/$(1); \
+	mkdir -p book/_build; cp -r $(<D) book/_build/$(1); echo $(<D) > book/_build/$(1).of; }; \
+	echo "The paper: book/_build/$(1)/$(<F). Its tables: $(OUT)"
 .PHONY: help book pdf test data run notebooks verify record bench bench-extract clean
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
