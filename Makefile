@@ -61,7 +61,7 @@ LOCK := $(VENV)/lock.done
 READY := $(VENV)/package.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
 DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums html metrics pdf)
-FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/words/*))
+FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/*/*))
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
 TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/*) book/metrics.md
 # The largest sites first, so that none is left to run alone.
@@ -140,8 +140,8 @@ $(USAGE): $(OUT)/%/usage_timeline.parquet: $(ONE)output/%/usage_timeline.parquet
 endif
 $(COMBINED): $(USAGE)
 	chameleon-usage combine --output $(OUT) $(SITES:%=--site %)
-$(ABLATION): $(ONE)output/ablation/%/ablation.parquet: $(ONE)output/%/usage_timeline.parquet
-	chameleon-usage ablate --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG)
+$(ABLATION): $(ONE)output/ablation/%/ablation.parquet: paper/ablation.py $(ONE)output/%/usage_timeline.parquet
+	python -m paper ablation --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG)
 # Pattern rules, so that the figures count as made by the notebook, together with it.
 $(ONE)book/notebooks/%.ipynb $(ONE)output/plots/%_stack.svg $(ONE)output/plots/%_stack.png: notebooks/site.py $(FIGURES) $(ONE)output/%/usage_timeline.parquet
 	python -m paper run site $(ONE)book/notebooks/$*.ipynb -p site $* $(PLACES) $(ONE)output

@@ -19,8 +19,8 @@ import yaml
 from great_tables import GT
 from myst_nb import glue
 
-from chameleon_usage.viz import real_record
 from paper import record
+from paper.figures import real_record
 from paper.project import ROOT, is_twin, site_names
 
 figures = ROOT / output_dir / "plots"

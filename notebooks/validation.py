@@ -35,11 +35,11 @@ from great_tables import GT
 from myst_nb import glue
 
 from chameleon_usage.models.metrics import COLLECTORS, METRICS
-from chameleon_usage.usage.ablation import ABLATIONS, NOTHING
-from chameleon_usage.viz import ablation, truth
 from chameleon_usage.viz.base import since_opening
 from paper import validation
+from paper.ablation import ABLATIONS, NOTHING
 from paper.eras import era_label
+from paper.figures import ablation, truth
 from paper.project import ROOT, site_names
 from paper.truth import daily_truth
 

@@ -4,6 +4,8 @@ run         execute a notebook for the book; `context` gives its templates their
 words/      the sentences of the pages, as templates; `say` leaves out what was not found
 findings    the numbers behind the sentences that open a page of results
 tables      what the notebooks tabulate; `eras` names the eras
+ablation    the corrected count with one correction left out
+figures/    figures that only the paper has
 truth       the twin's truth, day by day; `validation`: how far each collector is from it
 record      the published record of the real testbed beside our count
 toc, metrics, checksums, pdf    contents, page of metrics, recorded sums, the paper as one file

@@ -194,9 +194,9 @@ case "$(basename "$0") $1 ${2-} ${3-}" in
         echo raw > "$5/$3/nova.instances.parquet"
         echo '{}' > "$5/$3/manifest.json" ;;
     "chameleon-usage run"*) mkdir -p "$7/$3"; echo usage > "$7/$3/usage_timeline.parquet" ;;
-    "chameleon-usage ablate"*)
-        mkdir -p "$7/ablation/$3"
-        echo ablation > "$7/ablation/$3/ablation.parquet" ;;
+    "python -m paper ablation")
+        mkdir -p "$9/ablation/$5"
+        echo ablation > "$9/ablation/$5/ablation.parquet" ;;
     "chameleon-usage combine"*)
         mkdir -p "$3/combined"
         echo all > "$3/combined/usage_timeline.parquet" ;;
@@ -323,8 +323,8 @@ class TestMakefile:
             for mark in ("twin", "large", "ablation")
         )
         made, ran, ablated = (
-            [c.split()[3] for c in about(commands, f"chameleon-{what}")]
-            for what in ("twin make", "usage run", "usage ablate")
+            [c.split()[c.split().index("--site") + 1] for c in about(commands, what)]
+            for what in ("chameleon-twin make", "chameleon-usage run", "paper ablation")
         )
         assert set(made) == set(ran) == twin == set(calibration()["sites"])
         assert set(ran[: len(large)]) == large
@@ -437,7 +437,9 @@ class TestMakefile:
             status, commands = tree.make("book", "verify", *more)
             assert status == 0, tree.said
             assert about(commands, "chameleon-twin") == []
-            ran = [c for c in commands if re.search(r"usage (run|ablate|check)|-p data_dir", c)]
+            ran = [
+                c for c in commands if re.search(r"usage (run|check)|paper ablation|-p data_dir", c)
+            ]
             runs = 4 if more else 0  # those of the default choice are still fresh
             assert len(about(ran, "usage run")) == len(about(ran, "paper run site")) == runs
             assert len(about(ran, "usage check")) == 1
@@ -452,7 +454,7 @@ class TestMakefile:
         status, commands = tree.make("book", "SITES=chi_tacc kvm_tacc")
         assert status == 0
         assert about(commands, "chameleon-usage run") == []
-        assert about(commands, "chameleon-usage ablate") == []
+        assert about(commands, "python -m paper ablation") == []
         assert about(commands, "paper run site") == []
         combined = about(commands, "combine")
         assert len(combined) == 1

@@ -465,7 +465,7 @@ class TestStart:
     def test_every_command_is_in_the_help(self, usage):
         said = usage("--help")
         listed = set(re.findall(r"^  ([a-z]+)  ", said.out, re.MULTILINE))
-        commands = {"ablate", "check", "combine", "run", "export", "extract", "grants", "record"}
+        commands = {"check", "combine", "run", "export", "extract", "grants", "record"}
         assert listed == commands
         for command in commands:
             assert usage(command, "--help").status == 0

@@ -15,7 +15,7 @@ from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import load_sites
-from chameleon_usage.usage.ablation import ABLATIONS
+from paper.ablation import ABLATIONS
 from support import PROJECT
 
 ROOT = PROJECT

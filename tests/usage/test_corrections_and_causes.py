@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from chameleon_usage.cli import cli
-from chameleon_usage.usage import ablation
+from paper import ablation
 from support.sites import DAYS, HOUR, PROJECT, TinySite, lively, on
 
 
@@ -128,12 +128,12 @@ class TestAblation:
         assert "services" not in table["left_out"].to_list()
         assert set(table["left_out"]) <= set(ablation.ABLATIONS)
 
-    def test_the_command_writes_it(self, lively_raw, tmp_path, usage):
-        said = usage(
-            "ablate", "--config", PROJECT / "data/sites.yaml", "--site", "chi_tacc",
+    def test_the_command_writes_it(self, lively_raw, tmp_path, run_command):
+        said = run_command(
+            "-m", "paper", "ablation", "--config", PROJECT / "data/sites.yaml", "--site", "chi_tacc",
             "--data-dir", lively_raw, "--output", tmp_path / "out",
         )  # fmt: skip
-        assert said.status == 0, said.err
+        assert said.returncode == 0, said.stderr
         table = pl.read_parquet(tmp_path / "out/ablation/chi_tacc/ablation.parquet")
         assert table.columns == ["site", "timestamp", "left_out", "count_type", "value"]
         assert table["timestamp"].min() == datetime(2016, 1, 1, tzinfo=UTC)

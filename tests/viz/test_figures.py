@@ -15,22 +15,12 @@ from hypothesis import strategies as st
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.metrics import COLLECTORS, PARTITION
 from chameleon_usage.models.site import load_sites
-from chameleon_usage.viz import (
-    ablation,
-    base,
-    breakdown,
-    collectors,
-    cross_site,
-    palette,
-    real_record,
-    render,
-    tables,
-    truth,
-)
+from chameleon_usage.viz import base, breakdown, collectors, cross_site, palette, render, tables
 from chameleon_usage.viz.known import coverage, known
 from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.rejects import rejects
 from chameleon_usage.viz.stack import usage_stack
+from paper.figures import ablation, real_record, truth
 from support import PROJECT
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The operator's command line.
 
-run.py computes: run, combine, ablate, check. data.py moves data in and out: grants, extract,
+run.py computes: run, combine, check. data.py moves data in and out: grants, extract,
 record, export. options.py holds what several commands ask for.
 """
 
@@ -12,7 +12,7 @@ import click
 from chameleon_usage.errors import UsageError
 
 MODULES = {
-    **dict.fromkeys(("run", "combine", "ablate", "check"), "run"),
+    **dict.fromkeys(("run", "combine", "check"), "run"),
     **dict.fromkeys(("grants", "extract", "record", "export"), "data"),
 }
 """Command to its module, loaded when asked for: libraries of databases take seconds to start."""

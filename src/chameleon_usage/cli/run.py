@@ -1,4 +1,4 @@
-"""The commands that compute: run, combine, ablate, check."""
+"""The commands that compute: run, combine, check."""
 
 import importlib
 import re
@@ -25,7 +25,6 @@ from chameleon_usage.io import files
 from chameleon_usage.io.check import check_site
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.site import Site
-from chameleon_usage.usage import ablation
 from chameleon_usage.usage.window import Window
 
 MOST_BUCKETS = 200_000
@@ -147,28 +146,6 @@ def combine(output: Path, names: Sequence[str]) -> None:
     tables = stages.load_combined(output, stages.sites_with_outputs(output, names))
     with files.whole_directory(output / stages.COMBINED) as scratch:
         files.save_tables(scratch, tables)
-
-
-@click.command()
-@config_option
-@sites_option
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=Path("data/twin"),
-    show_default=True,
-    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
-)
-@output_option
-def ablate(*, config: Path, names: Sequence[str], data_dir: Path, output: Path) -> None:
-    """Count with each correction left out in turn: <output>/ablation/<site>/ablation.parquet."""
-    window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END)
-    for site in choose(read_sites(config, names), names, data_dir):
-        stage, _ = pipeline.facts(site, data_dir, progress=sys.stderr.isatty())
-        with files.whole_directory(output / "ablation" / site.key) as scratch:
-            files.save_tables(
-                scratch, {"ablation": ablation.ablate(stage.ingested, stage.as_of, site, window)}
-            )
 
 
 @click.command()

@@ -137,16 +137,6 @@ class UsageWide(dy.Schema):
     active_reserved = dy.Float64(nullable=True)
 
 
-class Ablation(dy.Schema):
-    """The corrected count with one correction left out, in nodes; see usage.ablation."""
-
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
-    left_out = dy.String(primary_key=True)  # "nothing" for the corrected count itself
-    count_type = dy.String(primary_key=True)
-    value = dy.Float64(allow_inf=False, allow_nan=False)
-
-
 OUTPUTS: dict[str, type[dy.Schema]] = {
     "usage_timeline": UsageTimeline,
     "usage_by_resource": UsageByResource,

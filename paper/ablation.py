@@ -1,14 +1,26 @@
 """What each correction buys: the corrected count with one of them left out at a time."""
 
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 
+import click
 import polars as pl
 
+from chameleon_usage import pipeline
+from chameleon_usage.cli.options import (
+    choose,
+    config_option,
+    output_option,
+    read_sites,
+    sites_option,
+)
 from chameleon_usage.intervals import arithmetic
+from chameleon_usage.io import files
+from chameleon_usage.models.frames import dy
 from chameleon_usage.models.metrics import MEASURED
-from chameleon_usage.models.outputs import Ablation
 from chameleon_usage.models.site import Priority, Site
 from chameleon_usage.models.stages import Ingested
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE
@@ -25,6 +37,16 @@ SAMPLING = "integral"
 """The name of the count that takes what holds at 00:00 UTC for the whole day."""
 
 COUNTED = ("total", "reservable", "committed", "occupied", "active")
+
+
+class Ablation(dy.Schema):
+    """The corrected count with one correction left out, in nodes."""
+
+    site = dy.String(primary_key=True)
+    timestamp = dy.Datetime(time_unit="us", time_zone="UTC", primary_key=True)
+    left_out = dy.String(primary_key=True)  # "nothing" for the corrected count itself
+    count_type = dy.String(primary_key=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -76,7 +98,7 @@ def ablate(
         names: which of ``ABLATIONS``.
 
     Returns:
-        domain.Ablation.
+        Ablation.
     """
     observed = observe(ingested, as_of)
     recorded = Known(frozenset(), {}, as_of).buckets(window)
@@ -147,3 +169,25 @@ def daily_nodes(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
     return every.join(means, on=["timestamp", "count_type"], how="left").with_columns(
         pl.col("value").fill_null(0.0)
     )
+
+
+@click.command()
+@config_option
+@sites_option
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path("data/twin"),
+    show_default=True,
+    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
+)
+@output_option
+def main(*, config: Path, names: Sequence[str], data_dir: Path, output: Path) -> None:
+    """Count with each correction left out in turn: <output>/ablation/<site>/ablation.parquet."""
+    window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END)
+    for site in choose(read_sites(config, names), names, data_dir):
+        stage, _ = pipeline.facts(site, data_dir, progress=sys.stderr.isatty())
+        with files.whole_directory(output / "ablation" / site.key) as scratch:
+            files.save_tables(
+                scratch, {"ablation": ablate(stage.ingested, stage.as_of, site, window)}
+            )
