@@ -197,6 +197,6 @@ def run_adapters(
 
 def _read(name: str, inputs: RawInputs) -> Ingested:
     adapter = ADAPTERS[name]
-    told = adapter.read(inputs)
-    accounting.check_rows(name, adapter.accounts, inputs, told)
-    return told
+    result = adapter.read(inputs)
+    accounting.check_rows(name, adapter.accounts, inputs, result)
+    return result
