@@ -1,6 +1,6 @@
 """The words that the columns of stages and outputs hold, each with one meaning."""
 
-from chameleon_usage.models.metrics import MEASURED
+from chameleon_usage.models.metrics import HOST_BY_HOST, MEASURED
 from chameleon_usage.models.raw import RAW_TABLES
 
 PRESENT, ABSENT = STATES = ("present", "absent")
@@ -11,15 +11,7 @@ QUANTITIES = ("total", "reservable", "committed", "occupied", "active")
 """What facts speak of; segments tell more kinds of it."""
 WITNESSES = "witnesses"
 """Stands for every record that names a host and is not of the quantity's own sources."""
-HOLDINGS = (
-    *MEASURED,
-    "unknown",
-    "ondemand_capacity",
-    "maintenance_out_of_pool",
-    "maintenance_in_pool",
-    "maintenance_ondemand",
-    "occupied_ondemand_in_pool",
-)
+HOLDINGS = (*MEASURED, *HOST_BY_HOST)
 """What segments speak of: the measured quantity types, and what the derived states are made of."""
 SOURCES = (*sorted(RAW_TABLES), WITNESSES)
 """Who can bear witness: every input table, in an order that settles ties."""

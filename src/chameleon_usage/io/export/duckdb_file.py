@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from chameleon_usage.models.metrics import METRICS, PARTITION
+from chameleon_usage.models.metrics import HOST_BY_HOST, METRICS, PARTITION
 from chameleon_usage.models.outputs import OUTPUTS
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def _registry(session: duckdb.DuckDBPyConnection) -> None:
         "INSERT INTO metrics VALUES (?, ?, ?, ?, ?)",
         [[m.name, m.label, m.unit, m.formula or None, m.definition] for m in METRICS.values()],
     )
+    parts = " ".join(f"{name}: {text}" for name, text in HOST_BY_HOST.items())
+    session.execute(f"COMMENT ON COLUMN metrics.formula IS '{_quoted(parts)}'")
 
 
 def _quoted(text: str | None) -> str:
