@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from chameleon_usage.intervals import keys
-from chameleon_usage.models.frames import columns, dy
+from chameleon_usage.models.frames import columns, dy, finish
 from chameleon_usage.models.metrics import METRICS, WIDE_NAMES
 from chameleon_usage.models.outputs import (
     UsageByHost,
@@ -19,7 +19,6 @@ from chameleon_usage.models.outputs import (
 from chameleon_usage.parallel import side_by_side
 from chameleon_usage.usage import comparison
 from chameleon_usage.usage.buckets import READINGS, legacy_means, mean_usage, unit_seconds
-from chameleon_usage.usage.grid import Grid, finish
 from chameleon_usage.usage.states import derive, emitted
 from chameleon_usage.usage.window import Known, Window
 
@@ -186,8 +185,7 @@ def _by_type(
         for resource, frame in mean_usage(sums, window, ["node_type"]).items()
     }
     legacy = cached.with_columns(resource=pl.lit("nodes")).cast(named)  # type: ignore[arg-type]
-    order = keys.ascending(Grid.of(legacy, index).places(legacy))
-    parts = [legacy.select(*index, "value")[order]]
+    parts = [legacy.select(*index, "value").sort(index)]
     for collector in READINGS:
         for resource, frame in types.items():
             rows = _told(frame.filter(pl.col("collector_type") == collector), "node_type")
