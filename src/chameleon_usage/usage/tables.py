@@ -1,7 +1,6 @@
 """The usage tables of a site: means and states, laid out as their contracts say."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -16,7 +15,6 @@ from chameleon_usage.models.outputs import (
     UsageTimeline,
     UsageWide,
 )
-from chameleon_usage.parallel import side_by_side
 from chameleon_usage.usage import comparison
 from chameleon_usage.usage.buckets import READINGS, legacy_means, mean_usage, unit_seconds
 from chameleon_usage.usage.states import derive, emitted
@@ -52,9 +50,8 @@ def usage_tables(
         ["node_type"],
     )
     cached = legacy_means(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
-    by_resource, by_type = side_by_side(
-        partial(make, sums, cached, known, window) for make in (_by_resource, _by_type)
-    )
+    by_resource = _by_resource(sums, cached, known, window)
+    by_type = _by_type(sums, cached, known, window)
     timeline = by_resource.filter(pl.col("resource") == "nodes")
     timeline = finish(timeline, UsageTimeline, site)
     tables = {
