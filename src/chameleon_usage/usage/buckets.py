@@ -23,7 +23,7 @@ def unit_seconds(
     """Integrate segments over buckets, side by side for every quantity type and resource.
 
     Args:
-        segments: domain.Segments.
+        segments: models.stages.Segments.
         window: what to cover.
         by: further group columns of the segments, as ``node_type``.
         resources: which of the metric registry's.
@@ -31,17 +31,20 @@ def unit_seconds(
     Returns:
         ``collector_type``, ``by``, ``node_size``, ``bucket``, sorted, from the first to the last
         bucket of a group; and for each quantity type that occurs the columns
-        ``<quantity_type>/<resource>``, in unit-seconds (Int64), and, where some hosts do not tell
-        a resource, ``<quantity_type>/told_<resource>``: the unit-seconds of the hosts that do.
+        ``<quantity_type>/<resource>``, in unit-seconds (Int64), and, where some hosts do not report
+        a resource, ``<quantity_type>/reported_<resource>``: the unit-seconds of the hosts that do.
     """
     units = {resource: _UNITS[resource] for resource in resources}
-    silent = [name for name in units.values() if segments[name].null_count()]
+    unsure = [name for name in units.values() if segments[name].null_count()]
     sized = segments.with_columns(
-        # Node time of the hosts that tell a resource: unknown is not zero.
-        pl.when(pl.col(name).is_not_null()).then("node_units").otherwise(0).alias(f"told_{name}")
-        for name in silent
-    ).with_columns(pl.col(silent).fill_null(0))
-    columns = units | {f"told_{name}": f"told_{name}" for name in silent}
+        # Node time of the hosts that report a resource: unknown is not zero.
+        pl.when(pl.col(name).is_not_null())
+        .then("node_units")
+        .otherwise(0)
+        .alias(f"reported_{name}")
+        for name in unsure
+    ).with_columns(pl.col(unsure).fill_null(0))
+    columns = units | {f"reported_{name}": f"reported_{name}" for name in unsure}
     clipped = arithmetic.clip(sized, window.start, window.end)
     index = ["collector_type", *by, "node_size"]
     borders = window.edges
@@ -88,9 +91,9 @@ def mean_usage(
 
     Returns:
         resource to a frame with ``collector_type``, ``by``, ``timestamp`` and a column for each
-        quantity type that occurs: units (nodes, vcpus, ...), time-weighted mean. A resource that
-        a group's hosts do not tell is null where less than 95 % of its node time is told. Without
-        ``by``, every bucket of both collectors.
+        quantity type that occurs: units (nodes, vcpus, ...), time-weighted mean. Null where
+        less than 95 % of a group's node time is of hosts that report the resource. Without ``by``,
+        every bucket of both collectors.
     """
     index = ["collector_type", *by, "bucket"]
     values = [name for name in sums.columns if "/" in name]
@@ -98,7 +101,7 @@ def mean_usage(
     whole = sums  # one row for each group already, unless there are other columns
     if set(groups) < set(sums.columns) - set(values):
         whole = sums.group_by(groups).agg(pl.col(values).sum()).sort(groups)
-    per_node = [name for name in values if name.endswith("/nodes") or "/told_" in name]
+    per_node = [name for name in values if name.endswith("/nodes") or "/reported_" in name]
     means = whole.with_columns(pl.col(per_node) / pl.col("node_size"))
     if whole["node_size"].n_unique() > 1:
         # Hosts of different sizes: their shares of a node are added up, in order of size.
@@ -113,15 +116,15 @@ def mean_usage(
         )
     means = means.join(window.timestamps, on="bucket", maintain_order="left")
     quantities = sorted({name.split("/")[0] for name in values})
-    told_of = [name for name in RESOURCES if any(v.endswith(f"/{name}") for v in values)]
-    resources = told_of or list(RESOURCES)
+    named = [name for name in RESOURCES if any(v.endswith(f"/{name}") for v in values)]
+    resources = named or list(RESOURCES)
 
     def mean(quantity: str, resource: str) -> pl.Expr:
         value = pl.col(f"{quantity}/{resource}") / pl.col("length")
-        told = f"{quantity}/told_{resource}"
-        if told not in values:
+        reported = f"{quantity}/reported_{resource}"
+        if reported not in values:
             return value.alias(quantity)
-        enough = pl.col(told) >= KNOWN_ENOUGH * pl.col(f"{quantity}/nodes")
+        enough = pl.col(reported) >= KNOWN_ENOUGH * pl.col(f"{quantity}/nodes")
         return pl.when(enough).then(value).alias(quantity)
 
     return {

@@ -13,11 +13,11 @@ def of_site(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
     """Set the collectors' site values side by side.
 
     Args:
-        timeline: domain.UsageTimeline of one site.
+        timeline: models.outputs.UsageTimeline of one site.
         site: the site's key.
 
     Returns:
-        domain.Comparison, a row for each bucket and count type of any collector.
+        models.outputs.Comparison, a row for each bucket and count type of any collector.
     """
     return _differences(_wide(timeline, _MOMENT), Comparison, site)
 
@@ -30,11 +30,11 @@ def of_node_types(rows: pl.DataFrame, timeline: pl.DataFrame, site: str) -> pl.D
 
     Args:
         rows: collector_type, count_type, node_type, timestamp and value, in nodes.
-        timeline: domain.UsageTimeline of the site.
+        timeline: models.outputs.UsageTimeline of the site.
         site: the site's key.
 
     Returns:
-        domain.ComparisonByNodeType, a row for each bucket, count type and node type of any
+        models.outputs.ComparisonByNodeType, a row for each bucket, count type and node type of any
         collector.
     """
     wide = _wide(rows, [*_MOMENT, "node_type"])

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import polars as pl
 
-from chameleon_usage.intervals import keys
-from chameleon_usage.models.frames import columns, dy, finish
+from chameleon_usage.models.frames import columns, conform, finish
 from chameleon_usage.models.metrics import METRICS, WIDE_NAMES
 from chameleon_usage.models.outputs import (
     UsageByHost,
@@ -33,15 +31,16 @@ def usage_tables(
     """Make every usage table of one site.
 
     Args:
-        segments: domain.Segments of the uncorrected and corrected collectors.
-        legacy: domain.Legacy.
+        segments: models.stages.Segments of the uncorrected and corrected collectors.
+        legacy: models.stages.Legacy.
         known: what the records can speak of.
         window: the time to cover and its buckets.
         site: the site's key.
         by_host: make usage_by_host, too.
 
     Returns:
-        table name to frame, each as its output contract says.
+        table name to frame, each as its output contract says. The tables by node type and by host
+        are in the order of their series: millions of rows take longer to sort than to make.
     """
     node_types = _node_types(segments, legacy)
     sums = unit_seconds(
@@ -57,7 +56,7 @@ def usage_tables(
     tables = {
         "usage_timeline": timeline,
         "usage_by_resource": finish(by_resource, UsageByResource, site),
-        "usage_by_node_type": _as_told(by_type, UsageByNodeType, site),
+        "usage_by_node_type": conform(by_type.with_columns(site=pl.lit(site)), UsageByNodeType),
         "comparison": comparison.of_site(timeline, site),
         "comparison_by_node_type": comparison.of_node_types(
             by_type.filter(pl.col("resource") == "nodes"), timeline, site
@@ -65,8 +64,8 @@ def usage_tables(
         "usage_wide": _wide(by_resource, site),
     }
     if by_host:
-        by_hosts = pl.concat(_by_host(segments, known, window))
-        tables["usage_by_host"] = _as_told(by_hosts, UsageByHost, site)
+        by_hosts = pl.concat(_by_host(segments, known, window)).with_columns(site=pl.lit(site))
+        tables["usage_by_host"] = conform(by_hosts, UsageByHost)
     return tables
 
 
@@ -76,7 +75,7 @@ def _by_resource(
     """Give the rows of usage_by_resource: every bucket of each state that is emitted.
 
     A state is emitted where the records speak of its operands: null where they do not know. A
-    resource that no host tells is left out.
+    resource that no host reports is left out.
     """
     timestamps = window.timestamps.select("timestamp")
     recorded = known.buckets(window)
@@ -108,7 +107,7 @@ def _by_resource(
 
 
 def _by_host(segments: pl.DataFrame, known: Known, window: Window) -> Iterator[pl.DataFrame]:
-    """Give the rows of usage_by_host, as ``_told`` does, collector by collector."""
+    """Give the rows of usage_by_host, as ``_series`` does, collector by collector."""
     named = segments.filter(pl.col("hostname").is_not_null())
     sums = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
     types = _types(sums, window)
@@ -117,21 +116,10 @@ def _by_host(segments: pl.DataFrame, known: Known, window: Window) -> Iterator[p
     for collector in READINGS:
         rows = derive(hosts.filter(pl.col("collector_type") == collector), known)
         yield (
-            _told(rows, "hostname")
+            _series(rows, "hostname")
             .join(types, on=["hostname", "timestamp"], how="left", maintain_order="left")
             .rename({"hostname": "hypervisor_hostname"})
         )
-
-
-def _as_told(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:
-    """Bring rows to an output's columns and types, in the order they have.
-
-    That is series by series: by time, millions of rows would take longer to sort than to make.
-    """
-    return rows.select(
-        (pl.lit(site) if name == "site" else pl.col(name)).cast(kind).alias(name)
-        for name, kind in columns(schema).items()
-    )
 
 
 def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
@@ -147,7 +135,7 @@ def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
 
 
 UNTYPED = "unknown"
-"""The node type of hosts of which no record tells one."""
+"""The node type of hosts of which no record names one."""
 
 
 def _node_types(segments: pl.DataFrame, legacy: pl.DataFrame) -> pl.Enum:
@@ -170,7 +158,7 @@ def _long(frame: pl.DataFrame, resource: str) -> pl.DataFrame:
 def _by_type(
     sums: pl.DataFrame, cached: pl.DataFrame, known: Known, window: Window
 ) -> pl.DataFrame:
-    """Give the rows of usage_by_node_type: the cached ones, then each reading's as ``_told``."""
+    """Give the rows of usage_by_node_type: the cached ones, then each reading's as ``_series``."""
     kinds = columns(UsageByNodeType)
     index = ["collector_type", "resource", "count_type", "node_type", "timestamp"]
     named = {name: kinds[name] for name in index[:3]}
@@ -185,17 +173,17 @@ def _by_type(
     parts = [legacy.select(*index, "value").sort(index)]
     for collector in READINGS:
         for resource, frame in types.items():
-            rows = _told(frame.filter(pl.col("collector_type") == collector), "node_type")
-            told = rows.with_columns(resource=pl.lit(resource)).cast(named)  # type: ignore[arg-type]
-            parts.append(told.select(*index, "value"))
+            rows = _series(frame.filter(pl.col("collector_type") == collector), "node_type")
+            rows = rows.with_columns(resource=pl.lit(resource)).cast(named)  # type: ignore[arg-type]
+            parts.append(rows.select(*index, "value"))
     return pl.concat(parts)
 
 
-def _told(frame: pl.DataFrame, thing: str) -> pl.DataFrame:
+def _series(frame: pl.DataFrame, thing: str) -> pl.DataFrame:
     """Give the values of a frame one below the other, where there are any.
 
     Args:
-        frame: of ``derive``, sorted by ``thing`` and time.
+        frame: of ``derive``.
         thing: a host or a node type; it has the count types that it ever has any of, at the times
             at which it has any of any.
 
@@ -203,18 +191,16 @@ def _told(frame: pl.DataFrame, thing: str) -> pl.DataFrame:
         the frame's index, ``count_type`` (by the registry's order, then as the frame's rows) and
         ``value``.
     """
-    rows = frame.filter(pl.any_horizontal(pl.col(name) != 0 for name in METRICS))
-    values = np.stack([rows[name].to_numpy() for name in METRICS])
-    known = ~np.isnan(values)
-    if rows.height:
-        blocks = keys.begins(rows[thing].to_physical().cast(pl.Int64).to_numpy())
-        some = known & (values != 0)
-        ever = np.logical_or.reduceat(some, np.flatnonzero(blocks), axis=1)
-        known &= ever[:, np.cumsum(blocks) - 1]
-    count_type, row = np.nonzero(known)
-    number = pl.Series("count_type", count_type.astype(np.uint8))
-    return rows.drop(METRICS)[row].with_columns(
-        number.cat.to(columns(UsageByNodeType)["count_type"]), pl.Series("value", values[known])
+    rows = frame.filter(pl.any_horizontal(pl.col(METRICS) != 0))
+    index = [name for name in frame.columns if name not in METRICS]
+    count_type = columns(UsageByNodeType)["count_type"]
+    return pl.concat(
+        rows.select(
+            *index,
+            pl.lit(name).cast(count_type).alias("count_type"),
+            pl.when((pl.col(name) != 0).any().over(thing)).then(name).alias("value"),
+        ).drop_nulls("value")
+        for name in METRICS
     )
 
 
@@ -223,6 +209,4 @@ def _wide(by_resource: pl.DataFrame, site: str) -> pl.DataFrame:
     rows = by_resource.filter(pl.col("collector_type") == "corrected").pivot(
         on="count_type", index=["timestamp", "resource"], values="value"
     )
-    columns = {WIDE_NAMES.get(name, name): pl.col(name) for name in rows.columns}
-    told = {name: columns.get(name, pl.lit(None)) for name in UsageWide.column_names()[3:]}
-    return finish(rows.select("resource", time="timestamp", **told), UsageWide, site)
+    return finish(rows.rename({"timestamp": "time"} | WIDE_NAMES, strict=False), UsageWide, site)

@@ -68,7 +68,7 @@ def write_duckdb(tables: Mapping[str, pl.DataFrame], path: Path) -> None:
     """Write a new DuckDB file: every table, the metric registry, and the views over them.
 
     Args:
-        tables: output table name to frame (domain.OUTPUTS).
+        tables: output table name to frame (models.outputs.OUTPUTS).
         path: the file; it must not be there yet.
 
     Raises:
