@@ -46,8 +46,13 @@ def of_node_types(rows: pl.DataFrame, timeline: pl.DataFrame, site: str) -> pl.D
 
 
 def _wide(rows: pl.DataFrame, index: list[str]) -> pl.DataFrame:
-    wide = rows.pivot(on="collector_type", on_columns=_COLLECTORS, index=index, values="value")
-    return wide.sort(index)
+    """Give the collectors a column each, by joins: a pivot takes half as long again."""
+    legacy, uncorrected, corrected = (
+        rows.filter(pl.col("collector_type") == name).select(*index, pl.col("value").alias(name))
+        for name in _COLLECTORS
+    )
+    either = legacy.join(uncorrected, on=index, how="full", coalesce=True)
+    return either.join(corrected, on=index, how="full", coalesce=True).sort(index)
 
 
 def _differences(wide: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:

@@ -194,12 +194,11 @@ def _series(frame: pl.DataFrame, thing: str) -> pl.DataFrame:
     rows = frame.filter(pl.any_horizontal(pl.col(METRICS) != 0))
     index = [name for name in frame.columns if name not in METRICS]
     count_type = columns(UsageByNodeType)["count_type"]
+    ever = rows.group_by(thing).agg((pl.col(METRICS) != 0).any())
     return pl.concat(
-        rows.select(
-            *index,
-            pl.lit(name).cast(count_type).alias("count_type"),
-            pl.when((pl.col(name) != 0).any().over(thing)).then(name).alias("value"),
-        ).drop_nulls("value")
+        rows.filter(
+            pl.col(name).is_not_null(), pl.col(thing).is_in(ever.filter(name)[thing].implode())
+        ).select(*index, pl.lit(name).cast(count_type).alias("count_type"), value=name)
         for name in METRICS
     )
 
