@@ -172,7 +172,7 @@ joins = pl.read_parquet(here / "join_log.parquet").with_columns(
 )
 
 # %% [markdown]
-# ## How much is known
+# ## Data availability
 
 # %% [markdown]
 # What is published was either seen, in a row of the first source that knows the host, or

@@ -12,6 +12,7 @@ sites = ""
 # collector is
 #
 # $$ E = \frac{\sum_d |v_d - t_d|}{\sum_d t_d} $$
+#
 # over the days $d$ of an era on which it gives a value $v_d$, with $t_d$ the truth. The share of
 # days with a value is shown apart, since a collector makes no error on a day without a value.
 #
