@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from chameleon_usage.io.files import whole_file
-from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, PARTITION, RESOURCES
+from chameleon_usage.models.metrics import (
+    COLLECTORS,
+    HOST_BY_HOST,
+    IN_POOL,
+    LEADTIMES,
+    METRICS,
+    PARTITION,
+    RESOURCES,
+    USE,
+)
 
 
 def page() -> str:
@@ -17,22 +26,39 @@ def page() -> str:
         "# Metrics",
         "",
         "Every quantity of the output tables, once. This page is made from the registry in the",
-        "code that the schemas, the figures and the checks read too.",
+        "code: the formulas that stand here are those that are computed, checked and drawn.",
         "",
         "## Count types",
         "",
-        "Where there is no formula, the quantity is measured; the others are algebra over it.",
+        "Where there is no formula, records tell the quantity; the others are algebra over it.",
         "Each value is a time-weighted mean over its bucket, so that value × length is node-hours.",
         "",
         "| `count_type` | definition | formula |",
         "|---|---|---|",
     ]
-    lines += [f"| `{m.name}` | {m.definition} | {m.formula or '–'} |" for m in METRICS.values()]
+    lines += [f"| `{m.name}` | {m.definition} | {_code(m.formula)} |" for m in METRICS.values()]
     lines += [
         "",
         "At every moment these are disjoint and add up to `total`: "
         + ", ".join(f"`{part}`" for part in PARTITION)
         + ".",
+        "",
+        "Formulas also speak of what only a reading host by host tells, as the corrected collector",
+        "does. In the uncorrected one "
+        + " and ".join(f"`{name}`" for name in HOST_BY_HOST if name in IN_POOL)
+        + " are 0, the others unknown.",
+        "",
+        "| part of a formula | definition |",
+        "|---|---|",
+        *(f"| `{n}` | {text} |" for n, text in HOST_BY_HOST.items() if n not in METRICS),
+        "",
+        "## How full a site is",
+        "",
+        "Figures and dashboards across sites show these parts of a site's nodes.",
+        "",
+        "| part | formula |",
+        "|---|---|",
+        *(f"| {part} | {_code(formula)} |" for part, formula in USE.items()),
         "",
         "## Resources",
         "",
@@ -45,6 +71,10 @@ def page() -> str:
     lines += ["", "## Lead times", "", "| `leadtime_type` | definition |", "|---|---|"]
     lines += [f"| `{name}` | {text} |" for name, text in LEADTIMES.items()]
     return "\n".join(lines) + "\n"
+
+
+def _code(formula: str) -> str:
+    return f"`{formula}`" if formula else "–"
 
 
 @click.command()

@@ -105,18 +105,15 @@ class TestPapers:
 
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
-    "parallel": (),
     "models": ("errors",),
     "intervals": (),
     "io.files": ("errors",),
     "snapshots": ("errors", "models", "intervals", "io.files"),
-    "ingest": ("errors", "parallel", "models", "intervals", "snapshots", "io.files"),
+    "ingest": ("errors", "models", "intervals", "snapshots", "io.files"),
     "reconstruct": ("errors", "models", "intervals"),
-    "usage": ("errors", "parallel", "models", "intervals", "reconstruct"),
+    "usage": ("errors", "models", "intervals", "reconstruct"),
     "stages": ("errors", "models", "intervals", "io.files"),
-    "pipeline": (
-        *("errors", "parallel", "models", "ingest", "reconstruct", "usage", "stages", "io.files"),
-    ),
+    "pipeline": (*("errors", "models", "ingest", "reconstruct", "usage", "stages", "io.files"),),
     "io": ("errors", "models", "snapshots", "ingest", "stages", "io.files"),
     "viz": ("models", "io.files"),
     "cli": (

@@ -32,7 +32,17 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from chameleon_usage.ingest.registry import ADAPTERS
-from chameleon_usage.models.metrics import COLLECTORS, LEADTIMES, METRICS, RESOURCES
+from chameleon_usage.models.metrics import (
+    COLLECTORS,
+    LEADTIMES,
+    METRICS,
+    RESOURCES,
+    USE,
+    USE_IS_KNOWN,
+    WIDE_NAMES,
+    names_in,
+    renamed,
+)
 from chameleon_usage.models.site import load_sites
 from chameleon_usage.viz import palette
 
@@ -59,7 +69,8 @@ MEASURED_COLOURS = {
     "occupied": palette.STATES["stopped"],
     "active": palette.STATES["active"],
 }
-"""Quantity to the colour of the state that it alone contains."""
+"""Quantity, from the most to the least comprehensive, to the colour of the state that it alone
+contains."""
 
 
 class Query(Dataquery):
@@ -160,14 +171,10 @@ def shares_query() -> str:
 
 def resource_query() -> str:
     """Give the quantities of the chosen resource, from the most to the least comprehensive."""
-    quantities = {
-        "total": "total",
-        "reservable": "reservable",
-        "committed": "committed",
-        "occupied": "occupied_reserved + occupied_ondemand",
-        "active": "active_reserved + active_ondemand",
-    }
-    columns = (f'AVG({sql}) AS "{METRICS[name].label}"' for name, sql in quantities.items())
+    columns = (
+        f'AVG({renamed(METRICS[name].formula or name, WIDE_NAMES)}) AS "{METRICS[name].label}"'
+        for name in MEASURED_COLOURS
+    )
     condition = "$__timeFilter(time) AND site IN ($site) AND resource = '$resource'"
     return over_time(columns, "usage_wide", condition, time="time")
 
@@ -186,11 +193,15 @@ def coverage_query() -> str:
 
 def cross_site_query() -> str:
     """Give used and available nodes of every site, and those leased of which no use is known."""
-    names = ("occupied", "committed", "reservable", "ondemand_capacity")
     columns = ",\n".join(
-        f"    MAX(CASE WHEN count_type = '{name}' THEN value END) AS {name}" for name in names
+        f"    MAX(CASE WHEN count_type = '{name}' THEN value END) AS {name}"
+        for name in sorted(names_in(USE_IS_KNOWN, *USE.values()))
     )
-    parts = f"""\
+    parts = "\n  UNION ALL\n".join(
+        f"  SELECT site, day, '{part}' AS part,\n    {formula} AS value\n  FROM daily"
+        for part, formula in USE.items()
+    )
+    tables = f"""\
 WITH daily AS (
   SELECT
     site,
@@ -199,17 +210,13 @@ WITH daily AS (
   FROM usage_timeline
   WHERE {CORRECTED}
   GROUP BY site, timestamp
+  HAVING {USE_IS_KNOWN}
 ), parts AS (
-  SELECT site, day, 'used' AS part, occupied AS value FROM daily
-  UNION ALL
-  SELECT site, day, 'leased', CASE WHEN occupied IS NULL THEN committed ELSE 0 END FROM daily
-  UNION ALL
-  SELECT site, day, 'available',
-    GREATEST(reservable + ondemand_capacity - COALESCE(occupied, committed), 0) FROM daily
+{parts}
 )
 """
-    known, metric = "value IS NOT NULL", "CONCAT(site, ' ', part)"
-    return parts + over_time(["AVG(value) AS value"], "parts", known, time="day", metric=metric)
+    value, metric = "AVG(value) AS value", "CONCAT(site, ' ', part)"
+    return tables + over_time([value], "parts", "TRUE", time="day", metric=metric)
 
 
 def cross_site_total_query() -> str:

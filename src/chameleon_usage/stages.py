@@ -89,8 +89,8 @@ def intervals_of(facts: pl.DataFrame, entities: pl.DataFrame) -> pl.DataFrame:
     key = ["source", "quantity_type", "entity_id"]
     strangers = facts.join(entities, on=key, how="anti")
     if strangers.height:
-        told = ", ".join(map(str, strangers.select(pl.col(key).cast(pl.String)).row(0)))
-        raise UsageError(f"facts: the entity {told} is not among the entities")
+        stranger = ", ".join(map(str, strangers.select(pl.col(key).cast(pl.String)).row(0)))
+        raise UsageError(f"facts: the entity {stranger} is not among the entities")
     spans = (
         facts.sort(*key, "timestamp")
         .with_columns(end=pl.col("timestamp").shift(-1).over(key))
@@ -101,8 +101,8 @@ def intervals_of(facts: pl.DataFrame, entities: pl.DataFrame) -> pl.DataFrame:
     # a sum that needs no order.
     came, now = pl.col("state") == PRESENT, facts["timestamp"].max()
     until = (pl.lit(now) - pl.col("timestamp")).dt.total_seconds()
-    told = facts.select(pl.when(came).then(until).otherwise(-until).sum()).item()
-    check_conservation("intervals", told, spans.with_columns(pl.col("end").fill_null(now)))
+    held = facts.select(pl.when(came).then(until).otherwise(-until).sum()).item()
+    check_conservation("intervals", held, spans.with_columns(pl.col("end").fill_null(now)))
     return conform(spans.join(entities, on=key, how="left"), Intervals)
 
 

@@ -254,6 +254,29 @@ class TestQueries:
         )
         assert total["Total"].to_list() == pytest.approx(nodes.sort("timestamp")["value"].to_list())
 
+    def test_what_is_available_is_neither_used_nor_in_a_maintenance_window(self, ask, tables):
+        found = ask(titled("Nodes across sites")["targets"][0]["rawSql"])
+        wide = (
+            tables["usage_timeline"]
+            .filter(pl.col("collector_type") == "corrected")
+            .with_columns(pl.col("count_type").cast(pl.String))
+            .pivot(on="count_type", index=["site", "timestamp"], values="value")
+            .sort("timestamp")
+        )
+        col = pl.col
+        windows = wide.filter(
+            col("total") - col("unknown") - col("reservable") - col("ondemand_capacity")
+            < col("maintenance") - 0.1
+        )
+        assert set(windows["site"]) == {"chi_tacc"}
+        free = (col("idle") + col("available") + col("available_ondemand")).fill_null(
+            col("available")
+        )
+        for site in CHOSEN:
+            expected = wide.filter(col("site") == site).select(free).to_series().drop_nulls()
+            shown = found.filter(pl.col("metric") == f"{site} available")
+            assert shown["value"].to_list() == pytest.approx(expected.to_list(), abs=1e-9)
+
     @pytest.mark.parametrize("interval", ["1d", "7d"])
     def test_lead_times_are_medians(self, ask, tables, interval):
         found = ask(titled("Lead time")["targets"][0]["rawSql"], interval=interval)

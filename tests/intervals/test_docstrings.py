@@ -22,7 +22,7 @@ def days(*rows: tuple[str, int, int]) -> pl.DataFrame:
     return pl.DataFrame({"host": hosts, "start": map(day, starts), "end": map(day, ends)})
 
 
-def told(frame: pl.DataFrame) -> list[tuple[str, int, int]]:
+def days_of(frame: pl.DataFrame) -> list[tuple[str, int, int]]:
     names = pl.col(frame.columns[0])
     return sorted(frame.select(names, pl.col("start", "end").dt.day()).rows())
 
@@ -36,7 +36,7 @@ FUNCTIONS = [
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_the_example_of_each_function_gives_what_it_says(function):
-    words = vars(arithmetic) | {"day": day, "days": days, "told": told}
+    words = vars(arithmetic) | {"day": day, "days": days, "days_of": days_of}
     (examples,) = doctest.DocTestFinder(recurse=False).find(function, globs=words)
     assert examples.examples, f"{function.__name__} has no example"
     said: list[str] = []

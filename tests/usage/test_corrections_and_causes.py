@@ -129,10 +129,9 @@ class TestAblation:
         assert set(table["left_out"]) <= set(ablation.ABLATIONS)
 
     def test_the_command_writes_it(self, lively_raw, tmp_path, run_command):
-        said = run_command(
-            "-m", "paper", "ablation", "--config", PROJECT / "data/sites.yaml", "--site", "chi_tacc",
-            "--data-dir", lively_raw, "--output", tmp_path / "out",
-        )  # fmt: skip
+        config = PROJECT / "data" / "sites.yaml"
+        call = ("--config", config, "--site", "chi_tacc", "--data-dir", lively_raw)
+        said = run_command("-m", "paper", "ablation", *call, "--output", tmp_path / "out")
         assert said.returncode == 0, said.stderr
         table = pl.read_parquet(tmp_path / "out/ablation/chi_tacc/ablation.parquet")
         assert table.columns == ["site", "timestamp", "left_out", "count_type", "value"]

@@ -13,6 +13,7 @@ import pytest
 from chameleon_usage import pipeline
 from chameleon_usage.io import files
 from chameleon_usage.usage.window import Window
+from support.algebra import OF_SUMS, PARTITION
 from support.sites import DAYS, LIVELY, TinySite, day, lively, lively_site, on
 
 COLUMNS = {
@@ -66,10 +67,6 @@ KEYS = {
     "join_log": ["name"],
     "usage_wide": ["time", "site", "resource"],
 }  # fmt: skip
-
-PARTITION = (
-    "maintenance", "available", "idle", "stopped", "active", "available_ondemand", "unknown",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=list(LIVELY))
@@ -196,14 +193,8 @@ class TestAlgebra:
     @pytest.mark.parametrize("resource", ["nodes", "vcpus", "memory_mb"])
     def test_derived_states(self, site, collector, resource):
         table = wide(site, collector, resource)
-        formulas = {
-            "idle": pl.col("committed") - pl.col("occupied_reservation"),
-            "occupied": pl.col("occupied_reservation") + pl.col("occupied_ondemand"),
-            "active": pl.col("active_reservation") + pl.col("active_ondemand"),
-            "stopped": pl.col("occupied") - pl.col("active"),
-        }
         held = False
-        for name, formula in formulas.items():
+        for name, formula in OF_SUMS.items():
             if name in table.columns:
                 differ = table.filter((pl.col(name) - formula).abs() > 1e-9)
                 assert differ.is_empty(), name

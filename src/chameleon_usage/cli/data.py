@@ -98,9 +98,9 @@ def extract(
     click.echo(
         f"{name}: {len(tables)} tables, {rows:,} rows as of {manifest['as_of']} UTC", err=True
     )
-    for table, told in tables.items():
+    for table, facts in tables.items():
         for what in ("zero_dates", "not_utf8"):
-            for column, count in told.get(what, {}).items():
+            for column, count in facts.get(what, {}).items():
                 click.echo(f"{name}: {table}.{column}: {count:,} {_NOTES[what]}", err=True)
     for table, reason in manifest["missing"].items():
         click.echo(f"{name}: {table} {reason}", err=True)

@@ -25,7 +25,7 @@ def check_input_validation(inputs: RawInputs) -> None:
 
 
 def check_rows(
-    adapter: str, accounts: Mapping[str, Sequence[str]], inputs: RawInputs, told: Ingested
+    adapter: str, accounts: Mapping[str, Sequence[str]], inputs: RawInputs, result: Ingested
 ) -> None:
     """Assert that an adapter keeps each row of its tables, rejects it or sets it aside, once.
 
@@ -35,17 +35,19 @@ def check_rows(
             ``leases`` are held to the rows' keys, ``maintenance`` and ``legacy`` to their number.
             An instance need not have run: its intervals of ``active`` do not count.
         inputs: the raw tables that it read.
-        told: what it gave back.
+        result: what it gave back.
 
     Raises:
         ConservationError: names the adapter, the table and the difference.
     """
     stage = f"adapter {adapter}"
-    others = pl.concat([told.rejects, told.aside], how="diagonal").select("source", "source_row_id")
+    others = pl.concat([result.rejects, result.aside], how="diagonal").select(
+        "source", "source_row_id"
+    )
     for frame, tables in accounts.items():
         if frame in _COUNTED:
             found = sum(inputs.get(table).height for table in tables)
-            kept = getattr(told, frame).select(_COUNTED[frame])
+            kept = getattr(result, frame).select(_COUNTED[frame])
             kept = kept.unique() if frame == "legacy" else kept
             left = others.filter(pl.col("source").is_in(tables)).height
             _check_number(stage, ", ".join(tables), found, kept.height + left)
@@ -54,10 +56,10 @@ def check_rows(
             spec = RAW_TABLES[table]
             rows = _keys(inputs.get(table), *(spec.entity or spec.key)).unique()
             if frame == "leases":
-                kept = _keys(told.leases, "lease_id")
+                kept = _keys(result.leases, "lease_id")
             else:
                 own = (pl.col("source") == table) & (pl.col("quantity_type") != "active")
-                kept = _keys(told.intervals.filter(own), "entity_id").unique()
+                kept = _keys(result.intervals.filter(own), "entity_id").unique()
             places = pl.concat(
                 [kept, _keys(others.filter(pl.col("source") == table), "source_row_id")]
             )

@@ -74,9 +74,9 @@ def present(rows: pl.DataFrame, source: str, *quantities: str) -> pl.DataFrame:
 
 
 def set_aside(rows: pl.DataFrame, source: str, row_id: str) -> pl.DataFrame:
-    """Record rows that say nothing of a node: neither kept nor lost."""
-    told = rows.select(source=pl.lit(source), source_row_id=pl.col(row_id))
-    return told.cast(ASIDE)  # type: ignore[arg-type]
+    """List rows that say nothing of a node: neither kept nor lost."""
+    aside = rows.select(source=pl.lit(source), source_row_id=pl.col(row_id))
+    return aside.cast(ASIDE)  # type: ignore[arg-type]
 
 
 def refuse(

@@ -75,7 +75,7 @@ def _pool(
         inputs, inputs.get(table).rename({holder: "host_id"}), Joins(), source
     )
     still = pl.col("end").is_null()
-    told = (
+    by_allocations = (
         spans.filter((pl.col("start") < pl.col("end")) | (pl.col("start").is_not_null() & still))
         .group_by("host_id")
         .agg(
@@ -90,7 +90,7 @@ def _pool(
             _capabilities(inputs, properties, owner), left_on="id", right_on="owner", how="left"
         )
         .rename({"id": "host_id"})
-        .join(told, on="host_id", how="left")
+        .join(by_allocations, on="host_id", how="left")
         .with_columns(
             entity_id="host_id",
             start=pl.coalesce("created_at", "first"),
@@ -100,7 +100,7 @@ def _pool(
     )
     good, bad = refuse(described, source, "entity_id")
     gone = (
-        told.join(described, on="host_id", how="anti")
+        by_allocations.join(described, on="host_id", how="anti")
         .filter(pl.col("host_id").is_not_null())
         .with_columns(
             entity_id="host_id",
@@ -178,9 +178,9 @@ def _told(inputs: RawInputs, rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFr
     number = values(GPU_COUNT).str.strip_chars().cast(pl.Float64, strict=False)
     counted = number.filter(number.is_between(0, 1024)).max().cast(pl.Int64)
     # A host without the property has no GPU; one whose count cannot be read has an unknown number.
-    told = values(GPU_COUNT).len() > 0
+    counted_at_all = values(GPU_COUNT).len() > 0
     return rows.group_by(by).agg(
-        node_type=values(NODE_TYPE).max(), gpus=pl.when(told).then(counted).otherwise(0)
+        node_type=values(NODE_TYPE).max(), gpus=pl.when(counted_at_all).then(counted).otherwise(0)
     )
 
 

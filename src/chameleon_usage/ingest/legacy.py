@@ -1,4 +1,4 @@
-"""The legacy collector's daily caches -> count types, and recorded maintenance windows."""
+"""The legacy collector's daily caches -> count types, and maintenance windows."""
 
 import polars as pl
 

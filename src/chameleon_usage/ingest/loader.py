@@ -23,7 +23,7 @@ NEVER = 9000
 
 @dataclass(frozen=True)
 class _Admitted:
-    """A table after input validation: its good rows, and what is told of the rest."""
+    """A table after input validation: its good rows, and the rejects."""
 
     name: str
     rows: pl.DataFrame
@@ -111,8 +111,8 @@ def _admit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | 
 def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
     """Read the rows that increments kept of a table; none that cannot be read."""
     scan = pl.scan_parquet(paths, include_file_paths=history.FROM_FILE)
-    told = scan.select(history.CHANGE_TYPE, history.FROM_FILE).collect()
-    good, _ = _judge(_read(paths[0], name, scan).hstack(told), paths[0], name)
+    changes = scan.select(history.CHANGE_TYPE, history.FROM_FILE).collect()
+    good, _ = _judge(_read(paths[0], name, scan).hstack(changes), paths[0], name)
     return good.filter(pl.col(history.CHANGE_TYPE) != history.ADDED).unique(
         [*RAW_TABLES[name].key, history.FROM_FILE], keep="first", maintain_order=True
     )
@@ -153,8 +153,8 @@ def _read(path: Path, name: str, scan: pl.LazyFrame | None = None) -> pl.DataFra
             for column in spec.columns
             if column not in spec.kept and column in present
         ]
-        told = scan.select(stored).with_columns(documents).with_columns(**spec.derived)
-        return told.select(list(spec.kept)).collect()
+        reading = scan.select(stored).with_columns(documents).with_columns(**spec.derived)
+        return reading.select(list(spec.kept)).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UsageError(
             f"{path}: table {name} cannot be read ({str(error).splitlines()[0]}); "
@@ -295,13 +295,13 @@ def _stamps(path: Path) -> Iterator[datetime]:
         return
     scan = pl.scan_parquet(path)
     kinds = scan.collect_schema()
-    told = [
+    names = [
         name
         for name in ("created_at", "updated_at", "deleted_at")
         if isinstance(kinds.get(name), pl.Datetime)
     ]
-    if told:
-        for column in scan.select(pl.col(told).max()).collect():
+    if names:
+        for column in scan.select(pl.col(names).max()).collect():
             moment = column[0]
             if moment is not None:
                 zoned = moment.astimezone(UTC) if moment.tzinfo else moment
@@ -309,7 +309,7 @@ def _stamps(path: Path) -> Iterator[datetime]:
 
 
 def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame], paths: Iterable[Path]) -> datetime:
-    """Tell when the tables were read: the manifest's word, else the last thing recorded."""
+    """Tell when the tables were read: the manifest's word, else the last time in a row."""
     if manifest.exists():
         return history.manifest_as_of(manifest)
     latest = [

@@ -183,12 +183,12 @@ def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame
     name = "nova.instances -> nova_api.request_specs"
     rows = joins.left(name, inputs.get(INSTANCES), specs, "uuid").rename({"uuid": "entity_id"})
     create = pl.col("event") == CREATE
-    told = events.group_by("entity_id").agg(
+    by_events = events.group_by("entity_id").agg(
         begun=pl.col("begin").filter(create).min(),
         created=pl.col("finish").filter(create).min(),
         freed=pl.col("finish").filter(pl.col("event") == "compute_terminate_instance").max(),
     )
-    return rows.join(told, on="entity_id", how="left").with_columns(
+    return rows.join(by_events, on="entity_id", how="left").with_columns(
         start=pl.coalesce("created_at", "begun", "launched_at"),
         end=pl.coalesce("deleted_at", "terminated_at", "freed"),
         inferred=pl.col("created_at").is_null(),
@@ -306,9 +306,9 @@ def _replay(
         (occupied, active): entity_id, start, end
     """
     known = events.join(_EFFECTS, on="event", how="inner")
-    told = pl.concat([known.select("entity_id"), moves.select("entity_id")]).unique()
+    eventful = pl.concat([known.select("entity_id"), moves.select("entity_id")]).unique()
     lives = rows.select("entity_id", "start", "end", "launched_at").join(
-        told, on="entity_id", how="semi"
+        eventful, on="entity_id", how="semi"
     )
     created = events.filter(pl.col("event") == CREATE).select("entity_id").unique()
     uncreated = lives.join(created, on="entity_id", how="anti").drop_nulls("launched_at")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import polars as pl
 
@@ -13,7 +12,6 @@ from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import RawInputs
 from chameleon_usage.models.stages import Ingested, Rejects
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION
-from chameleon_usage.parallel import side_by_side
 from chameleon_usage.snapshots import history
 
 
@@ -185,8 +183,7 @@ def run_adapters(
                 "it again, or take the adapter out of the site's entry, or run with --skip-missing"
             )
         able.append(name)
-    parts = side_by_side(partial(_read, name, inputs) for name in able)
-    found = concat(parts)
+    found = concat(_read(name, inputs) for name in able)
     refused = conform(inputs.rejects.with_columns(stage=pl.lit(INPUT_VALIDATION)), Rejects)
     return replace(
         found,
@@ -197,6 +194,6 @@ def run_adapters(
 
 def _read(name: str, inputs: RawInputs) -> Ingested:
     adapter = ADAPTERS[name]
-    told = adapter.read(inputs)
-    accounting.check_rows(name, adapter.accounts, inputs, told)
-    return told
+    result = adapter.read(inputs)
+    accounting.check_rows(name, adapter.accounts, inputs, result)
+    return result

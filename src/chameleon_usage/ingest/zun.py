@@ -40,7 +40,7 @@ def containers(inputs: RawInputs) -> Ingested:
         timestamp=pl.coalesce("finish_time", "start_time"),
         order="id",
     )
-    told = events.group_by("entity_id").agg(
+    by_events = events.group_by("entity_id").agg(
         deleted=pl.col("timestamp").filter(pl.col("action") == "delete").max(),
         created=pl.col("timestamp").filter(pl.col("action") == "create").min(),
     )
@@ -49,7 +49,7 @@ def containers(inputs: RawInputs) -> Ingested:
     rows = (
         inputs.get(CONTAINERS)
         .rename({"uuid": "entity_id"})
-        .join(told, on="entity_id", how="left")
+        .join(by_events, on="entity_id", how="left")
         .with_columns(
             hostname="host",
             start=pl.coalesce("created_at", "created", "started_at"),

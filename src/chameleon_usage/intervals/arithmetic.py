@@ -5,7 +5,7 @@ seconds. All sums are of integers (units times seconds), so neither row order no
 change a digit; a value is divided once, at the very end.
 
 The examples write intervals as (host, first day, day after the last): ``days`` makes a frame of
-them, ``told`` reads one.
+them, ``days_of`` reads one.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def seconds(intervals: pl.DataFrame) -> int:
 def clip(intervals: pl.DataFrame, start: object, end: object) -> pl.DataFrame:
     """Cut every interval to the window [start, end) and drop what lies outside it.
 
-    >>> told(clip(days(("a", 1, 5), ("a", 7, 9)), day(2), day(6)))
+    >>> days_of(clip(days(("a", 1, 5), ("a", 7, 9)), day(2), day(6)))
     [('a', 2, 5)]
     """
     window_start = pl.lit(start, dtype=pl.Datetime("us"))
@@ -66,16 +66,16 @@ def split_overlaps(
         seconds(kept) + seconds(superseded) == seconds(intervals).
 
     >>> kept, superseded = split_overlaps(days(("a", 1, 4), ("a", 3, 6)), ["host"], ["end"])
-    >>> told(kept), told(superseded)
+    >>> days_of(kept), days_of(superseded)
     ([('a', 1, 4), ('a', 4, 6)], [('a', 3, 4)])
     """
     ordered = intervals.sort(*on, "start", *order)
     number = keys.number(ordered, on)
     covered = np.maximum.accumulate(keys.pack(number, ordered["end"]))
     before = keys.unpack(np.append(0, covered)[:-1], number)
-    told = ordered.with_columns(before.alias("_covered"))
-    kept = told.with_columns(start=pl.max_horizontal(START, "_covered")).filter(START < END)
-    superseded = told.with_columns(end=pl.min_horizontal(END, "_covered")).filter(START < END)
+    after = ordered.with_columns(before.alias("_covered"))
+    kept = after.with_columns(start=pl.max_horizontal(START, "_covered")).filter(START < END)
+    superseded = after.with_columns(end=pl.min_horizontal(END, "_covered")).filter(START < END)
     return kept.drop("_covered"), superseded.drop("_covered")
 
 
@@ -90,9 +90,9 @@ def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") 
     Returns:
         columns ``on``, ``start`` and ``end``, sorted by key and start, disjoint per key.
 
-    >>> told(union(days(("a", 1, 4), ("a", 3, 6), ("a", 7, 8)), ["host"]))
+    >>> days_of(union(days(("a", 1, 4), ("a", 3, 6), ("a", 7, 8)), ["host"]))
     [('a', 1, 6), ('a', 7, 8)]
-    >>> told(union(days(("a", 1, 4), ("a", 5, 6)), ["host"], tolerance="25h"))
+    >>> days_of(union(days(("a", 1, 4), ("a", 5, 6)), ["host"], tolerance="25h"))
     [('a', 1, 6)]
     """
     if intervals.is_empty():
@@ -137,7 +137,7 @@ def intersect(
         seconds(inside) + seconds(outside) == seconds(children).
 
     >>> inside, outside = intersect(days(("a", 1, 9)), days(("a", 2, 4), ("a", 6, 7)), ["host"])
-    >>> told(inside), told(outside)
+    >>> days_of(inside), days_of(outside)
     ([('a', 2, 4), ('a', 6, 7)], [('a', 1, 2), ('a', 4, 6), ('a', 7, 9)])
     """
     number, of_parents = keys.number_alike(children, parents, on)
@@ -230,7 +230,7 @@ def state_intervals(changes: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
     >>> changes = pl.DataFrame(
     ...     {"entity_id": "i", "timestamp": [day(2), day(4)], "on": [True, False], "order": [1, 2]}
     ... )
-    >>> told(state_intervals(changes, days(("i", 1, 9)).rename({"host": "entity_id"})))
+    >>> days_of(state_intervals(changes, days(("i", 1, 9)).rename({"host": "entity_id"})))
     [('i', 2, 4)]
     """
     numbered = lives.with_row_index("_life")
@@ -334,7 +334,8 @@ def integrate(
     for name in units:
         # What was held before the bucket, all of it; what changed within, as long as was left.
         within[name] += (np.cumsum(levels[name]) - levels[name]) * length
-    told = bucket <= last[group]
-    return groups.select(by)[group[told]].with_columns(
-        pl.Series(name, values[told]) for name, values in {"bucket": bucket, **within}.items()
+    within_group = bucket <= last[group]
+    return groups.select(by)[group[within_group]].with_columns(
+        pl.Series(name, values[within_group])
+        for name, values in {"bucket": bucket, **within}.items()
     )

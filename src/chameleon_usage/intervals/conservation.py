@@ -41,5 +41,5 @@ def _by_table(before: pl.DataFrame | int, *after: pl.DataFrame) -> str:
         for frame, sign in [(before, -1), *((frame, 1) for frame in after)]
     ]
     sums = pl.concat(signed).group_by("source").agg(pl.col("seconds").sum()).sort("source")
-    told = [f"{name} {value / 3600:+.4f}" for name, value in sums.iter_rows() if value]
-    return f" ({', '.join(told)})" if told else ""
+    differences = [f"{name} {value / 3600:+.4f}" for name, value in sums.iter_rows() if value]
+    return f" ({', '.join(differences)})" if differences else ""

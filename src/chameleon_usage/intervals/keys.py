@@ -138,10 +138,10 @@ def _codes(frames: Sequence[pl.DataFrame], on: Sequence[str]) -> tuple[list[Numb
     Returns:
         (the numbers in each frame, more than any of them)
     """
-    told = [frame.select(pl.col(on).to_physical()) for frame in frames]
+    numbers = [frame.select(pl.col(on).to_physical()) for frame in frames]
     codes, size = [np.zeros(frame.height, np.int64) for frame in frames], 1
     for name in on:
-        columns, count = _column([frame[name] for frame in told])
+        columns, count = _column([frame[name] for frame in numbers])
         if size > 1 and size * count > _MOST:
             distinct = _distinct(np.concatenate(codes))
             codes, size = [search(distinct, code) for code in codes], len(distinct)
@@ -154,11 +154,11 @@ def _column(columns: Sequence[pl.Series]) -> tuple[list[Numbers], int]:
     """Number the values of columns alike, from 1 on; null is 0."""
     whole = pl.concat(columns)
     if whole.dtype.is_integer() and _int(whole.max()) - _int(whole.min()) < _WIDEST:
-        told = whole.cast(pl.Int64) - (_int(whole.min()) - 1)
+        ranks = whole.cast(pl.Int64) - (_int(whole.min()) - 1)
     else:
-        told = whole.rank("dense").cast(pl.Int64)
+        ranks = whole.rank("dense").cast(pl.Int64)
     ends = np.cumsum([column.len() for column in columns])
-    return np.split(told.fill_null(0).to_numpy(), ends[:-1]), _int(told.max()) + 1
+    return np.split(ranks.fill_null(0).to_numpy(), ends[:-1]), _int(ranks.max()) + 1
 
 
 def _int(value: object) -> int:

@@ -6,27 +6,9 @@ import polars as pl
 
 from chameleon_usage.io.files import load_table
 from chameleon_usage.models.frames import dy
-from chameleon_usage.models.metrics import PARTITION
+from chameleon_usage.models.metrics import DERIVED, METRICS, PARTITION, names_in
 from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.models.site import Site
-
-HIERARCHY = (
-    ("total", "reservable"),
-    ("reservable", "committed"),
-    ("committed", "occupied_reservation"),
-    ("occupied_reservation", "active_reservation"),
-    ("occupied_ondemand", "active_ondemand"),
-    ("total", "occupied"),
-)
-"""(parent, child) pairs that hold in every bucket of the corrected collector."""
-
-FORMULAS = {
-    "occupied": pl.col("occupied_reservation") + pl.col("occupied_ondemand"),
-    "active": pl.col("active_reservation") + pl.col("active_ondemand"),
-    "idle": pl.col("committed") - pl.col("occupied_reservation"),
-    "stopped": pl.col("occupied") - pl.col("active"),
-}
-"""Count types that are plain algebra over others, in every collector."""
 
 TOLERANCE = 1e-6
 GAP_SHARE = 0.5
@@ -80,7 +62,8 @@ def _laws(directory: Path, timeline: pl.DataFrame) -> list[str]:
         return [f"{directory}: usage_timeline holds no row of the corrected collector"]
     wide = corrected.pivot(on="count_type", index=["timestamp"], values="value")
     problems: list[str] = []
-    for parent, child in HIERARCHY:
+    for child, metric in METRICS.items():
+        parent = metric.within
         if {parent, child} <= set(wide.columns):
             broken = wide.filter(pl.col(parent) < pl.col(child) - TOLERANCE)
             if broken.height:
@@ -108,11 +91,11 @@ def _laws(directory: Path, timeline: pl.DataFrame) -> list[str]:
 
 
 def _algebra(directory: Path, wide: pl.DataFrame) -> list[str]:
-    """Hold the derived states to their formulas."""
+    """Hold the derived states to their formulas, where the table has all that these speak of."""
     problems = []
-    for name, formula in FORMULAS.items():
-        if {name, *formula.meta.root_names()} <= set(wide.columns):
-            off = wide.filter((pl.col(name) - formula).abs() > TOLERANCE)
+    for name, metric in DERIVED.items():
+        if {name, *names_in(metric.formula)} <= set(wide.columns):
+            off = wide.filter((pl.col(name) - metric.expression).abs() > TOLERANCE)
             if off.height:
                 problems.append(
                     f"{directory}: {name} is not its formula in {off.height} buckets, "

@@ -176,21 +176,21 @@ def parse(uri: str, place: str = "the URI", options: Mapping[str, str] | None = 
     if not set(url.query) <= set(_QUERY) or (query and query.count("&") + 1 != len(url.query)):
         # Not repeated either: it may be the end of a password.
         raise UsageError(f"{place}: the options after '?' can be {', '.join(_QUERY)}, each once")
-    told = {
+    given = {
         **{name: value for name, value in (options or {}).items() if name in _KEYS},
         **({"unix_socket": ""} if url.host else {}),
         **url.translate_connect_args(username="user"),
         **url.query,
     }
-    host, port, mode = told.get("host"), str(told.pop("port", 3306)), told.get("ssl_mode", "")
+    host, port, mode = given.get("host"), str(given.pop("port", 3306)), given.get("ssl_mode", "")
     if not port.isdigit():
         raise UsageError(f"{place}: the port must be a number")
     # A way out of this machine is encrypted, unless it is said that it need not be.
     default = "disabled" if host in (None, *_LOCAL) else "required"
-    told["ssl_mode"] = mode.lower() or ("verify_identity" if told.get("ssl_ca") else default)
-    if told["ssl_mode"] not in SSL_MODES:
+    given["ssl_mode"] = mode.lower() or ("verify_identity" if given.get("ssl_ca") else default)
+    if given["ssl_mode"] not in SSL_MODES:
         raise UsageError(f"{place}: ssl_mode must be one of {', '.join(SSL_MODES)}")
-    return Address(**told, port=int(port))
+    return Address(**given, port=int(port))
 
 
 def _options(path: Path) -> dict[str, str]:
@@ -205,8 +205,8 @@ def _options(path: Path) -> dict[str, str]:
             f"{path}: no readable option file with a [client] group "
             "(user, password, host, port, socket, ssl-ca, ssl-cert, ssl-key)"
         ) from None
-    told = {name.replace("-", "_"): parser.get("client", name) for name in names}
-    return told | {"unix_socket": told.get("socket", "")}
+    given = {name.replace("-", "_"): parser.get("client", name) for name in names}
+    return given | {"unix_socket": given.get("socket", "")}
 
 
 def connect(address: Address) -> "pymysql.Connection[Cursor]":

@@ -142,21 +142,21 @@ class Snapshot:
             "FROM information_schema.columns "
             f"WHERE table_schema IN ({names}) ORDER BY ordinal_position"
         ):
-            table, column, encoding, *told = (value or "" for value in row)
+            table, column, encoding, *kind = (value or "" for value in row)
             utf8 = encoding in ("", "ascii") or encoding.startswith("utf8")
-            found.setdefault(table, {})[column] = Column(kind_of(*told), utf8)
+            found.setdefault(table, {})[column] = Column(kind_of(*kind), utf8)
         return found
 
     async def revisions(self, listed: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
         """Read the revisions of the schemas that tell them."""
-        told = {}
+        found = {}
         for name in sorted(listed):
             schema, _, table = name.partition(".")
             column = REVISIONS.get(table)
             if column in listed[name] and schema != AUDIT:
                 rows = await self.rows(f"SELECT {column} FROM {quote(schema)}.{quote(table)}")
-                told[schema] = ", ".join(sorted(str(row[0]) for row in rows))
-        return told
+                found[schema] = ", ".join(sorted(str(row[0]) for row in rows))
+        return found
 
     async def dump(self, plan: Plan, folder: Path, bar: "tqdm[Any]") -> dict[str, Any]:
         """Stream a table into its file; give its entry in the manifest."""

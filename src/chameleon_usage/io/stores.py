@@ -52,8 +52,8 @@ def fetched(place: str, folders: Iterable[str], files: Iterable[str] = ()) -> It
 
 
 def _check_whole(folder: Path, name: str) -> None:
-    told = _manifest_of((folder / MANIFEST).read_text() if (folder / MANIFEST).exists() else "")
-    tables = told.get("tables", {}) if told.get("kind") == "extract" else {}
+    manifest = _manifest_of((folder / MANIFEST).read_text() if (folder / MANIFEST).exists() else "")
+    tables = manifest.get("tables", {}) if manifest.get("kind") == "extract" else {}
     for table, facts in tables.items():
         path = folder / f"{table}.parquet"
         if not path.exists() or path.stat().st_size != facts["bytes"]:
@@ -114,10 +114,10 @@ def held(place: str, folder: str) -> tuple[set[str], dict[str, Any]]:
 
 def _manifest_of(text: str) -> dict[str, Any]:
     try:
-        told = json.loads(text or "{}")
+        manifest = json.loads(text or "{}")
     except ValueError:
-        told = None
-    return told if isinstance(told, dict) else {}
+        manifest = None
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def _files(system: fsspec.AbstractFileSystem, root: str, folder: str) -> list[str]:

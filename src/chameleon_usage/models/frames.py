@@ -33,4 +33,10 @@ def conform(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     )
 
 
-__all__ = ["columns", "conform", "dy"]
+def finish(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:
+    """Bring rows of one site to an output's columns, types and order: that of its key."""
+    key = [name for name in schema.primary_key() if name != "site"]  # it has but one value
+    return conform(rows.with_columns(site=pl.lit(site)), schema).sort(key)
+
+
+__all__ = ["columns", "conform", "dy", "finish"]

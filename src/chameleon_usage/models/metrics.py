@@ -1,9 +1,15 @@
 """The metric registry: every count type and resource once, with its unit, formula and definition.
 
-Schemas, captions and the metrics page of the book all read it; nothing else defines a metric.
+A formula that stands here is what is computed (usage.states), held to (io.check), drawn, asked of
+databases and shown; nothing else spells it. It is an SQL expression over other names of the
+registry, which Polars, DuckDB and MySQL read alike, and people too.
 """
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import polars as pl
 
 
 @dataclass(frozen=True)
@@ -13,142 +19,180 @@ class Metric:
     Attributes:
         name: the value of ``count_type`` in every table.
         label: how figures and prose call it.
-        unit: of ``value`` in ``usage_timeline``.
-        formula: over other count types; empty for a quantity that is measured.
         definition: one sentence.
-        measured: a quantity type seen in records, not derived by algebra.
+        formula: over other count types and ``HOST_BY_HOST``; empty for what records tell.
+        within: the count type of which it is a part, and so never more; empty where no record
+            makes it one.
+        unit: of ``value`` in ``usage_timeline``.
     """
 
     name: str
     label: str
-    unit: str
-    formula: str
     definition: str
+    formula: str = ""
+    within: str = ""
+    unit: str = "nodes (time-weighted mean over the bucket)"
 
     @property
-    def measured(self) -> bool:
-        """Whether records tell it, so that no formula does."""
-        return not self.formula
+    def expression(self) -> pl.Expr:
+        """What the formula computes, from columns of the names in it."""
+        return pl.sql_expr(self.formula)
 
 
-_NODES = "nodes (time-weighted mean over the bucket)"
+def names_in(*formulas: str) -> frozenset[str]:
+    """List the names of which formulas speak."""
+    return frozenset(name for one in formulas for name in pl.sql_expr(one).meta.root_names())
 
 
-def _metrics(*rows: tuple[str, str, str, str]) -> dict[str, Metric]:
-    return {
-        name: Metric(name, label, _NODES, formula, definition)
-        for name, label, formula, definition in rows
-    }
+def renamed(formula: str, names: Mapping[str, str]) -> str:
+    """Write a formula over other names."""
+    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), formula)
 
 
-METRICS: dict[str, Metric] = _metrics(
-    ("total", "Total", "", "The node exists: it is enrolled as a hypervisor, or as a device."),
-    ("reservable", "Reservable", "", "The node is in the pool from which Blazar grants leases."),
-    ("committed", "Committed", "", "A lease holds the node."),
-    (
-        "occupied_reservation",
-        "Occupied (reservation)",
-        "",
-        "An instance or container launched inside a reservation sits on the node.",
-    ),
-    (
-        "occupied_ondemand",
-        "Occupied (on demand)",
-        "",
-        "An instance launched outside any reservation sits on a KVM host.",
-    ),
-    (
-        "active_reservation",
-        "Active (reservation)",
-        "",
-        "That instance or container, launched inside a reservation, runs.",
-    ),
-    (
-        "active_ondemand",
-        "Active (on demand)",
-        "",
-        "That instance, launched outside any reservation, runs.",
-    ),
-    (
-        "occupied",
-        "Occupied",
-        "occupied_reservation + occupied_ondemand",
-        "An instance or container sits on the node.",
-    ),
-    (
-        "active",
-        "Active",
-        "active_reservation + active_ondemand",
-        "An instance or container on the node runs.",
-    ),
-    (
-        "maintenance",
-        "Maintenance",
-        "total - reservable where Blazar knows the node (bare metal, devices), "
-        "plus maintenance windows while nothing holds the node",
-        "The node exists but is out of service: out of Blazar's pool, or in a maintenance window.",
-    ),
-    (
-        "unknown",
-        "Unknown",
-        "total - reservable where Blazar does not know the node (bare metal, devices)",
-        "The node exists, and no record says whether it could be reserved.",
-    ),
-    (
-        "ondemand_capacity",
-        "On-demand capacity",
-        "total - reservable (KVM hosts)",
-        "KVM capacity outside Blazar's pool.",
-    ),
-    (
-        "available",
-        "Available",
-        "reservable - committed - maintenance windows within it",
-        "The node could be leased, and no lease holds it.",
-    ),
-    (
-        "idle",
-        "Idle",
-        "committed - occupied_reservation",
-        "A lease holds the node, and no instance sits on it.",
-    ),
-    (
-        "stopped",
-        "Stopped",
-        "occupied - active",
-        "An instance or container sits on the node and does not run (building included).",
-    ),
-    (
-        "available_ondemand",
-        "Available (on demand)",
-        "ondemand_capacity - occupied_ondemand - maintenance windows within it",
-        "KVM capacity outside the pool with no instance on it.",
-    ),
+def _by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+METRICS: dict[str, Metric] = _by_name(
+    [
+        Metric(
+            "total", "Total", "The node exists: it is enrolled as a hypervisor, or as a device."
+        ),
+        Metric(
+            "reservable",
+            "Reservable",
+            "The node is in the pool from which Blazar grants leases.",
+            within="total",
+        ),
+        Metric("committed", "Committed", "A lease holds the node.", within="reservable"),
+        Metric(
+            "occupied_reservation",
+            "Occupied (reservation)",
+            "An instance or container launched inside a reservation sits on the node.",
+            within="committed",
+        ),
+        Metric(
+            "occupied_ondemand",
+            "Occupied (on demand)",
+            "An instance launched outside any reservation sits on a KVM host.",
+        ),
+        Metric(
+            "active_reservation",
+            "Active (reservation)",
+            "That instance or container, launched inside a reservation, runs.",
+            within="occupied_reservation",
+        ),
+        Metric(
+            "active_ondemand",
+            "Active (on demand)",
+            "That instance, launched outside any reservation, runs.",
+            within="occupied_ondemand",
+        ),
+        Metric(
+            "occupied",
+            "Occupied",
+            "An instance or container sits on the node.",
+            "occupied_reservation + occupied_ondemand",
+            within="total",
+        ),
+        Metric(
+            "active",
+            "Active",
+            "An instance or container on the node runs.",
+            "active_reservation + active_ondemand",
+        ),
+        Metric(
+            "maintenance",
+            "Maintenance",
+            "The node exists but is out of service: out of Blazar's pool, or in a maintenance "
+            "window.",
+            "maintenance_out_of_pool + maintenance_in_pool + maintenance_ondemand",
+        ),
+        Metric(
+            "unknown",
+            "Unknown",
+            "The node exists, and no record says whether it could be reserved: total - reservable "
+            "where Blazar does not know the node (bare metal, devices).",
+        ),
+        Metric(
+            "ondemand_capacity",
+            "On-demand capacity",
+            "KVM capacity outside Blazar's pool: total - reservable of KVM hosts.",
+        ),
+        Metric(
+            "available",
+            "Available",
+            "The node could be leased, and no lease holds it.",
+            "reservable - committed - (maintenance_in_pool + occupied_ondemand_in_pool)",
+        ),
+        Metric(
+            "idle",
+            "Idle",
+            "A lease holds the node, and no instance sits on it.",
+            "committed - occupied_reservation",
+        ),
+        Metric(
+            "stopped",
+            "Stopped",
+            "An instance or container sits on the node and does not run (building included).",
+            "occupied - active",
+        ),
+        Metric(
+            "available_ondemand",
+            "Available (on demand)",
+            "KVM capacity outside the pool with no instance on it.",
+            "ondemand_capacity - (occupied_ondemand - occupied_ondemand_in_pool)"
+            " - maintenance_ondemand",
+        ),
+    ]
 )
 
-MEASURED: tuple[str, ...] = tuple(name for name, metric in METRICS.items() if metric.measured)
-"""The quantity types that segments carry; every other count type is algebra over them."""
-
-OPERANDS: dict[str, tuple[str, ...]] = {
-    "occupied": ("occupied_reservation", "occupied_ondemand"),
-    "active": ("active_reservation", "active_ondemand"),
-    "available": ("reservable", "committed"),
-    "idle": ("committed", "occupied_reservation"),
-    "stopped": (
-        "occupied_reservation",
-        "occupied_ondemand",
-        "active_reservation",
-        "active_ondemand",
-    ),
-    "maintenance": ("total", "reservable"),
-    "unknown": ("total", "reservable"),
-    "ondemand_capacity": ("total", "reservable"),
-    "available_ondemand": ("total", "reservable", "occupied_ondemand"),
+HOST_BY_HOST: dict[str, str] = {
+    "unknown": METRICS["unknown"].definition,
+    "ondemand_capacity": METRICS["ondemand_capacity"].definition,
+    "maintenance_out_of_pool": "total - reservable where Blazar knows the node (bare metal, "
+    "devices).",
+    "maintenance_in_pool": "Maintenance windows in Blazar's pool, while nothing holds the node.",
+    "maintenance_ondemand": "Maintenance windows of KVM capacity outside the pool, while nothing "
+    "holds it.",
+    "occupied_ondemand_in_pool": "occupied_ondemand on hosts in the pool, where no lease can have "
+    "it.",
 }
-"""Derived count type to the measured quantity types without which it is not emitted."""
+"""What formulas speak of and only a reading host by host tells: the corrected collector's."""
 
-HOST_BY_HOST = frozenset({"maintenance", "unknown", "ondemand_capacity", "available_ondemand"})
-"""Count types that need a reading host by host; only the corrected collector has them."""
+IN_POOL = frozenset({"maintenance_in_pool", "occupied_ondemand_in_pool"})
+"""Of these, what rests on ``reservable`` alone, and is none in the collectors that do not tell it;
+the others rest on ``total``, too, and are unknown there."""
+
+MEASURED: tuple[str, ...] = tuple(
+    name for name, metric in METRICS.items() if not metric.formula and name not in HOST_BY_HOST
+)
+"""The quantity types that every reading of facts tells."""
+
+DERIVED: dict[str, Metric] = _by_name(metric for metric in METRICS.values() if metric.formula)
+"""The count types that are algebra, each after those of which its formula speaks."""
+
+
+def needs(name: str, collector: str) -> frozenset[str] | None:
+    """List the measured quantity types without which a collector does not know a quantity.
+
+    Args:
+        name: of a count type, or of ``HOST_BY_HOST``.
+        collector: one that reads facts.
+
+    Returns:
+        their names; None for what the collector never tells.
+    """
+    if name in MEASURED:
+        return frozenset({name})
+    if name in HOST_BY_HOST:
+        if collector != "corrected":
+            return frozenset() if name in IN_POOL else None
+        return frozenset({"reservable"} if name in IN_POOL else {"reservable", "total"})
+    parts = [needs(operand, collector) for operand in names_in(DERIVED[name].formula)]
+    told = [part for part in parts if part is not None]
+    return frozenset().union(*told) if len(told) == len(parts) else None
+
 
 PARTITION: tuple[str, ...] = (
     "maintenance",
@@ -160,6 +204,34 @@ PARTITION: tuple[str, ...] = (
     "unknown",
 )
 """Disjoint at every instant, and together the total."""
+
+USE: dict[str, str] = {
+    "used": "COALESCE(occupied, 0)",
+    "leased": "CASE WHEN occupied IS NULL THEN committed ELSE 0 END",
+    "available": (
+        "GREATEST(reservable + ondemand_capacity - COALESCE(occupied, committed)"
+        " - (COALESCE(reservable - committed - available, 0)"
+        " + COALESCE(ondemand_capacity - occupied_ondemand - available_ondemand, 0)), 0)"
+    ),
+}
+"""How full a site is: the parts that figures and dashboards show, over count types.
+
+``leased`` is what leases hold where nobody knows how much of it is used. ``available`` is what
+else could have been used: all capacity, less what is held, less what maintenance windows take from
+``available`` and ``available_ondemand``.
+"""
+
+USE_IS_KNOWN = (
+    "total IS NOT NULL AND reservable IS NOT NULL AND ondemand_capacity IS NOT NULL"
+    " AND (occupied IS NOT NULL OR committed IS NOT NULL)"
+)
+"""Whether ``USE`` is known; its parts are null elsewhere."""
+
+WIDE_NAMES: dict[str, str] = {
+    "occupied_reservation": "occupied_reserved",
+    "active_reservation": "active_reserved",
+}
+"""Count type to the column of ``usage_wide``, where dashboards and reports call it otherwise."""
 
 RESOURCES: dict[str, str] = {
     "nodes": "nodes",

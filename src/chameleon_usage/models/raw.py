@@ -46,7 +46,7 @@ class RawTable:
         required: column to type; a file without one of them is refused.
         begin: the column that says since when a row holds.
         end: the column that says until when; None where a row that is gone from a later snapshot
-            still tells what it told, as a request does.
+            still says what it said, as a request does.
         tells: quantity types of which it may tell.
         key: columns that identify a row; a second row with the same key is a duplicate.
         optional: column to type; a missing one is read as null (columns that came with a later
@@ -450,7 +450,7 @@ class RawInputs:
         return pl.DataFrame(schema=RAW_TABLES[name].kept)
 
     def versions(self, name: str, by: Sequence[str] = ()) -> pl.DataFrame:
-        """Give a table's rows with their earlier versions, and since when each was told so.
+        """Give a table's rows with their earlier versions, and since when each stood so.
 
         Args:
             name: the table.
@@ -460,9 +460,9 @@ class RawInputs:
             the table's columns, ``since`` (null: from the first) and ``until`` (null: to the end).
         """
         table, key = self.get(name), list(by or RAW_TABLES[name].key)
-        told = [self.superseded[name]] if name in self.superseded else []
+        earlier = [self.superseded[name]] if name in self.superseded else []
         return (
-            pl.concat([*told, table.with_columns(until=pl.lit(None, TIME))], how="diagonal")
+            pl.concat([*earlier, table.with_columns(until=pl.lit(None, TIME))], how="diagonal")
             .sort(*key, "until", nulls_last=True)
             .with_columns(since=pl.col("until").shift(1).over(key))
         )

@@ -2,7 +2,7 @@
 
 from enum import StrEnum, unique
 
-from chameleon_usage.models.metrics import MEASURED
+from chameleon_usage.models.metrics import HOST_BY_HOST, MEASURED
 from chameleon_usage.models.raw import QUANTITIES, RAW_TABLES
 
 PRESENT, ABSENT = STATES = ("present", "absent")
@@ -12,15 +12,7 @@ BARE_METAL, KVM, DEVICE = CLASSES = ("bare_metal", "kvm", "device")
 INDIRECT_EVIDENCE = "witnesses"
 """Stands in a source priority for every row that names a host and is not of the quantity's own
 sources."""
-HOLDINGS = (
-    *MEASURED,
-    "unknown",
-    "ondemand_capacity",
-    "maintenance_out_of_pool",
-    "maintenance_in_pool",
-    "maintenance_ondemand",
-    "occupied_ondemand_in_pool",
-)
+HOLDINGS = (*MEASURED, *HOST_BY_HOST)
 """What segments speak of: the measured quantity types, and what the derived states are made of."""
 SOURCES = (*sorted(RAW_TABLES), INDIRECT_EVIDENCE)
 """Who can tell: every input table, in an order that settles ties."""

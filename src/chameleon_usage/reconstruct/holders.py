@@ -33,8 +33,8 @@ def preferred(
     if rule is None:
         return rows
     frames = [rows] if known is None else [rows, known]
-    told = pl.concat(frame.select("source", "instance") for frame in frames)
-    first = ranked_by_source(told, rule.order).group_by("instance").agg(pl.col("_rank").min())
+    sources = pl.concat(frame.select("source", "instance") for frame in frames)
+    first = ranked_by_source(sources, rule.order).group_by("instance").agg(pl.col("_rank").min())
     ranked = ranked_by_source(rows, rule.order)
     return ranked.join(first, on=["instance", "_rank"], how="semi").drop("_rank")
 

@@ -96,12 +96,12 @@ def _resolve(
     )
     _account(hosts, resolved, quantity, rule, collected)
     seen = _per_source(hosts.filter(~pl.col("inferred")), pl.col("source"), tolerance)
-    told = pl.concat([seen, own.filter(pl.col("source") == INDIRECT_EVIDENCE)])
-    return resolved, told.filter(pl.col("source").is_in(rule.order))
+    support = pl.concat([seen, own.filter(pl.col("source") == INDIRECT_EVIDENCE)])
+    return resolved, support.filter(pl.col("source").is_in(rule.order))
 
 
 def _indirect_evidence(of: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """Collect records that name a host; one without an end of its own never extends its life."""
+    """Collect rows that name a host; one without an end of its own never extends its life."""
     return pl.concat(
         [
             frame.filter(pl.col("hostname").is_not_null() & ~pl.col("open")).select(
@@ -117,11 +117,11 @@ def _per_source(spans_: pl.DataFrame, source: pl.Expr, tolerance: str) -> pl.Dat
     named = spans_.filter(pl.col("hostname").is_not_null()).with_columns(source=source)
     on = ["hostname", "source"]
     whole = arithmetic.union(named, on, tolerance=tolerance)
-    told = arithmetic.union(named.filter(~pl.col("inferred")), on, tolerance=tolerance)
-    _, rest = arithmetic.intersect(whole, told, on)
+    certain = arithmetic.union(named.filter(~pl.col("inferred")), on, tolerance=tolerance)
+    _, rest = arithmetic.intersect(whole, certain, on)
     return pl.concat(
         [
-            told.with_columns(inferred=pl.lit(value=False)),
+            certain.with_columns(inferred=pl.lit(value=False)),
             rest.with_columns(inferred=pl.lit(value=True)),
         ]
     )
@@ -160,7 +160,7 @@ def resolve_source_priority(
     """Let several sources that speak of the same entities make one history.
 
     Args:
-        segments: columns ``on``, ``source``, ``start``, ``end``, ``inferred`` (the record's own
+        segments: columns ``on``, ``source``, ``start``, ``end``, ``inferred`` (the row's own
             bounds were missing), disjoint per key and source.
         policy: ``authoritative``: the first source that knows the entity wins throughout;
             ``gap-fill``: at each instant the highest source that knows. A source knows an entity

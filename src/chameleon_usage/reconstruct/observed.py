@@ -59,9 +59,9 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
     )
     frames = [intervals, ingested.profiles, ingested.maintenance]
     for name in ("hostname", "host_class", "node_type"):
-        told = [frame[name].unique().cast(pl.String) for frame in frames if name in frame.columns]
+        names = [frame[name].unique().cast(pl.String) for frame in frames if name in frame.columns]
         # By number, names sort and compare in no time, and not by the order in which they came.
-        kind = pl.Enum(pl.concat(told).drop_nulls().unique().sort())
+        kind = pl.Enum(pl.concat(names).drop_nulls().unique().sort())
         frames = [frame.cast({name: kind} if name in frame.columns else {}) for frame in frames]
     intervals, profiles, maintenance = frames
     refused = [
@@ -173,7 +173,7 @@ def with_sizes(pieces: pl.DataFrame, history: pl.DataFrame, what: str) -> pl.Dat
     resources: vcpus / physical vcpus of the node, null where it does not tell its vcpus.
 
     Args:
-        pieces: hostname, start, end; what the record itself tells, which may be null: host_class,
+        pieces: hostname, start, end; what the row itself tells, which may be null: host_class,
             node_type, ``SIZES``; nodes, how many whole nodes a piece is. Other columns are kept.
         history: of ``profile_history``.
         what: "host", "allocation" or "instance"; see ``SIZED_AS``.

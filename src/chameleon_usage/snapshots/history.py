@@ -103,9 +103,9 @@ def complete(directory: Path, inputs: RawInputs, load: Load) -> RawInputs:
         earlier = _versions(steps, name, current, load)
         if earlier.is_empty():
             continue
-        tables[name], told = _read(name, current, earlier)
+        tables[name], seen = _read(name, current, earlier)
         superseded[name] = earlier.select(*current.columns, "until")
-        windows.append(told)
+        windows.append(seen)
     rows = inputs.rows | {name: tables[name].height for name in superseded}
     return replace(
         inputs, tables=tables, superseded=superseded, windows=pl.concat(windows), rows=rows
@@ -179,8 +179,8 @@ def _versions(steps: list[Increment], name: str, current: pl.DataFrame, load: Lo
 
 def _superseded_rows(step: Increment, file: str | None) -> int:
     """Count the rows that an increment kept of a table."""
-    told = step.manifest["tables"].get(file, {})
-    return int(told.get("changed", 0)) + int(told.get("gone", 0))
+    counts = step.manifest["tables"].get(file, {})
+    return int(counts.get("changed", 0)) + int(counts.get("gone", 0))
 
 
 def _read(
@@ -255,12 +255,12 @@ def _fill(name: str, rows: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
     spec = RAW_TABLES[name]
     last = [*spec.taken_away, *({"created_at"} & set(rows.columns))]
     first, key = spec.written_over, list(spec.key)
-    told = earlier.group_by(key).agg(
+    values = earlier.group_by(key).agg(
         *(pl.col(column).drop_nulls().last().alias(f"_{column}") for column in last),
         *(pl.col(column).drop_nulls().first().alias(f"_{column}") for column in first),
     )
     return (
-        rows.join(told, on=key, how="left", maintain_order="left")
+        rows.join(values, on=key, how="left", maintain_order="left")
         .with_columns(
             *(pl.coalesce(column, f"_{column}").alias(column) for column in last),
             *(pl.coalesce(f"_{column}", column).alias(column) for column in first),

@@ -243,10 +243,10 @@ def last_changes(site_dir: Path) -> dict[str, Changes]:
     """Tell what a site's current dump changed in each table; empty if it is the first."""
     at = manifest_as_of(site_dir / MANIFEST)
     return {
-        name: Changes(**told)
+        name: Changes(**counts)
         for step in increments(site_dir)
         if step.as_of == at
-        for name, told in step.manifest["tables"].items()
+        for name, counts in step.manifest["tables"].items()
     }
 
 
@@ -281,8 +281,8 @@ def dump_as_of(site_dir: Path, moment: datetime) -> Dump:
                 f"{site_dir}: the record has a gap between {step.as_of} and {at}, where a dump was "
                 f"put in place without 'chameleon-usage record'; it can be read from {at} on"
             )
-        told = step.manifest["tables"]
-        tables = {name: _before(step, name, tables.get(name)) for name in told}
+        names = step.manifest["tables"]
+        tables = {name: _before(step, name, tables.get(name)) for name in names}
         at, manifest = step.since, step.manifest["superseded"]
     if at > moment:
         raise UsageError(f"{site_dir}: the record begins at {at}, after {moment}")
@@ -336,13 +336,13 @@ def _write_increment(
         )
         if increment.height or whole or wider:
             increment.write_parquet(target / f"{name}.parquet", compression="zstd")
-    told = {
+    manifest = {
         "as_of": as_of.isoformat(),
         "since": since.isoformat(),
         "tables": {name: asdict(change) for name, change in changes.items()},
         "superseded": json.loads((site_dir / MANIFEST).read_text()),
     }
-    (target / MANIFEST).write_text(json.dumps(told, indent=2) + "\n")
+    (target / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def _compare(name: str, old: Path, new: Path | None) -> tuple[pl.DataFrame, bool, bool]:

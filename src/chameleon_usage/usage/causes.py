@@ -55,13 +55,13 @@ def comparison_causes(
     kvm = segments.filter(pl.col("node_size") > 1).select(count_type("quantity_type")).unique()
     shared = set(kvm.to_series()) - {"total", "reservable"}
     refused = _refused(rejects, shared, years)
-    told = pl.concat([inferred, refused])
-    explained = told.group_by("bucket", "count_type").agg(_told=pl.col("node_hours").sum())
+    causes = pl.concat([inferred, refused])
+    explained = causes.group_by("bucket", "count_type").agg(_explained=pl.col("node_hours").sum())
     rest = total.join(explained, on=["bucket", "count_type"], how="left").select(
         "bucket",
         "count_type",
         cause=pl.lit(REST),
-        node_hours=pl.col("node_hours") - pl.col("_told").fill_null(0.0),
+        node_hours=pl.col("node_hours") - pl.col("_explained").fill_null(0.0),
     )
     starts = pl.DataFrame(
         {
@@ -71,7 +71,7 @@ def comparison_causes(
     )
     spoken = [name for name in COUNTED if _told(name, known)]
     return ComparisonCauses.validate(
-        pl.concat([told.join(total, on=["bucket", "count_type"], how="semi"), rest])
+        pl.concat([causes.join(total, on=["bucket", "count_type"], how="semi"), rest])
         .filter(pl.col("count_type").is_in(spoken), pl.col("node_hours").abs() > NEGLIGIBLE)
         .join(starts, on="bucket")
         .select(pl.lit(site).alias("site"), "timestamp", "count_type", "cause", "node_hours")

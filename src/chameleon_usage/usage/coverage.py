@@ -3,9 +3,9 @@
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.frames import finish
 from chameleon_usage.models.outputs import Coverage
 from chameleon_usage.models.raw import LEGACY_CACHE
-from chameleon_usage.usage.grid import finish
 from chameleon_usage.usage.window import Known, Window
 
 

@@ -2,8 +2,8 @@
 
 import polars as pl
 
+from chameleon_usage.models.frames import finish
 from chameleon_usage.models.outputs import LeadtimeLeases, LeadtimeTimeline
-from chameleon_usage.usage.grid import finish
 
 
 def leadtime_tables(leases: pl.DataFrame, site: str) -> dict[str, pl.DataFrame]:

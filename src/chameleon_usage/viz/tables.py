@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from chameleon_usage.models.metrics import PARTITION
+from chameleon_usage.models.metrics import PARTITION, USE, USE_IS_KNOWN, names_in
 from chameleon_usage.models.vocabulary import STAGES
 from chameleon_usage.viz.base import KNOWN_SHARE, PARTS, as_text, coarsen
 
@@ -20,7 +20,7 @@ SLACK = 1e-6
 ALL = "all"
 """What stands in the column `site` for the sum of the sites."""
 
-QUANTITIES = ("total", "used", "leased", "available")
+QUANTITIES = ("total", *USE)
 """What `cross_site_table` tells of a site, in nodes."""
 
 SUPERSEDED = ("a source of higher priority speaks", "source not in the site's priority")
@@ -122,40 +122,29 @@ def cross_site_table(
         collector: whose count to take.
 
     Returns:
-        `site`, `timestamp`, `days` of the bucket on which the site was there, `total`, `used` =
-        occupied, `leased` = committed where nobody knows how much of it was used (else 0),
-        `available` = what else could have been used: reservable and on-demand capacity less the
-        former and less maintenance windows within; null where any of these is unknown. Means over
-        the days from the site's first known node on. The site `all` is the sum of each day over
-        the sites that are there by then, null where one of them is not known.
+        `site`, `timestamp`, `days` of the bucket on which the site was there, `total`, `used`,
+        `leased`, `available` as the metric registry's `USE` says; null where they are unknown.
+        Means over the days from the site's first known node on. The site `all` is the sum of each
+        day over the sites that are there by then, null where one of them is not known.
     """
-    names = ["total", "reservable", "ondemand_capacity", "committed", "occupied"]
-    parts = ["occupied_ondemand", "available", "available_ondemand"]
     wide = (
         as_text(usage)
         .filter(pl.col("collector_type") == collector)
         .pivot(
-            on="count_type", on_columns=names + parts, index=["site", "timestamp"], values="value"
+            on="count_type",
+            on_columns=sorted(names_in(USE_IS_KNOWN, *USE.values())),
+            index=["site", "timestamp"],
+            values="value",
         )
         .sort("site", "timestamp")
         .filter((pl.col("total") > 0).fill_null(value=False).cum_max().over("site"))
     )
-    told = pl.col("occupied").is_not_null()
-    known = pl.all_horizontal(pl.col(names[:3]).is_not_null()) & (
-        told | pl.col("committed").is_not_null()
-    )
-    held = pl.when(told).then("occupied").otherwise("committed")
-    capacity = pl.col("reservable") + pl.col("ondemand_capacity")
-    in_pool = pl.col("reservable") - pl.col("committed") - pl.col("available")
-    beside = pl.col("ondemand_capacity") - pl.col("occupied_ondemand")
-    windows = in_pool.fill_null(0) + (beside - pl.col("available_ondemand")).fill_null(0)
+    known = pl.sql_expr(USE_IS_KNOWN)
     daily = wide.select(
         "site",
         "timestamp",
         "total",
-        pl.when(known).then(pl.when(told).then("occupied").otherwise(0.0)).alias("used"),
-        pl.when(known).then(pl.when(told).then(0.0).otherwise("committed")).alias("leased"),
-        pl.when(known).then((capacity - held - windows).clip(0)).alias("available"),
+        *(pl.when(known).then(pl.sql_expr(of)).alias(part) for part, of in USE.items()),
     )
     summed = daily.group_by("timestamp").agg(
         pl.lit(ALL).alias("site"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from chameleon_usage.models.metrics import METRICS, PARTITION
+from chameleon_usage.models.metrics import HOST_BY_HOST, METRICS, PARTITION
 from chameleon_usage.models.outputs import OUTPUTS
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def write_duckdb(tables: Mapping[str, pl.DataFrame], path: Path) -> None:
     """Write a new DuckDB file: every table, the metric registry, and the views over them.
 
     Args:
-        tables: output table name to frame (domain.OUTPUTS).
+        tables: output table name to frame (models.outputs.OUTPUTS).
         path: the file; it must not be there yet.
 
     Raises:
@@ -100,6 +100,8 @@ def _registry(session: duckdb.DuckDBPyConnection) -> None:
         "INSERT INTO metrics VALUES (?, ?, ?, ?, ?)",
         [[m.name, m.label, m.unit, m.formula or None, m.definition] for m in METRICS.values()],
     )
+    parts = " ".join(f"{name}: {text}" for name, text in HOST_BY_HOST.items())
+    session.execute(f"COMMENT ON COLUMN metrics.formula IS '{_quoted(parts)}'")
 
 
 def _quoted(text: str | None) -> str:

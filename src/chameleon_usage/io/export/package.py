@@ -65,9 +65,9 @@ def replaceable(directory: Path) -> bool:
         return False
     there = {path.name for path in directory.iterdir()}
     try:
-        told = json.loads((directory / DESCRIPTION).read_text())
-        ours = {DESCRIPTION, *(resource["path"] for resource in told["resources"])}
-        return told["name"] == NAME and there <= ours
+        description = json.loads((directory / DESCRIPTION).read_text())
+        ours = {DESCRIPTION, *(resource["path"] for resource in description["resources"])}
+        return description["name"] == NAME and there <= ours
     except (OSError, ValueError, KeyError, TypeError):
         return not there
 

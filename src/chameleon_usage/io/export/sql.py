@@ -231,8 +231,8 @@ def _postgresql(url: sa.URL) -> tuple[sa.Engine, str]:
     shown = sa.URL.create(POSTGRESQL, url.username, None, url.host, url.port, url.database)
     place = shown.render_as_string()
     libpq = {"PGPASSWORD", "PGPASSFILE", "PGSERVICE"} & os.environ.keys()
-    told = url.password or libpq or Path("~/.pgpass").expanduser().exists()
-    if not told and sys.stdin.isatty():
+    known = url.password or libpq or Path("~/.pgpass").expanduser().exists()
+    if not known and sys.stdin.isatty():
         url = url.set(password=getpass.getpass(f"Password of {place}: "))
     url = url.set(drivername=DRIVERS[POSTGRESQL])
     arguments = {"connect_timeout": databases.CONNECT_TIMEOUT}

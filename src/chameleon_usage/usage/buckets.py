@@ -1,0 +1,171 @@
+"""Segments -> unit-seconds per bucket -> time-weighted means; and the cached days of old."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.metrics import RESOURCES
+from chameleon_usage.usage.window import KNOWN_ENOUGH, Window
+
+READINGS = ["uncorrected", "corrected"]
+"""The collectors that read facts; the legacy one left its own means."""
+
+_UNITS = {"nodes": "node_units"} | {name: name for name in RESOURCES if name != "nodes"}
+
+
+def unit_seconds(
+    segments: pl.DataFrame,
+    window: Window,
+    by: Sequence[str],
+    resources: Sequence[str] = tuple(RESOURCES),
+) -> pl.DataFrame:
+    """Integrate segments over buckets, side by side for every quantity type and resource.
+
+    Args:
+        segments: models.stages.Segments.
+        window: what to cover.
+        by: further group columns of the segments, as ``node_type``.
+        resources: which of the metric registry's.
+
+    Returns:
+        ``collector_type``, ``by``, ``node_size``, ``bucket``, sorted, from the first to the last
+        bucket of a group; and for each quantity type that occurs the columns
+        ``<quantity_type>/<resource>``, in unit-seconds (Int64), and, where some hosts do not report
+        a resource, ``<quantity_type>/reported_<resource>``: the unit-seconds of the hosts that do.
+    """
+    units = {resource: _UNITS[resource] for resource in resources}
+    unsure = [name for name in units.values() if segments[name].null_count()]
+    sized = segments.with_columns(
+        # Node time of the hosts that report a resource: unknown is not zero.
+        pl.when(pl.col(name).is_not_null())
+        .then("node_units")
+        .otherwise(0)
+        .alias(f"reported_{name}")
+        for name in unsure
+    ).with_columns(pl.col(unsure).fill_null(0))
+    columns = units | {f"reported_{name}": f"reported_{name}" for name in unsure}
+    clipped = arithmetic.clip(sized, window.start, window.end)
+    index = ["collector_type", *by, "node_size"]
+    borders = window.edges
+    quantities = clipped.select(pl.col("quantity_type").unique().sort())
+    sums = arithmetic.integrate(
+        clipped,
+        borders,
+        ["quantity_type", *index],
+        list(columns.values()),
+        groups=quantities.join(
+            _extents(clipped, index, borders), how="cross", maintain_order="left_right"
+        ),
+    )
+    height = sums.height // max(quantities.height, 1)
+    collector = pl.col("collector_type").cast(pl.String)
+    return sums.select(collector, *by, "node_size", "bucket")[:height].hstack(
+        [
+            sums[unit].slice(number * height, height).alias(f"{quantity}/{name}")
+            for number, quantity in enumerate(quantities["quantity_type"])
+            for name, unit in columns.items()
+        ]
+    )
+
+
+def _extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
+    """Give the ``first`` and ``last`` bucket of every group that occurs, sorted."""
+    groups = segments.group_by(index).agg(pl.col("start").min(), pl.col("end").max()).sort(index)
+    return groups.select(
+        *index,
+        first=edges.search_sorted(groups["start"], side="right").cast(pl.Int64) - 1,
+        last=edges.search_sorted(groups["end"], side="left").cast(pl.Int64) - 1,
+    )
+
+
+def mean_usage(
+    sums: pl.DataFrame, window: Window, by: Sequence[str] = ()
+) -> dict[str, pl.DataFrame]:
+    """Turn unit-seconds into means over buckets, by resource.
+
+    Args:
+        sums: of ``unit_seconds``; what it has beyond ``by`` is added up.
+        window: what they cover.
+        by: the group columns to keep.
+
+    Returns:
+        resource to a frame with ``collector_type``, ``by``, ``timestamp`` and a column for each
+        quantity type that occurs: units (nodes, vcpus, ...), time-weighted mean. Null where
+        less than 95 % of a group's node time is of hosts that report the resource. Without ``by``,
+        every bucket of both collectors.
+    """
+    index = ["collector_type", *by, "bucket"]
+    values = [name for name in sums.columns if "/" in name]
+    groups = ["collector_type", *by, "node_size", "bucket"]
+    whole = sums  # one row for each group already, unless there are other columns
+    if set(groups) < set(sums.columns) - set(values):
+        whole = sums.group_by(groups).agg(pl.col(values).sum()).sort(groups)
+    per_node = [name for name in values if name.endswith("/nodes") or "/reported_" in name]
+    means = whole.with_columns(pl.col(per_node) / pl.col("node_size"))
+    if whole["node_size"].n_unique() > 1:
+        # Hosts of different sizes: their shares of a node are added up, in order of size.
+        means = means.group_by(index, maintain_order=True).agg(pl.col(values).sum()).sort(index)
+    if not by:
+        # A collector that found nothing at all still says so, bucket by bucket.
+        every = pl.DataFrame({"collector_type": READINGS}).join(
+            window.timestamps.select("bucket"), how="cross"
+        )
+        means = every.join(means, on=index, how="left", maintain_order="left").with_columns(
+            pl.col(values).fill_null(0)
+        )
+    means = means.join(window.timestamps, on="bucket", maintain_order="left")
+    quantities = sorted({name.split("/")[0] for name in values})
+    named = [name for name in RESOURCES if any(v.endswith(f"/{name}") for v in values)]
+    resources = named or list(RESOURCES)
+
+    def mean(quantity: str, resource: str) -> pl.Expr:
+        value = pl.col(f"{quantity}/{resource}") / pl.col("length")
+        reported = f"{quantity}/reported_{resource}"
+        if reported not in values:
+            return value.alias(quantity)
+        enough = pl.col(reported) >= KNOWN_ENOUGH * pl.col(f"{quantity}/nodes")
+        return pl.when(enough).then(value).alias(quantity)
+
+    return {
+        resource: means.select(
+            "collector_type",
+            *by,
+            "timestamp",
+            *(mean(quantity, resource) for quantity in quantities),
+        )
+        for resource in resources
+    }
+
+
+def legacy_means(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Bring the daily caches to the window's buckets.
+
+    The mean of the cached days that lie in a bucket whole; none where these are less than 95 % of
+    it, and so none in buckets shorter than a day. A type that a cached day does not list had none.
+    """
+    edges = window.edges.dt.epoch("s")
+    days = legacy.select("timestamp").unique().sort("timestamp")
+    begin = days["timestamp"].dt.epoch("s")
+    inside = days.with_columns(
+        bucket=edges.search_sorted(begin, side="right").cast(pl.Int64) - 1,
+        last=edges.search_sorted(begin + 86400 - 1, side="right").cast(pl.Int64) - 1,
+    ).filter(pl.col("bucket") == pl.col("last"))
+    cached = (
+        inside.join(window.timestamps, on="bucket", suffix="_bucket")
+        .with_columns(days=pl.len().over("bucket"))
+        .filter(pl.col("days") * 86400 >= KNOWN_ENOUGH * pl.col("length"))
+    )
+    return (
+        legacy.join(cached, on="timestamp")
+        .sort("timestamp")
+        .group_by("node_type", "count_type", "timestamp_bucket", maintain_order=True)
+        .agg(value=pl.col("value").sum() / pl.col("days").first())
+        .select(
+            "node_type",
+            "count_type",
+            "value",
+            collector_type=pl.lit("legacy"),
+            timestamp="timestamp_bucket",
+        )
+    )
