@@ -260,7 +260,10 @@ class TestExamples:
         told = section("implementation.md", "One lease and one instance, file by file")
         files = re.findall(r"`([a-z_]+(?:/[a-z_]+)?\.py)`", told)
         assert {name for name in files if not (SOURCE / name).exists()} == set()
-        assert len(re.findall(r"(?m)^### \d", told)) <= 14
+        way = re.findall(r"(?m)^### (\d+)\. `([^`]+)`.*\n\n`(?:\w+\.)?(\w+)`", told)
+        assert [int(number) for number, _, _ in way] == list(range(1, 15))
+        for _, file, name in way:
+            assert re.search(rf"(?m)^(?:def|class) {name}\b", (SOURCE / file).read_text()), name
         code = "\n".join(path.read_text() for path in SOURCE.rglob("*.py"))
         named = set(re.findall(r"`(?:\w+\.)?(_?[a-z]+(?:_[a-z]+)+)`", told))
         words = set(re.findall(r"\w+", code))
