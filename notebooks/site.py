@@ -16,12 +16,11 @@ from great_tables import GT
 from myst_nb import glue
 
 from chameleon_usage.models.metrics import METRICS
-from chameleon_usage.viz.breakdown import node_types, resources
+from chameleon_usage.viz.availability import availability, coverage
 from chameleon_usage.viz.collectors import comparison, usage_facet
-from chameleon_usage.viz.known import coverage, known
 from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.rejects import rejects
-from chameleon_usage.viz.stack import usage_stack
+from chameleon_usage.viz.stack import node_types, resources, usage_stack
 from chameleon_usage.viz.tables import rejected
 from paper import findings, tables
 from paper.project import ROOT, site_names
@@ -180,7 +179,7 @@ joins = pl.read_parquet(here / "join_log.parquet").with_columns(
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-known", "caption": "{{ words.known() }} Data: {{ output_dir }}/plots/{{ site }}_known.csv."}} tags=["hide-input"]
 shares = pl.read_parquet(here / "coverage.parquet")
-known(shares, usage, site_name=name).save(f"{site}_known", figures)
+availability(shares, usage, site_name=name).save(f"{site}_known", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source supports at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source supports it. Dark: the source is silent, and the time rests on another source or, where all sources together are dark, is not known. White: no host that it could know of. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
 coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)

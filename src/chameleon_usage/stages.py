@@ -9,7 +9,7 @@ import polars as pl
 import polars.selectors as cs
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.intervals.conservation import check_conservation
+from chameleon_usage.intervals.arithmetic import check_conservation
 from chameleon_usage.io.files import load_table, save_tables
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.outputs import OUTPUTS
@@ -45,7 +45,7 @@ class SegmentsStage:
     leases: pl.DataFrame
     rejects: pl.DataFrame
     join_log: pl.DataFrame
-    known: pl.DataFrame
+    availability: pl.DataFrame
     as_of: pl.DataFrame
 
 

@@ -12,7 +12,7 @@ from chameleon_usage import stages
 from chameleon_usage.ingest import loader, registry
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.intervals.conservation import ConservationError
+from chameleon_usage.intervals.arithmetic import ConservationError
 from support.sites import LIVELY, TinySite, lively_site
 
 if TYPE_CHECKING:
@@ -100,13 +100,13 @@ def test_an_instance_that_only_runs_stops_the_run(monkeypatch):
 
 
 def test_input_validation_that_drops_a_row_stops_the_run(monkeypatch):
-    check = loader._check
+    whole = loader._without_duplicates
 
-    def lose(judged, name, spec):
-        kept, refused = check(judged, name, spec)
+    def lose(good, name):
+        kept, refused = whole(good, name)
         return kept[1:] if name == "blazar.leases" else kept, refused
 
-    monkeypatch.setattr(loader, "_check", lose)
+    monkeypatch.setattr(loader, "_without_duplicates", lose)
     with pytest.raises(
         ConservationError, match=r"stage input validation, table blazar.leases: .* \(-1\)"
     ):

@@ -1,7 +1,7 @@
 """Raw tables in, intervals out.
 
-- ``loader`` reads files and validates them; ``registry`` names the adapters and runs them.
+- ``loader`` reads files and validates them; ``registry`` names the adapters, runs them and asserts
+  that each row is kept, rejected or set aside.
 - One adapter a service: ``nova``, ``blazar``, ``zun``, ``legacy``, ``inventory``, ``published``;
   ``base`` holds the steps that they share.
-- ``accounting`` asserts that each row is kept, rejected or set aside.
 """

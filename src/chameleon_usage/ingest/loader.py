@@ -9,9 +9,9 @@ import polars as pl
 from tqdm import tqdm
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest import accounting
+from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
-from chameleon_usage.models.vocabulary import UNREADABLE, Reason
+from chameleon_usage.models.vocabulary import INPUT_VALIDATION, UNREADABLE, Reason
 from chameleon_usage.snapshots import history
 
 ZERO_DATE = "0000-00-00"
@@ -89,8 +89,24 @@ def load_raw_inputs(
         ),
         as_of=_as_of(directory / "manifest.json", tables, seen),
     )
-    accounting.check_input_validation(inputs)
+    _check_rows(inputs)
     return history.complete(directory, inputs, _superseded)
+
+
+def _check_rows(inputs: RawInputs) -> None:
+    """Assert that every row found in a file was let in or refused.
+
+    Raises:
+        ConservationError: names the table and the difference.
+    """
+    refused = dict(inputs.rejects.group_by("source").len().iter_rows())
+    for table, found in inputs.rows.items():
+        accounted = inputs.tables[table].height + refused.get(table, 0)
+        if found != accounted:
+            raise ConservationError(
+                f"stage {INPUT_VALIDATION}, table {table}: {found} rows in, {accounted} kept or "
+                f"rejected ({accounted - found:+d}); {REPORT}"
+            )
 
 
 def _admit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | None:

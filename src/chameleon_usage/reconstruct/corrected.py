@@ -23,8 +23,8 @@ is lost: it is kept, or it is rejected with its reason (``reading.Collected``).
    get the only one that fits (``inference.assign_hosts``, ``inference.find_reservations``), then
    live only within it, or within their host's life where none is needed; they run only while they
    occupy. A reservation found by project and host can be a neighbour's of the same project.
-8. ``sums.merge_held``: what holds a host is united on bare metal and devices, and added up on KVM,
-   never beyond what its parent holds. ``_out_of_pool`` then tells what total - reservable is.
+8. ``holders.merge_held``: what holds a host is united on bare metal and devices, and added up on
+   KVM, never beyond what its parent holds. ``_out_of_pool`` then tells what total - reservable is.
    Assumes that two leases cannot hold a node at once; of two that claim it, the first row wins.
 """
 
@@ -33,7 +33,7 @@ import polars as pl
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
-from chameleon_usage.reconstruct import holders, hosts, inference, sums
+from chameleon_usage.reconstruct import holders, hosts, inference
 from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, Observed, whole_hosts, with_sizes
 from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading
 
@@ -83,13 +83,13 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
         collected.emit(pieces, quantity)
     for quantity, pieces in collected.doubles.items():
         collected.emit(with_sizes(whole_hosts(pieces), history, "host"), quantity)
-    held = sums.merge_held(committed, history, room["reservable"], "committed", collected)
+    held = holders.merge_held(committed, history, room["reservable"], "committed", collected)
     seated = {}
-    ceilings = {"reservation": held, "ondemand": sums.remaining(room["total"], held)}
+    ceilings = {"reservation": held, "ondemand": holders.remaining(room["total"], held)}
     for origin, ceiling in ceilings.items():
         ours, runs = (frame.filter(pl.col("origin") == origin) for frame in (occupied, active))
-        seated[origin] = sums.merge_held(ours, history, ceiling, f"occupied_{origin}", collected)
-        sums.merge_held(runs, history, seated[origin], f"active_{origin}", collected)
+        seated[origin] = holders.merge_held(ours, history, ceiling, f"occupied_{origin}", collected)
+        holders.merge_held(runs, history, seated[origin], f"active_{origin}", collected)
     pool_known = of["reservable"].group_by("hostname").agg(pl.col("start").min())
     windows = arithmetic.union(observed.maintenance, HOST)
     _out_of_pool(room, pool_known, seated["ondemand"], windows, collected)
@@ -98,7 +98,7 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
         seated["ondemand"], room["reservable"].select("hostname", "start", "end"), HOST
     )
     collected.emit(in_pool, "occupied_ondemand_in_pool")
-    idle_windows = sums.remaining(_unheld(windows, room["reservable"], held), in_pool)
+    idle_windows = holders.remaining(_unheld(windows, room["reservable"], held), in_pool)
     collected.emit(idle_windows, "maintenance_in_pool")
     return collected.result()
 
@@ -129,4 +129,4 @@ def _out_of_pool(
 def _unheld(windows: pl.DataFrame, room: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     """Take maintenance windows from what of ``room`` nothing holds: a node that is held is held."""
     inside, _ = arithmetic.intersect(windows, room, HOST)
-    return sums.remaining(inside, held)
+    return holders.remaining(inside, held)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.intervals.conservation import check_conservation
+from chameleon_usage.intervals.arithmetic import check_conservation
 from chameleon_usage.models.site import Priority, Site
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, POLICIES, Reason, stage_of
 from chameleon_usage.reconstruct.observed import HOST

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from chameleon_usage.intervals.conservation import check_conservation
+from chameleon_usage.intervals.arithmetic import check_conservation
 from chameleon_usage.models.raw import AT_THEIR_WORD, RAW_TABLES
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct.observed import SIZED_AS, USABLE, Observed, with_sizes
