@@ -261,7 +261,8 @@ class TestExamples:
         files = re.findall(r"`([a-z_]+(?:/[a-z_]+)?\.py)`", told)
         assert {name for name in files if not (SOURCE / name).exists()} == set()
         way = re.findall(r"(?m)^### (\d+)\. `([^`]+)`.*\n\n`(?:\w+\.)?(\w+)`", told)
-        assert [int(number) for number, _, _ in way] == list(range(1, 15))
+        assert [int(number) for number, _, _ in way] == list(range(1, len(way) + 1))
+        assert 0 < len(way) == len(re.findall(r"(?m)^### ", told)) <= 14
         for _, file, name in way:
             assert re.search(rf"(?m)^(?:def|class) {name}\b", (SOURCE / file).read_text()), name
         code = "\n".join(path.read_text() for path in SOURCE.rglob("*.py"))
