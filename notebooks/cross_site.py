@@ -69,13 +69,13 @@ table(tables.used_cells(by_year, columns), "used").tab_header("Nodes used")
 # %% [markdown]
 # ## How well each was used
 
-# %% mystnb={"figure": {"name": "fig-cross-site-share", "caption": "Share of its nodes that were used (occupied / total), site by site ({{ source }}), monthly means: sites of different size on one scale. A site without a line has no record of use. Data: {{ output_dir }}/plots/cross_site_share.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cross-site-share", "caption": "Share of its nodes that were used (occupied / total), site by site ({{ source }}), monthly means: sites of different size on one scale. A site without a line has no data on its use. Data: {{ output_dir }}/plots/cross_site_share.csv."}} tags=["hide-input"]
 site_comparison(usage, site_names=names, site_colours=colours).save("cross_site_share", figures)
 
 # %% [markdown]
-# Yearly means of occupied / total. Where nobody knows what was used of some leased nodes, the share of all
+# Yearly means of occupied / total. Where nobody knows how many of some leased nodes were used, the share of all
 # sites lies between two bounds: none of them, or all. A dash: the
-# record of the site has not begun yet.
+# series of the site has not begun yet.
 
 # %% tags=["hide-input"]
 table(tables.share_cells(by_year, columns), "share")

@@ -6,8 +6,8 @@ references_file = "book/references.bib"
 # (facts)=
 # # Published facts
 #
-# Every published number that the text cites, with the place where it stands. The text takes them
-# from here.
+# This table has every published number that the text cites, and where it was published. The text
+# takes the numbers from here.
 
 # %% tags=["remove-cell"]
 import polars as pl

@@ -72,16 +72,16 @@ summary = record.likeness_by_series(measured).with_columns(pl.col("site").replac
 
 # %% [markdown] when="has_curves"
 # Of {glue:text}`record_years:.0f` yearly means from 2016 on, {glue:text}`record_years_near:.0f` lie within 15 % of the
-# real ones. *Idle* is the difference of two of them, so that its error in percent says little. In nodes it differs by
-# {glue:text}`record_idle:.0f` in the middle, and by {glue:text}`record_idle_most:.0f` at most. *Uncorrected* idle is negative
+# real ones. *Idle* is the difference of two of them, so its error in percent says little. In nodes it differs by
+# {glue:text}`record_idle:.0f` in the median, and by {glue:text}`record_idle_most:.0f` at most. *Uncorrected* idle is negative
 # before 2022, as the real one is: more nodes in use than leased.
 
 # %% [markdown] when="has_published"
 # ## Published machine events and leases
 #
-# The testbed published its machine events, and others a part of its leases. The pipeline reads
-# them like any other source. `data/README.md` says where the files are; here are their monthly
-# means.
+# The testbed published its machine events, and others published a part of its leases. The pipeline
+# reads them like any other source. `data/README.md` says where the files are; this page has their
+# monthly means.
 #
 # {{ words.machine_events() }}
 
@@ -111,10 +111,10 @@ for name, label in (("real", "real"), (ours, "ours")):
 # {glue:text}`published_total_ours:.0f`.
 
 # %% [markdown] when="has_published"
-# The 90th percentile jumps between minutes and days, as it turns on whether a tenth of a month's
-# leases were made in advance. Steadier is their share over the whole time. The published files
-# sort their leases themselves, and leave out one user as a robot; of ours, those count that start more than an hour
-# after they were made, without leases of less than five minutes.
+# The 90th percentile jumps between minutes and days, since it depends on whether a tenth of a month's
+# leases were made in advance. Their share over the whole time is steadier. The published files say
+# which leases were made in advance, and one user is left out as a robot; of ours, a lease was made in advance
+# if it starts more than an hour after it was made, and leases of less than five minutes are left out.
 
 # %% tags=["hide-input"] when="has_published"
 advance = record.advance_shares(leases, published)

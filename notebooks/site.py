@@ -16,12 +16,11 @@ from great_tables import GT
 from myst_nb import glue
 
 from chameleon_usage.models.metrics import METRICS
-from chameleon_usage.viz.breakdown import node_types, resources
+from chameleon_usage.viz.availability import availability, coverage
 from chameleon_usage.viz.collectors import comparison, usage_facet
-from chameleon_usage.viz.known import coverage, known
 from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.rejects import rejects
-from chameleon_usage.viz.stack import usage_stack
+from chameleon_usage.viz.stack import node_types, resources, usage_stack
 from chameleon_usage.viz.tables import rejected
 from paper import findings, tables
 from paper.project import ROOT, site_names
@@ -86,9 +85,9 @@ compared = pl.read_parquet(here / "comparison.parquet")
 comparison(compared, site_name=name).save(f"{site}_comparison", figures)
 
 # %% [markdown] when="has_causes"
-# Why *corrected* and *uncorrected* differ, as far as the audit knows: what was inferred adds to what
-# the rows say, what was refused takes away. The rest is what no single row accounts for, most of
-# all the replay of events, which moves the bounds of instances that are kept.
+# This table says why *corrected* and *uncorrected* differ, as far as the audit knows: what was inferred
+# adds to what the rows say, what was rejected takes away. The rest has no single row as its cause. Most
+# of it is the replay of events, which moves the bounds of instances that are kept.
 
 # %% tags=["hide-input"] when="has_causes"
 causes = tables.causes_by_era(pl.read_parquet(here / "comparison_causes.parquet"))
@@ -117,8 +116,8 @@ resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=name).s
 # %% [markdown]
 # ## Lead times
 #
-# How long before its start a lease was made, and how long until the first instance of it was built, where that is
-# known, else until its start event.
+# The *requested* lead time is how long before its start a lease was made. The *effective* one is how long it took until
+# the first instance of the lease was built or, where that is not known, until its start event.
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime", "caption": "Hours from a lease's creation to its requested start, and to its first real start, at {{ site_name }} ({{ source }}); a point is a lease, and where there are many, only some are drawn, as the title says; colour is the node type, log scale. Most leases start at once: they lie on the lower edge. Data: {{ output_dir }}/plots/{{ site }}_leadtime.csv."}} tags=["hide-input"]
 leases = pl.read_parquet(here / "leadtime_leases.parquet")
@@ -127,7 +126,7 @@ leadtime(leases, site_name=name).save(f"{site}_leadtime", figures)
 # %% [markdown]
 # The start date of a lease that begins at once is cut to the full minute and so lies just before
 # its creation: the lead time is then slightly negative, and 0.00 here. Where no first create is
-# known, the lease's start event stands in for it, which follows within seconds: with many such
+# known, the lease's start event is used instead, which follows within seconds: with many such
 # leases (the join log below says how many) the median of the effective lead time is that of the event.
 
 # %% tags=["hide-input"]
@@ -154,9 +153,9 @@ glue(f"{site}_rejected_rows", int(lost["rows"].sum()), display=False)
 glue(f"{site}_rejected_total", tables.duplicate_hours(audit) / 1e6, display=False)
 
 # %% [markdown]
-# The joins between tables. Unmatched is not always lost: a join can ask for what only some rows
-# have (a reservation of whole nodes has no instance reservation, one that nobody used has no first
-# create), and a host whose row is gone is found again by other records.
+# This table lists the joins between tables. Unmatched is not always lost: a join can ask for what only
+# some rows have (a reservation of whole nodes has no instance reservation, one that nobody used has no
+# first create), and the name of a host whose row is gone is inferred from other rows.
 
 # %% tags=["hide-input"]
 joins = pl.read_parquet(here / "join_log.parquet").with_columns(
@@ -172,15 +171,15 @@ joins = pl.read_parquet(here / "join_log.parquet").with_columns(
 )
 
 # %% [markdown]
-# ## How much is known
+# ## Data availability
 
 # %% [markdown]
-# What is published was either seen, by a record of the first source that knows the host, or
-# inferred from other records. What neither can tell is not known, and no number stands for it.
+# What is published was either seen, in a row of the first source that knows the host, or
+# inferred from other rows. What neither supports is not known, and has no number.
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-known", "caption": "{{ words.known() }} Data: {{ output_dir }}/plots/{{ site }}_known.csv."}} tags=["hide-input"]
 shares = pl.read_parquet(here / "coverage.parquet")
-known(shares, usage, site_name=name).save(f"{site}_known", figures)
+availability(shares, usage, site_name=name).save(f"{site}_known", figures)
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source knows at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source knows. Dark: the source is silent, and something else had to bear witness, or, where all sources together are dark, nobody knows. White: no host that it could know of. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source supports at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source supports it. Dark: the source is silent, and the time rests on another source or, where all sources together are dark, is not known. White: no host that it could know of. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
 coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)

@@ -14,16 +14,16 @@ sites = ""
 # $$ E = \frac{\sum_d |v_d - t_d|}{\sum_d t_d} $$
 #
 # over the days $d$ of an era on which it gives a value $v_d$, with $t_d$ the truth. The share of
-# days with a value is shown apart: who says nothing makes no error.
+# days with a value is shown apart, since a collector makes no error on a day without a value.
 #
 # Read *legacy* with care: its errors are inputs of the twin. Where the real caches and the rest of the
-# public record contradict each other we assume that the caches are wrong, and the twin's collector
+# published record contradict each other we assume that the caches are wrong, and the twin's collector
 # misses as much: types and nodes from 2021 on, and a quarter of the leases in the months around the
-# turn of 2016 to 2017. Where the record is silent the collector is exact, and its caches can be
-# nearer to the truth than any reconstruction. That is kinder than the real caches may have been.
+# turn of 2016 to 2017. Where nothing published contradicts the caches the collector is exact, and its
+# caches can be nearer to the truth than any reconstruction. The real caches may have been worse.
 #
-# At CHI@Edge the twin damages the record of containers alone. Its devices and their leases are whole,
-# and an error of zero there says only that the pipeline adds none. The real record of devices is kept
+# At CHI@Edge the twin damages the table of containers alone. Its devices and their leases are whole,
+# and an error of zero there says only that the pipeline adds none. The real rows of devices are kept
 # since May 2022.
 #
 # The *95th percentile* is the absolute error that 95 % of an era's days do not exceed, in nodes, and as a
@@ -49,8 +49,8 @@ compared = ["total", "reservable", "committed", "occupied", "active"]
 labels = {count: METRICS[count].label for count in compared}
 
 # %% [markdown]
-# The truth of a day is the integral of its intervals, computed here anew: nothing of the pipeline
-# is used for it.
+# The truth of a day is the integral of its intervals. It is computed here, without any part of the
+# pipeline.
 
 
 # %% tags=["hide-input"]
@@ -116,7 +116,7 @@ ordered = errors.sort(
 )
 
 # %% [markdown]
-# The same for the two others; a dash where the collector gives no value.
+# This table has the same for the two other collectors; a dash where the collector gives no value.
 
 # %% tags=["remove-cell"]
 others = [name for name in COLLECTORS if name != "corrected"]
@@ -156,7 +156,7 @@ wide
 # ## What each correction buys
 #
 # An *ablation* leaves out one correction and keeps all others. The error that it adds is what the
-# correction buys. Two corrections that mend the same hours hide behind each other here, since
+# correction buys. Where two corrections mend the same hours, both look small here, since
 # the one still does what the other leaves undone. A negative number means that the count is nearer to the
 # truth without the correction. Each correction costs a run of the collector, so this is done for one
 # bare-metal site and for KVM.

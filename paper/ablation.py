@@ -28,7 +28,7 @@ from chameleon_usage.reconstruct import corrected
 from chameleon_usage.reconstruct.observed import observe
 from chameleon_usage.reconstruct.reading import Corrections
 from chameleon_usage.usage import causes
-from chameleon_usage.usage.window import Known, Window
+from chameleon_usage.usage.buckets import Availability, Window
 
 NOTHING = "nothing"
 """The name of the count with every correction."""
@@ -101,7 +101,7 @@ def ablate(
         Ablation.
     """
     observed = observe(ingested, as_of)
-    recorded = Known(frozenset(), {}, as_of).buckets(window)
+    recorded = Availability(frozenset(), {}, as_of).buckets(window)
     parts = []
     for name, without, changed in _applicable(site):
         if name not in names:

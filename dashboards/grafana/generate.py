@@ -186,7 +186,7 @@ def collectors_query() -> str:
 
 
 def coverage_query() -> str:
-    """Give the share of the published host time that each source bears out."""
+    """Give the share of the published host time that each source supports."""
     metric = "CONCAT(quantity_type, ': ', source)"
     return over_time(["AVG(known_share) AS value"], "coverage", BY_SITE, metric=metric)
 
@@ -378,7 +378,7 @@ def site_panels() -> list[Panel]:
         )
     coverage = panel(
         "Coverage",
-        "Share of the published host time that a source's own records bear out.",
+        "Share of the published host time that a source's own rows support.",
         coverage_query(),
         unit="percentunit",
     )

@@ -23,7 +23,7 @@ from chameleon_usage import pipeline
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.site import load_sites
-from chameleon_usage.usage.window import Window
+from chameleon_usage.usage.buckets import Window
 
 HERE = Path(__file__).parent
 SITE = "chi_tacc_published"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import altair as alt
 import polars as pl
 
-from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import palette
-from chameleon_usage.viz.base import Figure, as_text, inline_values, styled
+from chameleon_usage.viz.base import LABELS, Figure, as_text, figure, in_words, inline_values
+from paper.eras import era_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +43,9 @@ def ablation(
         )
         .select(
             pl.col("site").replace(site_names),
-            pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
+            pl.col("count_type").replace(LABELS),
             pl.col("left_out").replace(labels),
-            pl.col("era").str.replace("_on", " on").str.replace("_", "–"),
+            era_label(pl.col("era")),
             pl.col("added").round(3),
             pl.col("added").clip(0).round(3).alias("shade"),
             # Two digits that count, however small.
@@ -59,13 +59,13 @@ def ablation(
         )
         .sort("site", "count_type", "left_out", "era")
     )
-    eras = table["era"].unique().sort().to_list()
+    eras = table.select(era_label(pl.col("era")).unique().sort())["era"].to_list()
     base = alt.Chart(inline_values(drawn)).encode(
         x=alt.X(
             "era:O",
             title=None,
             axis=alt.Axis(labelAngle=-40),
-            scale=alt.Scale(domain=[e.replace("_on", " on").replace("_", "–") for e in eras]),
+            scale=alt.Scale(domain=eras),
         ),
         y=alt.Y(
             "left_out:N",
@@ -105,26 +105,21 @@ def ablation(
         .agg(pl.col("added").max())
         .sort("added", "site", "left_out", descending=[True, False, False])
         .head(8)
+        .with_columns(pl.col("site").replace(site_names), pl.col("left_out").replace(labels))
     )
     chart = (
         alt.layer(cells, numbers)
         .properties(width=104, height=17 * len(labels))
         .facet(
             row=alt.Row("site:N", title=None, sort=list(site_names.values())),
-            column=alt.Column(
-                "count_type:N", title=None, sort=[METRICS[c].label for c in count_types]
-            ),
-        )
-        .properties(
-            title="What each correction buys",
-            description="Percentage points by which the error grows when one correction is left "
-            "out. The most: "
-            + "; ".join(
-                f"{site_names.get(r['site'], r['site'])}, without "
-                f"{labels[r['left_out']]}: {r['added']:.1f}"
-                for r in worst.iter_rows(named=True)
-            )
-            + ".",
+            column=alt.Column("count_type:N", title=None, sort=[LABELS[c] for c in count_types]),
         )
     )
-    return Figure(styled(chart), table)
+    words = in_words(worst, "{site}, without {left_out}: {added:.1f}")
+    return figure(
+        chart,
+        table,
+        title="What each correction buys",
+        description="Percentage points by which the error grows when one correction is left out. "
+        f"The most: {words}.",
+    )

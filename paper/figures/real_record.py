@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import polars as pl
 
-from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import (
     HEIGHT,
+    LABELS,
     LINE_LEGEND,
+    MONTH,
     WIDTH,
     Figure,
     as_text,
+    colour,
+    figure,
+    in_words,
     inline_values,
+    means,
     panel_title,
     side_by_side,
     span_words,
-    styled,
     time_axis,
 )
 
@@ -57,14 +61,14 @@ def records(
             "year",
         )
         .with_columns(
-            pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
+            pl.col("count_type").replace(LABELS),
             pl.col("value").round(1),
         )
     )
     present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
     records_shown = ["real", *sorted(set(drawn["record"].to_list()) - {"real"})]
     sizes = dict.fromkeys(records_shown, 12) | {"real": 40}
-    colours = alt.Scale(domain=present, range=[palette.COLLECTORS[c][0] for c in present])
+    shades = {c: palette.COLLECTORS[c][0] for c in present}
     dashes = alt.Scale(domain=records_shown, range=[[1, 0], *([[5, 3]] * (len(records_shown) - 1))])
     first, last = years["year"][0], years["year"][-1]
     panels: dict[str, list[Any]] = {}
@@ -81,7 +85,7 @@ def records(
                 axis=alt.Axis(format="d", tickCount=5, grid=False),
             ),
             y=alt.Y("value:Q", title="nodes", axis=alt.Axis(tickCount=5)),
-            color=alt.Color("collector_type:N", title=None, scale=colours, legend=LINE_LEGEND),
+            color=colour("collector_type", shades, legend=LINE_LEGEND),
             tooltip=[
                 "record:N",
                 "collector_type:N",
@@ -106,23 +110,16 @@ def records(
             )
         )
     blocks = [side_by_side(of_site, columns=3) for of_site in panels.values()]
-    chart = alt.vconcat(*blocks, spacing=30).properties(
-        title=f"Yearly means: real (solid) and {', '.join(records_shown[1:])} (dashed)",
-        description="Yearly mean nodes of the real published curves beside ours. "
-        + "; ".join(
-            f"{site_names[r['site']]} {r['count_type'].lower()}, {r['collector_type']}, "
-            f"{r['record']}: "
-            f"{r['value']:,.0f}"
-            for r in drawn.group_by(
-                "site", "count_type", "collector_type", "record", maintain_order=True
-            )
-            .agg(pl.col("value").mean())
-            .drop_nulls()
-            .iter_rows(named=True)
-        )
-        + ".",
+    averages = means(drawn, "value", "site", "count_type", "collector_type", "record").with_columns(
+        pl.col("site").replace(site_names), pl.col("count_type").str.to_lowercase()
     )
-    return Figure(styled(chart), table)
+    words = in_words(averages, "{site} {count_type}, {collector_type}, {record}: {value:,.0f}")
+    return figure(
+        alt.vconcat(*blocks, spacing=30),
+        table,
+        title=f"Yearly means: real (solid) and {', '.join(records_shown[1:])} (dashed)",
+        description=f"Yearly mean nodes of the real published curves beside ours. {words}.",
+    )
 
 
 def published(table: pl.DataFrame, *, site_name: str, ours: str) -> Figure:
@@ -146,42 +143,25 @@ def published(table: pl.DataFrame, *, site_name: str, ours: str) -> Figure:
         .with_columns(pl.col("value").round(2))
         .sort("panel", "record", "timestamp")
     )
-    chart = (
+    lines = (
         alt.Chart(inline_values(drawn))
         .mark_line(strokeWidth=1.5)
         .encode(
             x=time_axis(drawn, count=7),
             y=alt.Y("value:Q", title=None),
-            color=alt.Color(
-                "record:N",
-                title=None,
-                legend=LINE_LEGEND,
-                scale=alt.Scale(domain=["real", ours], range=[palette.REAL, palette.OURS]),
-            ),
-            tooltip=[
-                "record:N",
-                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
-                alt.Tooltip("value:Q", format=",.1f"),
-            ],
+            color=colour("record", {"real": palette.REAL, ours: palette.OURS}, legend=LINE_LEGEND),
+            tooltip=["record:N", MONTH, alt.Tooltip("value:Q", format=",.1f")],
         )
         .properties(width=WIDTH / 2 - 30, height=HEIGHT / 1.8)
-        .facet(
-            facet=alt.Facet("panel:N", title=None, sort=order.to_list()),
-            columns=2,
-        )
-        .resolve_scale(y="independent")
-        .resolve_axis(x="independent")
-        .properties(
-            title=f"{site_name}: what published files say, and the {ours}",
-            description=f"{site_name}, {span_words(table)}, monthly. "
-            + "; ".join(
-                f"{r['panel']}, {r['record']}: {r['value']:,.1f} on average"
-                for r in drawn.group_by("panel", "record", maintain_order=True)
-                .agg(pl.col("value").mean())
-                .drop_nulls()
-                .iter_rows(named=True)
-            )
-            + ".",
-        )
     )
-    return Figure(styled(chart), drawn.drop_nulls("value"))
+    words = in_words(
+        means(drawn, "value", "panel", "record"), "{panel}, {record}: {value:,.1f} on average"
+    )
+    return figure(
+        lines.facet(facet=alt.Facet("panel:N", title=None, sort=order.to_list()), columns=2)
+        .resolve_scale(y="independent")
+        .resolve_axis(x="independent"),
+        drawn.drop_nulls("value"),
+        title=f"{site_name}: what published files say, and the {ours}",
+        description=f"{site_name}, {span_words(table)}, monthly. {words}.",
+    )

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING
 import altair as alt
 import polars as pl
 
-from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import palette
-from chameleon_usage.viz.base import WIDTH, Figure, as_text, ceiling, inline_values, lookup, styled
+from chameleon_usage.viz.base import (
+    LABELS,
+    WIDTH,
+    Figure,
+    as_text,
+    ceiling,
+    colour,
+    figure,
+    in_words,
+    inline_values,
+    lookup,
+)
+from paper.eras import era_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +45,6 @@ def errors(
     Errors under 0.01 % are drawn at 0.01 %, the left end of the log axis.
     """
     table = as_text(table)
-    labels = [METRICS[c].label for c in count_types]
     drawn = (
         table.filter(
             pl.col("count_type").is_in(list(count_types)), pl.col("site").is_in(list(site_names))
@@ -42,16 +52,16 @@ def errors(
         .drop_nulls("error")
         .select(
             pl.col("site").replace(site_names),
-            pl.col("count_type").replace({c: METRICS[c].label for c in count_types}),
+            pl.col("count_type").replace(LABELS),
             "collector_type",
-            pl.col("era").str.replace("_on", " on").str.replace("_", "–"),
+            era_label(pl.col("era")),
             pl.col("error").clip(LEAST_ERROR).alias("error"),
         )
     )
     # Drawn in this order: what coincides stays visible, the wide and pale beneath.
     present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
-    looks = [palette.COLLECTORS[c] for c in present]
-    colour, shape = (alt.Scale(domain=present, range=[look[i] for look in looks]) for i in (0, 3))
+    shades = {c: palette.COLLECTORS[c][0] for c in present}
+    shapes = alt.Scale(domain=present, range=[palette.COLLECTORS[c][3] for c in present])
     drawn = drawn.sort(pl.col("collector_type").cast(pl.Enum(list(palette.COLLECTORS))), "era")
     base = alt.Chart(inline_values(drawn)).encode(
         y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
@@ -76,10 +86,8 @@ def errors(
         base.transform_filter(alt.datum.collector_type == name)
         .mark_point(size=size, filled=True, opacity=1, strokeWidth=0)
         .encode(
-            color=alt.Color(
-                "collector_type:N", title=None, scale=colour, legend=alt.Legend(symbolSize=90)
-            ),
-            shape=alt.Shape("collector_type:N", title=None, scale=shape),
+            color=colour("collector_type", shades, legend=alt.Legend(symbolSize=90)),
+            shape=alt.Shape("collector_type:N", title=None, scale=shapes),
             tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
         )
         for name, size in zip(present, (150, 80, 45, 45), strict=False)
@@ -88,19 +96,19 @@ def errors(
         alt.layer(span, *points)
         .properties(width=WIDTH / 4 - 12, height=92)
         .facet(
-            row=alt.Row("count_type:N", title=None, sort=labels, header=HEADER),
+            row=alt.Row(
+                "count_type:N", title=None, sort=[LABELS[c] for c in count_types], header=HEADER
+            ),
             column=alt.Column("site:N", title=None, sort=list(site_names.values()), header=HEADER),
         )
-        .properties(
-            title="Distance to the truth",
-            description="Error of each collector against the twin's truth. "
-            + "; ".join(
-                f"{r['site']} {r['collector_type']}: {r['error']:.1%} in the middle"
-                for r in drawn.group_by("site", "collector_type", maintain_order=True)
-                .agg(pl.col("error").median())
-                .iter_rows(named=True)
-            )
-            + ".",
-        )
     )
-    return Figure(styled(chart), table)
+    medians = drawn.group_by("site", "collector_type", maintain_order=True).agg(
+        pl.col("error").median()
+    )
+    words = in_words(medians, "{site} {collector_type}: {error:.1%} in the middle")
+    return figure(
+        chart,
+        table,
+        title="Distance to the truth",
+        description=f"Error of each collector against the twin's truth. {words}.",
+    )

@@ -26,9 +26,9 @@ from chameleon_usage.stages import (
     save_segments,
     save_usage,
 )
-from chameleon_usage.usage import causes, coverage, leadtime
-from chameleon_usage.usage.tables import usage_tables
-from chameleon_usage.usage.window import Known, Window
+from chameleon_usage.usage import causes, coverage
+from chameleon_usage.usage.buckets import Availability, Window
+from chameleon_usage.usage.tables import leadtime_tables, usage_tables
 
 STAGES = ("facts", "segments", "usage")
 DEFAULT_START, DEFAULT_END = (datetime.fromisoformat(day) for day in ("2016-01-01", "2026-01-01"))
@@ -84,12 +84,12 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         leases=ingested.leases,
         rejects=pl.concat([observed.rejects, plain.rejects, mended.rejects]),
         join_log=ingested.join_log,
-        known=_known(ingested),
+        availability=_availability(ingested),
         as_of=moment(stage.as_of),
     )
 
 
-def _known(ingested: Ingested) -> pl.DataFrame:
+def _availability(ingested: Ingested) -> pl.DataFrame:
     """List the quantity types that the site's sources speak of, and how complete the best is."""
     return (
         ingested.completeness.group_by("quantity_type")
@@ -104,26 +104,26 @@ def outputs(
     """Make every output table of a site, each held to its contract.
 
     Returns:
-        table name to frame (domain.OUTPUTS).
+        table name to frame (OUTPUTS).
     """
-    known = Known(
-        frozenset(stage.known["quantity_type"]),
-        dict(stage.known.iter_rows()),
+    availability = Availability(
+        frozenset(stage.availability["quantity_type"]),
+        dict(stage.availability.iter_rows()),
         stage.as_of.item(),
     )
 
     tables = usage_tables(
-        stage.segments, stage.legacy, known, window, site.key, by_host=by_host
-    ) | leadtime.leadtime_tables(stage.leases, site.key)
+        stage.segments, stage.legacy, availability, window, site.key, by_host=by_host
+    ) | leadtime_tables(stage.leases, site.key)
     tables["coverage"] = coverage.coverage_table(
-        stage.segments, stage.support, known, window, site.key
+        stage.segments, stage.support, availability, window, site.key
     )
     tables["comparison_causes"] = causes.comparison_causes(
-        stage.segments, stage.rejects, known, window, site.key
+        stage.segments, stage.rejects, availability, window, site.key
     )
     tables["rejects"] = stage.rejects.sort(stage.rejects.columns)
     tables["join_log"] = stage.join_log.sort("name")
-    caches = coverage.borne_out_by_caches(tables["usage_timeline"], site.key)
+    caches = coverage.supported_by_caches(tables["usage_timeline"], site.key)
     tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
     for name, frame in tables.items():
         _hold(name, frame)

@@ -45,7 +45,7 @@ class SegmentsStage:
     leases: pl.DataFrame
     rejects: pl.DataFrame
     join_log: pl.DataFrame
-    known: pl.DataFrame
+    availability: pl.DataFrame
     as_of: pl.DataFrame
 
 

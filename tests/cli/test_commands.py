@@ -14,7 +14,7 @@ import pytest
 
 from chameleon_usage import pipeline, stages
 from chameleon_usage.io import files
-from chameleon_usage.usage.window import Window
+from chameleon_usage.usage.buckets import Window
 from support.sites import DAY0, DAYS, LIVELY, PROJECT, TEN_DAYS, day, lively
 
 CONFIG = PROJECT / "data" / "sites.yaml"

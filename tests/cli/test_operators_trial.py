@@ -13,7 +13,7 @@ from chameleon_usage import pipeline
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import loader
 from chameleon_usage.models.site import DEFAULT_SOURCES, Priority
-from chameleon_usage.usage.window import Window
+from chameleon_usage.usage.buckets import Window
 from support.sites import DAY0, SITES, TinySite, day
 
 KVM = {"hypervisor_type": "QEMU"}

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from chameleon_usage import pipeline
-from chameleon_usage.usage.window import Window
+from chameleon_usage.usage.buckets import Window
 from support.sites import PROJECT, SITES, day, on
 
 if TYPE_CHECKING:

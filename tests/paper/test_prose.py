@@ -15,10 +15,13 @@ from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import load_sites
+from chameleon_usage.models.vocabulary import REASONS, REJECT_STAGES
 from paper.ablation import ABLATIONS
 from support import PROJECT
+from support.sites import HOUR, TinySite
 
 ROOT = PROJECT
+SOURCE = ROOT / "src/chameleon_usage"
 GENERATED = {"metrics.md"}  # from the metric registry
 PAGES = {
     path.name: path.read_text()
@@ -208,12 +211,65 @@ class TestSourcesChapter:
         assert not secret & {column for table in RAW_TABLES.values() for column in table.columns}
 
 
+def section(page: str, title: str) -> str:
+    """Give the text of a page below one of its titles."""
+    found = re.findall(rf"(?ms)^## {title}$(.*?)(?=^## |\Z)", PAGES[page])
+    assert len(found) == 1, f"{page}: {title}"
+    return str(found[0])
+
+
 class TestExamples:
     """What the text shows runs as it stands."""
 
     def test_every_output_table_is_told(self):
-        rows = re.findall(r"(?m)^\| (`.*?) \|", PAGES["implementation.md"].split("## The inv")[0])
+        rows = re.findall(r"(?m)^\| (`.*?) \|", section("implementation.md", "The usage database"))
         assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(OUTPUTS)
+
+    def test_one_lease_is_counted_as_it_is_told(self):
+        told = section("implementation.md", "One lease and one instance, file by file")
+        rows = re.findall(r"(?m)^\| 2020-01-0(\d) \|(.*)\|$", told)
+        assert [int(number) for number, _ in rows] == [2, 3, 4]
+        site = TinySite()
+        site.host("c1")
+        times = {"created_at": 1 + 6 * HOUR, "deleted_at": 3 + 18 * HOUR}
+        site.lease("L", 1 + 9 * HOUR, 4 + 9 * HOUR, ["b-c1"], **times)
+        life = (1 + 12 * HOUR, 3 + 20 * HOUR)
+        site.instance("I", "c1", *life, lease="L", active=1 + 13 * HOUR)
+        counts = [
+            *map(site.corrected, ("committed", "occupied", "active", "idle")),
+            site.uncorrected("occupied"),
+        ]
+        for number, cells in rows:
+            hours = [round(24 * series[int(number) - 1]) for series in counts]
+            assert [cell.strip() for cell in cells.split("|")] == [f"{h}/24" for h in hours]
+        lost = {
+            ("corrected occupied", "outside its reservation", 2.0),
+            ("corrected active", "outside occupied", 2.0),
+        }
+        assert set(site.outputs["rejects"].select("stage", "reason", "hours").iter_rows()) == lost
+        assert all(f"`{word}`" in told for stage, reason, _ in lost for word in (stage, reason))
+
+    def test_every_reason_of_a_row_s_way_is_a_reason(self):
+        told = section("implementation.md", "One lease and one instance, file by file")
+        lists = re.findall(r"(?m)^- \*Rejects\*.*\n(?:  .*\n)*", told)
+        named = {name for part in lists for name in re.findall(r"`([^`]+)`", part)}
+        assert named
+        assert named - {"unreadable"} <= {*REASONS, *REJECT_STAGES}
+
+    def test_the_files_and_functions_of_a_row_s_way_are_there(self):
+        told = section("implementation.md", "One lease and one instance, file by file")
+        files = re.findall(r"`([a-z_]+(?:/[a-z_]+)?\.py)`", told)
+        assert {name for name in files if not (SOURCE / name).exists()} == set()
+        way = re.findall(r"(?m)^### (\d+)\. `([^`]+)`.*\n\n`(?:\w+\.)?(\w+)`", told)
+        assert [int(number) for number, _, _ in way] == list(range(1, len(way) + 1))
+        assert 0 < len(way) == len(re.findall(r"(?m)^### ", told)) <= 14
+        for _, file, name in way:
+            assert re.search(rf"(?m)^(?:def|class) {name}\b", (SOURCE / file).read_text()), name
+        code = "\n".join(path.read_text() for path in SOURCE.rglob("*.py"))
+        named = set(re.findall(r"`(?:\w+\.)?(_?[a-z]+(?:_[a-z]+)+)`", told))
+        words = set(re.findall(r"\w+", code))
+        assert "load_raw_inputs" in named
+        assert named - words == set()
 
     def test_the_wide_table_has_the_columns_that_are_told(self):
         told = re.search(r"(?ms)^`time`.*?^$", PAGES["applicability.md"])
@@ -278,7 +334,7 @@ def test_a_page_speaks_of_its_subject_only(page: str):
     text = (ROOT / "book" / page).read_text()
     assert not re.findall(r"(?<![\w.:/>)\]])/(?:[a-z]+)/[\w./-]*", text)
     known = {"BLAZAR", "CITATION", "DATA", "SELECT", "WHERE", "GROUP", "ORDER", "SITES", "README"}
-    known |= {"CONFIG", "FORMAT", "USENIX", "FILTER", "EVENT", "PHYSICAL", "PROPERTIES"}
+    known |= {"CONFIG", "FORMAT", "USENIX", "FILTER", "EVENT", "PHYSICAL", "PROPERTIES", "ADAPTERS"}
     assert set(re.findall(r"\b[A-Z]{5,}\b", text)) <= known
 
 

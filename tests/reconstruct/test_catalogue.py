@@ -13,7 +13,7 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 
-from chameleon_usage.usage.window import Window
+from chameleon_usage.usage.buckets import Window
 from support.sites import DAYS, HOUR, MINUTE, TinySite, day, on
 
 NEVER = [0.0] * DAYS

@@ -22,7 +22,7 @@ from polars.testing import assert_frame_equal
 
 from chameleon_usage import pipeline
 from chameleon_usage.snapshots.record import add_snapshot, dump_as_of
-from chameleon_usage.usage.window import Window
+from chameleon_usage.usage.buckets import Window
 from support.player import Player
 from support.sites import SITES
 

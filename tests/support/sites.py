@@ -23,7 +23,7 @@ from chameleon_usage import pipeline, stages
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site, load_sites
-from chameleon_usage.usage.window import Window
+from chameleon_usage.usage.buckets import Window
 from support import PROJECT
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from chameleon_usage import pipeline
 from chameleon_usage.io import files
-from chameleon_usage.usage.window import Window
+from chameleon_usage.usage.buckets import Window
 from support.algebra import OF_SUMS, PARTITION
 from support.sites import DAYS, LIVELY, TinySite, day, lively, lively_site, on
 

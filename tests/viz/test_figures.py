@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.metrics import COLLECTORS, PARTITION
 from chameleon_usage.models.site import load_sites
-from chameleon_usage.viz import base, breakdown, collectors, cross_site, palette, render, tables
-from chameleon_usage.viz.known import coverage, known
+from chameleon_usage.viz import base, collectors, cross_site, palette, render, tables
+from chameleon_usage.viz.availability import availability, coverage
 from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.rejects import rejects
-from chameleon_usage.viz.stack import usage_stack
+from chameleon_usage.viz.stack import node_types, resources, usage_stack
 from paper.figures import ablation, real_record, truth
 from support import PROJECT
 
@@ -192,12 +192,12 @@ class TestOpening:
         assert base.since_opening(unknown).equals(unknown)
 
     def test_no_figure_begins_before_it(self):
-        for figure in (
-            collectors.usage_facet(self.late(), site_name=SITE),
-            usage_stack(self.late(), site_name=SITE, every="1mo"),
+        for figure, buckets in (
+            (collectors.usage_facet(self.late(), site_name=SITE), 2),  # months
+            (usage_stack(self.late(), site_name=SITE), 8),  # weeks
         ):
             assert figure.data["timestamp"].min() == self.OPENS
-            assert figure.data["timestamp"].unique().len() == 2
+            assert figure.data["timestamp"].unique().len() == buckets
 
     def test_the_mean_of_its_first_bucket_is_over_the_days_since(self):
         table = tables.partition_table(self.late(), every="1mo")
@@ -208,9 +208,7 @@ class TestFacet:
     """The collectors side by side."""
 
     def panel(self, frame: pl.DataFrame, number: int) -> dict[str, Any]:
-        figure = collectors.usage_facet(
-            frame, site_name=SITE, collectors=["uncorrected", "corrected"]
-        )
+        figure = collectors.usage_facet(frame, site_name=SITE)
         panels: list[dict[str, Any]] = figure.chart.to_dict()["concat"]
         return panels[number]
 
@@ -287,7 +285,7 @@ class TestCoverage:
         assert table["timestamp"].unique().to_list() == [datetime(2019, 2, 1, tzinfo=UTC)]
 
 
-class TestKnown:
+class TestAvailability:
     def test_a_year_divides_as_its_node_days_do_and_days_without_a_value_are_not_known(self):
         days = [START, START + timedelta(days=1), START + timedelta(days=2)]
         usage = pl.DataFrame(
@@ -307,7 +305,7 @@ class TestKnown:
                 "known_share": [1.0, 0.5, 0.0, 0.5],
             }
         ).cast({"timestamp": pl.Datetime("us", "UTC")})
-        table = known(shares, usage, site_name=SITE).data
+        table = availability(shares, usage, site_name=SITE).data
         assert dict(table.select("part", "share").iter_rows()) == pytest.approx(
             {"seen": 2 / 3 * 2.5 / 4, "inferred": 2 / 3 * 1.5 / 4, "unknown": 1 / 3}, abs=1e-4
         )
@@ -441,8 +439,8 @@ def draw_anew(name: str) -> base.Figure:
         "stack": lambda: usage_stack(usage, site_name=SITE),
         "percent": lambda: usage_stack(usage, site_name=SITE, percent=True),
         "facet": lambda: collectors.usage_facet(usage, site_name=SITE),
-        "node_types": lambda: breakdown.node_types(typed, site_name=SITE),
-        "resources": lambda: breakdown.resources(typed, site_name=SITE),
+        "node_types": lambda: node_types(typed, site_name=SITE),
+        "resources": lambda: resources(typed, site_name=SITE),
         "cross_site": lambda: cross_site.cross_site_usage(usage, site_names={"test": SITE}),
         "cross_percent": lambda: cross_site.cross_site_percent(usage, site_names={"test": SITE}),
         "share": lambda: cross_site.site_comparison(usage, site_names={"test": SITE}),
@@ -467,7 +465,7 @@ def draw_anew(name: str) -> base.Figure:
             ),
             site_name=SITE,
         ),
-        "known": lambda: known(
+        "availability": lambda: availability(
             usage.filter(pl.col("count_type") == "total").select(
                 "timestamp",
                 pl.col("count_type").alias("quantity_type"),
@@ -522,7 +520,8 @@ def draw_anew(name: str) -> base.Figure:
 FIGURES = (
     *("stack", "percent", "facet", "node_types", "resources", "cross_site"),
     *("cross_percent", "share"),
-    *("leadtime", "rejects", "coverage", "comparison", "errors", "records", "published"),
+    *("leadtime", "rejects", "coverage", "availability", "comparison"),
+    *("errors", "ablation", "records", "published"),
 )
 drawn = cache(draw_anew)
 
@@ -585,7 +584,7 @@ class TestNothing:
         typed = site_of().with_columns(
             pl.lit("nodes").alias("resource"), pl.lit("gpu").alias("node_type")
         )
-        figure = breakdown.node_types(typed.clear(), site_name=SITE)
+        figure = node_types(typed.clear(), site_name=SITE)
         assert "nothing to show" in figure.save("types", tmp_path)._repr_html_()
         assert (tmp_path / "types.png").stat().st_size > 0
         leases = leadtime(TestLeadtime().leases(0), site_name=SITE)

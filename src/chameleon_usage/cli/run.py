@@ -25,7 +25,7 @@ from chameleon_usage.io import files
 from chameleon_usage.io.check import check_site
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.site import Site
-from chameleon_usage.usage.window import Window
+from chameleon_usage.usage.buckets import Window
 
 MOST_BUCKETS = 200_000
 

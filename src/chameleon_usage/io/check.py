@@ -140,7 +140,7 @@ def _first(rows: pl.DataFrame) -> str:
 
 
 def _gaps(directory: Path, coverage: pl.DataFrame, site: Site) -> list[str]:
-    """Confirm that a source that is declared blind before a date bears out little before it."""
+    """Confirm that a source that is declared blind before a date supports little before it."""
     problems = []
     for gap in site.known_gaps:
         before = coverage.filter(
@@ -151,7 +151,7 @@ def _gaps(directory: Path, coverage: pl.DataFrame, site: Site) -> list[str]:
         share = before.select(pl.col("known_share").mean()).item()
         if share is not None and share >= GAP_SHARE:
             problems.append(
-                f"{directory}: {gap.source} is declared as a gap before {gap.before}, but bears "
-                f"out {share:.0%} of the host time there; correct known_gaps of site {site.key}"
+                f"{directory}: {gap.source} is declared as a gap before {gap.before}, but supports "
+                f"{share:.0%} of the host time there; correct known_gaps of site {site.key}"
             )
     return problems

@@ -1,6 +1,6 @@
 """The metric registry: every count type and resource once, with its unit, formula and definition.
 
-A formula that stands here is what is computed (usage.states), held to (io.check), drawn, asked of
+A formula that stands here is what is computed (usage.buckets), held to (io.check), drawn, asked of
 databases and shown; nothing else spells it. It is an SQL expression over other names of the
 registry, which Polars, DuckDB and MySQL read alike, and people too.
 """

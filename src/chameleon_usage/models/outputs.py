@@ -113,7 +113,7 @@ class ComparisonCauses(dy.Schema):
 
 
 class Coverage(dy.Schema):
-    """Share of the published host time that a source's own records bear out."""
+    """Share of the published host time that a source's own rows support."""
 
     site = dy.String(primary_key=True)
     timestamp = _stamp(primary_key=True)

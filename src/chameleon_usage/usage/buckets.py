@@ -1,12 +1,73 @@
-"""Segments -> unit-seconds per bucket -> time-weighted means; and the cached days of old."""
+"""Segments -> unit-seconds per bucket -> means -> every count type of the metric registry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.models.metrics import RESOURCES
-from chameleon_usage.usage.window import KNOWN_ENOUGH, Window
+from chameleon_usage.models.metrics import (
+    DERIVED,
+    HOST_BY_HOST,
+    IN_POOL,
+    MEASURED,
+    METRICS,
+    RESOURCES,
+    needs,
+)
+
+KNOWN_ENOUGH = 0.95
+"""A site's value is published where at least this share of its host time is known."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time the outputs cover, and their buckets (a Polars duration)."""
+
+    start: datetime
+    end: datetime
+    bucket: str = "1d"
+
+    @property
+    def edges(self) -> pl.Series:
+        """Borders of the buckets, both ends included."""
+        return arithmetic.bucket_edges(self.start, self.end, self.bucket)
+
+    @property
+    def timestamps(self) -> pl.DataFrame:
+        """Bucket number, its start (UTC) and its length in seconds."""
+        edges = self.edges
+        return pl.DataFrame(
+            {
+                "bucket": pl.int_range(len(edges) - 1, eager=True),
+                "timestamp": edges[:-1].dt.replace_time_zone("UTC"),
+                "length": edges.dt.epoch("s").diff().drop_nulls(),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Availability:
+    """What the tables of a site can tell of.
+
+    Attributes:
+        quantities: measured quantity types that some source of the site tells.
+        completeness: quantity type to the share of its rows that are still there.
+        as_of: when they were read; a bucket that reaches further is unknown.
+    """
+
+    quantities: frozenset[str]
+    completeness: Mapping[str, float]
+    as_of: datetime
+
+    def buckets(self, window: Window) -> pl.DataFrame:
+        """List the window's buckets that the tables cover (``timestamp``)."""
+        recorded = pl.lit(self.as_of).dt.epoch("s") - pl.col("timestamp").dt.epoch("s")
+        return window.timestamps.filter(
+            pl.min_horizontal(recorded, "length") >= KNOWN_ENOUGH * pl.col("length")
+        ).select("timestamp")
+
 
 READINGS = ["uncorrected", "corrected"]
 """The collectors that read facts; the legacy one left its own means."""
@@ -169,3 +230,54 @@ def legacy_means(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:
             timestamp="timestamp_bucket",
         )
     )
+
+
+def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
+    """Add the derived states, and blank what is not known.
+
+    Args:
+        means: one frame of ``mean_usage``.
+        availability: what the site's tables can tell of.
+
+    Returns:
+        the same rows with every count type of the metric registry; null where an operand is
+        unknown. The partition's maintenance, unknown and on-demand states are the corrected
+        collector's alone: the others have no host-by-host reading to take them from.
+    """
+    corrected = pl.col("collector_type") == "corrected"
+
+    def column(name: str) -> pl.Expr:
+        return pl.col(name) if name in means.columns else pl.lit(0.0)
+
+    def measured(name: str) -> pl.Expr:
+        """A quantity that a table tells of and that has no segment is none, not unknown."""
+        if name not in availability.quantities:
+            return pl.lit(None, pl.Float64)
+        if availability.completeness.get(name, 1.0) < KNOWN_ENOUGH:
+            return pl.when(~corrected).then(column(name))
+        return column(name)
+
+    def host_by_host(name: str) -> pl.Expr:
+        told = pl.when(measured("reservable").is_not_null()).then(column(name))
+        otherwise = pl.lit(0.0 if name in IN_POOL else None, pl.Float64)
+        return pl.when(corrected).then(told).otherwise(otherwise)
+
+    index = [
+        name
+        for name in ("collector_type", "node_type", "hostname", "timestamp")
+        if name in means.columns
+    ]
+    states = means.select(
+        *index,
+        *(measured(name).alias(name) for name in MEASURED),
+        *(host_by_host(name).alias(name) for name in HOST_BY_HOST),
+    )
+    for name, metric in DERIVED.items():
+        states = states.with_columns(metric.expression.alias(name))
+    return states.select(*index, *METRICS)
+
+
+def emitted(availability: Availability, collector: str) -> list[str]:
+    """List the count types of a reading of whose operands the site's tables tell."""
+    needed = {name: needs(name, collector) for name in METRICS}
+    return [name for name, of in needed.items() if of is not None and of <= availability.quantities]

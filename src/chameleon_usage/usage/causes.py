@@ -7,7 +7,7 @@ from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.outputs import ComparisonCauses
 from chameleon_usage.models.raw import AT_THEIR_WORD, QUANTITIES, RAW_TABLES
 from chameleon_usage.models.vocabulary import REJECT_STAGES, SOURCES, STAGES, Reason
-from chameleon_usage.usage.window import KNOWN_ENOUGH, Known, Window
+from chameleon_usage.usage.buckets import KNOWN_ENOUGH, Availability, Window
 
 COUNTED = ("total", "reservable", "committed", "occupied", "active")
 REST = "rest"
@@ -21,7 +21,11 @@ IN_NODE_HOURS = Reason.BEYOND_PARENT
 
 
 def comparison_causes(
-    segments: pl.DataFrame, rejects: pl.DataFrame, known: Known, window: Window, site: str
+    segments: pl.DataFrame,
+    rejects: pl.DataFrame,
+    availability: Availability,
+    window: Window,
+    site: str,
 ) -> pl.DataFrame:
     """Account for corrected - uncorrected, year by year.
 
@@ -29,14 +33,14 @@ def comparison_causes(
     the uncorrected one counts takes away from it.
 
     Args:
-        segments: domain.Segments.
-        rejects: domain.Rejects.
-        known: what the records can speak of; other count types are left out.
+        segments: Segments.
+        rejects: Rejects.
+        availability: what the site's tables can tell of; other count types are left out.
         window: the time to cover.
         site: the site's key.
 
     Returns:
-        domain.ComparisonCauses: of each year and count type the causes sum to the difference.
+        ComparisonCauses: of each year and count type the causes sum to the difference.
     """
     years = arithmetic.bucket_edges(window.start, window.end, "1y")
     hours = _hours(segments, window, years)
@@ -69,7 +73,7 @@ def comparison_causes(
             "timestamp": years[:-1].dt.replace_time_zone("UTC"),
         }
     )
-    spoken = [name for name in COUNTED if _told(name, known)]
+    spoken = [name for name in COUNTED if _told(name, availability)]
     return ComparisonCauses.validate(
         pl.concat([causes.join(total, on=["bucket", "count_type"], how="semi"), rest])
         .filter(pl.col("count_type").is_in(spoken), pl.col("node_hours").abs() > NEGLIGIBLE)
@@ -102,10 +106,12 @@ NEGLIGIBLE = 1e-6
 """Node-hours that a sum of floats may be off."""
 
 
-def _told(name: str, known: Known) -> bool:
-    parts = [name] if name in known.quantities else [f"{name}_reservation", f"{name}_ondemand"]
+def _told(name: str, availability: Availability) -> bool:
+    parts = (
+        [name] if name in availability.quantities else [f"{name}_reservation", f"{name}_ondemand"]
+    )
     return any(
-        part in known.quantities and known.completeness.get(part, 1.0) >= KNOWN_ENOUGH
+        part in availability.quantities and availability.completeness.get(part, 1.0) >= KNOWN_ENOUGH
         for part in parts
     )
 
@@ -143,7 +149,7 @@ def _refused(rejects: pl.DataFrame, shared: set[str], years: pl.Series) -> pl.Da
     """Give what the corrected collector refused of what the uncorrected one counts, negative.
 
     Args:
-        rejects: domain.Rejects.
+        rejects: Rejects.
         shared: count types in which a row may hold a part of a node: its hours are no node-hours.
         years: borders of the years.
     """

@@ -1,4 +1,4 @@
-"""How much of what is published a record bears out, and how much is inferred."""
+"""How much of what is published has the support of a source, and how much is inferred."""
 
 import polars as pl
 
@@ -6,21 +6,21 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import finish
 from chameleon_usage.models.outputs import Coverage
 from chameleon_usage.models.raw import LEGACY_CACHE
-from chameleon_usage.usage.window import Known, Window
+from chameleon_usage.usage.buckets import Availability, Window
 
 
-def borne_out_by_caches(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
-    """Tell how much of the corrected count the caches of the time bear out: a bound from outside.
+def supported_by_caches(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
+    """Tell how much of the corrected count the caches of the time support: a bound from outside.
 
     The caches name no host, so they cannot speak for one; but more nodes than they counted need
-    another witness.
+    other evidence.
 
     Args:
         timeline: usage_timeline.
         site: the site's key.
 
     Returns:
-        domain.Coverage, of the buckets that both collectors know.
+        Coverage, of the buckets that both collectors know.
     """
     legacy, corrected = pl.col("legacy"), pl.col("corrected")
     return finish(
@@ -47,29 +47,33 @@ SEEN = ["total", "reservable", "committed", "occupied_reservation"]
 
 
 def coverage_table(
-    segments: pl.DataFrame, support: pl.DataFrame, known: Known, window: Window, site: str
+    segments: pl.DataFrame,
+    support: pl.DataFrame,
+    availability: Availability,
+    window: Window,
+    site: str,
 ) -> pl.DataFrame:
     """Tell how much of the published host time each source's own rows tell.
 
-    And how much of it is ``seen``, by a record of the first source that knows the host, and how
+    And how much of it is ``seen``, by a row of the first source that knows the host, and how
     much ``inferred``.
 
     Args:
-        segments: domain.Segments.
-        support: domain.SourceSupport.
-        known: what the records can speak of.
+        segments: Segments.
+        support: SourceSupport.
+        availability: what the site's tables can tell of.
         window: the time to cover.
         site: the site's key.
 
     Returns:
-        domain.Coverage; null where nothing is published.
+        Coverage; null where nothing is published.
     """
     timestamps = window.timestamps
     published = segments.filter(
         (pl.col("collector_type") == "corrected") & pl.col("quantity_type").is_in(SEEN)
     )
     hosts = published.filter(pl.col("quantity_type").is_in(["total", "reservable"]))
-    # A sum of slices is not the word of one record: of such a quantity nothing is told.
+    # A sum of slices is not the word of one row: such a quantity is left out.
     sliced = published.filter(pl.col("node_size") > 1).join(hosts, on="quantity_type", how="anti")
     whole = published.join(sliced, on="quantity_type", how="anti")
 
@@ -102,7 +106,7 @@ def coverage_table(
         timestamps.select(
             "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)
         ).with_columns(source=pl.lit("records"))
-        for quantity, value in sorted(known.completeness.items())
+        for quantity, value in sorted(availability.completeness.items())
     ]
     columns = ["timestamp", "quantity_type", "source", "known_share"]
     return finish(pl.concat([frame.select(columns) for frame in (*shares, *told)]), Coverage, site)

@@ -15,28 +15,38 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import polars as pl
 import polars.selectors as cs
+import vl_convert as vlc
 
+from chameleon_usage.io.files import whole_file
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import palette
-from chameleon_usage.viz.render import Drawing, save_figure
+from chameleon_usage.viz.render import Drawing, chart_svg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
 WIDTH = 640
 HEIGHT = 280
+PNG_SCALE = 2.0
 KNOWN_SHARE = 0.95
 """A bucket of which less is known is unknown, as in the tables."""
 
+LABELS: dict[str, str] = {name: metric.label for name, metric in METRICS.items()}
+"""Count type to what figures call it."""
+
 PARTS: dict[str, str] = {
-    **{part: METRICS[part].label for part in palette.STATES if part in METRICS},
+    **{part: LABELS[part] for part in palette.STATES if part in LABELS},
     "leased": "Leased (use unknown)",
 }
 """What the stacks are made of: the partition, and what stands for it where use is unknown."""
 
+COMPARED = ("total", "reservable", "committed", "occupied")
+"""The count types of which the collectors are set against each other, in order."""
+
 LINE_LEGEND = alt.Legend(symbolType="stroke", symbolStrokeWidth=2, symbolSize=300)
+MONTH = alt.Tooltip("utcyearmonth(timestamp):T", title="month")
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
@@ -54,9 +64,46 @@ class Figure:
     data: pl.DataFrame
 
     def save(self, name: str, out_dir: Path) -> Drawing:
-        """Write `<name>.svg`, `.png` and `.csv` under `out_dir`; return what a page shows."""
-        chart = self.chart if self.data.height else nothing(self.chart)
-        return save_figure(chart, name, out_dir, data=self.data)
+        """Write `<name>.svg`, `.png` and `.csv`, each whole or not at all, under `out_dir`.
+
+        Returns:
+            the chart as a page shows it: a notebook cell ends with the call.
+        """
+        drawing = Drawing((self.chart if self.data.height else nothing(self.chart)).to_dict())
+        svg = chart_svg(drawing.spec)
+        files = {
+            "svg": svg.encode(),
+            "png": vlc.svg_to_png(svg, scale=PNG_SCALE),
+            "csv": self.data.write_csv().encode(),
+        }
+        for kind, content in files.items():
+            with whole_file(out_dir / f"{name}.{kind}") as part:
+                part.write_bytes(content)
+        return drawing
+
+
+def figure(chart: Any, data: pl.DataFrame, **properties: Any) -> Figure:  # noqa: ANN401
+    """Give a chart its properties (title, description, size), the look of all, and its numbers."""
+    return Figure(
+        chart.properties(**properties)
+        .configure(font=FONT, background="white", padding=6)
+        .configure_view(stroke="#CCCCCC")
+        .configure_axis(gridColor="#EEEEEE", titleFontWeight="normal")
+        .configure_axisY(minExtent=34)  # panels of different scale stay aligned
+        .configure_title(anchor="start", fontSize=13, subtitleFontSize=11)
+        .configure_legend(orient="bottom", columns=4, labelLimit=240, symbolType="square"),
+        data,
+    )
+
+
+def nothing(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and a plain one back
+    """Say that there is nothing to draw, in place of a chart without a size."""
+    words = chart.to_dict().get("description", "")
+    return (
+        alt.Chart(alt.InlineData(values=[{}]), description=f"Nothing to show. {words}")
+        .mark_text(text="nothing to show", font=FONT, color=palette.PLAIN)
+        .properties(width=WIDTH, height=60)
+    )
 
 
 def coarsen(
@@ -108,14 +155,27 @@ def since_opening(usage: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def nothing(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and a plain one back
-    """Say that there is nothing to draw, in place of a chart without a size."""
-    words = chart.to_dict().get("description", "")
-    return (
-        alt.Chart(alt.InlineData(values=[{}]), description=f"Nothing to show. {words}")
-        .mark_text(text="nothing to show", font=FONT, color=palette.PLAIN)
-        .properties(width=WIDTH, height=60)
-    )
+def as_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give enumerations as text: figures relabel them."""
+    return frame.with_columns(cs.enum().cast(pl.String))
+
+
+def means(frame: pl.DataFrame, value: str, *by: str) -> pl.DataFrame:
+    """Average `value` in each group that has one, the groups in order of appearance."""
+    return frame.group_by(*by, maintain_order=True).agg(pl.col(value).mean()).drop_nulls(value)
+
+
+def in_words(rows: pl.DataFrame, template: str) -> str:
+    """Write each row as the template has it, `{column}` by `{column}`."""
+    return "; ".join(template.format(**row) for row in rows.iter_rows(named=True))
+
+
+def span_words(table: pl.DataFrame) -> str:
+    """Name the years that a table covers."""
+    years = table["timestamp"].dt.year().unique().sort().to_list()
+    if not years:
+        return "no days"
+    return f"{years[0]}" if len(years) == 1 else f"{years[0]} to {years[-1]}"
 
 
 def panel_title(text: str) -> alt.TitleParams:
@@ -126,23 +186,6 @@ def panel_title(text: str) -> alt.TitleParams:
 def side_by_side(panels: Sequence[Any], *, columns: int) -> alt.ConcatChart:
     """Put panels into rows, their plots (not their labels) aligned."""
     return alt.concat(*panels, columns=columns, bounds="flush", spacing={"row": 48, "column": 62})
-
-
-def as_text(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give enumerations as text: figures relabel them."""
-    return frame.with_columns(cs.enum().cast(pl.String))
-
-
-def styled(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and the same back
-    """Give every figure one look."""
-    return (
-        chart.configure(font=FONT, background="white", padding=6)
-        .configure_view(stroke="#CCCCCC")
-        .configure_axis(gridColor="#EEEEEE", titleFontWeight="normal")
-        .configure_axisY(minExtent=34)  # panels of different scale stay aligned
-        .configure_title(anchor="start", fontSize=13, subtitleFontSize=11)
-        .configure_legend(orient="bottom", columns=4, labelLimit=240, symbolType="square")
-    )
 
 
 def inline_values(frame: pl.DataFrame) -> alt.InlineData:
@@ -166,11 +209,11 @@ def time_axis(frame: pl.DataFrame, *, count: int = 12, title: str | None = None)
     """Give an axis of years over the time that the frame spans, with at most `count` labels."""
     scale = alt.Scale(type="utc")
     ticks: Any = count
-    if not frame.is_empty():
-        first, last = frame["timestamp"].min(), frame["timestamp"].max()
-        scale = alt.Scale(type="utc", domain=[milliseconds(first), milliseconds(last)])
-        years = 1 + last.year - first.year  # type: ignore[union-attr]
-        ticks = {"interval": "year", "step": max(1, -(-years // count))}
+    first: Any = frame["timestamp"].min()
+    last: Any = frame["timestamp"].max()
+    if first is not None:
+        scale.domain = [round(moment.timestamp() * 1000) for moment in (first, last)]
+        ticks = {"interval": "year", "step": max(1, -(-(1 + last.year - first.year) // count))}
     return alt.X(
         "timestamp:T",
         title=title,
@@ -179,9 +222,10 @@ def time_axis(frame: pl.DataFrame, *, count: int = 12, title: str | None = None)
     )
 
 
-def milliseconds(moment: Any) -> int:  # noqa: ANN401 - what Polars gives for a time
-    """Give a moment as Vega writes it."""
-    return round(moment.timestamp() * 1000)
+def colour(field: str, shades: Mapping[str, str], **options: Any) -> alt.Color:  # noqa: ANN401
+    """Colour by a field as `shades` has it, value by value in the order of the legend."""
+    scale = alt.Scale(domain=list(shades), range=list(shades.values()))
+    return alt.Color(f"{field}:N", title=None, scale=scale, **options)
 
 
 def lookup(field: str, values: dict[str, Any]) -> str:
@@ -194,18 +238,10 @@ def lookup(field: str, values: dict[str, Any]) -> str:
     return f"{{{items}}}[{name}]"
 
 
-def unknown_stretches(table: pl.DataFrame, value: str, every: str) -> pl.DataFrame:
-    """Give the stretches [timestamp, until) in which `value` is null."""
-    unknown = pl.col(value).is_null()
-    return (
-        table.with_columns((unknown != unknown.shift(1, fill_value=False)).cum_sum().alias("run"))
-        .filter(unknown)
-        .group_by("run", maintain_order=True)
-        .agg(
-            pl.col("timestamp").min(),
-            pl.col("timestamp").max().dt.offset_by(every).alias("until"),
-        )
-        .drop("run")
+def total_line(base: alt.Chart, width: float, x: alt.X | str = "timestamp:T") -> alt.Chart:
+    """Draw the line that the parts add up to."""
+    return base.mark_line(interpolate="step-after", color=palette.TOTAL, strokeWidth=width).encode(
+        x=x, y="total:Q"
     )
 
 
@@ -213,16 +249,24 @@ def gap_layers(table: pl.DataFrame, value: str, every: str) -> list[alt.Chart]:
     """Draw the stretches in which `value` is null as grey bands, the long ones with the words.
 
     Args:
-        table: `timestamp` (in order) and `value`.
+        table: `timestamp` and `value`.
         value: name of the value column.
         every: length of a bucket.
     """
-    gaps = unknown_stretches(table.sort("timestamp"), value, every)
+    unknown = pl.col(value).is_null()
+    gaps = (
+        table.sort("timestamp")
+        .with_columns(run=unknown.rle_id())
+        .filter(unknown)
+        .group_by("run", maintain_order=True)
+        .agg(pl.col("timestamp").min(), until=pl.col("timestamp").max().dt.offset_by(every))
+        .drop("run")
+    )
     if gaps.is_empty():
         return []
     length = pl.col("until") - pl.col("timestamp")
     long = gaps.filter(5 * length >= pl.col("until").max() - table["timestamp"].min()).select(
-        (pl.col("timestamp") + length / 2).alias("timestamp")
+        pl.col("timestamp") + length / 2
     )
     x = alt.X("timestamp:T", scale=alt.Scale(type="utc"))
     bands = (
@@ -247,20 +291,3 @@ def ceiling(values: pl.Series) -> float:
     """Give the top of an axis that leaves a little air."""
     top = values.max()
     return 1.05 * float(top) if isinstance(top, int | float) and top > 0 else 1.0
-
-
-def span_words(table: pl.DataFrame) -> str:
-    """Name the days that a table covers."""
-    if table.is_empty():
-        return "no days"
-    times = table["timestamp"] if "timestamp" in table.columns else table["created_at"]
-    years = sorted(set(times.dt.year().to_list()))
-    return f"{years[0]}" if len(years) == 1 else f"{years[0]} to {years[-1]}"
-
-
-def ordinal_every(n: int) -> str:
-    """Say which share of the points is drawn: every, every 2nd, every 3rd, ..."""
-    if n == 1:
-        return "every"
-    tail = "th" if n % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"every {n}{tail}"

@@ -1,4 +1,9 @@
-"""Nodes of all sites: their sum, each beside the others, and the shares that were used."""
+"""Nodes of all sites: their sum, each beside the others, and the shares that were used.
+
+Each figure takes `usage`, the `usage_timeline` of all sites; `site_names`, site to its name in the
+order of stacking from the bottom; and `site_colours`, site to its shades, dark first (fixed ones by
+its name for one that is not there). It draws monthly means of the corrected count.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +16,21 @@ from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import (
     HEIGHT,
     LINE_LEGEND,
+    MONTH,
     WIDTH,
     Figure,
     as_text,
+    colour,
+    figure,
     gap_layers,
+    in_words,
     inline_values,
+    means,
     panel_title,
     side_by_side,
     span_words,
-    styled,
     time_axis,
+    total_line,
 )
 from chameleon_usage.viz.tables import ALL, QUANTITIES, cross_site_table
 
@@ -30,271 +40,132 @@ if TYPE_CHECKING:
     Colours = Mapping[str, Sequence[str]] | None
 
 STATES = {"used": "used", "leased": "leased (use unknown)", "available": "not used"}
-
-
-def _site_areas(
-    table: pl.DataFrame,
-    site_names: dict[str, str],
-    site_colours: Colours,
-    *,
-    by_state: bool = False,
-) -> tuple[pl.DataFrame, alt.Color, list[alt.Tooltip]]:
-    """Give the areas to stack, as a long table, their colours and the words for the pointer.
-
-    Args:
-        table: from `cross_site_table`.
-        site_names: site to its name, in the order of stacking from the bottom.
-        site_colours: site to its shades, dark first.
-        by_state: what is used of all sites lies below all that is not, rather than site by site.
-    """
-    shades = {site: palette.site_shades(site, site_colours) for site in site_names}
-    keys = [
-        (f"{site_names[site]}, {words}", shade, f"{site}/{state}")
-        for site in site_names
-        for (state, words), shade in zip(STATES.items(), shades[site], strict=True)
-        if (table.filter(pl.col("site") == site)[state].fill_null(0) > 0).any()
-    ]
-    stacked = keys
-    if by_state:
-        stacked = sorted(keys, key=lambda k: list(STATES).index(k[2].split("/")[1]))
-    long = (
-        table.select("site", "timestamp", "days", *STATES)
-        .unpivot(index=["site", "timestamp", "days"], variable_name="state", value_name="nodes")
-        .select(
-            "timestamp",
-            "days",
-            pl.col("site").replace(site_names).alias("name"),
-            (pl.col("site") + "/" + pl.col("state"))
-            .replace_strict({key: label for label, _, key in keys}, default=None)
-            .alias("series"),
-            (pl.col("site") + "/" + pl.col("state"))
-            .replace_strict({key: i for i, (_, _, key) in enumerate(stacked)}, default=None)
-            .alias("order"),
-            "nodes",
-        )
-        .drop_nulls("series")
-        .sort("order", "timestamp")
-    )
-    colours = alt.Scale(domain=[k[0] for k in keys], range=[k[1] for k in keys])
-    tooltip = [
-        alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
-        alt.Tooltip("series:N", title="site"),
-        alt.Tooltip("nodes:Q", format=",.1f"),
-    ]
-    return long, alt.Color("series:N", scale=colours, title=None, sort=None), tooltip
-
-
-def _of_the_sum(long: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
-    """Weigh each site's mean by the days it was there: so its part in the mean of the sum."""
-    return long.join(
-        totals.select("timestamp", pl.col("days").alias("all_days"), "total"),
-        on="timestamp",
-        maintain_order="left",
-    ).with_columns((pl.col("nodes") * pl.col("days") / pl.col("all_days")).round(2))
-
-
-def _areas(rows: pl.DataFrame, x: alt.X, y: alt.Y, color: alt.Color, tooltip: object) -> alt.Chart:
-    return (
-        alt.Chart(inline_values(rows))
-        .mark_area(interpolate="step-after")
-        .encode(x=x, y=y, color=color, order="order:Q", tooltip=tooltip)
-    )
-
-
-def _total(rows: pl.DataFrame, width: float) -> alt.Chart:
-    return (
-        alt.Chart(inline_values(rows))
-        .mark_line(color=palette.TOTAL, strokeWidth=width, interpolate="step-after")
-        .encode(x="timestamp:T", y="total:Q")
-    )
+NODES = alt.Tooltip("nodes:Q", format=",.1f")
 
 
 def cross_site_usage(
-    usage: pl.DataFrame,
-    *,
-    site_names: dict[str, str],
-    site_colours: Colours = None,
-    every: str = "1mo",
-    collector: str = "corrected",
+    usage: pl.DataFrame, *, site_names: dict[str, str], site_colours: Colours = None
 ) -> Figure:
-    """Draw all sites: their sum stacked, and each beside the others.
-
-    Args:
-        usage: `usage_timeline` of all sites.
-        site_names: site to its name, in the order of stacking from the bottom.
-        site_colours: site to its shades, dark first; fixed ones by its name for one not there.
-        every: bucket to average over (see `coarsen`).
-        collector: whose count to draw.
-    """
-    table = cross_site_table(usage, every=every, collector=collector).with_columns(
-        pl.col(QUANTITIES).round(2)
-    )
-    sites = [site for site in site_names if (table["site"] == site).any()]
-    long, legend, tooltip = _site_areas(
-        table, {site: site_names[site] for site in sites}, site_colours
-    )
+    """Draw all sites: their sum stacked, and each beside the others."""
+    table = cross_site_table(usage, every="1mo").with_columns(pl.col(QUANTITIES).round(2))
     totals = table.filter(pl.col("site") == ALL)
+    parts, shades = _stacked(table, site_names, site_colours)
     nodes = alt.Y("nodes:Q", title="nodes", stack="zero")
-    area = _of_the_sum(long, totals).select(long.columns)
+    area = _of_the_sum(parts, totals).select(parts.columns)
     summed = alt.layer(
-        _areas(area, time_axis(totals), nodes, legend, tooltip),
-        _total(totals, 1.3),
-        *gap_layers(totals, "total", every),
+        _areas(area, time_axis(totals), nodes, shades),
+        total_line(alt.Chart(inline_values(totals)), 1.3),
+        *gap_layers(totals, "total", "1mo"),
     ).properties(width=WIDTH, height=HEIGHT, title="All sites together (black line = total)")
     opened = dict(
         as_text(usage)
-        .filter(pl.col("count_type") == "total", pl.col("collector_type") == collector)
+        .filter(pl.col("count_type") == "total", pl.col("collector_type") == "corrected")
         .filter(pl.col("value") > 0)
         .group_by("site")
         .agg(pl.col("timestamp").min())
         .iter_rows()
     )
+    sites = {site: name for site, name in site_names.items() if (table["site"] == site).any()}
     panels = []
-    for site in sites:
-        name = site_names[site]
+    for site, name in sites.items():
         # The month in which a site opens begins on that day.
         begin = pl.max_horizontal("timestamp", pl.lit(opened[site], pl.Datetime("us", "UTC")))
-        one = long.filter(pl.col("name") == name).with_columns(begin)
+        one = parts.filter(pl.col("name") == name).with_columns(begin)
         line = table.filter(pl.col("site") == site).with_columns(begin)
         panels.append(
             alt.layer(
-                _areas(one, time_axis(totals, count=5), nodes, legend, tooltip),
-                _total(line.select("timestamp", "total"), 1),
-                *gap_layers(line, "used", every),
+                _areas(one, time_axis(totals, count=5), nodes, shades),
+                total_line(alt.Chart(inline_values(line.select("timestamp", "total"))), 1),
+                *gap_layers(line, "used", "1mo"),
             ).properties(width=WIDTH / 2 - 40, height=110, title=panel_title(name))
         )
-    chart = alt.vconcat(summed, side_by_side(panels, columns=2)).properties(
-        description=f"Used and not used nodes of all sites, {span_words(table)}, monthly means. "
-        + "; ".join(
-            f"{site_names.get(r['site'], 'all sites')}: total {_average(r['total'])}, "
-            f"used {_average(r['used'])}"
-            for r in table.group_by("site", maintain_order=True)
-            .agg(
-                pl.col("total").mean(),
-                used=pl.when((pl.col("leased") > 0).any().not_()).then(pl.col("used").mean()),
-            )
-            .iter_rows(named=True)
-            if r["site"] in site_names or len(sites) > 1
-        )
-        + "."
+    names = sites | ({ALL: "all sites"} if len(sites) > 1 else {})
+    averages = table.group_by("site", maintain_order=True).agg(
+        pl.col("total").mean(),
+        used=pl.when(~(pl.col("leased") > 0).any()).then(pl.col("used").mean()),
     )
-    return Figure(styled(chart), table)
+    words = "; ".join(
+        f"{names[site]}: total {_average(total)}, used {_average(used)}"
+        for site, total, used in averages.iter_rows()
+        if site in names
+    )
+    return figure(
+        alt.vconcat(summed, side_by_side(panels, columns=2)),
+        table,
+        description=f"Used and not used nodes of all sites, {span_words(table)}, monthly means. "
+        f"{words}.",
+    )
 
 
 def cross_site_percent(
-    usage: pl.DataFrame,
-    *,
-    site_names: dict[str, str],
-    site_colours: Colours = None,
-    every: str = "1mo",
-    collector: str = "corrected",
+    usage: pl.DataFrame, *, site_names: dict[str, str], site_colours: Colours = None
 ) -> Figure:
-    """Draw the sum over the sites in percent of all nodes: what is used at the bottom.
-
-    Args:
-        usage: `usage_timeline` of all sites.
-        site_names: site to its name, in the order of stacking from the bottom.
-        site_colours: site to its shades, dark first; fixed ones by its name for one not there.
-        every: bucket to average over (see `coarsen`).
-        collector: whose count to draw.
-    """
-    table = cross_site_table(usage, every=every, collector=collector)
+    """Draw the sum over the sites in percent of all nodes: what is used at the bottom."""
+    table = cross_site_table(usage, every="1mo")
     totals = table.filter(pl.col("site") == ALL)
-    long, legend, tooltip = _site_areas(table, site_names, site_colours, by_state=True)
-    percent = _of_the_sum(long, totals).select(
-        "timestamp",
-        "series",
-        "order",
-        pl.when(pl.col("total") > 0)
-        .then((100 * pl.col("nodes") / pl.col("total")).round(2))
-        .alias("percent"),
+    parts, shades = _stacked(table, site_names, site_colours, by_state=True)
+    total = pl.when(pl.col("total") > 0).then(pl.col("total"))
+    percent = _of_the_sum(parts, totals).select(
+        "timestamp", "series", "order", percent=(100 * pl.col("nodes") / total).round(2)
     )
+    used, leased, available = (pl.col(state) for state in STATES)
     ends = totals.select(
         "timestamp",
-        *(
-            pl.when(pl.col("total") > 0).then((100 * of / pl.col("total")).round(2)).alias(name)
-            for name, of in {
-                "used_percent": pl.col("used"),
-                "used_or_leased_percent": pl.col("used") + pl.col("leased"),
-                "usable_percent": pl.col("used") + pl.col("leased") + pl.col("available"),
-            }.items()
-        ),
+        used_percent=(100 * used / total).round(2),
+        used_or_leased_percent=(100 * (used + leased) / total).round(2),
+        usable_percent=(100 * (used + leased + available) / total).round(2),
     )
-    chart = alt.layer(
-        _areas(
-            percent,
-            time_axis(totals),
-            alt.Y(
-                "percent:Q",
-                title="% of the nodes of all sites",
-                stack="zero",
-                scale=alt.Scale(domain=[0, 100], clamp=True),
-            ),
-            legend,
-            [*tooltip[:2], alt.Tooltip("percent:Q", format=".1f", title="% of all")],
+    areas = _areas(
+        percent,
+        time_axis(totals),
+        alt.Y(
+            "percent:Q",
+            title="% of the nodes of all sites",
+            stack="zero",
+            scale=alt.Scale(domain=[0, 100], clamp=True),
         ),
-        *gap_layers(ends, "used_percent", every),
-    ).properties(
-        width=WIDTH,
-        height=HEIGHT,
-        title="All sites together, in percent of all their nodes",
-        description=f"Used and not used nodes in percent of the nodes of all sites, "
-        f"{span_words(ends)}, monthly means. "
-        + "; ".join(
-            f"{words} {ends.select(pl.col(name).mean()).item():.1f} % on average"
-            for name, words in {
-                "used_percent": "used",
-                "used_or_leased_percent": "used or leased",
-                "usable_percent": "could be used, or were",
-            }.items()
-            if ends[name].count()
-        )
-        + ".",
+        shades,
+        alt.Tooltip("percent:Q", format=".1f", title="% of all"),
     )
-    return Figure(
-        styled(chart),
+    names = ["used", "used or leased", "could be used, or were"]
+    average = ends.drop("timestamp").mean().row(0)
+    words = "; ".join(
+        f"{name} {mean:.1f} % on average"
+        for name, mean in zip(names, average, strict=True)
+        if mean is not None
+    )
+    return figure(
+        alt.layer(areas, *gap_layers(ends, "used_percent", "1mo")),
         ends.join(
             percent.pivot(on="series", index="timestamp", values="percent", sort_columns=False),
             on="timestamp",
             how="left",
         ).sort("timestamp"),
+        width=WIDTH,
+        height=HEIGHT,
+        title="All sites together, in percent of all their nodes",
+        description=f"Used and not used nodes in percent of the nodes of all sites, "
+        f"{span_words(ends)}, monthly means. {words}.",
     )
-
-
-def _average(nodes: float | None) -> str:
-    return "not known" if nodes is None else f"{nodes:,.1f} nodes on average"
 
 
 def site_comparison(
-    usage: pl.DataFrame,
-    *,
-    site_names: dict[str, str],
-    site_colours: Colours = None,
-    every: str = "1mo",
-    collector: str = "corrected",
+    usage: pl.DataFrame, *, site_names: dict[str, str], site_colours: Colours = None
 ) -> Figure:
-    """Draw the used share of each site's nodes as lines.
-
-    Args:
-        usage: `usage_timeline` of all sites.
-        site_names: site to its name.
-        site_colours: site to its shades, dark first; fixed ones by its name for one not there.
-        every: bucket to average over (see `coarsen`).
-        collector: whose count to draw.
-    """
-    table = cross_site_table(usage, every=every, collector=collector)
-    table = table.filter(pl.col("site") != ALL).select(
-        "site",
-        "timestamp",
-        pl.when(pl.col("total") > 0, pl.col("leased") == 0)
-        .then(100 * pl.col("used") / pl.col("total"))
-        .round(2)
-        .alias("used_percent"),
+    """Draw the used share of each site's nodes as lines."""
+    table = cross_site_table(usage, every="1mo").filter(pl.col("site") != ALL)
+    share = pl.when(pl.col("total") > 0, pl.col("leased") == 0).then(
+        100 * pl.col("used") / pl.col("total")
     )
-    known = table.drop_nulls("used_percent")["site"].unique()
+    table = table.select("site", "timestamp", share.round(2).alias("used_percent"))
+    known = set(table.drop_nulls("used_percent")["site"])
     sites = [site for site in site_names if site in known]
     drawn = table.filter(pl.col("site").is_in(sites)).with_columns(
         pl.col("site").replace(site_names)
+    )
+    shades = {site_names[site]: palette.site_shades(site, site_colours)[0] for site in sites}
+    words = in_words(
+        means(drawn, "used_percent", "site"), "{site}: {used_percent:.1f} % on average"
     )
     chart = (
         alt.Chart(inline_values(drawn))
@@ -302,35 +173,91 @@ def site_comparison(
         .encode(
             x=time_axis(drawn),
             y=alt.Y("used_percent:Q", title="% of nodes used", scale=alt.Scale(domain=[0, 100])),
-            color=alt.Color(
-                "site:N",
-                title=None,
-                scale=alt.Scale(
-                    domain=[site_names[s] for s in sites],
-                    range=[palette.site_shades(s, site_colours)[0] for s in sites],
-                ),
-                legend=LINE_LEGEND,
-            ),
+            color=colour("site", shades, legend=LINE_LEGEND),
             tooltip=[
-                alt.Tooltip("utcyearmonth(timestamp):T", title="month"),
+                MONTH,
                 "site:N",
                 alt.Tooltip("used_percent:Q", format=".1f", title="% used"),
             ],
         )
-        .properties(
-            width=WIDTH,
-            height=HEIGHT,
-            title="Share of each site's nodes that were used",
-            description=f"Share of each site's nodes that were used, {span_words(table)}, monthly. "
-            + "; ".join(
-                f"{r['site']}: {r['used_percent']:.1f} % on average"
-                for r in drawn.group_by("site", maintain_order=True)
-                .agg(pl.col("used_percent").mean())
-                .iter_rows(named=True)
-                if r["used_percent"] is not None
-            )
-            + ".",
+    )
+    return figure(
+        chart,
+        # Without a site to draw, the figure says that there is nothing to show.
+        table if sites else table.clear(),
+        width=WIDTH,
+        height=HEIGHT,
+        title="Share of each site's nodes that were used",
+        description=f"Share of each site's nodes that were used, {span_words(table)}, monthly. "
+        f"{words}.",
+    )
+
+
+def _stacked(
+    table: pl.DataFrame,
+    site_names: dict[str, str],
+    site_colours: Colours,
+    *,
+    by_state: bool = False,
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Give the areas to stack, without those that a site never has.
+
+    Args:
+        table: from `cross_site_table`.
+        site_names: site to its name, in the order of stacking from the bottom.
+        site_colours: site to its shades, dark first.
+        by_state: what is used of all sites lies below all that is not, rather than site by site.
+
+    Returns:
+        rows of `timestamp`, `days`, `name` of the site, `series`, `order` of stacking, `nodes`;
+        and series to colour, in the order of the legend.
+    """
+    areas = (
+        table.filter(pl.col("site").is_in(list(site_names)))
+        .unpivot(list(STATES), index=["site", "timestamp", "days"], value_name="nodes")
+        .filter((pl.col("nodes") > 0).any().over("site", "variable"))
+        .with_columns(name=pl.col("site").replace(site_names))
+        .with_columns(series=pl.col("name") + ", " + pl.col("variable").replace(STATES))
+    )
+    drawn = set(areas["series"])
+    shades = {
+        f"{name}, {words}": shade
+        for site, name in site_names.items()
+        for words, shade in zip(
+            STATES.values(), palette.site_shades(site, site_colours), strict=True
+        )
+        if f"{name}, {words}" in drawn
+    }
+    order = list(shades)
+    if by_state:
+        order = [s for words in STATES.values() for s in shades if s.endswith(f", {words}")]
+    areas = areas.with_columns(order=pl.col("series").cast(pl.Enum(order)).to_physical())
+    columns = ["timestamp", "days", "name", "series", "order", "nodes"]
+    return areas.select(columns).sort("order", "timestamp"), shades
+
+
+def _of_the_sum(parts: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
+    """Weigh each site's mean by the days it was there: so its part in the mean of the sum."""
+    return parts.join(
+        totals.select("timestamp", "total", all_days="days"), on="timestamp", maintain_order="left"
+    ).with_columns((pl.col("nodes") * pl.col("days") / pl.col("all_days")).round(2))
+
+
+def _areas(
+    rows: pl.DataFrame, x: alt.X, y: alt.Y, shades: dict[str, str], value: alt.Tooltip = NODES
+) -> alt.Chart:
+    return (
+        alt.Chart(inline_values(rows))
+        .mark_area(interpolate="step-after")
+        .encode(
+            x=x,
+            y=y,
+            color=colour("series", shades, sort=None),
+            order="order:Q",
+            tooltip=[MONTH, alt.Tooltip("series:N", title="site"), value],
         )
     )
-    # Without a site to draw, the figure says that there is nothing to show.
-    return Figure(styled(chart), table if sites else table.clear())
+
+
+def _average(nodes: float | None) -> str:
+    return "not known" if nodes is None else f"{nodes:,.1f} nodes on average"

@@ -10,10 +10,10 @@ from chameleon_usage.viz.base import (
     HEIGHT,
     WIDTH,
     Figure,
+    colour,
+    figure,
     inline_values,
     lookup,
-    ordinal_every,
-    styled,
     time_axis,
 )
 
@@ -33,45 +33,38 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
         leases.select(
             "created_at",
             pl.col("node_type").fill_null("unknown"),
-            pl.col("requested_h").alias("requested"),
-            pl.col("effective_h").alias("effective"),
+            requested="requested_h",
+            effective="effective_h",
         )
         .unpivot(
-            on=["requested", "effective"],
-            index=["created_at", "node_type"],
-            variable_name="leadtime_type",
-            value_name="hours",
+            index=["created_at", "node_type"], variable_name="leadtime_type", value_name="hours"
         )
         .drop_nulls("hours")
         .sort("leadtime_type", "created_at", "node_type", "hours", descending=[True] + 3 * [False])
     )
-    ranked = (table.group_by("node_type").len().sort("len", "node_type", descending=[True, False]))[
-        "node_type"
-    ].to_list()
-    colours = palette.node_type_colours([t for t in ranked if t != "unknown"])
-    named = [t for t in colours if t != "other"]  # the rest, and types not known
+    ranked = table.group_by("node_type").len().sort("len", "node_type", descending=[True, False])
+    colours = palette.node_type_colours([t for t in ranked["node_type"] if t != "unknown"])
     at_once = pl.col("hours") <= 1 / 60
     strata = [table.filter(at_once), table.filter(~at_once)]
     steps = [max(1, -(-stratum.height // most)) for stratum in strata]
+    node_type = pl.col("node_type")
     drawn = pl.concat(
         stratum.gather_every(step) for stratum, step in zip(strata, steps, strict=True)
     ).select(
         pl.col("created_at").dt.truncate("1h").alias("timestamp"),
-        pl.when(pl.col("node_type").is_in(named))
-        .then("node_type")
-        .otherwise(pl.lit("other"))
-        .alias("node_type"),
+        # The rest, and types not known, are `other`.
+        pl.when(node_type.is_in(list(colours))).then(node_type).otherwise(pl.lit("other")),
         "leadtime_type",
         pl.col("hours").clip(1 / 60).round(3),
     )
-    used = [t for t in colours if (drawn["node_type"] == t).any()]
     thin = (
         "every lease is drawn"
         if max(steps) == 1
-        else f"drawn: {ordinal_every(steps[0])} lead time of at most one minute, "
-        f"{ordinal_every(steps[1])} longer one"
+        else f"drawn: {_every(steps[0])} lead time of at most one minute, "
+        f"{_every(steps[1])} longer one"
     )
-    chart = (
+    ticks = {1 / 60: "≤ 1 min", 1: "1 h", 24: "1 d", 168: "7 d", 720: "30 d"}
+    points = (
         alt.Chart(inline_values(drawn))
         .mark_point(filled=True, size=9, opacity=0.55)
         .encode(
@@ -81,23 +74,16 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
                 title="lead time",
                 scale=alt.Scale(type="log", domainMin=1 / 60),
                 axis=alt.Axis(
-                    values=[1 / 60, 1, 24, 168, 720],
+                    values=list(ticks),
                     labelExpr=lookup(
                         "format(datum.value, '.2f')",
-                        {
-                            "0.02": "≤ 1 min",
-                            "1.00": "1 h",
-                            "24.00": "1 d",
-                            "168.00": "7 d",
-                            "720.00": "30 d",
-                        },
+                        {f"{hours:.2f}": words for hours, words in ticks.items()},
                     ),
                 ),
             ),
-            color=alt.Color(
-                "node_type:N",
-                title=None,
-                scale=alt.Scale(domain=used, range=[colours[t] for t in used]),
+            color=colour(
+                "node_type",
+                {t: shade for t, shade in colours.items() if (drawn["node_type"] == t).any()},
                 legend=alt.Legend(symbolSize=60, symbolOpacity=1),
             ),
             tooltip=[
@@ -107,29 +93,30 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figur
             ],
         )
         .properties(width=WIDTH / 2 - 30, height=HEIGHT)
-        .facet(facet=alt.Facet("leadtime_type:N", title=None, sort=["requested", "effective"]))
-        .properties(
-            title=alt.TitleParams(
-                f"{site_name}: lead times, requested and effective", subtitle=thin
-            ),
-            description=(
-                f"{site_name}: hours from a lease's creation to its requested start and to its "
-                f"first real start, on a log scale ({thin}). " + _leadtime_words(table)
-            ),
-        )
     )
-    return Figure(styled(chart), drawn)
+    advance = pl.col("hours") > 1
+    medians = table.group_by("leadtime_type", maintain_order=True).agg(
+        pl.len(), advance.mean(), median=pl.col("hours").filter(advance).median().fill_null(0)
+    )
+    words = " ".join(
+        f"{kind.capitalize()}: {leases:,} leases, {share:.1%} over one hour, "
+        f"median of these {median:,.1f} h."
+        for kind, leases, share, median in medians.iter_rows()
+    )
+    return figure(
+        points.facet(
+            facet=alt.Facet("leadtime_type:N", title=None, sort=["requested", "effective"])
+        ),
+        drawn,
+        title=alt.TitleParams(f"{site_name}: lead times, requested and effective", subtitle=thin),
+        description=f"{site_name}: hours from a lease's creation to its requested start and to its "
+        f"first real start, on a log scale ({thin}). {words}",
+    )
 
 
-def _leadtime_words(table: pl.DataFrame) -> str:
-    return " ".join(
-        f"{r['leadtime_type'].capitalize()}: {r['n']:,} leases, {r['advance']:.1%} over one hour, "
-        f"median of these {r['median'] or 0:,.1f} h."
-        for r in table.group_by("leadtime_type", maintain_order=True)
-        .agg(
-            pl.len().alias("n"),
-            (pl.col("hours") > 1).mean().alias("advance"),
-            pl.col("hours").filter(pl.col("hours") > 1).median().alias("median"),
-        )
-        .iter_rows(named=True)
-    )
+def _every(n: int) -> str:
+    """Say which share of the points is drawn: every, every 2nd, every 3rd, ..."""
+    if n == 1:
+        return "every"
+    tail = "th" if n % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"every {n}{tail}"

@@ -15,25 +15,17 @@ from zlib import crc32
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-BLACK = "#000000"
-ORANGE = "#E69F00"
-SKY_BLUE = "#56B4E9"
-GREEN = "#009E73"
-BLUE = "#0072B2"
-VERMILION = "#D55E00"
-PURPLE = "#CC79A7"
-
-TOTAL = BLACK
+TOTAL = "#000000"
 """The line that the parts add up to."""
 
 STATES: dict[str, str] = {
-    "active": BLUE,
-    "stopped": PURPLE,
-    "idle": ORANGE,
-    "leased": "#64708F",
-    "available": SKY_BLUE,
-    "available_ondemand": GREEN,
-    "maintenance": VERMILION,
+    "active": "#0072B2",  # blue
+    "stopped": "#CC79A7",  # purple
+    "idle": "#E69F00",  # orange
+    "leased": "#64708F",  # slate
+    "available": "#56B4E9",  # sky blue
+    "available_ondemand": "#009E73",  # green
+    "maintenance": "#D55E00",  # vermilion
     "unknown": "#D3D3D3",
 }
 """Part of the partition to colour, in the order of stacking, from the bottom.
@@ -53,7 +45,7 @@ COLLECTORS: dict[str, tuple[str, list[int], float, str]] = {
 """Collector type to colour, dash, width and shape, in the order of drawing: legacy is wide and
 pale, as it often lies beneath the others."""
 
-REAL, OURS = BLACK, COLLECTORS["corrected"][0]
+REAL, OURS = TOTAL, COLLECTORS["corrected"][0]
 """The published record, and the corrected count beside it."""
 
 PLAIN, PALE = "#4D4D4D", "#B3B3B3"
@@ -90,5 +82,4 @@ def node_type_colours(node_types: list[str]) -> dict[str, str]:
     Returns:
         node type to colour, in the same order, `other` last.
     """
-    colours = dict(zip(node_types, _NODE_TYPES, strict=False))
-    return {**colours, "other": PALE}
+    return dict(zip(node_types, _NODE_TYPES, strict=False)) | {"other": PALE}

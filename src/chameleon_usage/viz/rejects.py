@@ -6,23 +6,34 @@ import altair as alt
 import polars as pl
 
 from chameleon_usage.viz import palette
-from chameleon_usage.viz.base import WIDTH, Figure, ceiling, inline_values, styled
+from chameleon_usage.viz.base import (
+    WIDTH,
+    Figure,
+    ceiling,
+    colour,
+    figure,
+    in_words,
+    inline_values,
+)
 from chameleon_usage.viz.tables import rejected
 
+KINDS = {"rejected": palette.PLAIN, "superseded: another source was believed": palette.PALE}
+MOST_REASONS = 15
+"""This many reasons are drawn, by hours; the rest are left to the table."""
 
-def rejects(audit: pl.DataFrame, *, site_name: str, most: int = 15) -> Figure:
+
+def rejects(audit: pl.DataFrame, *, site_name: str) -> Figure:
     """Draw the hours that did not count, by the reason they were rejected for.
 
     Args:
         audit: `rejects` of one site.
         site_name: for the title.
-        most: this many reasons, by hours; the rest are left to the table.
     """
     table = rejected(audit)
-    kinds = ["rejected", "superseded: another source was believed"]
-    drawn = table.head(most).select(
-        (pl.col("stage") + " · " + pl.col("source") + ": " + pl.col("reason")).alias("what"),
-        pl.when("superseded").then(pl.lit(kinds[1])).otherwise(pl.lit(kinds[0])).alias("kind"),
+    plain, superseded = KINDS
+    drawn = table.head(MOST_REASONS).select(
+        pl.format("{} · {}: {}", "stage", "source", "reason").alias("what"),
+        pl.when("superseded").then(pl.lit(superseded)).otherwise(pl.lit(plain)).alias("kind"),
         "rows",
         "hours",
     )
@@ -45,10 +56,9 @@ def rejects(audit: pl.DataFrame, *, site_name: str, most: int = 15) -> Figure:
         ),
     )
     points = base.mark_point(size=55, filled=True, opacity=1).encode(
-        color=alt.Color(
-            "kind:N",
-            title=None,
-            scale=alt.Scale(domain=kinds, range=[palette.PLAIN, palette.PALE]),
+        color=colour(
+            "kind",
+            KINDS,
             legend=alt.Legend(symbolType="circle", labelLimit=400)
             if drawn["kind"].n_unique() > 1
             else None,
@@ -57,19 +67,17 @@ def rejects(audit: pl.DataFrame, *, site_name: str, most: int = 15) -> Figure:
     )
     text = base.mark_text(align="left", dx=7).encode(text=alt.Text("rows:Q", format=",d"))
     notes = ["number = rows"]
-    if table.height > most:
-        notes.append(f"the {most} largest of {table.height}; the rest are in the CSV")
+    if table.height > MOST_REASONS:
+        notes.append(f"the {MOST_REASONS} largest of {table.height}; the rest are in the CSV")
     if not (table["hours"] > 0).any():
         notes.append("none of these rows held any hour of the record")
-    chart = alt.layer(points, text).properties(
+    words = in_words(drawn, "{what}: {rows:,} rows, {hours:,.0f} hours")
+    return figure(
+        alt.layer(points, text),
+        table,
         width=WIDTH / 2,
         height=alt.Step(18),
         title=alt.TitleParams(f"{site_name}: what did not count", subtitle="; ".join(notes)),
         description=f"{site_name}: rows and entity-hours that the corrected count rejected, by "
-        "stage, source and reason. "
-        + "; ".join(
-            f"{r['what']}: {r['rows']:,} rows, {r['hours']:,.0f} hours"
-            for r in drawn.iter_rows(named=True)
-        ),
+        f"stage, source and reason. {words}",
     )
-    return Figure(styled(chart), table)

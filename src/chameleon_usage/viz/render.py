@@ -9,23 +9,15 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import vl_convert as vlc
 
-from chameleon_usage.io.files import whole_file
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import altair as alt
-    import polars as pl
-
-PNG_SCALE = 2.0
-
-
+@dataclass(frozen=True, repr=False)
 class Drawing:
     """A chart as notebooks show it.
 
@@ -33,8 +25,7 @@ class Drawing:
         spec: its Vega-Lite specification; the description is the alternative text.
     """
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self.spec = spec
+    spec: dict[str, Any]
 
     def __repr__(self) -> str:
         return str(self.spec.get("description", "chart"))
@@ -79,34 +70,6 @@ def _named_ids(svg: str, prefix: str) -> str:
     svg = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{names[m[1]]}"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{names[m[1]]})", svg)
     return re.sub(r'href="#([^"]+)"', lambda m: f'href="#{names[m[1]]}"', svg)
-
-
-def save_figure(
-    chart: alt.TopLevelMixin, name: str, out_dir: Path, *, data: pl.DataFrame
-) -> Drawing:
-    """Write a figure as `<name>.svg` and `<name>.png`, and its numbers as `<name>.csv`.
-
-    Args:
-        chart: what to draw.
-        name: file name without extension.
-        out_dir: folder, made if absent.
-        data: what the figure shows, as its reader would want it.
-
-    Returns:
-        the chart as a page shows it: a notebook cell ends with the call.
-
-    Each file appears whole or not at all.
-    """
-    spec = chart.to_dict()
-    svg = chart_svg(spec)
-    png = vlc.svg_to_png(svg, scale=PNG_SCALE)
-    with whole_file(out_dir / f"{name}.svg") as part:
-        part.write_text(svg, encoding="utf-8")
-    with whole_file(out_dir / f"{name}.png") as part:
-        part.write_bytes(png)
-    with whole_file(out_dir / f"{name}.csv") as part:
-        data.write_csv(part)
-    return Drawing(spec)
 
 
 def book_script() -> str:

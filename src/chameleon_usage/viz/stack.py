@@ -1,82 +1,62 @@
-"""What the nodes of a site were doing: the parts stacked under the line of the total."""
+"""What the nodes of a site, of each node type and of each resource were doing: parts, stacked."""
 
 from __future__ import annotations
 
 import altair as alt
 import polars as pl
 
+from chameleon_usage.models.metrics import RESOURCES
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import (
     HEIGHT,
+    MONTH,
     PARTS,
     WIDTH,
     Figure,
     ceiling,
+    colour,
+    figure,
     gap_layers,
     inline_values,
     lookup,
+    panel_title,
+    side_by_side,
     span_words,
-    styled,
     time_axis,
+    total_line,
 )
 from chameleon_usage.viz.tables import partition_table
 
+MOST_TYPES = 12
+"""This many node types have a panel; the rest are left to the table."""
 
-def usage_stack(
-    usage: pl.DataFrame,
-    *,
-    site_name: str,
-    percent: bool = False,
-    collector: str = "corrected",
-    every: str = "1w",
-) -> Figure:
-    """Draw what every node was doing: the parts stacked under the line of the total.
+
+def usage_stack(usage: pl.DataFrame, *, site_name: str, percent: bool = False) -> Figure:
+    """Draw what every node was doing, by week: the parts stacked under the line of the total.
 
     Args:
         usage: `usage_timeline` rows of one site.
         site_name: for the title.
         percent: of the total, rather than nodes.
-        collector: whose count to draw.
-        every: bucket to average over (see `coarsen`).
     """
-    table = partition_table(usage, every=every, collector=collector)
-    parts = list(PARTS)
-    if percent:
-        table = table.with_columns(
-            pl.when(pl.col("total") > 0).then(100 * pl.col(part) / pl.col("total")).alias(part)
-            for part in parts
-        ).with_columns(pl.when(pl.col("total") > 0).then(100.0).alias("total"))
-    table = table.with_columns(pl.col("total", *parts).round(2))
-    top = 100.0 if percent else ceiling(table["total"])
-    unit = "% of all nodes" if percent else "nodes"
-    present = [p for p in palette.STATES if p != "unknown" and (table[p].fill_null(0) > 0).any()]
-    drawn = table.select("timestamp", "total", "unknown", *present).with_columns(
-        (pl.col("total") - pl.col("unknown")).alias("known")
-    )
-    legend = present + ["unknown"] * (table["unknown"].sum() > 0)
-    colours = alt.Scale(
-        domain=[PARTS[p] for p in legend], range=[palette.STATES[p] for p in legend]
+    table = partition_table(usage, every="1w")
+    table = _in_percent(table) if percent else table.with_columns(pl.col("total", *PARTS).round(2))
+    unit = "percent of all nodes" if percent else "nodes"
+    legend = _present(table)
+    parts = [part for part in legend if part != "unknown"]
+    drawn = table.select(
+        "timestamp", "total", "unknown", *parts, known=pl.col("total") - pl.col("unknown")
     )
     base = alt.Chart(inline_values(drawn))
     x = time_axis(drawn)
-    stack = (
-        base.transform_fold([*present], as_=["part", "value"])
-        .transform_calculate(
-            Part=lookup("part", {p: PARTS[p] for p in present}),
-            order=lookup("part", {p: i for i, p in enumerate(present)}),
-        )
-        .mark_area(interpolate="step-after", line=False)
-        .encode(
-            x=x,
-            y=alt.Y("value:Q", title=unit, stack="zero", scale=alt.Scale(domain=[0, top])),
-            color=alt.Color("Part:N", scale=colours, title=None, sort=None),
-            order="order:Q",
-            tooltip=[
-                alt.Tooltip("utcyearmonthdate(timestamp):T", title="from"),
-                alt.Tooltip("Part:N"),
-                alt.Tooltip("value:Q", format=",.1f", title=unit),
-            ],
-        )
+    areas = _areas(
+        base,
+        parts,
+        legend,
+        x,
+        scale=alt.Scale(domain=[0, 100.0 if percent else ceiling(table["total"])]),
+        unit="% of all nodes" if percent else "nodes",
+        when=alt.Tooltip("utcyearmonthdate(timestamp):T", title="from"),
     )
     unknown_part = base.mark_area(
         interpolate="step-after",
@@ -84,31 +64,141 @@ def usage_stack(
         stroke=palette.UNKNOWN_EDGE,
         strokeWidth=0.4,
         tooltip="unknown",
-    ).encode(x=x, y=alt.Y("known:Q"), y2="total:Q")
-    line = base.mark_line(interpolate="step-after", color=palette.TOTAL, strokeWidth=1.3).encode(
-        x=x, y="total:Q"
-    )
-    layers = [stack, unknown_part, *gap_layers(table, "total", every)]
-    how = "percent of all nodes" if percent else "nodes"
-    chart = alt.layer(*layers, line).properties(
+    ).encode(x=x, y="known:Q", y2="total:Q")
+    means = table.select(pl.col(*PARTS).mean()).row(0, named=True)
+    words = ", ".join(f"{PARTS[p].lower()} {mean:,.1f}" for p, mean in means.items() if mean)
+    return figure(
+        alt.layer(areas, unknown_part, *gap_layers(table, "total", "1w"), total_line(base, 1.3, x)),
+        table,
         width=WIDTH,
         height=HEIGHT,
-        title=f"{site_name}: what its nodes were doing ({how})",
-        description=_stack_words(table, parts, site_name, collector, percent=percent),
+        title=f"{site_name}: what its nodes were doing ({unit})",
+        description=(
+            f"Stacked areas of what the nodes of {site_name} were doing, {span_words(table)}, "
+            f"corrected count. Means over the known time, in {unit}: {words}."
+            if words
+            else f"{site_name}, {span_words(table)}: no day of which all parts are known."
+        ),
     )
-    return Figure(styled(chart), table)
 
 
-def _stack_words(
-    table: pl.DataFrame, parts: list[str], site_name: str, collector: str, *, percent: bool
-) -> str:
-    unit = "percent of all nodes" if percent else "nodes"
-    means = table.select(pl.col(*parts).mean()).row(0, named=True)
-    words = ", ".join(f"{PARTS[p].lower()} {means[p]:,.1f}" for p in parts if means[p])
-    span = span_words(table)
-    if not words:
-        return f"{site_name}, {span}: no day of which all parts are known."
+def node_types(by_node_type: pl.DataFrame, *, site_name: str) -> Figure:
+    """Draw for each node type what its nodes were doing, by month, over the days with a row.
+
+    Args:
+        by_node_type: `usage_by_node_type` rows of one site.
+        site_name: for the title.
+    """
+    table = partition_table(
+        by_node_type.filter(pl.col("resource") == "nodes"),
+        every="1mo",
+        by=["node_type"],
+        sparse=True,
+    )
+    order = (
+        table.group_by("node_type")
+        .agg(pl.col("total").sum())
+        .sort("total", "node_type", descending=[True, False])["node_type"]
+        .to_list()
+    )
+    names = {t: "type not known" if t == "unknown" else t for t in order[:MOST_TYPES]}
+    which = (
+        f"the {MOST_TYPES} types of {len(order)} with most node-hours"
+        if len(order) > MOST_TYPES
+        else f"all {len(order)} types"
+    )
+    return figure(
+        _panels(table, "node_type", names, unit="nodes"),
+        table,
+        title=alt.TitleParams(
+            f"{site_name}: what the nodes of each type were doing (black line = total)",
+            subtitle=f"{which}, the largest first",
+        ),
+        description=f"{site_name}, {span_words(table)}: stacked monthly means of what the nodes of "
+        f"{which} were doing: {', '.join(names.values())}.",
+    )
+
+
+def resources(by_resource: pl.DataFrame, *, site_name: str) -> Figure:
+    """Draw what each resource was doing by month, in percent of its total.
+
+    Args:
+        by_resource: `usage_by_resource` rows of one site.
+        site_name: for the title.
+    """
+    table = partition_table(by_resource, every="1mo", by=["resource"])
+    sums = (
+        table.filter(pl.col("total") > 0).group_by("resource").agg(pl.col("active", "total").sum())
+    )
+    active = dict(sums.select("resource", 100 * pl.col("active") / pl.col("total")).iter_rows())
+    names = {r: unit.split(" of ")[-1] for r, unit in RESOURCES.items() if r in active}
+    words = ", ".join(f"{name} {active[r]:.1f} %" for r, name in sorted(names.items()))
+    return figure(
+        _panels(_in_percent(table), "resource", names, unit="% of all", top=100),
+        table,
+        title=f"{site_name}: what each resource was doing",
+        description=f"{site_name}, {span_words(table)}: stacked monthly shares of what each "
+        f"resource was doing, in percent of its total. Active share: {words}.",
+    )
+
+
+def _in_percent(table: pl.DataFrame) -> pl.DataFrame:
+    total = pl.col("total")
+    return table.with_columns(
+        pl.when(total > 0).then(100 * pl.col(part) / total).round(2).alias(part)
+        for part in ("total", *PARTS)
+    )
+
+
+def _present(table: pl.DataFrame) -> list[str]:
+    return [part for part in palette.STATES if (table[part] > 0).any()]
+
+
+def _areas(
+    base: alt.Chart,
+    parts: list[str],
+    legend: list[str],
+    x: alt.X,
+    *,
+    scale: alt.Scale,
+    unit: str,
+    when: alt.Tooltip,
+) -> alt.Chart:
+    """Stack the columns `parts` of the data of `base`; `legend` may name others too."""
     return (
-        f"Stacked areas of what the nodes of {site_name} were doing, {span}, {collector} count. "
-        f"Means over the known time, in {unit}: {words}."
+        base.transform_fold([*parts], as_=["part", "value"])
+        .transform_calculate(
+            Part=lookup("part", {p: PARTS[p] for p in parts}),
+            order=lookup("part", {p: i for i, p in enumerate(parts)}),
+        )
+        .mark_area(interpolate="step-after")
+        .encode(
+            x=x,
+            y=alt.Y("value:Q", title=unit, stack="zero", scale=scale),
+            color=colour("Part", {PARTS[p]: palette.STATES[p] for p in legend}),
+            order="order:Q",
+            tooltip=[when, "Part:N", alt.Tooltip("value:Q", format=",.1f", title=unit)],
+        )
     )
+
+
+def _panels(
+    table: pl.DataFrame, key: str, names: dict[str, str], *, unit: str, top: float | None = None
+) -> alt.ConcatChart:
+    """Draw a panel for each value of the column `key` that has a name, in its order."""
+    drawn = table.filter(pl.col(key).is_in(list(names)))
+    present = _present(drawn)
+    x = time_axis(drawn, count=4)
+    panels = []
+    for value, name in names.items():
+        one = drawn.filter(pl.col(key) == value).select("timestamp", "total", *present)
+        base = alt.Chart(inline_values(one))
+        scale = alt.Scale(domain=[0, top or ceiling(one["total"])], clamp=True)
+        panels.append(
+            alt.layer(
+                _areas(base, present, present, x, scale=scale, unit=unit, when=MONTH),
+                *gap_layers(one, "total", "1mo"),
+                total_line(base, 1, x),
+            ).properties(width=WIDTH / 3 - 30, height=95, title=panel_title(name))
+        )
+    return side_by_side(panels, columns=3)

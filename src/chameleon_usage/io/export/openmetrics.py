@@ -51,7 +51,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="chameleon_coverage_ratio",
-        help="Share of the published host time that a source's own records bear out.",
+        help="Share of the published host time that a source's own rows support.",
         table="coverage",
         value="known_share",
         labels=("site", "source", "quantity_type"),

@@ -1,0 +1,188 @@
+"""Data availability: what of each year was seen, inferred or is not known, and by which source."""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from chameleon_usage.models.raw import RAW_TABLES
+from chameleon_usage.viz import palette
+from chameleon_usage.viz.base import (
+    LABELS,
+    WIDTH,
+    Figure,
+    as_text,
+    coarsen,
+    colour,
+    figure,
+    in_words,
+    inline_values,
+    means,
+    since_opening,
+    span_words,
+    time_axis,
+)
+
+SHARES: dict[str, tuple[str, str]] = {
+    "seen": ("seen", palette.COLLECTORS["corrected"][0]),
+    "inferred": ("inferred", "#9C93D1"),
+    "unknown": ("not known", palette.STATES["unknown"]),
+}
+"""Part of a year to its words and colour, from the bottom of the stack."""
+
+SOURCES: dict[str, str] = {name: table.label for name, table in RAW_TABLES.items()}
+"""What figures call a source; one not listed keeps its name."""
+
+
+def availability(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -> Figure:
+    """Draw of each year which share of it was seen, inferred and not known, by quantity.
+
+    Args:
+        shares: `coverage` rows of one site; `seen` and `inferred` are read.
+        usage: its `usage_timeline` rows; the corrected collector's are read.
+        site_name: for the title.
+
+    Days without a value are not known; the rest of the year divides as its node-days do. The
+    days before the site had a node are left out.
+    """
+    kinds = ["seen", "inferred"]
+    apart = (
+        as_text(shares)
+        .filter(pl.col("source").is_in(kinds))
+        .rename({"quantity_type": "count_type"})
+        .pivot(
+            on="source", on_columns=kinds, index=["count_type", "timestamp"], values="known_share"
+        )
+    )
+    days = as_text(since_opening(usage)).filter(
+        pl.col("collector_type") == "corrected",
+        pl.col("count_type").is_in(apart["count_type"].unique().implode()),
+        pl.col("timestamp") >= apart["timestamp"].min(),
+    )
+    whole = pl.sum_horizontal(kinds)
+    table = (
+        days.join(apart, on=["count_type", "timestamp"], how="left")
+        .sort("count_type", "timestamp")
+        .group_by("count_type", year=pl.col("timestamp").dt.year(), maintain_order=True)
+        .agg(
+            (pl.col(kinds).fill_null(0) * pl.col("value")).sum(),
+            unknown=pl.col("value").is_null().mean(),
+        )
+        .filter((whole > 0) | (pl.col("unknown") > 0))
+        .with_columns(
+            pl.when(whole > 0)
+            .then((1 - pl.col("unknown")) * pl.col(part) / whole)
+            .otherwise(0.0)
+            .alias(part)
+            for part in kinds
+        )
+        .unpivot(
+            list(SHARES), index=["count_type", "year"], variable_name="part", value_name="share"
+        )
+        .with_columns(pl.col("share").round(4))
+        .sort(pl.col("count_type").cast(pl.Enum(list(LABELS))), "year", "part")
+    )
+    drawn = table.with_columns(
+        pl.col("count_type").replace(LABELS),
+        pl.col("part").replace({part: words for part, (words, _) in SHARES.items()}),
+        order=pl.col("part").cast(pl.Enum(list(SHARES))).to_physical(),
+    )
+    ends = (
+        drawn.filter(pl.col("part") == "seen")
+        .group_by("count_type", maintain_order=True)
+        .agg(
+            first=pl.col("share").first(),
+            last=pl.col("share").last(),
+            begin=pl.col("year").first(),
+            end=pl.col("year").last(),
+        )
+    )
+    bars = (
+        alt.Chart(inline_values(drawn.filter(pl.col("share") > 0)))
+        .mark_bar(stroke="white", strokeWidth=0.5)
+        .encode(
+            x=alt.X("year:O", title=None, axis=alt.Axis(labelAngle=-60)),
+            y=alt.Y(
+                "share:Q",
+                title="share of the year",
+                axis=alt.Axis(format=".0%"),
+                scale=alt.Scale(domain=[0, 1]),
+            ),
+            color=colour("part", dict(SHARES.values()), legend=alt.Legend(orient="bottom")),
+            order="order:Q",
+            tooltip=["count_type:N", "year:O", "part:N", alt.Tooltip("share:Q", format=".1%")],
+        )
+        .properties(width=130, height=150)
+    )
+    labels = drawn["count_type"].unique(maintain_order=True).to_list()
+    words = in_words(ends, "{count_type}: {first:.0%} in {begin}, {last:.0%} in {end}")
+    return figure(
+        bars.facet(column=alt.Column("count_type:N", title=None, sort=labels)),
+        table,
+        title=f"{site_name}: seen, inferred, not known",
+        description=f"{site_name}, share of each year that was seen. {words}.",
+    )
+
+
+def coverage(shares: pl.DataFrame, *, site_name: str, on_demand: bool = True) -> Figure:
+    """Draw how much of the time each source can speak for, by month, as a heat map.
+
+    Args:
+        shares: `coverage` rows of one site.
+        site_name: for the title.
+        on_demand: whether the site has nodes to use without a lease; if not, the rows of
+            quantities on demand are left out.
+
+    The time before any source names a node is blank.
+    """
+    source, quantity = pl.col("source"), pl.col("quantity_type")
+    shares = as_text(shares).filter(~source.is_in(["seen", "inferred"]))  # see `availability`
+    named = shares.filter(source != "records").drop_nulls("known_share")
+    first = (named if named.height else shares)["timestamp"].min()
+    table = coarsen(
+        shares.filter(
+            pl.col("timestamp") >= first, pl.lit(on_demand) | ~quantity.str.ends_with("_ondemand")
+        ),
+        "1mo",
+        by=["quantity_type", "source"],
+        value="known_share",
+    ).with_columns(pl.col("known_share").round(3))
+    drawn = table.with_columns(
+        row=quantity.replace(LABELS)
+        + pl.when(source == "records")
+        .then(pl.lit(", published (all sources together)"))
+        .otherwise(", by " + source.replace(SOURCES)),
+        until=pl.col("timestamp").dt.offset_by("1mo"),
+    )
+    rows = drawn.sort(quantity.cast(pl.Enum(list(LABELS))), source == "records", "source")["row"]
+    cells = drawn.select("row", "timestamp", "until", "known_share").drop_nulls("known_share")
+    words = in_words(means(drawn, "known_share", "row"), "{row}: {known_share:.0%}")
+    chart = (
+        alt.Chart(inline_values(cells))
+        .mark_rect(stroke=None)
+        .encode(
+            x=time_axis(shares),
+            x2="until:T",
+            y=alt.Y(
+                "row:N",
+                title=None,
+                sort=rows.unique(maintain_order=True).to_list(),
+                axis=alt.Axis(labelLimit=360),
+            ),
+            color=alt.Color(
+                "known_share:Q",
+                title="known",
+                legend=alt.Legend(format=".0%", values=[0, 0.5, 1]),
+                scale=alt.Scale(domain=[0, 1], scheme="viridis"),
+            ),
+        )
+    )
+    return figure(
+        chart,
+        table,
+        width=WIDTH * 0.7,
+        height=alt.Step(20),
+        title=f"{site_name}: how much each source knows",
+        description=f"{site_name}, {span_words(table)}: share of host time that each source knows, "
+        f"by month. {words}",
+    )
