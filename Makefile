@@ -3,10 +3,11 @@
 #   DATA=DIR             raw tables, one folder per site (default: the twin, made on the way)
 #   SITES="chi_tacc ..." only these sites (default: all)
 #   CONFIG=FILE          the sites' entries (default: data/sites.yaml)
+#   BUCKET=1h            the length over which usage is averaged (default: 1d)
 #   JOBS=N               steps at once (default 2; `-j N` does the same)
 #
-# Another choice of DATA, SITES or CONFIG has folders of its own under build/choices, with output/ and
-# book/ in them as here; `make book` names them. The pages last asked for stand at book/_build/html.
+# Another choice of DATA, SITES, CONFIG or BUCKET has folders of its own under build/choices, with output/
+# and book/ in them as here; `make book` names them. The pages last asked for stand at book/_build/html.
 
 PYTHON ?= python3
 JOBS ?= 2
@@ -14,6 +15,7 @@ TWIN := data/twin
 DATA ?= $(TWIN)
 SITES_YAML := data/sites.yaml
 CONFIG ?= $(SITES_YAML)
+BUCKET ?= 1d
 VENV := .venv
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -40,10 +42,11 @@ ifneq (,$(filter book pdf run notebooks verify record output/% build/% book/%,$(
 $(if $(strip $(SITES)),,$(error No site in DATA=$(DATA): expected $(DATA)/<site>/<schema>.<table>.parquet))
 endif
 
-# ONE is the folder of what is made of one site, by DATA and CONFIG; ALL, of what is made of all SITES.
+# ONE is the folder of what is made of one site, by DATA, CONFIG and BUCKET; ALL, of what is made of all SITES.
 folder = build/choices/$(notdir $(DATA))-$(shell printf '%s' '$(1)' | cksum | cut -d' ' -f1)/
-ONE := $(if $(filter-out $(TWIN):$(SITES_YAML),$(DATA):$(CONFIG)),$(call folder,$(DATA):$(CONFIG)))
-ALL := $(call folder,$(DATA):$(CONFIG):$(strip $(SITES)))
+CHOICE := $(DATA):$(CONFIG):$(BUCKET)
+ONE := $(if $(filter-out $(TWIN):$(SITES_YAML):1d,$(CHOICE)),$(call folder,$(CHOICE)))
+ALL := $(call folder,$(CHOICE):$(strip $(SITES)))
 ifeq ($(ONE)$(strip $(SITES)),$(ALL_SITES))
 ALL :=
 endif
@@ -100,7 +103,7 @@ verify: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## contracts, laws and, for t
 	chameleon-usage check --output $(OUT) --config $(CONFIG) $(SITES:%=--site %)
 	$(if $(ALL),,python -m paper checksums)
 record: $(NOTEBOOKS) $(FIGURES_OF_ONE) ## record the checksums of the default choice's figures, after a meant change
-	$(if $(ALL),$(error Only the default choice is recorded: leave out DATA, SITES and CONFIG))python -m paper checksums --record
+	$(if $(ALL),$(error Only the default choice is recorded: leave out DATA, SITES, CONFIG and BUCKET))python -m paper checksums --record
 bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
 	PYTHONPATH=tests python tests/bench/pipeline.py --data-dir $(DATA) --jobs $(AT_ONCE) $(LARGEST_FIRST)
 bench-extract: $(READY) ## rows per second and memory of extraction, against MariaDB's own client
@@ -131,7 +134,7 @@ $(TWIN)/%/manifest.json: $(SIMULATOR) $(LOCK) | $(READY)
 # A site's tables: all files of its folder; the twin's manifest stands for a folder yet to be made.
 tables = $(shell find -L $(DATA)/$(1) -not -path '*/truth*' \( -name '*.parquet' -o -name '*.json' -o -name '*.csv' \) 2>/dev/null)
 $(USAGE_OF_ONE): $(ONE)output/%/usage_timeline.parquet: $(PIPELINE) $(LOCK) $(if $(IS_TWIN),$(TWIN)/%/manifest.json) $$(call tables,$$*) | $(READY)
-	$(if $(word 2,$(SITES)),POLARS_MAX_THREADS=$(THREADS)) chameleon-usage run --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG)
+	$(if $(word 2,$(SITES)),POLARS_MAX_THREADS=$(THREADS)) chameleon-usage run --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG) --bucket $(BUCKET)
 ifneq ($(ONE),$(ALL))
 # What is made of all sites stands beside links to what was made of each.
 $(USAGE): $(OUT)/%/usage_timeline.parquet: $(ONE)output/%/usage_timeline.parquet
@@ -141,7 +144,7 @@ endif
 $(COMBINED): $(USAGE)
 	chameleon-usage combine --output $(OUT) $(SITES:%=--site %)
 $(ABLATION): $(ONE)output/ablation/%/ablation.parquet: paper/ablation.py $(ONE)output/%/usage_timeline.parquet
-	python -m paper ablation --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG)
+	python -m paper ablation --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG) --bucket $(BUCKET)
 # Pattern rules, so that the figures count as made by the notebook, together with it.
 $(ONE)book/notebooks/%.ipynb $(ONE)output/plots/%_stack.svg $(ONE)output/plots/%_stack.png: notebooks/site.py $(FIGURES) $(ONE)output/%/usage_timeline.parquet
 	python -m paper run site $(ONE)book/notebooks/$*.ipynb -p site $* $(PLACES) $(ONE)output

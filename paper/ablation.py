@@ -11,6 +11,7 @@ import polars as pl
 
 from chameleon_usage import pipeline
 from chameleon_usage.cli.options import (
+    bucket_option,
     choose,
     config_option,
     output_option,
@@ -94,7 +95,7 @@ def ablate(
         ingested: what the site's adapters say, read once.
         as_of: when its tables were read.
         site: its configuration.
-        window: the time to cover; buckets of whole days.
+        window: the time to cover, and its buckets.
         names: which of ``ABLATIONS``.
 
     Returns:
@@ -182,9 +183,10 @@ def daily_nodes(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
     help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
 )
 @output_option
-def main(*, config: Path, names: Sequence[str], data_dir: Path, output: Path) -> None:
+@bucket_option
+def main(*, config: Path, names: Sequence[str], data_dir: Path, output: Path, bucket: str) -> None:
     """Count with each correction left out in turn: <output>/ablation/<site>/ablation.parquet."""
-    window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END)
+    window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END, bucket)
     for site in choose(read_sites(config, names), names, data_dir):
         stage, _ = pipeline.facts(site, data_dir, progress=sys.stderr.isatty())
         with files.whole_directory(output / "ablation" / site.key) as scratch:

@@ -25,18 +25,18 @@ PARTS = {
 def daily_truth(
     intervals: pl.DataFrame, days: pl.Series, count_types: Sequence[str]
 ) -> pl.DataFrame:
-    """Give the true mean count of each day.
+    """Give the true mean count of each day, or of other buckets of one length.
 
     Args:
         intervals: `quantity_type`, `start`, `end`, `nodes`: so many were in it from start to end.
-        days: the days' first moments, without a gap, in order.
+        days: their first moments, without a gap, in order; two at least.
         count_types: what to give.
 
     Returns:
         `timestamp`, `count_type`, `truth`.
     """
     seconds = days.dt.epoch("s").to_numpy()
-    edges = np.append(seconds, seconds[-1] + 86400)
+    edges = np.append(seconds, 2 * seconds[-1] - seconds[-2])
 
     def mean(kind: str) -> NDArray[np.float64]:
         return daily_means(intervals.filter(pl.col("quantity_type") == kind), edges)

@@ -446,6 +446,18 @@ class TestMakefile:
             assert tree.make("book", *more) == (0, [])
             assert len(about(commands, "paper checksums")) == (0 if more else 1)
 
+    def test_other_buckets_reach_each_count_and_never_mix(self, tree):
+        tree.make("book")
+        status, commands = tree.make("book", "BUCKET=1h")
+        assert status == 0, tree.said
+        counts = [c for c in commands if re.search(r"usage run|paper ablation", c)]
+        assert len(about(counts, "usage run")) == 4
+        assert len(about(counts, "paper ablation")) == 2
+        assert [c for c in counts if not c.endswith("--bucket 1h")] == []
+        (output,) = re.findall(r"Its tables: (\S+)", tree.said)
+        assert output.startswith("build/choices/")
+        assert tree.make("book")[1] == []
+
     def test_fewer_sites_keep_what_is_fresh_and_drop_the_others(self, tree):
         tree.make("book")
         status, commands = tree.make("book", "SITES=chi_tacc kvm_tacc")

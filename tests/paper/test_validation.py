@@ -35,6 +35,11 @@ class TestTruth:
         rows = intervals(("total", -24, 36, 2), ("total", 60, 100, 4))
         assert daily_truth(rows, DAYS, ["total"])["truth"].to_list() == pytest.approx([2, 1, 2])
 
+    def test_other_buckets_are_counted_as_they_are_long(self):
+        hours = pl.Series([START + timedelta(hours=n) for n in range(3)], dtype=DAYS.dtype)
+        rows = intervals(("total", 0.5, 2.25, 4))
+        assert daily_truth(rows, hours, ["total"])["truth"].to_list() == pytest.approx([2, 4, 1])
+
     def test_occupied_is_the_sum_of_its_two_parts(self):
         rows = intervals(("occupied_reservation", 0, 24, 1), ("occupied_ondemand", 0, 12, 1))
         truth = daily_truth(rows, DAYS, ["occupied", "total"])

@@ -25,6 +25,9 @@ output_option = click.option(
     show_default=True,
     help="Directory of the output tables, one directory a site.",
 )
+bucket_option = click.option(
+    "--bucket", default="1d", show_default=True, help="Length of a bucket: 1h, 1d, 1mo."
+)
 sites_option = click.option(
     "--site", "names", multiple=True, help="Site key; repeat it. Default: every site with data."
 )

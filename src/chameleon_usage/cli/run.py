@@ -14,6 +14,7 @@ import polars as pl
 from chameleon_usage import pipeline, stages
 from chameleon_usage.cli.options import (
     DATE,
+    bucket_option,
     choose,
     config_option,
     output_option,
@@ -54,7 +55,7 @@ MOST_BUCKETS = 200_000
     show_default=True,
     help="Day after the last.",
 )
-@click.option("--bucket", default="1d", show_default=True, help="Length of a bucket: 1h, 1d, 1mo.")
+@bucket_option
 @click.option("--save-stages", is_flag=True, help="Keep facts and segments beside the outputs.")
 @click.option(
     "--from",
