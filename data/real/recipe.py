@@ -68,9 +68,9 @@ def aggregates(directory: Path) -> dict[str, pl.DataFrame]:
         ).select(month, quantity_type=pl.lit(quantity), nodes=pl.col("value").round(3))
         for quantity, (first, after) in RECORDED.items()
     )
-    rows = stage.ingested.facts.filter(pl.col("source") == "published.leases")
-    held = rows.group_by(lease_id=pl.col("entity_id").cast(pl.String)).agg(
-        seconds=(pl.col("timestamp").max() - pl.col("timestamp").min()).dt.total_seconds()
+    held = stage.ingested.intervals.filter(pl.col("source") == "published.leases").select(
+        lease_id=pl.col("entity_id").cast(pl.String),
+        seconds=(pl.col("end") - pl.col("start")).dt.total_seconds(),
     )
     leases = tables["leadtime_leases"].join(held, on="lease_id", how="left")
     by_month = leases.with_columns(
