@@ -14,24 +14,12 @@ import pytest
 
 from chameleon_usage import pipeline, stages
 from chameleon_usage.io import files
+from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.usage.buckets import Window
 from support.sites import DAY0, DAYS, LIVELY, PROJECT, TEN_DAYS, day, lively
 
 CONFIG = PROJECT / "data" / "sites.yaml"
-TABLES = {
-    "usage_timeline",
-    "usage_by_resource",
-    "usage_by_node_type",
-    "leadtime_leases",
-    "leadtime_timeline",
-    "comparison",
-    "comparison_by_node_type",
-    "comparison_causes",
-    "coverage",
-    "rejects",
-    "join_log",
-    "usage_wide",
-}
+TABLES = set(OUTPUTS) - OPTIONAL_OUTPUTS
 
 
 @pytest.fixture

@@ -8,10 +8,27 @@ import pytest
 from chameleon_usage.ingest.registry import ADAPTERS, tables_of
 from chameleon_usage.models.raw import AT_THEIR_WORD, QUANTITIES, RAW_TABLES, RawTable
 from chameleon_usage.models.site import ALLOWED_SOURCES, DEFAULT_SOURCES
+from support import PROJECT
+from support.sites import MAKERS, SITES
 
 TABLES = sorted(RAW_TABLES)
 ENDING = ("deleted_at", "end_time", "valid_to", "end_on")
 """How columns are called that say until when a row holds."""
+PUBLISHED = tables_of(SITES["chi_tacc_published"].adapters)
+"""Files of other makers; tests/ingest/test_published.py has rows of them."""
+IN_NO_ORDER = {"doni.hardware"}
+"""Tables that tell and are asked by no site, as book/sources.md says of each."""
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, set[str]]:
+    """Table to the quantity types that the test sites' rows of it tell."""
+    found: dict[str, set[str]] = {}
+    for make in MAKERS.values():
+        pairs = make().facts.ingested.intervals.select("source", "quantity_type").unique()
+        for source, quantity in pairs.iter_rows():
+            found.setdefault(source, set()).add(quantity)
+    return found
 
 
 @pytest.mark.parametrize("name", ["label", "required", "begin", "end", "tells"])
@@ -30,8 +47,8 @@ class TestEachTable:
         named = {*spec.key, *spec.entity, *spec.written_over, *spec.slot, *filter(None, single)}
         if spec.ending_status:
             named |= {spec.ending_status.column, spec.ending_status.at}
-        assert named <= set(spec.columns)
-        assert set(spec.taken_away) <= set(spec.kept)
+        strange = (named - set(spec.columns)) | (set(spec.taken_away) - set(spec.kept))
+        assert not strange, f"{table}: models/raw.py speaks of {strange}, but declares no such"
         times = {spec.begin, spec.end} - {None}
         assert {spec.columns[column] for column in times} <= {pl.Datetime("us")}
 
@@ -55,7 +72,7 @@ class TestEachTable:
                 assert spec.one_at_a_time in names, f"{table}: a host has one row at a time"
 
     def test_an_adapter_reads_it(self, table):
-        assert table in tables_of(ADAPTERS), f"{table}: no adapter reads it"
+        assert table in tables_of(ADAPTERS), f"{table}: no adapter of ingest/registry.py reads it"
 
     def test_an_adapter_answers_for_its_rows_if_it_tells_of_nodes(self, table):
         accounts = {
@@ -63,14 +80,55 @@ class TestEachTable:
         }
         spec = RAW_TABLES[table]
         if spec.tells:
-            assert (spec.rows_of or table) in accounts, f"{table}: name it in an adapter's accounts"
+            assert (spec.rows_of or table) in accounts, (
+                f"{table}: name it in an adapter's accounts (ingest/registry.py)"
+            )
+
+    def test_its_rows_tell_what_it_is_declared_to_tell(self, table, told):
+        if table not in PUBLISHED:
+            declared, found = set(RAW_TABLES[table].tells), told.get(table, set())
+            assert declared == found, (
+                f"{table}: models/raw.py has it tell {sorted(declared)}, and the test sites' "
+                f"rows of it tell {sorted(found)}; correct tells, or the adapter, or give a test "
+                "site a row of it (full_site of tests/support/sites.py)"
+            )
+
+    def test_somebody_asks_it_or_the_book_says_that_nobody_does(self, table):
+        sites = [site.sources for site in SITES.values()]
+        ordered = {
+            t for of in (*sites, DEFAULT_SOURCES) for rule in of.values() for t in rule.order
+        }
+        asked = table in ordered or not RAW_TABLES[table].tells
+        assert asked != (table in IN_NO_ORDER), (
+            f"{table}: tells {RAW_TABLES[table].tells}, and stands in "
+            f"{'an' if asked else 'no'} order of models/site.py and data/sites.yaml; put it there, "
+            "or say in book/sources.md and in IN_NO_ORDER that it stands in none"
+        )
 
     def test_it_tells_of_quantity_types_that_there_are(self, table):
         assert set(RAW_TABLES[table].tells) <= set(QUANTITIES)
 
 
-def test_every_adapter_reads_declared_tables():
-    assert set(tables_of(ADAPTERS)) <= set(RAW_TABLES)
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_adapter_reads_declared_tables(name):
+    strange = set(tables_of([name])) - set(RAW_TABLES)
+    assert not strange, f"adapter {name}: declare {', '.join(strange)} in models/raw.py"
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_site_has_the_adapter(name):
+    sites = [*SITES.values(), *(make().site for make in MAKERS.values())]
+    assert any(name in site.adapters for site in sites), (
+        f"adapter {name}: no entry of data/sites.yaml names it, and no test site has it "
+        "(full_site of tests/support/sites.py)"
+    )
+
+
+def test_every_adapter_module_is_registered():
+    frame = {"__init__", "base", "loader", "registry"}
+    modules = {path.stem for path in (PROJECT / "src/chameleon_usage/ingest").glob("*.py")} - frame
+    used = {adapter.read.__module__.rpartition(".")[2] for adapter in ADAPTERS.values()}
+    assert modules == used, f"ingest/registry.py has no adapter of {modules - used}"
 
 
 def test_labels_tell_tables_apart():
@@ -81,6 +139,9 @@ def test_labels_tell_tables_apart():
 
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_the_usual_order_of_sources_is_among_those_that_can_tell(quantity):
-    assert set(DEFAULT_SOURCES[quantity].order) <= set(ALLOWED_SOURCES[quantity])
+    mute = set(DEFAULT_SOURCES[quantity].order) - set(ALLOWED_SOURCES[quantity])
+    assert not mute, (
+        f"{mute}: in models/site.py's order of {quantity}; models/raw.py: tells nothing"
+    )
     assert set(AT_THEIR_WORD[quantity]) <= set(ALLOWED_SOURCES[quantity])
     assert AT_THEIR_WORD[quantity]

@@ -191,8 +191,10 @@ class TestSourcesChapter:
             required, _, optional = " ".join(columns.split()).partition("*if there*")
             told[table] = tuple(re.findall(r"`([^`]+)`", part) for part in (required, optional))
         read = {name: (list(t.required), list(t.optional)) for name, t in RAW_TABLES.items()}
-        assert told.keys() == read.keys()
+        gone = told.keys() - read.keys()
+        assert not gone, f"book/sources.md lists {gone}, which models/raw.py does not declare"
         for name, columns in read.items():
+            assert name in told, f"{name}: list its columns under *We read* of book/sources.md"
             assert tuple(map(sorted, told[name])) == tuple(map(sorted, columns)), name
 
     def test_a_source_in_no_default_order_is_said_to_be_in_none(self):
@@ -223,7 +225,10 @@ class TestExamples:
 
     def test_every_output_table_is_told(self):
         rows = re.findall(r"(?m)^\| (`.*?) \|", section("implementation.md", "The usage database"))
-        assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(OUTPUTS)
+        told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+        assert told == set(OUTPUTS), (
+            f"book/implementation.md tells wrongly of {told ^ set(OUTPUTS)}"
+        )
 
     def test_one_lease_is_counted_as_it_is_told(self):
         told = section("implementation.md", "One lease and one instance, file by file")

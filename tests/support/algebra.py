@@ -31,3 +31,16 @@ BY_HAND = OF_SUMS | {
     - col("maintenance_ondemand"),
 }
 """Every derived count type, of what records tell alone."""
+
+WITHIN = {
+    "reservable": "total",
+    "committed": "reservable",
+    "occupied_reservation": "committed",
+    "active_reservation": "occupied_reservation",
+    "active_ondemand": "occupied_ondemand",
+    "occupied": "total",
+}
+"""Count type to the one of which it is a part."""
+
+CORRECTED_ALONE = {"maintenance", "unknown", "ondemand_capacity", "available_ondemand"}
+"""Count types that take a reading host by host, which the other collectors do not have."""

@@ -565,4 +565,11 @@ def full_site() -> TinySite:
     return site
 
 
-MAKERS = LIVELY | {"chi_tacc": full_site}
+def full_kvm_site() -> TinySite:
+    """A KVM site of which the services tell, too."""
+    site = lively_kvm_site()
+    site.add("nova.services", host="k1", binary="nova-compute", created_at=0)
+    return site
+
+
+MAKERS = LIVELY | {"chi_tacc": full_site, "kvm_tacc": full_kvm_site}

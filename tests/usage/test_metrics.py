@@ -12,7 +12,8 @@ from chameleon_usage.models import metrics
 from chameleon_usage.models.metrics import HOST_BY_HOST, MEASURED, METRICS, PARTITION, Metric
 from chameleon_usage.models.stages import Segments
 from chameleon_usage.viz import base, palette
-from support.algebra import BY_HAND
+from paper.metrics import page
+from support.algebra import BY_HAND, CORRECTED_ALONE, WITHIN
 
 
 def lacks(metric: Metric, partition: tuple[str, ...] = PARTITION) -> list[str]:
@@ -36,6 +37,11 @@ def lacks(metric: Metric, partition: tuple[str, ...] = PARTITION) -> list[str]:
         missing.append(f"{metric.name}: no formula, and segments do not tell it")
     if metric.within and metric.within not in METRICS:
         missing.append(f"{metric.name}: lies within {metric.within}, which is no count type")
+    if metric.within != (by_hand := WITHIN.get(metric.name, "")):
+        missing.append(
+            f"{metric.name}: lies within {metric.within or 'none'} by models/metrics.py, within "
+            f"{by_hand or 'none'} by WITHIN of tests/support/algebra.py"
+        )
     if metric.name in partition and metric.name not in palette.STATES:
         missing.append(f"{metric.name}: in the partition, but without a colour in palette.STATES")
     if metric.name in palette.STATES and metric.name not in partition:
@@ -61,6 +67,7 @@ class TestRegistry:
             ({"formula": "reservable - held"}, "speaks of held"),
             ({"formula": ""}, "no formula, and segments do not tell it"),
             ({"within": "pool"}, "lies within pool"),
+            ({"within": "total"}, "within none by WITHIN"),
             ({}, "no formula by hand"),
         ],
     )
@@ -69,6 +76,15 @@ class TestRegistry:
 
     def test_a_new_part_of_the_total_needs_a_colour(self):
         assert any("without a colour" in one for one in lacks(WHOLE, (*PARTITION, "spare")))
+
+    def test_what_is_counted_by_hand_is_in_the_registry(self):
+        gone = {*BY_HAND, *WITHIN, *CORRECTED_ALONE} - set(METRICS)
+        assert not gone, f"{gone}: in tests/support/algebra.py, but not in models/metrics.py"
+
+    @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+    def test_the_page_of_metrics_defines_it(self, metric):
+        row = f"| `{metric.name}` | {metric.definition} |"
+        assert row in page(), f"{metric.name}: paper/metrics.py leaves it out of the page"
 
     def test_parts_of_the_total_are_count_types_with_labels_in_figures(self):
         assert set(PARTITION) <= set(METRICS)
@@ -108,17 +124,12 @@ class TestAlgebra:
         assert values.select(pl.sum_horizontal(PARTITION)).to_series().equals(values["total"])
 
     def test_the_hierarchy_is_the_designs(self):
-        assert {(m.within, m.name) for m in METRICS.values() if m.within} == {
-            ("total", "reservable"),
-            ("reservable", "committed"),
-            ("committed", "occupied_reservation"),
-            ("occupied_reservation", "active_reservation"),
-            ("occupied_ondemand", "active_ondemand"),
-            ("total", "occupied"),
-        }
+        assert {m.name: m.within for m in METRICS.values() if m.within} == WITHIN
 
     @pytest.mark.parametrize("name", METRICS)
     def test_only_the_corrected_collector_reads_host_by_host(self, name):
-        alone = {"maintenance", "unknown", "ondemand_capacity", "available_ondemand"}
-        assert (metrics.needs(name, "uncorrected") is None) == (name in alone)
+        assert (metrics.needs(name, "uncorrected") is None) == (name in CORRECTED_ALONE), (
+            f"{name}: by its formula it is {'' if name not in CORRECTED_ALONE else 'not '}the "
+            "corrected collector's alone; correct CORRECTED_ALONE of tests/support/algebra.py"
+        )
         assert metrics.needs(name, "corrected")

@@ -12,6 +12,7 @@ import pytest
 
 from chameleon_usage import pipeline
 from chameleon_usage.io import files
+from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.usage.buckets import Window
 from support.algebra import OF_SUMS, PARTITION
 from support.sites import DAYS, LIVELY, TinySite, day, lively, lively_site, on
@@ -84,6 +85,36 @@ def wide(site: TinySite, collector: str, resource: str = "nodes") -> pl.DataFram
         (pl.col("collector_type") == collector) & (pl.col("resource") == resource)
     )
     return rows.pivot(on="count_type", index="timestamp", values="value").sort("timestamp")
+
+
+class TestEveryTable:
+    """What a table of outputs needs, wherever it is asked for."""
+
+    def test_what_is_declared_is_made(self, site):
+        lacking = set(OUTPUTS) - set(site.outputs)
+        assert not lacking, (
+            f"{lacking}: in OUTPUTS of models/outputs.py, but made neither by usage/tables.py nor "
+            "by outputs of pipeline.py"
+        )
+
+    def test_what_is_not_asked_for_is_not_made(self, site):
+        plain = pipeline.outputs(site.stage, site.site, site.window)
+        assert set(plain) == set(OUTPUTS) - OPTIONAL_OUTPUTS, (
+            "OPTIONAL_OUTPUTS of models/outputs.py names what is made on request alone"
+        )
+
+    @pytest.mark.parametrize("name", OUTPUTS)
+    def test_its_columns_and_key_are_told_here(self, name):
+        told = COLUMNS.get(name), KEYS.get(name, [])
+        declared = OUTPUTS[name].column_names(), OUTPUTS[name].primary_key()
+        assert (told[0], set(told[1])) == (declared[0], set(declared[1])), (
+            f"{name}: models/outputs.py and COLUMNS and KEYS of {__name__} differ"
+        )
+
+    @pytest.mark.parametrize("name", OUTPUTS)
+    def test_it_is_explained(self, name):
+        words = vars(OUTPUTS[name]).get("__doc__") or ""
+        assert words.strip(), f"{name}: its schema in models/outputs.py has no docstring"
 
 
 class TestColumnsAndKeys:
