@@ -14,8 +14,8 @@ from pybtex.database import parse_file  # type: ignore[import-untyped]
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
-from chameleon_usage.models.site import load_sites
-from chameleon_usage.models.vocabulary import REASONS, REJECT_STAGES
+from chameleon_usage.models.site import DEFAULT_SOURCES, load_sites
+from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, REASONS, REJECT_STAGES
 from paper.ablation import ABLATIONS
 from support import PROJECT
 from support.sites import HOUR, TinySite
@@ -200,10 +200,28 @@ class TestSourcesChapter:
     def test_a_source_in_no_default_order_is_said_to_be_in_none(self):
         text = " ".join(PAGES["sources.md"].split())
         sites = load_sites(ROOT / "data/sites.yaml", frozenset(ADAPTERS)).values()
-        ordered = {name for site in sites for rule in site.sources.values() for name in rule.order}
-        assert "Doni is read, but stands in no default order" in text
+        of_sites = [DEFAULT_SOURCES, *(site.sources for site in sites)]
+        rules = [rule for sources in of_sites for rule in sources.values()]
+        ordered = "doni.hardware" in {name for rule in rules for name in rule.order}
         assert "doni.hardware" in RAW_TABLES
-        assert "doni.hardware" not in ordered
+        assert ("Doni is read, but stands in no default order" in text) != ordered, (
+            f"doni.hardware stands in {'an' if ordered else 'no'} order; book/sources.md says else"
+        )
+
+    @pytest.mark.parametrize(("kind", "site"), [("bare metal", "chi_tacc"), ("KVM", "kvm_tacc")])
+    def test_who_is_asked_for_total_is_told_in_order(self, kind, site):
+        words = {
+            "nova.compute_nodes": "Nova's hypervisors",
+            "nova.services": "Nova's services",
+            "inventory.node_intervals": "the public inventory",
+            INDIRECT_EVIDENCE: "then indirect evidence",
+        }
+        sites = load_sites(ROOT / "data/sites.yaml", frozenset(ADAPTERS))
+        order = [words.get(name, name) for name in sites[site].sources["total"].order]
+        told = f"On {kind}: {', '.join(order)}."
+        assert told in " ".join(PAGES["implementation.md"].split()), (
+            f"book/implementation.md tells another order than data/sites.yaml: {told}"
+        )
 
     def test_a_table_said_not_to_be_read_is_not_read(self):
         assert "doni.availability_window" not in RAW_TABLES

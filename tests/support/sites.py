@@ -568,7 +568,7 @@ def full_site() -> TinySite:
 def full_kvm_site() -> TinySite:
     """A KVM site of which the services tell, too."""
     site = lively_kvm_site()
-    site.add("nova.services", host="k1", binary="nova-compute", created_at=0)
+    site.add("nova.services", id=77, host="k1", binary="nova-compute", created_at=0)
     return site
 
 
