@@ -95,6 +95,22 @@ class TestPapers:
         assert links
         assert [link for link in links if not (PROJECT / link).exists()] == []
 
+    def test_the_contributors_page_names_commands_files_and_rooms_that_exist(self):
+        page = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        assert {"test", "book", "verify"} <= set(re.findall(r"make ([a-z]+)", page)) <= TARGETS
+        package = PROJECT / "src" / "chameleon_usage"
+        paths = [
+            path
+            for path, new in re.findall(r"`(?:python )?([\w./]+(?:/|\.\w+))`(, new)?", page)
+            if not new
+        ]
+        assert len(paths) > 20
+        lost = [p for p in paths if not (PROJECT / p).exists() and not (package / p).exists()]
+        assert lost == [], "CONTRIBUTING.md names files that are not there"
+        told = page.split("## The house")[1].split("## ")[0]
+        rooms = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+        assert [room for room in sorted(rooms) if f"`{room}`" not in told] == []
+
     def test_the_checks_are_the_two_commands_first(self):
         script = (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
         assert os.access(PROJECT / ".ci" / "run", os.X_OK)
