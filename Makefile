@@ -17,7 +17,6 @@ SITES_YAML := data/sites.yaml
 CONFIG ?= $(SITES_YAML)
 BUCKET ?= 1d
 VENV := .venv
-
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -38,9 +37,8 @@ ALL_SITES := $(sort $(call marked,twin,$(SITES_YAML)))
 IS_TWIN := $(filter $(TWIN),$(DATA))
 SITES ?= $(or $(if $(IS_TWIN),$(ALL_SITES)),$(sort $(patsubst $(DATA)/%/,%,$(dir $(wildcard $(DATA)/*/*.parquet)))))
 TRUTH := $(if $(IS_TWIN),$(SITES),$(filter $(patsubst $(DATA)/%/truth/intervals.parquet,%,$(wildcard $(DATA)/*/truth/intervals.parquet)),$(SITES)))
-ifneq (,$(filter book pdf run notebooks verify record output/% build/% book/%,$(MAKECMDGOALS)))
-$(if $(strip $(SITES)),,$(error No site in DATA=$(DATA): expected $(DATA)/<site>/<schema>.<table>.parquet))
-endif
+NEEDS_SITES := $(filter book pdf run notebooks verify record output/% build/% book/%,$(MAKECMDGOALS))
+$(if $(strip $(SITES)),,$(if $(NEEDS_SITES),$(error No site in DATA=$(DATA): expected $(DATA)/<site>/<schema>.<table>.parquet)))
 
 # ONE is the folder of what is made of one site, by DATA, CONFIG and BUCKET; ALL, of what is made of all SITES.
 folder = build/choices/$(notdir $(DATA))-$(shell printf '%s' '$(1)' | cksum | cut -d' ' -f1)/
@@ -53,7 +51,6 @@ endif
 OUT := $(ALL)output
 HTML := $(ALL)build/html
 PDF := $(ALL)build/pdf
-
 # For recipes: before them, not every make knows of a -j on its command line.
 AT_ONCE = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(JOBS))
 # Steps that run side by side share the cores: threads that wait for each other cost a sixth.
