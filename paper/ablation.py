@@ -72,11 +72,11 @@ ABLATIONS: dict[str, Without] = {
     "clamping": Without("clamping to parents", Corrections(clamp=False)),
     "inventory": Without("the inventory", source="inventory.node_intervals"),
     "services": Without("nova.services", source="nova.services"),
-    "witnesses": Without("other witnesses", source=INDIRECT_EVIDENCE),
+    "witnesses": Without("indirect evidence", source=INDIRECT_EVIDENCE),
     "gone hosts": Without("naming gone hosts", Corrections(name_gone_hosts=False)),
     "lost allocations": Without("inferring lost allocations", Corrections(infer_allocations=False)),
     "purged specs": Without("finding reservations", Corrections(find_reservations=False)),
-    "placing": Without("placing instances", Corrections(assign_hosts=False)),
+    "placing": Without("assigning hosts", Corrections(assign_hosts=False)),
     "event replay": Without("event replay", source="nova.instance_actions"),
 }
 """Name of each correction to what leaves it out; ``nothing`` first."""

@@ -404,7 +404,7 @@ def test_case_15_a_bare_metal_instance_occupies_the_whole_node_in_every_resource
 
 @pytest.mark.parametrize("never", [None, "0000-00-00 00:00:00"])
 class TestCase16:
-    """created_at NULL or a zero date: inferred from another witness or rejected, never vanished."""
+    """created_at NULL or a zero date: inferred from other evidence or rejected, never vanished."""
 
     def test_case_16_a_host_starts_with_its_blazar_row(self, never):
         site = TinySite()
@@ -430,7 +430,7 @@ class TestCase16:
         site.hypervisor("h1", never, 8)
         assert site.corrected("total") == [1, 1, 1, 0, 0, 2, 1, 1, 0, 0]
 
-    def test_case_16_a_host_without_a_witness_is_rejected(self, never):
+    def test_case_16_a_host_without_other_evidence_is_rejected(self, never):
         site = TinySite()
         site.hypervisor("h1", never, 5)
         site.hypervisor("h2", 0)
@@ -444,7 +444,7 @@ class TestCase16:
         site.lease("L", 4, 6)
         assert site.corrected("reservable") == on((4, 9))
 
-    def test_case_16_a_blazar_host_without_a_witness_is_rejected(self, never):
+    def test_case_16_a_blazar_host_without_other_evidence_is_rejected(self, never):
         site = TinySite()
         site.hypervisor("h1", 0)
         site.pool_host("h1", never, 9)

@@ -132,7 +132,7 @@ def test_a_clamp_that_loses_hours_stops_the_run(make, lost, monkeypatch):
         return (inside[1:], outside) if lost == "inside" else (inside, outside[1:])
 
     site = make()
-    site.facts  # noqa: B018 - made before the engine is broken
+    site.facts  # noqa: B018 - made before the arithmetic is broken
     monkeypatch.setattr(arithmetic, "intersect", lose)
     with pytest.raises(ConservationError, match=r"stage (un)?corrected .*: -\d.* after against"):
         site.stage  # noqa: B018 - computed when read
@@ -141,7 +141,7 @@ def test_a_clamp_that_loses_hours_stops_the_run(make, lost, monkeypatch):
 def test_a_union_that_loses_hours_names_the_table(monkeypatch):
     separate = arithmetic.split_overlaps
     site = lively_site()
-    site.facts  # noqa: B018 - made before the engine is broken
+    site.facts  # noqa: B018 - made before the arithmetic is broken
     monkeypatch.setattr(
         arithmetic,
         "split_overlaps",

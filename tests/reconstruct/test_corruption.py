@@ -52,17 +52,17 @@ def copied(tables: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def clean(written) -> dict[str, RawInputs]:
-    """What the door lets in of each site as it is."""
+    """What input validation lets in of each site as it is."""
     return {key: read(make(), written / key) for key, make in MAKERS.items()}
 
 
 def read(site: TinySite, folder: Path) -> RawInputs:
-    """Read a site's tables through the door."""
+    """Read a site's tables as input validation does."""
     return loader.load_raw_inputs(folder, tables_of(site.site.adapters))
 
 
 def assert_same(inputs: RawInputs, expected: RawInputs, *, ordered: bool = True) -> None:
-    """Compare everything that the stages after the door can see."""
+    """Compare everything that the stages after input validation can see."""
     assert inputs.as_of == expected.as_of
     assert inputs.absent == expected.absent
     assert inputs.rows == expected.rows

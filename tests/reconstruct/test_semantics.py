@@ -176,7 +176,7 @@ class TestOccupied:
         site.lease("L2", 7, 9, ["new"])
         site.instance("I1", "h1", 1, 4, lease="L1")
         site.instance("I2", "h1", 7, 9, lease="L2")
-        # The allocation bears witness to day 3; the size is the one of the time.
+        # The allocation is evidence of day 3; the size is the one of the time.
         assert site.corrected("occupied", resource="vcpus") == [
             0, 24, 24, 24, 0, 0, 0, 96, 96, 0,
         ]  # fmt: skip

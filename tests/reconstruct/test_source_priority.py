@@ -86,7 +86,7 @@ class TestResolveSourcePriority:
         rows = told(("a", "high", 0, 5), ("a", "middle", 4, 12), ("a", "low", 0, 20))
         assert resolve(rows, "gap-fill") == [("a", "high", 0, 5, False)]
 
-    def test_gap_fill_between_the_rows_a_witness_makes_the_host_present(self):
+    def test_gap_fill_between_the_rows_indirect_evidence_makes_the_host_present(self):
         rows = told(("a", "high", 0, 5), ("a", "high", 9, 12), ("a", "low", 4, 8))
         assert resolve(rows, "gap-fill") == [
             ("a", "high", 0, 5, False),

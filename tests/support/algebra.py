@@ -1,4 +1,4 @@
-"""The algebra of count types by hand: the one witness against the formulas of the registry."""
+"""The algebra of count types by hand: the one independent oracle of the formulas of the registry."""
 
 from __future__ import annotations
 

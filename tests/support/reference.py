@@ -36,7 +36,7 @@ class Reference(Records):
         self._name_gone_hosts()
         self.recorded = list(self.holds)
         self.holds += self._lost_holds()
-        # A host that is found for an instance below bears no witness to itself.
+        # A host that is found for an instance below is no evidence of itself.
         self.sightings = [
             (host, (start, end))
             for guest in self.guests
@@ -199,7 +199,7 @@ class Reference(Records):
         return [hold.span for hold in self.holds if hold.host == host and not hold.open]
 
     def total(self, host: str, t: int) -> bool:
-        """The first source that knows the host; between its rows, any other witness."""
+        """The first source that knows the host; between its rows, any indirect evidence."""
         if self.edge:
             own, other = self._enrolled(host), []
         else:
@@ -222,7 +222,7 @@ class Reference(Records):
         return present(self._enrolled(host) + self._allocated(host) + seen, t)
 
     def reservable(self, host: str, t: int) -> bool:
-        """One of the host's enrolments; between and before them, an allocation bears witness."""
+        """One of the host's enrolments; between and before them, an allocation is evidence."""
         if not self.total(host, t):
             return False
         own = self._enrolled(host)

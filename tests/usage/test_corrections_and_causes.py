@@ -116,7 +116,7 @@ class TestAblation:
         assert without(site, ablation.NOTHING, "active") == on((2, 4), (6, 8))
         assert without(site, "event replay", "active") == on((2, 8))
 
-    def test_without_other_witnesses_a_host_that_nova_does_not_know_is_not_there(self):
+    def test_without_indirect_evidence_a_host_that_nova_does_not_know_is_not_there(self):
         site = TinySite()
         site.pool_host("h1", 0)
         assert without(site, ablation.NOTHING, "total") == [1] * DAYS
@@ -152,7 +152,7 @@ class TestCausesOfTheDifference:
         site.hypervisor("h1", 4, 6)
         assert causes(site, "total") == {"duplicate of another row of the host": -48}
 
-    def test_a_witness_adds(self):
+    def test_indirect_evidence_adds(self):
         site = TinySite()
         site.pool_host("h1", 0, 5)
         assert causes(site, "total") == {"inferred from witnesses": 5 * 24}

@@ -200,7 +200,7 @@ class TestTimeline:
     def test_exact_values_of_the_kvm_site(self):
         """k1 48 vcpus, k2 24, k3 96 outside the pool; slices of 12, machines of 32 and 16."""
         site = lively("kvm_tacc")
-        # The allocation on k2 bears witness that it was there a day before its rows begin.
+        # The allocation on k2 is evidence that it was there a day before its rows begin.
         pooled = [1, 2, 2, 2, 2, 2, 2, 2, 1, 1]
         assert site.corrected("reservable") == pooled
         assert site.corrected("total") == [n + 1 for n in pooled]
