@@ -8,6 +8,6 @@ ablation    the corrected count with one correction left out
 figures/    figures that only the paper has
 truth       the twin's truth, day by day; `validation`: how far each collector is from it
 record      the published record of the real testbed beside our count
-toc, metrics, checksums, pdf    contents, page of metrics, recorded sums, the paper as one file
+html, metrics, checksums, pdf   the book, page of metrics, recorded sums, the paper as one file
 project     the source tree, its sites, and whether its data are simulated
 """

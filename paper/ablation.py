@@ -22,6 +22,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.io import files
 from chameleon_usage.models.frames import dy
 from chameleon_usage.models.metrics import MEASURED
+from chameleon_usage.models.raw import QUANTITIES
 from chameleon_usage.models.site import Priority, Site
 from chameleon_usage.models.stages import Ingested
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE
@@ -36,8 +37,6 @@ NOTHING = "nothing"
 
 SAMPLING = "integral"
 """The name of the count that takes what holds at 00:00 UTC for the whole day."""
-
-COUNTED = ("total", "reservable", "committed", "occupied", "active")
 
 
 class Ablation(dy.Schema):
@@ -149,7 +148,7 @@ def at_midnight(segments: pl.DataFrame) -> pl.DataFrame:
 
 
 def daily_nodes(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """Average segments over buckets: ``timestamp``, ``count_type`` of ``COUNTED``, ``value``."""
+    """Average segments over buckets: ``timestamp``, ``count_type`` of ``QUANTITIES``, ``value``."""
     clipped = arithmetic.clip(segments, window.start, window.end)
     sums = arithmetic.integrate(
         clipped, window.edges, ["quantity_type", "node_size"], ["node_units"]
@@ -165,7 +164,7 @@ def daily_nodes(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
         .agg(pl.col("value").sum())
     )
     every = window.timestamps.select("timestamp").join(
-        pl.DataFrame({"count_type": COUNTED}), how="cross"
+        pl.DataFrame({"count_type": QUANTITIES}), how="cross"
     )
     return every.join(means, on=["timestamp", "count_type"], how="left").with_columns(
         pl.col("value").fill_null(0.0)

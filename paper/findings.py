@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.models.vocabulary import TOLD_TWICE
 from chameleon_usage.viz.base import KNOWN_SHARE, as_text, coarsen, since_opening
 from chameleon_usage.viz.tables import (
     ALL,
     QUANTITIES,
-    TWICE,
     cross_site_table,
     partition_table,
     rejected,
@@ -291,7 +291,7 @@ def refused(audit: pl.DataFrame) -> Findings:
     if lost.height:
         of_lost = audit.join(lost, on=["stage", "source", "reason"], how="semi")
         found["refused_records"] = of_lost.select("source", "source_row_id").n_unique()
-    only = lost.filter(~pl.col("reason").is_in(TWICE), pl.col("hours") > 0)
+    only = lost.filter(~pl.col("reason").is_in(TOLD_TWICE), pl.col("hours") > 0)
     if only.height:
         first = only.row(0, named=True)
         found |= {f"refused_{name}": first[name] for name in ("hours", "reason", "source")}

@@ -137,7 +137,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("io", "io.files"),
     ),
 }
-"""Room of the house to the rooms from which it may import; the first ones know nobody."""
+"""Room of the house to the rooms from which it may import; the first import from none."""
 
 
 def imports_of(path: Path) -> set[str]:

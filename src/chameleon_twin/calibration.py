@@ -1,4 +1,4 @@
-"""The calibration facts of data/calibration.yaml, read once and checked at the door."""
+"""The calibration facts of data/calibration.yaml, read once and read once and validated."""
 
 from dataclasses import dataclass
 from datetime import date

@@ -30,7 +30,7 @@ from chameleon_usage.usage import causes, coverage
 from chameleon_usage.usage.buckets import Availability, Window
 from chameleon_usage.usage.tables import leadtime_tables, usage_tables
 
-STAGES = ("facts", "segments", "usage")
+SAVED_STAGES = ("facts", "segments", "usage")
 DEFAULT_START, DEFAULT_END = (datetime.fromisoformat(day) for day in ("2016-01-01", "2026-01-01"))
 
 

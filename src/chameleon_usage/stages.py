@@ -29,7 +29,7 @@ COMBINED = "combined"
 
 @dataclass(frozen=True)
 class FactsStage:
-    """Facts of a site, and when its tables were read."""
+    """What a site's adapters gave, saved as facts, and when its tables were read."""
 
     ingested: Ingested
     as_of: datetime

@@ -1,4 +1,4 @@
-"""The algebra of count types by hand: the one independent oracle of the formulas of the registry."""
+"""The algebra of count types by hand: the independent oracle of the registry's formulas."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def unchanged(request) -> tuple[TinySite, pl.DataFrame]:
 
 
 class TestAblation:
-    @pytest.mark.parametrize("count_type", ablation.COUNTED)
+    @pytest.mark.parametrize("count_type", ablation.QUANTITIES)
     def test_nothing_left_out_is_the_corrected_count(self, unchanged, count_type):
         site, table = unchanged
         same = daily(table, ablation.NOTHING, count_type)
@@ -140,7 +140,7 @@ class TestAblation:
 
 class TestCausesOfTheDifference:
     @pytest.mark.parametrize("key", ["chi_tacc", "kvm_tacc"])
-    @pytest.mark.parametrize("count_type", ablation.COUNTED)
+    @pytest.mark.parametrize("count_type", ablation.QUANTITIES)
     def test_they_sum_to_corrected_minus_uncorrected(self, key, count_type):
         site = lively(key)
         sums = [24 * sum(read(count_type)) for read in (site.corrected, site.uncorrected)]

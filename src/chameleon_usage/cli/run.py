@@ -60,7 +60,7 @@ MOST_BUCKETS = 200_000
 @click.option(
     "--from",
     "resume_from",
-    type=click.Choice(pipeline.STAGES),
+    type=click.Choice(pipeline.SAVED_STAGES),
     help="Start from a saved stage instead of the raw tables.",
 )
 @click.option("--by-host", is_flag=True, help="Write usage_by_host, too.")

@@ -236,7 +236,7 @@ def _without_duplicates(good: pl.DataFrame, name: str) -> tuple[pl.DataFrame, pl
     spec = RAW_TABLES[name]
     if good.select(spec.key).n_unique() == good.height:
         return good, pl.DataFrame(schema=REJECTED)
-    # Sorted by every column, so that which row stays does not hang on the order of the file.
+    # Sorted by every column, so that which row stays does not depend on the order of the file.
     good = good.with_row_index("_row").sort(*spec.key, *spec.kept, nulls_last=True)
     first = good.select(pl.struct(spec.key).is_first_distinct()).to_series()
     again = good.filter(~first).select(spec.key)

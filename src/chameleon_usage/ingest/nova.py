@@ -103,32 +103,31 @@ _ARRIVALS = (
 )
 """Events whose host is where the instance is from their finish on."""
 
-# What an event that succeeded makes of an instance, by Nova's event name:
-# (occupies from, runs from). "start"/"finish": from that time of the event on; None: no change.
+# What an event that succeeded makes of an instance, by Nova's event name: whether it occupies its
+# node, from the event's start or finish on (None: no change), and whether it runs, from its finish.
 _EFFECTS = pl.DataFrame(
     [
-        (CREATE, None, None, True, "finish"),
-        ("compute_start_instance", None, None, True, "finish"),
-        ("compute_unpause_instance", None, None, True, "finish"),
-        ("compute_resume_instance", None, None, True, "finish"),
-        ("compute_reboot_instance", None, None, True, "finish"),
-        ("compute_unrescue_instance", None, None, True, "finish"),
-        ("compute_restore_instance", None, None, True, "finish"),
-        ("compute_stop_instance", None, None, False, "finish"),
-        ("compute_pause_instance", None, None, False, "finish"),
-        ("compute_suspend_instance", None, None, False, "finish"),
-        ("compute_rescue_instance", None, None, False, "finish"),
-        ("compute_soft_delete_instance", None, None, False, "finish"),
-        ("compute_shelve_instance", None, None, False, "finish"),
-        ("compute_shelve_offload_instance", False, "finish", False, "finish"),
-        ("compute_unshelve_instance", True, "start", True, "finish"),
+        (CREATE, None, None, True),
+        ("compute_start_instance", None, None, True),
+        ("compute_unpause_instance", None, None, True),
+        ("compute_resume_instance", None, None, True),
+        ("compute_reboot_instance", None, None, True),
+        ("compute_unrescue_instance", None, None, True),
+        ("compute_restore_instance", None, None, True),
+        ("compute_stop_instance", None, None, False),
+        ("compute_pause_instance", None, None, False),
+        ("compute_suspend_instance", None, None, False),
+        ("compute_rescue_instance", None, None, False),
+        ("compute_soft_delete_instance", None, None, False),
+        ("compute_shelve_instance", None, None, False),
+        ("compute_shelve_offload_instance", False, "finish", False),
+        ("compute_unshelve_instance", True, "start", True),
     ],
     schema={
         "event": pl.String,
         "occupies": pl.Boolean,
         "occupies_at": pl.String,
         "runs": pl.Boolean,
-        "runs_at": pl.String,
     },
     orient="row",
 )

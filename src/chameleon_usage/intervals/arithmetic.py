@@ -1,8 +1,8 @@
 """Exact interval arithmetic on data frames; it knows no table, no site and no cloud.
 
 An interval is a row with ``start`` and ``end``, half-open [start, end), ``Datetime("us")`` in whole
-seconds. All sums are of integers (units times seconds), so neither row order nor parallelism can
-change a digit; a value is divided once, at the very end.
+seconds. All sums here are of integers (units times seconds), so neither row order nor parallelism
+can change a digit; dividing is left to the caller.
 
 The examples write intervals as (host, first day, day after the last): ``days`` makes a frame of
 them, ``days_of`` reads one.

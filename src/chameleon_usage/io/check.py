@@ -119,7 +119,7 @@ def _whole(directory: Path, timeline: pl.DataFrame) -> list[str]:
 
 
 def _same_nodes(directory: Path, tables: dict[str, pl.DataFrame]) -> list[str]:
-    """The timeline is the nodes of usage_by_resource."""
+    """Check that usage_timeline equals the nodes of usage_by_resource."""
     nodes = tables["usage_by_resource"].filter(pl.col("resource") == "nodes").drop("resource")
     if nodes.equals(tables["usage_timeline"]):
         return []

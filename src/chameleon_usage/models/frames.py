@@ -1,8 +1,8 @@
-"""How a frame is brought to a schema; dataframely, without libraries that it would load in vain.
+"""How a frame is brought to a schema; dataframely, without importing libraries it does not need.
 
-Where something else has installed SQLAlchemy and Pydantic, dataframely loads them to no use here:
-0.3 s at each start, which is a fifth of a run of CHI@Edge, a twentieth of one of CHI@UC, and most
-of what a short command takes.
+Where something else has installed SQLAlchemy and Pydantic, dataframely imports them for features
+not used here: 0.3 s at each start, which is a fifth of a run of CHI@Edge, a twentieth of one of
+CHI@UC, and most of what a short command takes.
 """
 
 import sys

@@ -161,13 +161,13 @@ HOST_BY_HOST: dict[str, str] = {
 """What formulas speak of and only a reading host by host tells: the corrected collector's."""
 
 IN_POOL = frozenset({"maintenance_in_pool", "occupied_ondemand_in_pool"})
-"""Of these, what rests on ``reservable`` alone, and is none in the collectors that do not tell it;
-the others rest on ``total``, too, and are unknown there."""
+"""Those that need only ``reservable``: a collector that does not count them takes them as 0. The
+others need ``total``, too, and are unknown to such a collector."""
 
 MEASURED: tuple[str, ...] = tuple(
     name for name, metric in METRICS.items() if not metric.formula and name not in HOST_BY_HOST
 )
-"""The quantity types that every reading of facts tells."""
+"""The quantity types that every reading of intervals gives."""
 
 DERIVED: dict[str, Metric] = _by_name(metric for metric in METRICS.values() if metric.formula)
 """The count types that are algebra, each after those of which its formula speaks."""
@@ -178,7 +178,7 @@ def needs(name: str, collector: str) -> frozenset[str] | None:
 
     Args:
         name: of a count type, or of ``HOST_BY_HOST``.
-        collector: one that reads facts.
+        collector: one that reads intervals.
 
     Returns:
         their names; None for what the collector never tells.
@@ -190,8 +190,8 @@ def needs(name: str, collector: str) -> frozenset[str] | None:
             return frozenset() if name in IN_POOL else None
         return frozenset({"reservable"} if name in IN_POOL else {"reservable", "total"})
     parts = [needs(operand, collector) for operand in names_in(DERIVED[name].formula)]
-    told = [part for part in parts if part is not None]
-    return frozenset().union(*told) if len(told) == len(parts) else None
+    known = [part for part in parts if part is not None]
+    return frozenset().union(*known) if len(known) == len(parts) else None
 
 
 PARTITION: tuple[str, ...] = (

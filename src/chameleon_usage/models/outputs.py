@@ -36,8 +36,8 @@ class UsageByResource(_Counted):
 class UsageByNodeType(_Counted):
     """As UsageByResource, for every node type; rows with a value only.
 
-    In the readings of facts a node type has the count types that it ever has any of, in the
-    buckets in which it has any of any; of the legacy collector, what its caches list.
+    Of the uncorrected and corrected collectors a node type has the count types that are ever more
+    than 0, in the buckets in which at least one is; of the legacy one, what its caches list.
     """
 
     resource = dy.Enum(_RESOURCES, primary_key=True)

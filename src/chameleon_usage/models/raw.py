@@ -14,10 +14,10 @@ import polars as pl
 
 TIME, INT, FLOAT, TEXT = pl.Datetime("us"), pl.Int64(), pl.Float64(), pl.String()
 NAME = pl.Categorical()
-"""Of keys by which large tables are joined: each name is compared as text but once."""
+"""Type of the keys by which large tables are joined: each distinct name is stored once."""
 
 QUANTITIES = ("total", "reservable", "committed", "occupied", "active")
-"""What facts speak of; segments tell more kinds of it."""
+"""Quantity types of intervals; segments have more (``vocabulary.HOLDINGS``)."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ class RawTable:
         one_at_a_time: a name that has one row at a time: a row that is gone ended before the next
             row of that name was made.
         taken_away: columns that the service empties, and earlier snapshots still know.
-        written_over: columns of which the first value is the one that is meant.
-        slot: columns of which a later row takes the place of one that is gone: it was changed.
+        written_over: columns that the service overwrites; the first value is the right one.
+        slot: columns that say what a row describes: a new row with the same values replaces one
+            that is gone.
         remade: a file that is made anew from a history of its own, so that the latest says all.
     """
 

@@ -126,7 +126,7 @@ class Rejects(dy.Schema):
 
 
 class JoinLog(dy.Schema):
-    """What every join kept and lost."""
+    """What each join that decides whether a row counts kept and lost."""
 
     name = dy.String(primary_key=True)
     rows_left = dy.Int64()

@@ -7,7 +7,7 @@ from chameleon_usage.models.raw import QUANTITIES, RAW_TABLES
 
 PRESENT, ABSENT = STATES = ("present", "absent")
 """What facts say of an entity."""
-BARE_METAL, KVM, DEVICE = CLASSES = ("bare_metal", "kvm", "device")
+BARE_METAL, KVM, DEVICE = "bare_metal", "kvm", "device"
 """What a node is, host by host: an Ironic node, a hypervisor, an Edge device."""
 INDIRECT_EVIDENCE = "witnesses"
 """Stands in a source priority for every row that names a host and is not of the quantity's own
@@ -24,7 +24,7 @@ POLICIES = ("authoritative", "gap-fill", "supplement")
 class Reason(StrEnum):
     """Why a row, or a stretch of it, was rejected.
 
-    ``unreadable_<column>`` names the first column of the row whose value cannot be read.
+    ``unreadable <column>`` names the first column of the row whose value cannot be read.
     """
 
     # input validation
@@ -59,7 +59,7 @@ class Reason(StrEnum):
     OUTSIDE_RESERVABLE = "outside reservable"
     OUTSIDE_RESERVATION = "outside its reservation"
     OUTSIDE_OCCUPIED = "outside occupied"
-    NO_PLACE = "no host named and none inferred"
+    NO_HOST_INFERRED = "no host named and none inferred"
     NOT_RESERVED = "no reservation covers it"
     BEYOND_PARENT = "more than its parent holds of the host"
 
@@ -89,11 +89,11 @@ def stage_of(collector: str, quantity: str) -> str:
     return f"{collector} {quantity}"
 
 
-STAGES = {
+COLLECTOR_STAGES = {
     stage_of(collector, quantity): (collector, quantity)
     for collector in ("uncorrected", "corrected")
     for quantity in dict.fromkeys((*QUANTITIES, *MEASURED))
 }
 """Stage of a collector to the collector and the quantity type."""
-REJECT_STAGES = tuple(sorted((INPUT_VALIDATION, INGEST, AS_OF, *STAGES)))
+REJECT_STAGES = tuple(sorted((INPUT_VALIDATION, INGEST, AS_OF, *COLLECTOR_STAGES)))
 """Every stage that rejects can name."""

@@ -12,7 +12,8 @@ is lost: it is kept, or it is rejected with its reason (``reading.Collected``).
    the events are lost is told by that half.
 3. ``inference.lost_allocations``: an instance on a host that its reservation does not list stands
    for an allocation that left no row. Assumes that it could not be there otherwise; finds nothing
-   where no instance was started, so what was leased and never used stays lost.
+   where no instance was started, so what was leased and never used stays lost. Allocations of a
+   source that the site does not list are refused here.
 4. ``hosts.resolve_total``: when each host existed, by source priority; rows of a host that overlap
    or lie less than the merge tolerance apart are one. What merely names a host fills gaps and never
    prolongs its life, so a host that nobody used after its last row ends too early.

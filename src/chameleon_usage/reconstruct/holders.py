@@ -23,16 +23,14 @@ def preferred(
 
     Args:
         rows: stays of instances: source, instance (of ``instances``) and any others.
-        quantity: whose order to go by; a site that sets none keeps all rows.
+        quantity: whose order to go by.
         site: source priority.
         known: source, instance.
 
     Returns:
         the rows that are kept, as they are; their order may change.
     """
-    rule = site.sources.get(quantity)
-    if rule is None:
-        return rows
+    rule = site.sources[quantity]
     frames = [rows] if known is None else [rows, known]
     sources = pl.concat(frame.select("source", "instance") for frame in frames)
     first = ranked_by_source(sources, rule.order).group_by("instance").agg(pl.col("_rank").min())
@@ -106,7 +104,7 @@ def clip_instances(
     stage = stage_of("corrected", "occupied")
     kept = inference.assign_hosts(rows, committed) if collected.corrections.assign_hosts else rows
     nowhere = kept.filter(pl.col("hostname").is_null())
-    collected.refuse(nowhere, stage, Reason.NO_PLACE)
+    collected.refuse(nowhere, stage, Reason.NO_HOST_INFERRED)
     placed = kept.filter(pl.col("hostname").is_not_null())
     if collected.corrections.find_reservations:
         placed = inference.find_reservations(placed, committed)
@@ -172,7 +170,7 @@ def clip_runs(rows: pl.DataFrame, occupied: pl.DataFrame, collected: Collected) 
 
 # --- how much of a host is held: a union, or a sum below its ceiling ------------------------------
 
-TIME_ORDER = ("source", "entity_id")
+_TIE_BREAK = ("source", "entity_id")
 """Which of two pieces that begin together holds the host."""
 
 _SIZED_COLUMNS = (
@@ -224,7 +222,7 @@ def merge_held(
         value=False
     )
     single = sized.filter(~shared & pl.col("hostname").is_not_null())
-    kept, twice = arithmetic.split_overlaps(single, HOST, TIME_ORDER)
+    kept, twice = arithmetic.split_overlaps(single, HOST, _TIE_BREAK)
     check_conservation(f"{stage}: union per host", single, kept, twice)
     kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
     hostless = sized.filter(~shared & pl.col("hostname").is_null())

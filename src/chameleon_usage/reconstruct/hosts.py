@@ -89,8 +89,7 @@ def _resolve(
             ),
         ]
     )
-    fallback = Priority("supplement", tuple(hosts["source"].unique().sort()))
-    rule = site.sources.get(quantity, fallback)
+    rule = site.sources[quantity]
     resolved = resolve_source_priority(
         own, policy=rule.policy, order=rule.order, on=HOST, fillers=(INDIRECT_EVIDENCE,)
     )
@@ -112,9 +111,9 @@ def _indirect_evidence(of: Iterable[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def _per_source(spans_: pl.DataFrame, source: pl.Expr, tolerance: str) -> pl.DataFrame:
+def _per_source(rows: pl.DataFrame, source: pl.Expr, tolerance: str) -> pl.DataFrame:
     """Merge rows of one host and source to presences; inferred where no row of its own tells it."""
-    named = spans_.filter(pl.col("hostname").is_not_null()).with_columns(source=source)
+    named = rows.filter(pl.col("hostname").is_not_null()).with_columns(source=source)
     on = ["hostname", "source"]
     whole = arithmetic.union(named, on, tolerance=tolerance)
     certain = arithmetic.union(named.filter(~pl.col("inferred")), on, tolerance=tolerance)

@@ -81,7 +81,7 @@ def lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.Data
         source and entity_id are those of the instance. Columns that are not told are left out.
     """
     pair = ["reservation_id", "hostname"]
-    spans_of = committed.group_by("reservation_id", maintain_order=True).agg(
+    by_reservation = committed.group_by("reservation_id", maintain_order=True).agg(
         pl.col("lease_id", "project_id", "host_class", "vcpus", "memory_mb", "disk_gb").first(),
         _from=pl.col("start").min(),
         _to=pl.col("end").max(),
@@ -93,7 +93,7 @@ def lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.Data
         .sort(*pair, "end", "entity_id")
         .group_by(pair, maintain_order=True)
         .agg(pl.col("source", "entity_id", "end").last())
-        .join(spans_of, on="reservation_id", how="inner")
+        .join(by_reservation, on="reservation_id", how="inner")
         .with_columns(start="_from", end=pl.min_horizontal("end", "_to"))
         .filter(pl.col("start") < pl.col("end"))
         .with_columns(

@@ -1,4 +1,4 @@
-"""Intervals -> segments: what the two readings of the same intervals are, and one in the making.
+"""The result of a collector (``Reading``), and what gathers it step by step (``Collected``).
 
 Both end in segments (Segments): who held what, when, and how much of it. Every hour that
 goes in comes out, as kept or as rejected; ``check_conservation`` holds each step of a collector to
@@ -37,7 +37,8 @@ class Corrections:
 
     Attributes:
         merge: a host, and what holds it, counts once at a time.
-        clamp: a child lives only inside its parents.
+        clamp: pool time, allocations and instances live only inside their parents; runs and
+            containers always do.
         name_gone_hosts: a Blazar host whose row is gone takes the hostname of its instances.
         infer_allocations: an instance is evidence of an allocation that left no row.
         assign_hosts: an instance that names no node gets the only host its reservation leaves free.

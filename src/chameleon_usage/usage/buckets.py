@@ -70,7 +70,7 @@ class Availability:
 
 
 READINGS = ["uncorrected", "corrected"]
-"""The collectors that read facts; the legacy one left its own means."""
+"""The collectors that read intervals; the legacy one left its own means."""
 
 _UNITS = {"nodes": "node_units"} | {name: name for name in RESOURCES if name != "nodes"}
 

@@ -6,10 +6,9 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.outputs import ComparisonCauses
 from chameleon_usage.models.raw import AT_THEIR_WORD, QUANTITIES, RAW_TABLES
-from chameleon_usage.models.vocabulary import REJECT_STAGES, SOURCES, STAGES, Reason
+from chameleon_usage.models.vocabulary import COLLECTOR_STAGES, REJECT_STAGES, SOURCES, Reason
 from chameleon_usage.usage.buckets import KNOWN_ENOUGH, Availability, Window
 
-COUNTED = ("total", "reservable", "committed", "occupied", "active")
 REST = "rest"
 """What no cause accounts for: among it the replay of events, which moves bounds of what is kept."""
 
@@ -73,7 +72,7 @@ def comparison_causes(
             "timestamp": years[:-1].dt.replace_time_zone("UTC"),
         }
     )
-    spoken = [name for name in COUNTED if _told(name, availability)]
+    spoken = [name for name in QUANTITIES if _told(name, availability)]
     return ComparisonCauses.validate(
         pl.concat([causes.join(total, on=["bucket", "count_type"], how="semi"), rest])
         .filter(pl.col("count_type").is_in(spoken), pl.col("node_hours").abs() > NEGLIGIBLE)
@@ -97,7 +96,7 @@ COUNTED_ROWS = pl.DataFrame(
 """Whose rows the uncorrected collector counts; the corrected one reads them with their events."""
 
 _STAGES = pl.DataFrame(
-    [(stage, collector, quantity) for stage, (collector, quantity) in STAGES.items()],
+    [(stage, collector, quantity) for stage, (collector, quantity) in COLLECTOR_STAGES.items()],
     schema={"stage": pl.Enum(REJECT_STAGES), "collector": pl.String, "count_type": pl.String},
     orient="row",
 )

@@ -77,7 +77,7 @@ def coverage_table(
     sliced = published.filter(pl.col("node_size") > 1).join(hosts, on="quantity_type", how="anti")
     whole = published.join(sliced, on="quantity_type", how="anti")
 
-    def hours(frame: pl.DataFrame) -> pl.DataFrame:
+    def held_time(frame: pl.DataFrame) -> pl.DataFrame:
         by = ["quantity_type", "source"]
         counted = arithmetic.clip(
             frame.select(*by, "start", "end", held=pl.lit(1, pl.Int64)), window.start, window.end
@@ -100,8 +100,8 @@ def coverage_table(
         )
 
     seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
-    held = hours(whole.with_columns(source=seen))
-    shares = [share(hours(support), held), share(held, held)]
+    held = held_time(whole.with_columns(source=seen))
+    shares = [share(held_time(support), held), share(held, held)]
     told = [
         timestamps.select(
             "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)

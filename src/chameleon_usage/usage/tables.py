@@ -109,7 +109,7 @@ def _by_resource(
         for collector in READINGS
     ]
     legacy = _every_bucket(
-        cached.sort("node_type")  # sums of floats hang on their order
+        cached.sort("node_type")  # sums of floats depend on their order
         .group_by("collector_type", "timestamp", "count_type", maintain_order=True)
         .agg(pl.col("value").sum())
         .pivot(on="count_type", index=["collector_type", "timestamp"], values="value"),
@@ -200,8 +200,8 @@ def _series(frame: pl.DataFrame, thing: str) -> pl.DataFrame:
 
     Args:
         frame: of ``derive``.
-        thing: a host or a node type; it has the count types that it ever has any of, at the times
-            at which it has any of any.
+        thing: the column of hosts or node types; each has the count types that are ever more than
+            0, at the times at which at least one is.
 
     Returns:
         the frame's index, ``count_type`` (by the registry's order, then as the frame's rows) and

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from chameleon_usage.models.metrics import PARTITION, USE, USE_IS_KNOWN, names_in
-from chameleon_usage.models.vocabulary import STAGES
+from chameleon_usage.models.vocabulary import COLLECTOR_STAGES, SUPERSEDED
 from chameleon_usage.viz.base import KNOWN_SHARE, PARTS, as_text, coarsen
 
 if TYPE_CHECKING:
@@ -23,14 +23,9 @@ ALL = "all"
 QUANTITIES = ("total", *USE)
 """What `cross_site_table` tells of a site, in nodes."""
 
-SUPERSEDED = ("a source of higher priority speaks", "source not in the site's priority")
-"""Reasons for which nothing is lost: another source tells the same hours."""
-
-
-UNCORRECTED = [stage for stage, (collector, _) in STAGES.items() if collector == "uncorrected"]
-
-TWICE = ("duplicate of another row of the host", "the host is already held", "duplicate row")
-"""Reasons for which nothing is lost: another row of the source tells the same hours."""
+UNCORRECTED = [
+    stage for stage, (collector, _) in COLLECTOR_STAGES.items() if collector == "uncorrected"
+]
 
 
 def partition_table(
