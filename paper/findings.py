@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.models.metrics import KNOWN_SHARE, METRICS
 from chameleon_usage.models.vocabulary import TOLD_TWICE
-from chameleon_usage.viz.base import KNOWN_SHARE, as_text, coarsen, since_opening
+from chameleon_usage.viz.base import as_text, coarsen, since_opening
 from chameleon_usage.viz.tables import (
     ALL,
     QUANTITIES,

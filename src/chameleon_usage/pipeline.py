@@ -194,19 +194,17 @@ def run_pipeline(
     if resume_from == "usage":
         tables = load_usage(target)
         return {name: OUTPUTS[name].validate(frame) for name, frame in tables.items()}, absent
-    early = late = None
+    early: FactsStage | None = None
     if resume_from == "segments":
         late = load_segments(target)
-    elif resume_from == "facts":
-        early = load_facts(target)
     else:
-        early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
-    if late is None and early is not None:
+        if resume_from == "facts":
+            early = load_facts(target)
+        else:
+            early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
         late = segments(early, site)
         if not save_stages and resume_from is None:
             early = None  # its memory serves the outputs
-    if late is None:
-        raise AssertionError
     tables = outputs(late, site, window, by_host=by_host)
     with files.whole_directory(target) as scratch:
         save_usage(scratch, tables)

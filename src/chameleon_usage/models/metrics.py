@@ -233,6 +233,9 @@ WIDE_NAMES: dict[str, str] = {
 }
 """Count type to the column of ``usage_wide``, where dashboards and reports call it otherwise."""
 
+KNOWN_SHARE = 0.95
+"""What is known to a smaller share, of time or of hosts, is published as unknown."""
+
 RESOURCES: dict[str, str] = {
     "nodes": "nodes",
     "vcpus": "vCPUs",

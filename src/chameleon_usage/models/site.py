@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -120,16 +120,7 @@ _FOR_PAPER: dict[str, tuple[type, str]] = {
 }
 """Keys that only the paper reads: the type of each, and the words for it."""
 
-_KEYS = {
-    "name",
-    "db_uri",
-    "adapters",
-    "sources",
-    "known_gaps",
-    "merge_tolerance",
-    "files",
-    *_FOR_PAPER,
-}
+_KEYS = {field.name for field in fields(Site)} - {"key", "declared"}
 _ANCHORS = "defaults"
 
 

@@ -11,14 +11,12 @@ from chameleon_usage.models.metrics import (
     DERIVED,
     HOST_BY_HOST,
     IN_POOL,
+    KNOWN_SHARE,
     MEASURED,
     METRICS,
     RESOURCES,
     needs,
 )
-
-KNOWN_ENOUGH = 0.95
-"""A site's value is published where at least this share of its host time is known."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Availability:
         """List the window's buckets that the tables cover (``timestamp``)."""
         recorded = pl.lit(self.as_of).dt.epoch("s") - pl.col("timestamp").dt.epoch("s")
         return window.timestamps.filter(
-            pl.min_horizontal(recorded, "length") >= KNOWN_ENOUGH * pl.col("length")
+            pl.min_horizontal(recorded, "length") >= KNOWN_SHARE * pl.col("length")
         ).select("timestamp")
 
 
@@ -185,7 +183,7 @@ def mean_usage(
         reported = f"{quantity}/reported_{resource}"
         if reported not in values:
             return value.alias(quantity)
-        enough = pl.col(reported) >= KNOWN_ENOUGH * pl.col(f"{quantity}/nodes")
+        enough = pl.col(reported) >= KNOWN_SHARE * pl.col(f"{quantity}/nodes")
         return pl.when(enough).then(value).alias(quantity)
 
     return {
@@ -215,7 +213,7 @@ def legacy_means(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:
     cached = (
         inside.join(window.timestamps, on="bucket", suffix="_bucket")
         .with_columns(days=pl.len().over("bucket"))
-        .filter(pl.col("days") * 86400 >= KNOWN_ENOUGH * pl.col("length"))
+        .filter(pl.col("days") * 86400 >= KNOWN_SHARE * pl.col("length"))
     )
     return (
         legacy.join(cached, on="timestamp")
@@ -253,7 +251,7 @@ def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
         """A quantity that a table tells of and that has no segment is none, not unknown."""
         if name not in availability.quantities:
             return pl.lit(None, pl.Float64)
-        if availability.completeness.get(name, 1.0) < KNOWN_ENOUGH:
+        if availability.completeness.get(name, 1.0) < KNOWN_SHARE:
             return pl.when(~corrected).then(column(name))
         return column(name)
 

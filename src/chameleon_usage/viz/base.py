@@ -18,7 +18,7 @@ import polars.selectors as cs
 import vl_convert as vlc
 
 from chameleon_usage.io.files import whole_file
-from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.models.metrics import KNOWN_SHARE, METRICS
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.render import Drawing, chart_svg
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 WIDTH = 640
 HEIGHT = 280
 PNG_SCALE = 2.0
-KNOWN_SHARE = 0.95
-"""A bucket of which less is known is unknown, as in the tables."""
 
 LABELS: dict[str, str] = {name: metric.label for name, metric in METRICS.items()}
 """Count type to what figures call it."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from chameleon_usage.models.metrics import PARTITION, USE, USE_IS_KNOWN, names_in
+from chameleon_usage.models.metrics import KNOWN_SHARE, PARTITION, USE, USE_IS_KNOWN, names_in
 from chameleon_usage.models.vocabulary import COLLECTOR_STAGES, SUPERSEDED
-from chameleon_usage.viz.base import KNOWN_SHARE, PARTS, as_text, coarsen
+from chameleon_usage.viz.base import PARTS, as_text, coarsen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
