@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from chameleon_usage import stages
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io import files
-from support.sites import LIVELY, PROJECT, TEN_DAYS, lively
+from support.sites import LIVELY, PROJECT, TEN_DAYS, TinySite, lively
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +112,26 @@ class TestEachStageAlone:
         assert facts.height > 0
         key = ["source", "entity_id", "quantity_type"]
         assert facts.join(entities, on=key, how="anti").is_empty()
+
+
+def test_a_site_of_caches_alone_runs_from_each_of_its_stages(usage, tmp_path):
+    """No table of it names a host: it has no interval, and no count but the legacy one."""
+    site = TinySite("chi_tacc", adapters=["legacy"])
+    site.cached_day(2, total_hours=48.0)
+    site.write(tmp_path / "raw")
+    config = tmp_path / "sites.yaml"
+    config.write_text("chi_tacc: {adapters: [legacy]}")
+    call = ("run", "--config", config, "--data-dir", tmp_path / "raw", "--site", "chi_tacc")
+    made = []
+    for stage in (("--save-stages",), ("--from", "facts"), ("--from", "segments")):
+        said = usage(*call, "--output", tmp_path / "out", *TEN_DAYS, *stage)
+        assert said.status == 0, said.err
+        made.append(pl.read_parquet(tmp_path / "out" / "chi_tacc" / "usage_timeline.parquet"))
+    assert made[0].equals(made[1])
+    assert made[0].equals(made[2])
+    total = made[0].filter(pl.col("count_type") == "total").sort("timestamp")
+    assert set(made[0]["collector_type"]) == {"legacy"}
+    assert total["value"].to_list()[1:4] == [None, 2.0, None]
 
 
 def test_stages_that_are_not_there_name_the_way_out(tmp_path):

@@ -99,8 +99,8 @@ def intervals_of(facts: pl.DataFrame, entities: pl.DataFrame) -> pl.DataFrame:
     )
     # The hours of an entity are the sum of the times at which it left less those at which it came,
     # a sum that needs no order.
-    came, now = pl.col("state") == PRESENT, facts["timestamp"].max()
-    until = (pl.lit(now) - pl.col("timestamp")).dt.total_seconds()
+    came, now = pl.col("state") == PRESENT, pl.lit(facts["timestamp"].max(), pl.Datetime("us"))
+    until = (now - pl.col("timestamp")).dt.total_seconds()
     held = facts.select(pl.when(came).then(until).otherwise(-until).sum()).item()
     check_conservation("intervals", held, spans.with_columns(pl.col("end").fill_null(now)))
     return conform(spans.join(entities, on=key, how="left"), Intervals)

@@ -100,13 +100,14 @@ def _by_resource(
     rows = [
         _long(
             frame.filter(pl.col("collector_type") == collector).select(
-                "collector_type", "timestamp", *emitted(availability, collector)
+                "collector_type", "timestamp", *names
             ),
             resource,
         )
         for resource, frame in totals.items()
         if resource == "nodes" or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item()
         for collector in READINGS
+        if (names := emitted(availability, collector))
     ]
     legacy = _every_bucket(
         cached.sort("node_type")  # sums of floats depend on their order
