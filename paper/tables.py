@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.models.vocabulary import Reason, stage_of
 from chameleon_usage.viz.base import coarsen, since_opening
 from chameleon_usage.viz.tables import ALL, cross_site_table
 from paper.eras import era_label, era_of
@@ -106,8 +107,8 @@ def duplicate_hours(audit: pl.DataFrame) -> float:
         audit: `rejects` of one site.
     """
     twice = audit.filter(
-        pl.col("stage") == "corrected total",
-        pl.col("reason") == "duplicate of another row of the host",
+        pl.col("stage") == stage_of("corrected", "total"),
+        pl.col("reason") == Reason.DUPLICATE_OF_HOST,
     )
     return float(twice["hours"].sum())
 
