@@ -9,14 +9,18 @@ from .fleet import FAR
 from .ids import hexes, uuids
 from .lifecycle import (
     ACTIONS,
-    CONFIRM,
     CREATE,
+    EVACUATE,
     EVENTS,
     LIVE_MIGRATION,
     MIGRATE,
     PAUSE,
+    POWER_OFF,
     REBUILD,
+    RESIZE,
+    RESIZED,
     SHELVE,
+    SOFT_DELETE,
     STOP,
     SUSPEND,
     UNSHELVE,
@@ -64,7 +68,7 @@ def compute_nodes(world: World) -> pl.DataFrame:
     order = np.lexsort((gone, gone_owner))
     gone, final = gone[order], final[order]
     # Orphans: the old row lives on for hours or weeks beside the new one.
-    orphan = ~final & (rng.random(len(gone)) < 0.12)
+    orphan = ~final & (rng.random(len(gone)) < cal.share("rebalance_overlap"))
     late = gone + whole(rng.exponential(3 * DAY, len(gone))) + MINUTE
     gone = np.where(orphan, np.minimum(late, np.minimum(end[owner], cal.as_of) - HOUR), gone)
     live = final & still[owner]
@@ -81,7 +85,7 @@ def compute_nodes(world: World) -> pl.DataFrame:
     deleted = gone != NEVER
     kvm = world.kind == "kvm"
     size = world.fleet.resources[m].copy()
-    zero = ~kvm & (created > ZERO_SIZE_SINCE) & (rng.random(n) < 0.05)
+    zero = ~kvm & (created > ZERO_SIZE_SINCE) & (rng.random(n) < cal.share("zero_size"))
     size[zero] = 0
     host = world.fleet.uid.gather(m) if kvm else conductors(world).gather(
         (m + np.arange(n)) % IRONIC_HOSTS)  # fmt: skip
@@ -155,7 +159,7 @@ def _long_orphans(
     for year, nodes in world.cal.yearly("orphan_nodes").items():
         low, high = year_start(year), year_start(year + 1)
         room = np.minimum(end, high) - np.maximum(start, low)
-        budget = nodes * (high - low)
+        budget = nodes * (high - low) * world.cal.share("orphan_rows")
         for i in rng.permutation(np.flatnonzero(room > 20 * DAY)):
             if budget <= 0:
                 break
@@ -208,30 +212,38 @@ def services(world: World) -> pl.DataFrame:
     )
 
 
+# What an instance's row says while nobody has undone an action.
+STATES = {
+    STOP: "stopped", POWER_OFF: "stopped", PAUSE: "paused", SUSPEND: "suspended",
+    SHELVE: "shelved_offloaded", SOFT_DELETE: "soft-delete",
+}  # fmt: skip
+
+
 def instances(world: World) -> pl.DataFrame:
     """One row per instance: a snapshot of its last state."""
     rng, run, as_of = world.rng("nova.instances"), world.instances, world.cal.as_of
     n = len(run)
     ran = run.launched != NEVER
     # A failed launch mostly has no node; where it has one, it was scheduled and then broke.
-    placed = ran | ((run.machine >= 0) & (rng.random(n) < 0.3))
+    broke = rng.random(n) < world.cal.share("failed_with_node")
+    placed = ran | ((run.machine >= 0) & broke)
     node = np.where(placed, run.machine, -1)
     a = run.actions
     # launched_at is overwritten by whatever starts the instance anew.
     launched = run.launched.copy()
-    anew = a.ok & np.isin(a.kind, (REBUILD, UNSHELVE, MIGRATE))
+    anew = a.ok & np.isin(a.kind, (REBUILD, UNSHELVE, MIGRATE, RESIZED, EVACUATE))
     np.maximum.at(launched, a.instance[anew], a.finish[anew])
     state = np.full(n, "active", dtype=object)
     state[~ran] = "error"
-    open_holes = run.stopped.end >= FAR
-    how = np.zeros(n, dtype=np.int64)
-    first_state = {STOP: 1, PAUSE: 2, SUSPEND: 3, SHELVE: 4}
-    for kind, code in first_state.items():
-        mask = a.ok & (a.kind == kind)
-        how[a.instance[mask]] = code
-    whom = run.stopped.instance[open_holes]
-    names = np.array(["active", "stopped", "paused", "suspended", "shelved_offloaded"], object)
-    state[whom] = names[how[whom]]
+    # What the last action of those that switch off has left.
+    off = a.ok & np.isin(a.kind, list(STATES))
+    how = np.full(n, -1)
+    how[a.instance[off]] = a.kind[off]
+    whom = run.stopped.instance[run.stopped.end >= FAR]
+    state[whom] = [STATES[kind] for kind in how[whom]]
+    # Whoever is shelved and offloaded has given up its host, also in its row.
+    out = run.offloaded.instance[run.offloaded.end >= FAR]
+    node[out] = -1
     gone = run.deleted != NEVER
     state[gone] = "deleted"
     ids = np.arange(n) + 1
@@ -239,9 +251,9 @@ def instances(world: World) -> pl.DataFrame:
     size = SIZES[run.flavor] if kvm else np.tile([1, 1, 20, 0], (n, 1))
     terminated = run.deleted.copy()
     if not kvm:  # on bare metal terminated_at is sometimes missing or wrong
-        dice = rng.random(n)
-        terminated[dice < 0.06] = NEVER
-        wrong = gone & (dice > 0.96)
+        dice = rng.random(n) / max(world.cal.share("terminated_wrong"), 1e-9)
+        terminated[dice < 0.6] = NEVER
+        wrong = gone & (dice > 0.6) & (dice < 1)
         terminated[wrong] -= rng.integers(HOUR, 40 * HOUR, wrong.sum())
     has_node = pl.Series(node >= 0)
     on = world.fleet.uid.gather(np.maximum(node, 0))
@@ -256,7 +268,7 @@ def instances(world: World) -> pl.DataFrame:
             "user_id": world.user_of(run.project, rng),
             "project_id": world.projects.gather(run.project),
             "image_ref": pl.repeat("", n, eager=True),
-            "power_state": np.where(gone | ~ran, 0, 1),
+            "power_state": np.where(gone | ~ran, 0, np.where(np.isin(np.arange(n), whom), 4, 1)),
             "vm_state": pl.Series(state.tolist(), dtype=pl.String),
             "memory_mb": size[:, 1],
             "vcpus": size[:, 0],
@@ -294,12 +306,12 @@ def actions(world: World) -> Tables:
     who, kind, start, finish, ok = a.instance, a.kind, a.start, a.finish, a.ok
     done = finish < as_of
     ids = np.arange(n) + 1
-    shown = done & (start >= FINISH_TIME_SINCE) & (rng.random(n) > 0.03)
+    shown = done & ~a.silent & (start >= FINISH_TIME_SINCE) & (rng.random(n) > 0.03)
     project = run.project[who]
     table = pl.DataFrame(
         {
             "created_at": datetimes(start),
-            "updated_at": datetimes(np.minimum(finish, as_of)),
+            "updated_at": datetimes(np.where(a.silent, NEVER, np.minimum(finish, as_of))),
             "deleted_at": datetimes(np.full(n, NEVER)),
             "id": ids,
             "action": pl.Series(ACTIONS).gather(kind),
@@ -326,7 +338,7 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     who, kind, start, finish, ok = a.instance, a.kind, a.start, a.finish, a.ok
     left, target, offload = a.source, a.target, a.offload
     names = sorted(
-        {*EVENTS.values(), "compute_live_migration", "compute_prep_resize",
+        {*EVENTS.values(), "compute_live_migration", "compute_prep_resize", "rebuild_server",
          "compute_check_can_live_migrate_destination", "compute_resize_instance"}
     )  # fmt: skip
     code = np.array([names.index(EVENTS[k]) for k in range(len(ACTIONS))])
@@ -335,7 +347,16 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     if kvm:  # before a migration the instance was elsewhere
         machine = _host_at(world, who, start)
         machine = np.where(target >= 0, target, machine)
-    parts = [(ids, code[kind], start, finish, ok, machine)]
+    heard = ~a.silent
+    event = code[kind]
+    for way, first in (
+        (LIVE_MIGRATION, "compute_check_can_live_migrate_destination"),
+        (MIGRATE, "compute_prep_resize"),
+        (RESIZED, "compute_prep_resize"),
+    ):  # a move that fails does so at its first step
+        event[(kind == way) & ~ok] = names.index(first)
+    main = (ids, event, start, finish, ok, machine)
+    parts = [tuple(column[heard] for column in main)]
     # Builds that were tried on other hosts first.
     create = np.flatnonzero(kind == CREATE)
     wanted = world.cal.rows("nova.instance_actions_events")
@@ -349,8 +370,10 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
         (LIVE_MIGRATION, (("compute_check_can_live_migrate_destination", True),
                           ("compute_live_migration", False))),
         (MIGRATE, (("compute_prep_resize", True), ("compute_resize_instance", False))),
+        (RESIZED, (("compute_prep_resize", True), ("compute_resize_instance", False))),
+        (EVACUATE, (("rebuild_server", True),)),
     ):  # fmt: skip
-        rows = np.flatnonzero(kind == way)
+        rows = np.flatnonzero((kind == way) & ok)
         for step, at_target in steps:
             parts.append((ids[rows], np.full(len(rows), names.index(step)), start[rows],
                           np.minimum(start[rows] + 8, finish[rows]),
@@ -372,7 +395,8 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     n = len(action)
     done = end < as_of
     result = np.where(~done, 2, np.where(good, 0, 1))
-    known = pl.Series(where >= 0)
+    nameless = _nameless(world)[who[action - 1]]
+    known = pl.Series((where >= 0) & ~nameless)
     host = (world.fleet.uid.gather(np.maximum(where, 0) % len(world.fleet)) if kvm
             else conductors(world).gather(np.maximum(where, 0) % IRONIC_HOSTS))  # fmt: skip
     return pl.DataFrame(
@@ -392,19 +416,88 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     )
 
 
+def _nameless(world: World) -> NDArray[np.bool_]:
+    """Which instances' events name no host: some of those whose migrations do."""
+    m = world.instances.moves
+    nameless = np.zeros(len(world.instances), dtype=bool)
+    able = np.setdiff1d(m.instance[m.ok], m.instance[m.kind == UNSHELVE])
+    rng = world.rng("events without host")
+    nameless[able[world.cal.some("event_no_host", len(able), rng)]] = True
+    return nameless
+
+
 def _host_at(world: World, who: NDArray[np.int64], when: Seconds) -> NDArray[np.int64]:
-    """The host of an instance at a time: what the next migration left, else the last."""
-    run, a = world.instances, world.instances.actions
-    at = np.flatnonzero((a.target >= 0) & (a.kind != CONFIRM))
-    if not len(at):
+    """The host of an instance at a time: what the next move left, else the last."""
+    run = world.instances
+    m = run.moves.where(run.moves.ok)
+    if not len(m):
         return run.machine[who]
-    order = at[np.lexsort((a.finish[at], a.instance[at]))]
     span = 1 << 33
-    code = a.instance[order] * span + a.finish[order]
-    nxt = np.searchsorted(code, who * span + when, side="right")
-    row = order[np.minimum(nxt, len(order) - 1)]
-    same = (nxt < len(order)) & (a.instance[row] == who)
-    return np.where(same, a.source[row], run.machine[who])
+    nxt = np.searchsorted(m.instance * span + m.there, who * span + when, side="right")
+    row = np.minimum(nxt, len(m) - 1)
+    same = (nxt < len(m)) & (m.instance[row] == who)
+    return np.where(same, m.source[row], run.machine[who])
+
+
+def migrations(world: World) -> pl.DataFrame:
+    """nova.migrations: moves that the service decides a host for; unshelving is none."""
+    run, as_of = world.instances, world.cal.as_of
+    m = run.moves
+    m = m.where((m.kind != UNSHELVE) & (m.start < as_of))
+    rng = world.rng("nova.migrations")
+    sized = np.isin(m.kind, (MIGRATE, RESIZED))
+    confirmed = m.ok & sized & (m.done + 310 < as_of)
+    # The source of an evacuation that comes back cleans up, and says so.
+    back = m.ok & (m.kind == EVACUATE) & (rng.random(len(m)) < 0.5)
+    returned = m.done + 2 * HOUR
+    back &= returned < as_of
+    names = ("completed", "confirmed", "finished", "done", "error", "failed")
+    done = np.where(sized, np.where(confirmed, 1, 2), np.where(m.kind == EVACUATE, 3, 0))
+    status = np.where(m.ok, np.where(back, 0, done), np.where(sized, 4, 5))
+    changed = np.where(confirmed, m.done + 310, np.where(back, returned, m.done))
+    types = {LIVE_MIGRATION: "live-migration", MIGRATE: "migration", RESIZED: "resize",
+             EVACUATE: "evacuation", RESIZE: "resize"}  # fmt: skip
+    # A resize that failed before it found a host.
+    a = run.actions
+    vain = np.flatnonzero((a.kind == RESIZE) & (a.start < as_of))
+    who = np.r_[m.instance, a.instance[vain]]
+    kind = np.r_[m.kind, a.kind[vain]]
+    created = np.r_[m.start, a.start[vain]]
+    touched = np.minimum(np.r_[changed, a.finish[vain]], as_of)
+    source = np.r_[m.source, _host_at(world, a.instance[vain], a.start[vain])]
+    target = np.r_[m.target, np.full(len(vain), -1)]
+    status = np.r_[status, np.full(len(vain), 4)]
+    before = np.r_[m.before, run.flavor[a.instance[vain]]]
+    after = np.r_[m.after, run.flavor[a.instance[vain]]]
+    order = np.lexsort((who, created))
+    who, kind, created, touched, source, target, status, before, after = (
+        c[order] for c in (who, kind, created, touched, source, target, status, before, after)
+    )
+    n = len(who)
+    found = pl.Series(target >= 0)
+    to = pl.select(
+        pl.when(found).then(world.fleet.uid.gather(np.maximum(target, 0)))
+    ).to_series()  # fmt: skip
+    of = world.fleet.uid.gather(source)
+    return pl.DataFrame(
+        {
+            "created_at": datetimes(created),
+            "updated_at": datetimes(touched),
+            "deleted_at": datetimes(np.full(n, NEVER)),
+            "id": np.arange(n) + 1,
+            "source_compute": of,
+            "dest_compute": to,
+            "status": pl.Series(names, dtype=pl.String).gather(status),
+            "instance_uuid": world.instance_id.gather(who),
+            "old_instance_type_id": before + 1,
+            "new_instance_type_id": after + 1,
+            "source_node": of,
+            "dest_node": to,
+            "deleted": np.zeros(n, dtype=np.int64),
+            "migration_type": pl.Series([types[k] for k in kind.tolist()], dtype=pl.String),
+            "uuid": uuids(rng, n),
+        }
+    )
 
 
 def request_specs(world: World) -> pl.DataFrame:
