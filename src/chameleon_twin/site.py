@@ -39,6 +39,7 @@ def tables(world: World) -> Tables:
     if world.kind == "baremetal":
         out |= legacy.caches(world)
         out["chameleon_usage.node_maintenance"] = tables_site.maintenance(world)
+        out["ironic.nodes"] = tables_site.ironic_nodes(world)
         out["inventory.node_intervals"] = tables_site.inventory(world)
     return out
 

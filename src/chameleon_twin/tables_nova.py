@@ -192,6 +192,11 @@ def services(world: World) -> pl.DataFrame:
     names = pl.Series([f"{cal.site.replace('_', '-')}-ctl-{i}" for i in range(rest)],
                       dtype=pl.String)  # fmt: skip
     ids = np.arange(n) + 1
+    # On KVM, who is in maintenance takes no machines; elsewhere a service is no node.
+    down = world.fleet.maintenance
+    today = down.machine[(down.start < cal.as_of) & (down.end >= cal.as_of)]
+    disabled = rng.random(n) < 0.05
+    disabled[:own] = np.isin(machine[:own], today) & (gone[:own] == NEVER)
     return pl.DataFrame(
         {
             "created_at": datetimes(made),
@@ -202,9 +207,12 @@ def services(world: World) -> pl.DataFrame:
             "binary": binary,
             "topic": binary.str.strip_prefix("nova-"),
             "report_count": rng.integers(1, 10**6, n),
-            "disabled": (rng.random(n) < 0.05).astype(np.int64),
+            "disabled": disabled.astype(np.int64),
             "deleted": np.where(gone == NEVER, 0, ids),
-            "disabled_reason": pl.repeat(None, n, dtype=pl.String, eager=True),
+            "disabled_reason": pl.Series([None, "maintenance"], dtype=pl.String).gather(
+                disabled.astype(int)
+            ),
+            "forced_down": np.zeros(n, dtype=np.int64),
             "last_seen_up": datetimes(np.where(gone == NEVER, cal.as_of - 20, gone)),
             "version": np.full(n, 66),
             "uuid": uuids(rng, n),

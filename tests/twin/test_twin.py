@@ -359,6 +359,34 @@ class TestWhatTheServicesWrite:
         assert set(silent["action"]) == {"delete"}
         assert silent["action_finish"].null_count() == len(silent) > 0
 
+    @pytest.mark.parametrize("site", ["chi_tacc", "chi_uc"])
+    def test_ironic_says_what_is_in_maintenance_and_on_its_nodes(
+        self, whole: Path, site: str
+    ) -> None:
+        folder, now = whole / site, as_of(whole / site)
+        nodes = plain.read(folder, "ironic.nodes")
+        told = plain.read(folder / "truth", "intervals").filter(pl.col("end") >= now)
+
+        def today(quantity: str) -> set[str]:
+            return set(told.filter(quantity_type=quantity)["host"])
+
+        assert set(nodes["uuid"]) == today("total")
+        assert set(nodes.filter(maintenance=1)["uuid"]) == today("maintenance")
+        assert nodes.filter(pl.col("fault").is_not_null(), pl.col("maintenance") == 0).is_empty()
+        held = nodes.filter(pl.col("instance_uuid").is_not_null())
+        assert set(held["uuid"]) >= today("occupied_reservation")
+        assert set(held["provision_state"]) <= {"active"}
+        assert not set(nodes.filter(retired=1)["uuid"]) & today("reservable")
+        assert (nodes["updated_at"] <= now).all()
+
+    def test_compute_services_of_hosts_in_maintenance_are_disabled(self, whole: Path) -> None:
+        folder, now = whole / "kvm_tacc", as_of(whole / "kvm_tacc")
+        rows = plain.read(folder, "nova.services").filter(binary="nova-compute", disabled=1)
+        told = plain.read(folder / "truth", "intervals").filter(
+            pl.col("end") >= now, pl.col("quantity_type") == "maintenance"
+        )
+        assert set(rows["host"]) <= set(told["host"])
+
     def test_builds_that_failed_elsewhere_first(self, whole: Path) -> None:
         events = self.events_of(whole / "kvm_tacc").sort("start_time", "id").filter(
             event="compute__do_build_and_run_instance"
