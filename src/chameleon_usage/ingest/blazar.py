@@ -28,11 +28,9 @@ HOST_PROPERTIES, DEVICE_PROPERTIES = (
     "blazar.device_extra_capabilities",
 )
 
-HOST_RESERVATION, FLAVOR_RESERVATION, DEVICE_RESERVATION = (
-    "physical:host",
-    "flavor:instance",
-    "device",
-)
+HOST_RESERVATION, DEVICE_RESERVATION = "physical:host", "device"
+SLICE_RESERVATIONS = ("flavor:instance", "virtual:instance")
+"""Of a slice of a KVM host, as Chameleon's Blazar calls it and as Blazar itself does."""
 NODE_TYPE, GPU_COUNT = "node_type", "gpu.gpu_count"
 _ASKED_TYPE = r'"=+",\s*"\$node_type",\s*"([^"]+)"'
 
@@ -157,11 +155,16 @@ def _earlier(inputs: RawInputs, table: str, owner: str) -> pl.DataFrame:
 def _told(inputs: RawInputs, rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """Find node type and GPU count among capabilities: ``by``, node_type, gpus.
 
-    The property's name stands in ``resource_properties`` (property_id since 2024-01, capability_id
-    before), in old dumps in the row itself. Of a property's rows those that are not deleted count;
+    The property's name stands in ``resource_properties`` (property_id), before 2024-01 in
+    ``extra_capabilities`` (capability_id), in old dumps in the row itself. Of a property's rows those that are not deleted count;
     of an owner that is gone with all its rows, those deleted last.
     """
-    names = inputs.get("blazar.resource_properties").select("id", "property_name")
+    names = pl.concat(
+        [
+            inputs.get("blazar.resource_properties").select("id", "property_name"),
+            inputs.get("blazar.extra_capabilities").select("id", property_name="capability_name"),
+        ]
+    ).unique("id", keep="first", maintain_order=True)
     rows = (
         rows.with_columns(id=pl.coalesce("property_id", "capability_id"))
         .join(names, on="id", how="left")
@@ -257,7 +260,7 @@ def _committed(
         .then(pl.lit(Reason.END_BEFORE_START))
         .when(withdrawn)
         .then(pl.lit(Reason.WITHDRAWN))
-        .when((pl.col("resource_type") == FLAVOR_RESERVATION) & unsized)
+        .when(pl.col("resource_type").is_in(SLICE_RESERVATIONS) & unsized)
         .then(pl.lit(Reason.NO_SLICE_SIZE))
     )
     good, bad = refuse(rows, source, "id", reason)
@@ -301,7 +304,7 @@ def leases(inputs: RawInputs) -> Ingested:
     joins = Joins()
     reservations = inputs.get(RESERVATIONS).rename({"id": "reservation_id"})
     reservations = reservations.filter(
-        pl.col("resource_type").is_in([HOST_RESERVATION, FLAVOR_RESERVATION, DEVICE_RESERVATION])
+        pl.col("resource_type").is_in([HOST_RESERVATION, *SLICE_RESERVATIONS, DEVICE_RESERVATION])
     )
     given = _nodes_given(inputs)
     asked = joins.left("reservations -> what they ask", reservations, asks, "reservation_id")

@@ -37,7 +37,8 @@ class Adapter:
 
 
 _LEASES = ("blazar.leases", "blazar.reservations")
-_CAPABILITIES = ("blazar.computehost_extra_capabilities", "blazar.resource_properties")
+_NAMES = ("blazar.resource_properties", "blazar.extra_capabilities")
+_CAPABILITIES = ("blazar.computehost_extra_capabilities", *_NAMES)
 
 ADAPTERS: dict[str, Adapter] = {
     "nova_hosts": Adapter(
@@ -53,6 +54,8 @@ ADAPTERS: dict[str, Adapter] = {
             "nova.compute_nodes",
             "nova.instance_actions",
             "nova.instance_actions_events",
+            "nova.migrations",
+            "nova_api.flavors",
             "nova_api.request_specs",
         ),
         accounts={"intervals": ("nova.instances",)},
@@ -91,7 +94,7 @@ ADAPTERS: dict[str, Adapter] = {
             *_LEASES,
             "blazar.device_allocations",
             "blazar.device_extra_capabilities",
-            "blazar.resource_properties",
+            *_NAMES,
         ),
         accounts={"intervals": ("blazar.devices",)},
     ),
