@@ -69,7 +69,7 @@ ADAPTERS: dict[str, Adapter] = {
     "blazar_allocations": Adapter(
         blazar.allocations,
         (*_LEASES, "blazar.computehost_allocations", "blazar.computehosts"),
-        ("blazar.instance_reservations",),
+        ("blazar.computehost_reservations", "blazar.instance_reservations"),
         accounts={"intervals": ("blazar.computehost_allocations",)},
     ),
     "blazar_leases": Adapter(
@@ -101,6 +101,7 @@ ADAPTERS: dict[str, Adapter] = {
     "edge_allocations": Adapter(
         blazar.device_allocations,
         (*_LEASES, "blazar.device_allocations", "blazar.devices"),
+        ("blazar.device_reservations",),
         accounts={"intervals": ("blazar.device_allocations",)},
     ),
     "edge_containers": Adapter(

@@ -243,8 +243,13 @@ RAW_TABLES: dict[str, RawTable] = {
         **_SOFT_DELETED,
         tells=(),
     ),
-    "blazar.reservations": _detail(
-        "Blazar reservations", _names("id", "lease_id") | _texts("resource_type")
+    "blazar.reservations": RawTable(
+        label="Blazar reservations",
+        required=_names("id", "lease_id") | _texts("resource_type"),
+        optional=_texts("status"),
+        begin=None,
+        end=None,
+        tells=("committed",),
     ),
     "blazar.events": RawTable(
         label="Blazar events",
