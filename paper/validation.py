@@ -6,20 +6,28 @@ there is a value.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from chameleon_usage.viz.base import as_text
 from paper.eras import era_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 BY = ("site", "era", "count_type")
 
 
-def errors(usage: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
+def errors(
+    usage: pl.DataFrame, truth: pl.DataFrame, era: Callable[[pl.Expr], pl.Expr] = era_of
+) -> pl.DataFrame:
     """Hold each collector of one site to the truth.
 
     Args:
         usage: `usage_timeline` of the site; a day without a row is a day without a value.
         truth: `timestamp`, `count_type`, `truth` on the days to judge.
+        era: names the era of a time, as column `era`.
 
     Returns:
         `site`, `era`, `count_type`, `collector_type`; `error`, `bias` and `p95` as shares of the
@@ -34,7 +42,7 @@ def errors(usage: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
     difference = pl.col("value") - pl.col("truth")
     true = pl.col("truth").filter(known).sum()
     return (
-        both.with_columns(era_of(pl.col("timestamp")))
+        both.with_columns(era(pl.col("timestamp")))
         .sort("timestamp")
         .group_by(*BY, "collector_type")
         .agg(
