@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from .clock import DAY, HOUR, datetimes
+from .clock import DAY, HOUR, datetimes, seconds
 from .ids import uuids
 from .world import World
 
@@ -19,6 +19,7 @@ NO_DATE = pl.lit(None, pl.Datetime("us"))
 # What a soft delete marks and dates.
 DATED = ("nova.compute_nodes", "nova.instances", "blazar.leases", "blazar.computehosts",
          "blazar.computehost_allocations", "blazar.device_allocations")  # fmt: skip
+UNDELETED_SINCE = seconds("2023-03-01")  # the sites' move to Nova 2023.1 (assumption)
 AWAY_DAYS, NEVER_AGAIN_SHARE = 4.0, 0.1  # of hypervisors that a rebalance lost (assumption)
 
 
@@ -65,6 +66,23 @@ def rebalance_lost(world: World, t: Tables) -> Tables:
     rows = rows.with_columns(created_at=pl.when(hit).then(late).otherwise("created_at"))
     gone = hit & newest & pl.lit(never) & pl.col("deleted_at").is_null()
     return t | {"nova.compute_nodes": rows.filter(~gone).sort("id")}
+
+
+def row_undeleted(world: World, t: Tables) -> Tables:
+    """A hypervisor that came back got its old row again: nothing tells of the time between."""
+    if "nova.compute_nodes" not in t:
+        return t
+    name = "hypervisor_hostname"
+    rows = t["nova.compute_nodes"].sort(name, "created_at", "id", nulls_last=True)
+    back = pl.col("created_at") > pl.col("deleted_at").shift(1).over(name) + pl.duration(hours=1)
+    back &= pl.col("created_at") > datetimes(np.array([UNDELETED_SINCE]))[0]
+    rows = rows.with_columns(_back=_chosen(world, "row_undeleted", rows, back))
+    goes_on = pl.col("_back").shift(-1, fill_value=False).over(name)
+    taken = {c: pl.when(goes_on).then(pl.col(c).shift(-1).over(name)).otherwise(c)
+             for c in ("deleted_at", "updated_at")}  # fmt: skip
+    rows = rows.with_columns(**taken).filter(~pl.col("_back")).drop("_back")
+    flag = pl.when(pl.col("deleted_at").is_null()).then(0).otherwise("id")
+    return t | {"nova.compute_nodes": rows.with_columns(deleted=flag).sort("id")}
 
 
 def host_row_purged(world: World, t: Tables) -> Tables:
@@ -199,4 +217,12 @@ def _as_of(world: World) -> datetime:
     return now
 
 
-STEPS = (flag_by_sql, rebalance_lost, host_row_purged, clock_ahead, renamed, deleted_without_date)
+STEPS = (
+    flag_by_sql,
+    row_undeleted,
+    rebalance_lost,
+    host_row_purged,
+    clock_ahead,
+    renamed,
+    deleted_without_date,
+)

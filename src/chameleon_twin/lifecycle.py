@@ -5,7 +5,8 @@ Rules of time, the same for the tables and for the truth:
 * a node is occupied from an instance's `created_at` to its `deleted_at`, only inside the commitment
   of its reservation on that host, and not while it is shelved and offloaded: that time runs from
   the finish of the `compute_shelve_offload_instance` event (without one: of the
-  `compute_shelve_instance` event) to the start of the `unshelve` action;
+  `compute_shelve_instance` event) to the start of the `unshelve` action, and is none where that
+  action starts the instance as if it had been stopped (`compute_start_instance`);
 * an instance is active from the finish of its successful create event; every later action takes
   effect at the finish of its event; a failed action, a reboot or a rebuild changes nothing;
 * a migrated, resized or evacuated machine is on its new host, with its new size, from the finish of
@@ -32,11 +33,11 @@ ACTIONS = (
     "create", "delete", "stop", "start", "reboot", "rebuild", "pause", "unpause", "suspend",
     "resume", "shelve", "unshelve", "attach_interface", "migrate", "live-migration",
     "confirmResize", "resize", "shelveOffload", "stop", "start", "delete", "restore", "resize",
-    "evacuate",
+    "evacuate", "unshelve",
 )  # fmt: skip
 (CREATE, DELETE, STOP, START, REBOOT, REBUILD, PAUSE, UNPAUSE, SUSPEND, RESUME, SHELVE, UNSHELVE,
  ATTACH, MIGRATE, LIVE_MIGRATION, CONFIRM, RESIZE, OFFLOAD, POWER_OFF, POWER_ON, SOFT_DELETE,
- RESTORE, RESIZED, EVACUATE) = range(len(ACTIONS))  # fmt: skip
+ RESTORE, RESIZED, EVACUATE, UNSHELVE_KEPT) = range(len(ACTIONS))  # fmt: skip
 EVENTS = {
     CREATE: "compute__do_build_and_run_instance",
     DELETE: "compute_terminate_instance",
@@ -62,6 +63,7 @@ EVENTS = {
     RESTORE: "compute_restore_instance",
     RESIZED: "compute_finish_resize",
     EVACUATE: "compute_rebuild_instance",
+    UNSHELVE_KEPT: "compute_start_instance",
 }
 PAIRS = {
     STOP: START, PAUSE: UNPAUSE, SUSPEND: RESUME, SHELVE: UNSHELVE, POWER_OFF: POWER_ON,
@@ -423,20 +425,24 @@ def tell(
 
     effective = pair & ~failed
     shelved = effective & (kind == SHELVE)
-    # Offloaded at the shelving itself without an event, or with one at once or later.
+    # Offloaded at the shelving itself without an event; or later, by a periodic task whose event
+    # joins the shelving's action or by an action of its own; or not at all.
     quiet = rng.random(len(who)) < cal.share("shelve_no_offload")
-    at_once = shelved & ~quiet & (rng.random(len(who)) < 0.6)
-    later = shelved & ~quiet & ~at_once
+    way = rng.random(len(who))
+    kept = shelved & ~quiet & (way < 0.2)
+    asked = shelved & ~quiet & (way >= 0.2) & (way < 0.4)
+    later = shelved & ~quiet & ~kept
     offload = np.full(len(who), NEVER)
-    offload[at_once] = (done + 3)[at_once]
     offload[later] = (done + whole(0.4 * (undo - done)))[later]
     out_from = np.where(offload == NEVER, done, offload)
+    out = shelved & ~kept
 
-    main = Actions.make(who, kind, begin, done, ok=~failed, offload=np.where(later, NEVER, offload))
+    main = Actions.make(who, kind, begin, done, ok=~failed, offload=np.where(asked, NEVER, offload))
     tail = effective & ~open_
-    partner = np.array([PAIRS.get(k, k) for k in range(len(ACTIONS))])
-    second = Actions.make(who[tail], partner[kind[tail]], undo[tail], undone[tail])
-    late = Actions.make(who[later], OFFLOAD, offload[later] - 5, offload[later])
+    partner = np.array([PAIRS.get(k, k) for k in range(len(ACTIONS))])[kind]
+    partner[kept] = UNSHELVE_KEPT
+    second = Actions.make(who[tail], partner[tail], undo[tail], undone[tail])
+    late = Actions.make(who[asked], OFFLOAD, offload[asked] - 5, offload[asked])
     n = np.arange(len(bare))
     first = Actions.make(
         n, CREATE, bare.created, np.where(ran, bare.launched, bare.created + 45), ok=ran
@@ -445,7 +451,7 @@ def tell(
     # no host, or on one that is down.
     reclaimed, nowhere = np.zeros(len(bare), dtype=bool), np.zeros(len(bare), dtype=bool)
     reclaimed[who[effective & open_ & (kind == SOFT_DELETE)]] = True
-    nowhere[who[shelved & open_]] = True
+    nowhere[who[out & open_]] = True
     ended = (bare.deleted != NEVER) & ~reclaimed
     local = nowhere | (rng.random(len(bare)) < cal.share("local_delete"))
     end = Actions.make(
@@ -459,9 +465,9 @@ def tell(
         stopped=Holes(
             who[effective], done[effective], np.where(open_, FAR, undone)[effective]
         ).and_more(moved_off),
-        offloaded=Holes(
-            who[shelved], out_from[shelved], np.where(open_, FAR, undo)[shelved]
-        ).and_more(moved_out),
+        offloaded=Holes(who[out], out_from[out], np.where(open_, FAR, undo)[out]).and_more(
+            moved_out
+        ),
     )
 
 
@@ -480,7 +486,8 @@ def _told_moves(
     )  # fmt: skip
     back = m.where(m.kind == UNSHELVE)
     off = back.left + 90
-    offload = np.where(rng.random(len(back)) < cal.share("shelve_no_offload"), NEVER, off + 3)
+    quiet = rng.random(len(back)) < cal.share("shelve_no_offload")
+    offload = np.where(quiet, NEVER, off + (back.start - off) // 3)
     shelve = Actions.make(back.instance, SHELVE, back.left, off, offload=offload)
     out = np.where(offload == NEVER, off, offload)
     return (

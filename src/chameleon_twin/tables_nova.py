@@ -31,10 +31,9 @@ from .world import World
 
 Tables = dict[str, pl.DataFrame]
 
+SUCCESS, ERROR, OPEN = range(3)  # results of events
 IRONIC_HOSTS = 4  # compute services that stand for the Ironic nodes
-# Since when instance_actions carry a finish_time at all.
-FINISH_TIME_SINCE = seconds("2019-06-01")
-ZERO_SIZE_SINCE = seconds("2023-03-01")  # newer Nova: an Ironic row starts with all sizes 0
+ZERO_SIZE_SINCE = seconds("2023-03-01")  # newer Nova: an Ironic row has all sizes 0 (assumption)
 
 
 def compute_nodes(world: World) -> pl.DataFrame:
@@ -85,7 +84,7 @@ def compute_nodes(world: World) -> pl.DataFrame:
     deleted = gone != NEVER
     kvm = world.kind == "kvm"
     size = world.fleet.resources[m].copy()
-    zero = ~kvm & (created > ZERO_SIZE_SINCE) & (rng.random(n) < cal.share("zero_size"))
+    zero = ~kvm & (~deleted | (gone > ZERO_SIZE_SINCE)) & (rng.random(n) < cal.share("zero_size"))
     size[zero] = 0
     host = world.fleet.uid.gather(m) if kvm else conductors(world).gather(
         (m + np.arange(n)) % IRONIC_HOSTS)  # fmt: skip
@@ -95,7 +94,7 @@ def compute_nodes(world: World) -> pl.DataFrame:
             "updated_at": datetimes(np.where(deleted, gone, cal.as_of - rng.integers(0, 60, n))),
             "deleted_at": datetimes(gone),
             "id": ids,
-            "service_id": m % IRONIC_HOSTS + 1,
+            "service_id": pl.repeat(None, n, dtype=pl.Int64, eager=True),
             "vcpus": size[:, 0],
             "memory_mb": size[:, 1],
             "local_gb": size[:, 2],
@@ -223,7 +222,7 @@ def services(world: World) -> pl.DataFrame:
 # What an instance's row says while nobody has undone an action.
 STATES = {
     STOP: "stopped", POWER_OFF: "stopped", PAUSE: "paused", SUSPEND: "suspended",
-    SHELVE: "shelved_offloaded", SOFT_DELETE: "soft-delete",
+    SHELVE: "shelved", SOFT_DELETE: "soft-delete",
 }  # fmt: skip
 
 
@@ -251,9 +250,14 @@ def instances(world: World) -> pl.DataFrame:
     state[whom] = [STATES[kind] for kind in how[whom]]
     # Whoever is shelved and offloaded has given up its host, also in its row.
     out = run.offloaded.instance[run.offloaded.end >= FAR]
+    state[out] = "shelved_offloaded"
     node[out] = -1
     gone = run.deleted != NEVER
     state[gone] = "deleted"
+    # Deleted softly: the row has a date, and is not deleted.
+    begun = np.full(n, NEVER)
+    begun[whom] = run.stopped.start[run.stopped.end >= FAR]
+    dated = np.where(state == "soft-delete", begun, run.deleted)
     ids = np.arange(n) + 1
     kvm = world.kind == "kvm"
     size = SIZES[run.flavor] if kvm else np.tile([1, 1, 20, 0], (n, 1))
@@ -271,7 +275,7 @@ def instances(world: World) -> pl.DataFrame:
         {
             "created_at": datetimes(run.created),
             "updated_at": datetimes(np.minimum(last_touch, as_of)),
-            "deleted_at": datetimes(run.deleted),
+            "deleted_at": datetimes(dated),
             "id": ids,
             "user_id": world.user_of(run.project, rng),
             "project_id": world.projects.gather(run.project),
@@ -312,9 +316,7 @@ def actions(world: World) -> Tables:
     a = a.where(keep)
     n = len(a)
     who, kind, start, finish, ok = a.instance, a.kind, a.start, a.finish, a.ok
-    done = finish < as_of
     ids = np.arange(n) + 1
-    shown = done & ~a.silent & (start >= FINISH_TIME_SINCE) & (rng.random(n) > 0.03)
     project = run.project[who]
     table = pl.DataFrame(
         {
@@ -328,8 +330,10 @@ def actions(world: World) -> Tables:
             "user_id": world.user_of(project, rng),
             "project_id": world.projects.gather(project),
             "start_time": datetimes(start),
-            "finish_time": datetimes(np.where(shown, finish, NEVER)),
-            "message": pl.Series([None, "Error"], dtype=pl.String).gather((~ok).astype(np.int64)),
+            "finish_time": datetimes(np.full(n, NEVER)),  # Nova never fills it for these actions
+            "message": pl.Series([None, "Error"], dtype=pl.String).gather(
+                (~ok & (kind != CREATE)).astype(np.int64)
+            ),
             "deleted": np.zeros(n, dtype=np.int64),
         }
     )
@@ -363,17 +367,18 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
         (RESIZED, "compute_prep_resize"),
     ):  # a move that fails does so at its first step
         event[(kind == way) & ~ok] = names.index(first)
-    main = (ids, event, start, finish, ok, machine)
+    # A build that fails ends its event in success; only the row tells.
+    told = np.where(ok | (kind == CREATE), SUCCESS, ERROR)
+    main = (ids, event, start, finish, told, machine)
     parts = [tuple(column[heard] for column in main)]
-    # Builds that were tried on other hosts first.
     create = np.flatnonzero(kind == CREATE)
     wanted = world.cal.rows("nova.instance_actions_events")
     share = world.cal.rows("nova.instance_actions") / max(1, len(ids))
     offs = np.flatnonzero(offload != NEVER)
     offs = offs[kind[offs] != ACTIONS.index("shelveOffload")]
     parts.append((ids[offs], np.full(len(offs), names.index("compute_shelve_offload_instance")),
-                  np.minimum(finish[offs] + 1, offload[offs]), offload[offs],
-                  np.ones(len(offs), dtype=bool), machine[offs]))  # fmt: skip
+                  offload[offs] - 2, offload[offs], np.full(len(offs), SUCCESS),
+                  machine[offs]))  # fmt: skip
     for way, steps in (
         (LIVE_MIGRATION, (("compute_check_can_live_migrate_destination", True),
                           ("compute_live_migration", False))),
@@ -385,24 +390,33 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
         for step, at_target in steps:
             parts.append((ids[rows], np.full(len(rows), names.index(step)), start[rows],
                           np.minimum(start[rows] + 8, finish[rows]),
-                          np.ones(len(rows), dtype=bool),
+                          np.full(len(rows), SUCCESS),
                           (target if at_target else left)[rows]))  # fmt: skip
+    # Builds that were tried on other hosts first. Each try begins a row, and each one's end is
+    # written into the first: that names the wrong host and the right result, the others none.
     so_far = sum(len(p[0]) for p in parts)
     retries = max(0, int(wanted / max(share, 1e-9)) - so_far)
-    again = rng.choice(create, retries) if len(create) and retries else create[:0]
+    again = np.sort(rng.choice(create, retries)) if len(create) and retries else create[:0]
     room = np.maximum(finish[again] - start[again], 2)
-    other = rng.integers(0, len(world.fleet), len(again)) if kvm else machine[again] + 1
-    parts.append((ids[again], code[kind[again]], start[again],
-                  start[again] + whole(rng.uniform(0.1, 0.5, len(again)) * room),
-                  np.zeros(len(again), dtype=bool), other))  # fmt: skip
-    action, event, begin, end, good, where = (np.concatenate(c) for c in zip(*parts, strict=True))
+    begun = start[again] + whole(rng.uniform(0.1, 0.5, len(again)) * room)
+    order = np.lexsort((begun, again))
+    again, begun = again[order], begun[order]
+    other = rng.integers(0, len(world.fleet), (2, len(again)))
+    last = np.r_[again[1:] != again[:-1], np.ones(min(1, len(again)), dtype=bool)]
+    parts.append((ids[again], code[kind[again]], begun, np.full(len(again), NEVER),
+                  np.full(len(again), OPEN), np.where(last, machine[again], other[0])))  # fmt: skip
+    first_try = np.full(len(ids), -1)
+    first_try[again] = other[1]
+    action, event, begin, end, told, where = (np.concatenate(c) for c in zip(*parts, strict=True))
+    tried = (event == code[CREATE]) & (end != NEVER) & (first_try[action - 1] >= 0)
+    where = np.where(tried, first_try[action - 1], where)
     order = np.lexsort((end, begin, action))
-    action, event, begin, end, good, where = (
-        c[order] for c in (action, event, begin, end, good, where)
+    action, event, begin, end, told, where = (
+        c[order] for c in (action, event, begin, end, told, where)
     )
     n = len(action)
-    done = end < as_of
-    result = np.where(~done, 2, np.where(good, 0, 1))
+    done = (end < as_of) & (told != OPEN)
+    result = np.where(done, told, OPEN)
     nameless = _nameless(world)[who[action - 1]]
     known = pl.Series((where >= 0) & ~nameless)
     host = (world.fleet.uid.gather(np.maximum(where, 0) % len(world.fleet)) if kvm
@@ -410,7 +424,7 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     return pl.DataFrame(
         {
             "created_at": datetimes(begin),
-            "updated_at": datetimes(np.minimum(end, as_of)),
+            "updated_at": datetimes(np.where(told == OPEN, NEVER, np.minimum(end, as_of))),
             "deleted_at": datetimes(np.full(n, NEVER)),
             "id": np.arange(n) + 1,
             "event": pl.Series(names).gather(event),
@@ -487,25 +501,32 @@ def migrations(world: World) -> pl.DataFrame:
         pl.when(found).then(world.fleet.uid.gather(np.maximum(target, 0)))
     ).to_series()  # fmt: skip
     of = world.fleet.uid.gather(source)
+    ids, gone = np.arange(n) + 1, run.deleted[who]  # an instance takes its migrations with it
     return pl.DataFrame(
         {
             "created_at": datetimes(created),
             "updated_at": datetimes(touched),
-            "deleted_at": datetimes(np.full(n, NEVER)),
-            "id": np.arange(n) + 1,
+            "deleted_at": datetimes(gone),
+            "id": ids,
             "source_compute": of,
             "dest_compute": to,
             "status": pl.Series(names, dtype=pl.String).gather(status),
             "instance_uuid": world.instance_id.gather(who),
-            "old_instance_type_id": before + 1,
-            "new_instance_type_id": after + 1,
+            "old_instance_type_id": _flavor_id(before, kind),
+            "new_instance_type_id": _flavor_id(after, kind),
             "source_node": of,
             "dest_node": to,
-            "deleted": np.zeros(n, dtype=np.int64),
+            "deleted": np.where(gone == NEVER, 0, ids),
             "migration_type": pl.Series([types[k] for k in kind.tolist()], dtype=pl.String),
             "uuid": uuids(rng, n),
         }
     )
+
+
+def _flavor_id(flavor: NDArray[np.int64], kind: NDArray[np.int64]) -> pl.Series:
+    """A flavor's id in nova_api.flavors; an evacuation names none."""
+    named = pl.Series(kind != EVACUATE)
+    return pl.select(pl.when(named).then(pl.Series(flavor + 1))).to_series()
 
 
 def request_specs(world: World) -> pl.DataFrame:

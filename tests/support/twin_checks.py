@@ -134,7 +134,10 @@ def _stories(folder: Path) -> dict[str, list[tuple[int, str, str | None]]]:
 
 
 def _moves(folder: Path) -> dict[str, list[tuple[str, str, int, int]]]:
-    """Per instance, (source, destination, vcpus before, vcpus after) of what moved, in order."""
+    """Per instance, (source, destination, vcpus before, vcpus after) of what moved, in order.
+
+    An evacuation tells no size.
+    """
     if not (folder / "nova.migrations.parquet").exists():
         return {}
     vcpus = read(folder, "nova_api.flavors").select("id", "vcpus")
@@ -143,6 +146,7 @@ def _moves(folder: Path) -> dict[str, list[tuple[str, str, int, int]]]:
         rows = rows.join(
             vcpus.rename({"id": f"{side}_instance_type_id", "vcpus": side}),
             on=f"{side}_instance_type_id",
+            how="left",
         )
     told: dict[str, list[tuple[str, str, int, int]]] = {}
     for uuid, *move in rows.sort("id").select(
@@ -193,6 +197,9 @@ def lives(folder: Path, as_of: int) -> pl.DataFrame:
     kvm = (folder / "nova.shadow_instances.parquet").exists()
     out: list[tuple[str, str, str | None, int, int, int]] = []
     columns = ("uuid", "created_at", "deleted_at", "node", "reservation_id", "vcpus")
+    if not edge:  # deleted softly, a row has a date and is there
+        there_still = pl.when(pl.col("deleted") != 0).then("deleted_at")
+        rows = rows.with_columns(deleted_at=there_still)
     for uuid, created, deleted, node, reservation, vcpus in rows.select(columns).rows():
         end = as_of if deleted is None else deleted
         story = [s for s in told.get(uuid, []) if s[0] is not None]
@@ -204,7 +211,7 @@ def lives(folder: Path, as_of: int) -> pl.DataFrame:
         since, running = created, 0
         for finish, event, _ in [*story, (end, "end", "")]:
             when = min(finish, end)
-            if there and (event == "end" or _offloads(story, when, event)):
+            if there and (event == "end" or _offloads(story, when, event, hostless=node is None)):
                 out += [("occupied", h, reservation, s, e, v)
                         for h, s, e, v in _cut(places, since, when)]  # fmt: skip
                 there = False
@@ -232,9 +239,10 @@ def _places(
 
     Events say when; where, they say or, in their order, the migrations do.
     """
-    first = next((at for _, event, at in story if event in BUILT), None)
-    first = first or (moved[0][0] if moved else node)
-    places = [(created, first, moved[0][2] if moved else vcpus)]
+    # The event of the build names the host of the first try.
+    shelved = next((at for _, event, at in story if event == "compute_shelve_instance"), None)
+    first = moved[0][0] if moved else shelved or node
+    places = [(created, first, moved[0][2] if moved and moved[0][2] else vcpus)]
     left = list(moved)
     for when, event, at in story:
         if event == "unshelving":
@@ -242,23 +250,26 @@ def _places(
         elif event in MOVED:
             _, target, _, size = left.pop(0)
             assert at in {target, None}
-            places.append((when, target, size))
+            places.append((when, target, size or places[-1][2]))
     assert not left
     return places
 
 
-def _offloads(story: list[tuple[int, str, str | None]], when: int, event: str) -> bool:
-    """An offload event, or a shelving that no offload event follows before the next unshelving."""
+def _offloads(
+    story: list[tuple[int, str, str | None]], when: int, event: str, *, hostless: bool
+) -> bool:
+    """An offload event, or a shelving without one.
+
+    That is one if an unshelving follows which builds the instance anew, or if nothing follows and
+    the row has no host any more.
+    """
     if event == "compute_shelve_offload_instance":
         return True
     if event != "compute_shelve_instance":
         return False
-    for later, name, _ in story:
-        if later >= when and name == "compute_shelve_offload_instance":
-            return False
-        if later > when and name == "unshelving":
-            return True
-    return True
+    later = [name for at, name, _ in story if at > when]
+    following = [name for name in later if name != "compute_terminate_instance"]
+    return following[0] == "unshelving" if following else hostless
 
 
 def _cut(
