@@ -123,7 +123,7 @@ def outputs(
         stage.segments, stage.rejects, availability, window, site.key
     )
     refused = stage.rejects.sort(stage.rejects.columns)
-    tables["rejects"] = refused.with_columns(cells.written(pl.col("source_row_id")))
+    tables["rejects"] = refused.with_columns(source_row_id=cells.written(pl.col("source_row_id")))
     tables["join_log"] = stage.join_log.sort("name")
     caches = coverage.supported_by_caches(tables["usage_timeline"], site.key)
     tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())

@@ -283,9 +283,15 @@ def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
     actions = inputs.get(ACTIONS).select(
         "action", entity_id="instance_uuid", action_id="id", action_finish="finish_time"
     )
-    # Of a build that went from host to host, the event with Success can be that of the first one.
-    builds = inputs.get(EVENTS).filter(pl.col("event") == CREATE)["action_id"]
-    rebuilt = builds.filter(builds.is_duplicated()).unique()
+    # Of a build that went from host to host, Nova can write Success to the first one's event.
+    create = pl.col("event") == CREATE
+    builds = (
+        inputs.get(EVENTS)
+        .filter(create & pl.col("action_id").is_duplicated())
+        .sort("start_time", "id")
+        .group_by("action_id")
+        .agg(_built=pl.col("host").last())
+    )
     rows = joins.left(
         "nova.instance_actions_events -> nova.instance_actions",
         inputs.get(EVENTS).filter(pl.col("result") == "Success"),
@@ -293,16 +299,20 @@ def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
         "action_id",
     )
     power = pl.col("event") == _POWER
-    return rows.select(
-        "entity_id",
-        host=pl.when(~pl.col("action_id").is_in(rebuilt.implode())).then("host"),
-        event=pl.when(power)
-        .then(pl.concat_str("event", "action", separator=" "))
-        .otherwise("event"),
-        order="id",
-        begin="start_time",
-        finish=pl.coalesce("finish_time", "action_finish", "start_time"),
-    ).filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
+    return (
+        rows.join(builds, on="action_id", how="left", maintain_order="left")
+        .select(
+            "entity_id",
+            host=pl.when(create).then(pl.coalesce("_built", "host")).otherwise("host"),
+            event=pl.when(power)
+            .then(pl.concat_str("event", "action", separator=" "))
+            .otherwise("event"),
+            order="id",
+            begin="start_time",
+            finish=pl.coalesce("finish_time", "action_finish", "start_time"),
+        )
+        .filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
+    )
 
 
 def _moves(events: pl.DataFrame, inputs: RawInputs) -> pl.DataFrame:
