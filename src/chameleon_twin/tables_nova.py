@@ -401,7 +401,7 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     begun = start[again] + whole(rng.uniform(0.1, 0.5, len(again)) * room)
     order = np.lexsort((begun, again))
     again, begun = again[order], begun[order]
-    other = rng.integers(0, len(world.fleet), (2, len(again)))
+    other = [_tried(world, rng, who[again], begun, machine[again]) for _ in range(2)]
     last = np.r_[again[1:] != again[:-1], np.ones(min(1, len(again)), dtype=bool)]
     parts.append((ids[again], code[kind[again]], begun, np.full(len(again), NEVER),
                   np.full(len(again), OPEN), np.where(last, machine[again], other[0])))  # fmt: skip
@@ -436,6 +436,31 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
             "host": pl.select(pl.when(known).then(host)).to_series(),
         }
     )
+
+
+def _tried(
+    world: World,
+    rng: np.random.Generator,
+    who: NDArray[np.int64],
+    when: Seconds,
+    machine: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """A host on which a build could be tried: one that is there and open to everybody.
+
+    A reserved machine is tried on its own alone.
+    """
+    f, kvm = world.fleet, world.kind == "kvm"
+    found = machine.copy()
+    if not kvm:
+        return found
+    there, gone, closed = np.full(len(f), FAR), np.zeros(len(f), np.int64), np.full(len(f), FAR)
+    p, pool = f.presence, f.pool
+    there[p.machine], gone[p.machine], closed[pool.machine] = p.start, p.end, pool.start
+    for _ in range(6):
+        some = rng.integers(0, len(f), len(who))
+        fits = (there[some] < when) & (np.minimum(gone, closed)[some] > when + DAY)
+        found = np.where(fits & (world.instances.lease[who] < 0), some, found)
+    return found
 
 
 def _nameless(world: World) -> NDArray[np.bool_]:
