@@ -99,7 +99,7 @@ def _document() -> dict[str, Any]:
 
 
 def damages() -> dict[str, dict[str, Any]]:
-    """Every kind of damage by its name, as the file has it: rate, of, sites, share, source."""
+    """Every kind of damage by its name, as the file has it: what, rate, of, sites, mark, source."""
     kinds: dict[str, dict[str, Any]] = _document()["damage"]
     return kinds
 

@@ -521,7 +521,7 @@ class TestDamage:
 
     def test_every_kind_says_what_it_is_a_share_of_and_who_says_so(self) -> None:
         for name, kind in damages().items():
-            assert set(kind) == {"rate", "of", "sites", "mark", "source"}, name
+            assert set(kind) == {"what", "rate", "of", "sites", "mark", "source"}, name
             assert kind["rate"] > 0, name
             assert set(kind["sites"]) <= {"baremetal", "kvm", "device"}, name
             assert kind["mark"] in {"published", "assumed"}, name
