@@ -178,7 +178,7 @@ truth.seeds(of_seeds, site_names=names, count_types=counted).save("seeds", figur
 (
     GT(
         validation.spread(of_seeds)
-        .sort(pl.col("site").cast(pl.Enum(list(names))), "era", descending=[False, True])
+        .sort(pl.col("site").cast(pl.Enum(list(names))), "era")
         .with_columns(pl.col("site").replace(names), era_label(pl.col("era")))
         .select("site", "era", *counted),
         id="table-seeds",

@@ -27,7 +27,7 @@ from chameleon_usage.models.site import DEFAULT_SOURCES, Site
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.viz.base import since_opening
 from paper import validation
-from paper.eras import before_and_after_2022
+from paper.eras import halves_of
 from paper.project import ROOT
 from paper.truth import daily_truth
 
@@ -99,7 +99,7 @@ def measure(site: str, damage: str, seed: int) -> pl.DataFrame:
     usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
     days = since_opening(usage)["timestamp"].unique().sort()
     truth = daily_truth(intervals, days, COUNTED)
-    return _of_record(validation.errors(usage, truth, era=before_and_after_2022), damage, seed)
+    return _of_record(validation.errors(usage, truth, era=halves_of), damage, seed)
 
 
 def _of_record(errors: pl.DataFrame, damage: str, seed: int) -> pl.DataFrame:
@@ -139,9 +139,9 @@ def measure_services(release: str, site: str) -> pl.DataFrame:
         tables, _ = pipeline.run_pipeline(entry, raw.parent, raw.parent / "output", window)
     usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
     truth = daily_truth(shares_of_hosts(told), usage["timestamp"].unique().sort(), COUNTED)
-    return _of_record(
-        validation.errors(usage, truth, era=before_and_after_2022), NOTHING, 0
-    ).select(pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:])
+    return _of_record(validation.errors(usage, truth, era=halves_of), NOTHING, 0).select(
+        pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:]
+    )
 
 
 def services_site(release: str, site: str) -> str:

@@ -117,6 +117,8 @@ def renamed(world: World, t: Tables) -> Tables:
     rows, name = t["nova.compute_nodes"], "hypervisor_hostname"
     once = (pl.len().over(name) == 1) & pl.col("deleted_at").is_null()
     once &= pl.col("created_at") < _as_of(world) - timedelta(days=400)
+    reports = t["nova.services"].filter(pl.col("deleted_at").is_null())["host"]
+    once &= pl.col(name).is_in(reports.implode())
     chosen = rows.filter(_chosen(world, "renamed", rows, once))
     for host, made in chosen.select(name, "created_at").rows():
         was = host.split(".")[0]

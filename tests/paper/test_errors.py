@@ -66,7 +66,7 @@ class TestRecord:
         monkeypatch.setattr(errors, "RECORD", tmp_path / "errors.csv")
         a = ("a", "nothing", 1, "2022_on", "total", 0.1)
         b = ("a", "nothing", 2, "2022_on", "total", 0.2)
-        gone = ("a", "nothing", 1, "before_2022", "total", 0.3)
+        gone = ("a", "nothing", 1, "2016_2021", "total", 0.3)
         errors.write_record([recorded(b, gone)])
         errors.write_record([recorded(a)])
         assert_frame_equal(errors.read_record(), recorded(a, b))
