@@ -160,7 +160,9 @@ def _versions(steps: list[Increment], name: str, current: pl.DataFrame, load: Lo
     )
     middle = pl.col("seen") + (pl.col("unseen") - pl.col("seen")) / 2
     updated = (
-        pl.col("updated_at") if "updated_at" in current.columns else pl.lit(None, pl.Datetime("us"))
+        pl.col("updated_at")
+        if "updated_at" in current.columns and not table.heartbeat
+        else pl.lit(None, pl.Datetime("us"))
     )
     word = updated.shift(-1).over(key)
     word = pl.when((word > pl.col("seen")) & (word <= pl.col("unseen"))).then(word)
