@@ -31,7 +31,7 @@ def split_by_status(
         room: total and reservable: whole hosts with their sizes, at least the columns of
             ``observed.with_sizes``.
         out_of_pool: of total, what counts as maintenance because Blazar's pool is without it.
-        collected: takes the quantities of ``OF_STATUS``.
+        collected: takes the quantities of ``OF_STATUS``, and how far each source speaks.
 
     Raises:
         ConservationError: an hour of the pool is neither usable, unusable nor unknown.
@@ -46,6 +46,8 @@ def split_by_status(
     unusable, usable = arithmetic.intersect(known, causes, HOST)
     check_conservation("corrected usable", room["reservable"], unusable, usable, unknown)
     collected.emit(known, "status_known_in_pool")
+    told = arithmetic.union(status, [*HOST, "source"])
+    collected.record_support("status_known_in_pool", told, room["reservable"])
     collected.emit(unusable, "unusable_in_pool")
     known, _ = arithmetic.intersect(room["total"], spoken, HOST)
     collected.emit(known, "status_known")
