@@ -110,7 +110,9 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
         "has_causes": caused.exists() and not pl.read_parquet(caused).filter(large).is_empty(),
         "has_legacy": compared.exists() and pl.read_parquet(compared)["legacy"].count() > 0,
         "has_ondemand": some(counts.get("ondemand_capacity", EMPTY)),
-        "has_status": counts.get("out_of_use_broken", EMPTY).count() > 0,
+        "has_status": any(
+            some(of) for name, of in counts.items() if name.startswith(("reservable_", "out_of_"))
+        ),
         "use_unknown": some(committed) and counts.get("occupied", EMPTY).count() == 0,
         "has_unknown": some(counts.get("unknown", EMPTY)) or total.has_nulls(),
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest import loader, registry
+from chameleon_usage.ingest import cells, loader, registry
 from chameleon_usage.io import files
 from chameleon_usage.models.frames import columns
 from chameleon_usage.models.outputs import OUTPUTS, Coverage
@@ -121,7 +121,8 @@ def outputs(
     tables["comparison_causes"] = causes.comparison_causes(
         stage.segments, stage.rejects, availability, window, site.key
     )
-    tables["rejects"] = stage.rejects.sort(stage.rejects.columns)
+    refused = stage.rejects.sort(stage.rejects.columns)
+    tables["rejects"] = refused.with_columns(cells.written(pl.col("source_row_id")))
     tables["join_log"] = stage.join_log.sort("name")
     caches = coverage.supported_by_caches(tables["usage_timeline"], site.key)
     tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from chameleon_usage.ingest.base import concat, host_class, speaks_of
+from chameleon_usage.ingest.base import concat, deleted_at, host_class, speaks_of
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.metrics import STATUS
@@ -77,7 +77,7 @@ def _ironic(inputs: RawInputs) -> Ingested:
 
 def _nova(inputs: RawInputs) -> Ingested:
     """Read what compute services say of the hypervisors that they manage at the time."""
-    services = _versions(inputs, SERVICES, pl.col("deleted_at")).filter(
+    services = _versions(inputs, SERVICES, deleted_at()).filter(
         pl.col("binary") == "nova-compute"
     )
     told = _told(
@@ -94,7 +94,7 @@ def _nova(inputs: RawInputs) -> Ingested:
         hostname="hypervisor_hostname",
         _class=host_class(),
         _made=pl.col("created_at").fill_null(arithmetic.MIN_TIME),
-        _gone=pl.col("deleted_at").fill_null(arithmetic.MAX_TIME),
+        _gone=deleted_at().fill_null(arithmetic.MAX_TIME),
     )
     # One service has many nodes, and snapshots know each of its heartbeats: united before joined.
     status = (
@@ -115,7 +115,7 @@ def _nova(inputs: RawInputs) -> Ingested:
 
 def _blazar(inputs: RawInputs) -> Ingested:
     """Read why Blazar's hosts are out of use; of the others it tells nothing."""
-    rows = _versions(inputs, COMPUTEHOSTS, pl.col("deleted_at")).with_columns(
+    rows = _versions(inputs, COMPUTEHOSTS, deleted_at()).with_columns(
         hostname="hypervisor_hostname",
         _text=pl.col("status").str.to_lowercase().replace_strict(OF_STATUS_TEXT, default=None),
     )

@@ -211,6 +211,8 @@ HOST_BY_HOST: dict[str, str] = {
     "holds it.",
     "occupied_ondemand_in_pool": "occupied_ondemand on hosts in the pool, where no lease can have "
     "it.",
+    "committed_unknown": "Nodes that leases held, as far as nobody can tell how many: their "
+    "allocations were deleted for good.",
     "status_known_in_pool": "Hosts in the pool of which a status record speaks.",
     "unusable_in_pool": "Those of them that one says are out of use.",
     "status_known": "Hosts of which a status record speaks, in the pool or not.",
@@ -222,7 +224,7 @@ HOST_BY_HOST: dict[str, str] = {
 }
 """What formulas speak of and only a reading host by host tells: the corrected collector's."""
 
-IN_POOL = frozenset({"maintenance_in_pool", "occupied_ondemand_in_pool"})
+IN_POOL = frozenset({"maintenance_in_pool", "occupied_ondemand_in_pool", "committed_unknown"})
 """Those that need only ``reservable``: a collector that does not count them takes them as 0. The
 others need ``total``, too, and are unknown to such a collector."""
 

@@ -42,6 +42,7 @@ class Observed:
         maintenance: windows of hosts: hostname, start, end.
         status: what sources say of whether hosts can be used (StatusIntervals).
         rejects: Rejects, of what begins after the dump was made.
+        spoken_of: the quantity types that some source of the site tells.
     """
 
     intervals: pl.DataFrame
@@ -49,6 +50,7 @@ class Observed:
     maintenance: pl.DataFrame
     status: pl.DataFrame
     rejects: pl.DataFrame
+    spoken_of: frozenset[str]
 
 
 def observe(ingested: Ingested, as_of: datetime) -> Observed:
@@ -82,6 +84,7 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
         maintenance,
         status,
         pl.concat([ingested.rejects, *refused]),
+        frozenset(ingested.completeness["quantity_type"]),
     )
 
 
