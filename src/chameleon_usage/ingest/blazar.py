@@ -243,7 +243,8 @@ def allocations(inputs: RawInputs) -> Ingested:
     """blazar.computehost_allocations -> committed, for whole hosts and for slices of KVM hosts.
 
     An allocation holds its host from the latest of the lease's start and creation and its own
-    creation to the earliest of the lease's end and deletion and its own deletion.
+    creation to the earliest of the lease's end and deletion and its own deletion. One that was
+    changed meanwhile was given its host then; before, it held another one (``_replaced``).
     """
     rows = inputs.get(ALLOCATIONS).rename({"compute_host_id": "host_id"})
     names = inputs.get(COMPUTEHOSTS).select(host_id="id", hostname="hypervisor_hostname")
@@ -291,11 +292,18 @@ def _committed(
     held = good.rename({"id": "entity_id"}).with_columns(
         inferred=pl.col("end_date").is_null() | pl.col("undated")
     )
+    moved = (pl.col("start") < pl.col("updated_at")) & (
+        (pl.col("updated_at") < pl.col("end")).fill_null(value=True)
+    )
+    moved = moved.fill_null(value=False)
+    before = _replaced(held.filter(moved))
+    held = held.with_columns(start=pl.when(moved).then("updated_at").otherwise("start"))
     return Ingested(
         completeness=speaks_of(source, "committed"),
         intervals=pl.concat(
             [
                 present(held, source, "committed"),
+                present(before, RESERVATIONS, "committed"),
                 present(_unallocated(inputs, source), RESERVATIONS, "committed"),
             ]
         ),
@@ -330,6 +338,21 @@ def _asks(inputs: RawInputs) -> pl.DataFrame:
     return asks.sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
 
 
+def _replaced(moved: pl.DataFrame) -> pl.DataFrame:
+    """Give what the healer wrote over: until it was changed, an allocation held another host."""
+    sliced = pl.col("resource_type").is_in(SLICE_RESERVATIONS)
+    return moved.with_columns(
+        entity_id=pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit("/replaced")).cast(
+            NAME
+        ),
+        end="updated_at",
+        hostname=None,
+        host_id=None,
+        host_class=pl.when(sliced).then(pl.lit(KVM)),
+        inferred=pl.lit(value=True),
+    )
+
+
 _ALLOCATED_BY = {
     ALLOCATIONS: (HOST_RESERVATION, *SLICE_RESERVATIONS),
     DEVICE_ALLOCATIONS: (DEVICE_RESERVATION,),
@@ -354,8 +377,10 @@ def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
     leases = inputs.get(LEASES).with_columns(
         _until=pl.min_horizontal("end_date", _deleted(inputs, "start_date", "end_date")),
     )
+    # Blazar itself gives every lease its hosts when it is made, and keeps no deleted allocation.
+    keeps_none = source not in inputs.tables or f"{source}.deleted_at" in inputs.absent
     ran = (pl.col("lease_status") == "TERMINATED") | (
-        (pl.col("lease_status") == "ERROR") & (pl.col("status") == "deleted")
+        pl.lit(value=keeps_none) & (pl.col("_from") <= inputs.as_of)
     )
     found = (
         reservations.join(inputs.get(source), left_on="id", right_on="reservation_id", how="anti")

@@ -16,7 +16,10 @@ from chameleon_usage.models.raw import FLAGS, RAW_TABLES, RawInputs, RawTable
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION, UNREADABLE, Reason
 from chameleon_usage.snapshots import history
 
-ZERO_DATE = "0000-00-00"
+ZERO_DATES, YEAR_ZERO = ("0000-00-00", "0001-01-01", "1970-01-01"), 1970
+"""How databases and drivers write that there is no date: none of the services is so old."""
+NO_VALUES = ("", "\\N", "NULL")
+"""How dumps in text write that there is no value."""
 MOST_UNREADABLE, FEW = 0.5, 10
 """A file of which more rows than this cannot be read is refused whole, unless they are few."""
 CHANGES = (
@@ -27,7 +30,7 @@ CHANGES = (
 YES, NO = ("true", "t", "yes", "y", "on", "\x01"), ("false", "f", "no", "n", "off", "\x00")
 STAMPED = ("created_at", "updated_at", "deleted_at")
 """Times at which the services themselves wrote a row."""
-ALONE = timedelta(days=31)
+ALONE, FEW_ROWS = timedelta(days=31), 6
 NEVER = 9000
 """A date of this year or later stands for "never", not for a moment."""
 
@@ -128,9 +131,9 @@ def _admit(
     paths: list[Path],
     numbers: Mapping[str, int],
 ) -> _Admitted | None:
-    """Read a table and its archive, and check them; nothing if it has no file."""
+    """Read a table and its archive, and check them; nothing if neither has a file."""
     spec = RAW_TABLES[name]
-    archive = _paths(directory, spec.archive, files) if paths and spec.archive else []
+    archive = _paths(directory, spec.archive, files) if spec.archive else []
     judged = []
     for path in [*paths, *archive]:
         rows, bad = _judge(_read(path, name), path, name)
@@ -294,6 +297,7 @@ def _rejects(name: str, keys: pl.DataFrame, reason: pl.Series | str) -> pl.DataF
 def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
     """Make null what stands for no value: an empty text, a blank name, a zero date."""
     texts = [column for column in kinds if frame.schema[column] == pl.String]
+    dumped_as_text = any(kinds[column] not in {pl.String, pl.Categorical} for column in texts)
     # To trim all would cost more than to see that none begins as a blank one might.
     begins = frame.select(((pl.col(texts) < "!") | (pl.col(texts) > "~")).any())
     for column, kind in kinds.items():
@@ -301,7 +305,13 @@ def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> It
         if frame.schema[column] == pl.Binary:
             yield pl.when(value.bin.size() > 0).then(value)
         elif column in texts and kind not in {pl.String, pl.Categorical}:
-            yield pl.when((value != "") & ~value.str.starts_with(ZERO_DATE)).then(value)
+            zero = value.str.slice(0, 10).is_in(ZERO_DATES)
+            yield pl.when(~value.is_in(NO_VALUES) & ~zero).then(value)
+        elif column in texts and dumped_as_text:
+            yield pl.when(~value.str.strip_chars().is_in(NO_VALUES)).then(value)
+        elif kind == pl.Datetime("us") and frame.schema[column].is_temporal():
+            if frame.select((value.dt.year() <= YEAR_ZERO).any()).item():
+                yield pl.when(value.dt.year() > YEAR_ZERO).then(value)
         elif column in texts and begins[column].item():
             yield pl.when(value.str.strip_chars() != "").then(value)
 
@@ -389,7 +399,7 @@ def _last_two(times: pl.DataFrame) -> Iterator[datetime]:
 def _as_of(manifest: Path, admitted: Iterable[_Admitted]) -> datetime:
     """Tell when the tables were read: the manifest's word, else the last time in a row.
 
-    A time that one row alone has, ``ALONE`` after every other, is a clock that went wrong.
+    What ``FEW_ROWS`` at most say, ``ALONE`` after all others, is a clock that went wrong.
     """
     if manifest.exists():
         return history.manifest_as_of(manifest)
@@ -403,5 +413,8 @@ def _as_of(manifest: Path, admitted: Iterable[_Admitted]) -> datetime:
             f"{manifest.parent}: no row has a created_at, updated_at or deleted_at, so the time of "
             "the dump is not known; add a manifest.json with 'as_of'"
         )
-    last, *others = sorted(times.elements(), reverse=True)
-    return others[0] if others and last - others[0] > ALONE else last
+    latest = sorted(times.elements(), reverse=True)
+    for above in range(1, min(FEW_ROWS, len(latest) // 2) + 1):
+        if latest[above - 1] - latest[above] > ALONE:
+            return latest[above]
+    return latest[0]

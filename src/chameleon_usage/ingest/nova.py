@@ -17,7 +17,8 @@ from chameleon_usage.ingest.base import (
     set_aside,
     speaks_of,
 )
-from chameleon_usage.intervals.arithmetic import state_intervals
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals.arithmetic import MAX_TIME, MIN_TIME, state_intervals
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import NAME, RawInputs
 from chameleon_usage.models.stages import Ingested, Profiles
@@ -33,15 +34,10 @@ MIGRATIONS = "nova.migrations"
 FLAVORS, REQUEST_SPECS = "nova_api.flavors", "nova_api.request_specs"
 
 
-SILENT = timedelta(hours=1)
-"""A service that has not reported for so long, while another of its machine has, is no more."""
-
-
 def hosts(inputs: RawInputs) -> Ingested:
     """nova.compute_nodes -> total: a row is a hypervisor's life from created_at to deleted_at.
 
-    A row of which only the flag says that it is deleted ends when it was changed last, and a live
-    one whose machine answers under another name ends where that begins (``_renamed``). A row
+    A row of which only the flag says that it is deleted ends when it was changed last. A row
     without a created_at starts where the rows before it tell (``_started``), or it is refused here
     and other sources speak for the host. A KVM host's own nova-compute service (nova.services) is
     such a source: its ``host`` is the hypervisor's name there, which it is not for Ironic.
@@ -49,16 +45,16 @@ def hosts(inputs: RawInputs) -> Ingested:
     nodes = inputs.get(COMPUTE_NODES).with_columns(
         host_class=host_class(), end=deleted_at(), end_inferred=deletion_is_inferred()
     )
-    rows = _started(_renamed(nodes, inputs.get(SERVICES))).with_columns(
+    rows = _started(nodes, _witnessed(inputs)).with_columns(
         entity_id=pl.col("id").cast(pl.String), hostname="hypervisor_hostname"
     )
+    unattended = _unattended(inputs.get(SERVICES))
     nameless = pl.when(pl.col("hostname").is_null()).then(pl.lit(Reason.NO_HYPERVISOR_HOSTNAME))
     seen, bad = refuse(rows, COMPUTE_NODES, "id", nameless)
-    dated = pl.min_horizontal("created_at", "deleted_at").is_not_null()
     profiles = inputs.versions(COMPUTE_NODES).select(
         host_class=host_class(),
         hostname="hypervisor_hostname",
-        start=pl.when(dated).then(pl.coalesce("since", "created_at", "deleted_at")),
+        start=pl.coalesce("since", "created_at", "deleted_at", MIN_TIME),
         source=pl.lit(COMPUTE_NODES),
         vcpus=positive("vcpus"),
         memory_mb=positive("memory_mb"),
@@ -71,10 +67,17 @@ def hosts(inputs: RawInputs) -> Ingested:
         end=deleted_at(),
         inferred=deletion_is_inferred(),
     )
-    on_kvm = rows.filter(pl.col("host_class") == KVM)["hostname"].drop_nulls().unique()
+    on_kvm_row = pl.col("host_class") == KVM
+    on_kvm = rows.filter(on_kvm_row)["hostname"].drop_nulls().unique()
     of_host = (pl.col("binary") == "nova-compute") & pl.col("host").is_in(on_kvm.implode())
     of_host = of_host.fill_null(value=False)
     up, down = refuse(services.filter(of_host), SERVICES, "id")
+    # A row that Nova brought back to life does not tell that its host was away meanwhile.
+    on_host = seen.with_columns(
+        end=pl.coalesce("end", MAX_TIME), host=pl.when(on_kvm_row).then("host")
+    )
+    _, there = arithmetic.intersect(on_host, unattended, ["host"])
+    seen = there.with_columns(end=pl.when(pl.col("end") < MAX_TIME).then("end"))
     return Ingested(
         completeness=speaks_of(COMPUTE_NODES, "total"),
         intervals=pl.concat(
@@ -86,60 +89,61 @@ def hosts(inputs: RawInputs) -> Ingested:
     )
 
 
-def _started(rows: pl.DataFrame) -> pl.DataFrame:
+def _unattended(services: pl.DataFrame) -> pl.DataFrame:
+    """Tell when hosts had no compute service, between two that they had: host, start, end.
+
+    When a service is deleted, so is its hypervisor's row; when the host is enrolled again, Nova
+    makes a new service, but can bring the hypervisor's old row back as if nothing had been.
+    """
+    lives = services.filter(
+        (pl.col("binary") == "nova-compute") & pl.col("created_at").is_not_null()
+    )
+    lives = lives.select(
+        "host", start="created_at", end=pl.coalesce(deleted_at(), MAX_TIME)
+    ).filter(pl.col("start") < pl.col("end"))
+    return (
+        arithmetic.union(lives, ["host"])
+        .sort("host", "start")
+        .select("host", start="end", end=pl.col("start").shift(-1).over("host"))
+        .drop_nulls("end")
+    )
+
+
+def _witnessed(inputs: RawInputs) -> pl.DataFrame:
+    """Find the first moment at which a service, an instance or Blazar names each hypervisor."""
+    return (
+        pl.concat(
+            inputs.get(table).select(hypervisor_hostname=name, _seen="created_at")
+            for table, name in (
+                (SERVICES, "host"),
+                (INSTANCES, "node"),
+                ("blazar.computehosts", "hypervisor_hostname"),
+            )
+        )
+        .group_by("hypervisor_hostname")
+        .agg(pl.col("_seen").min())
+    )
+
+
+def _started(rows: pl.DataFrame, witnessed: pl.DataFrame) -> pl.DataFrame:
     """Tell when each row began: ``start``, and ``inferred`` where its created_at is lost.
 
     A hypervisor that had a row before has its next one after the end of that, and, as ids count up,
-    after the row with the id before was made. Who had none before has no start.
+    after the row with the id before was made. Who had none before began when another table names
+    it first (``witnessed``: hypervisor_hostname, _seen); if none does, it has no start.
     """
     made = pl.col("created_at").forward_fill()
     ended = pl.col("end").cum_max().forward_fill().shift(1).over("hypervisor_hostname")
     after = pl.when(ended.is_not_null()).then(pl.max_horizontal(made, ended))
-    before_its_end = (after < pl.col("end")).fill_null(value=True)
-    return rows.sort("id").with_columns(
-        start=pl.coalesce("created_at", pl.when(before_its_end).then(after)),
+    began = pl.coalesce(after, "_seen")
+    before_its_end = (began < pl.col("end")).fill_null(value=True)
+    named = rows.sort("id").join(
+        witnessed, on="hypervisor_hostname", how="left", maintain_order="left"
+    )
+    return named.with_columns(
+        start=pl.coalesce("created_at", pl.when(before_its_end).then(began)),
         inferred=pl.col("created_at").is_null() | pl.col("end_inferred"),
     )
-
-
-def _renamed(rows: pl.DataFrame, services: pl.DataFrame) -> pl.DataFrame:
-    """End live KVM hosts whose machine answers under another name, where that name begins.
-
-    Two names are one machine's if they share its address or their first label. The old name is the
-    one whose service no longer reports, while the other's still does.
-    """
-    beats = (
-        services.filter((pl.col("binary") == "nova-compute") & deleted_at().is_null())
-        .group_by("host")
-        .agg(beat=pl.max_horizontal("last_seen_up", "updated_at").max())
-    )
-    live = rows.filter((pl.col("host_class") == KVM) & pl.col("end").is_null()).join(
-        beats, on="host"
-    )
-    live = live.with_columns(label=pl.col("hypervisor_hostname").str.extract(r"^([^.]+)"))
-    pairs = [
-        live.join(live, on=sign, suffix="_new").select(
-            "id",
-            "beat",
-            "hypervisor_hostname",
-            "hypervisor_hostname_new",
-            "beat_new",
-            "created_at_new",
-        )
-        for sign in ("host_ip", "label")
-    ]
-    silent = pl.col("beat") + SILENT < pl.col("beat_new")
-    ends = (
-        pl.concat(pairs)
-        .filter((pl.col("hypervisor_hostname") != pl.col("hypervisor_hostname_new")) & silent)
-        .group_by("id")
-        .agg(_renamed=pl.col("created_at_new").min())
-    )
-    joined = rows.join(ends, on="id", how="left", maintain_order="left")
-    return joined.with_columns(
-        end=pl.coalesce("end", "_renamed"),
-        end_inferred=pl.col("end_inferred") | pl.col("_renamed").is_not_null(),
-    ).drop("_renamed")
 
 
 _FIRST = pl.lit(-1, pl.Int64)
@@ -210,8 +214,10 @@ def instances(inputs: RawInputs) -> Ingested:
     joins = Joins()
     events = _events(inputs, joins)
     rows = _rows(inputs, events, joins)
-    failed = pl.col("launched_at").is_null() & pl.col("created").is_null()
-    failed &= (pl.col("vm_state") == "error") | pl.col("end").is_not_null()
+    # The event of a failed build can say Success; a machine that was launched has a launched_at.
+    failed = pl.col("launched_at").is_null() & (
+        (pl.col("vm_state") == "error") | pl.col("end").is_not_null()
+    )
     good, bad = refuse(
         rows, INSTANCES, "entity_id", pl.when(failed).then(pl.lit(Reason.FAILED_LAUNCH))
     )
@@ -243,8 +249,9 @@ def instances(inputs: RawInputs) -> Ingested:
 
 def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame:
     """Give each instance its reservation, its bounds and its size; ``created`` by its events."""
+    reservation = pl.coalesce("flavor", "hint")
     specs = inputs.get(REQUEST_SPECS).select(
-        uuid="instance_uuid", reservation_id=pl.coalesce("flavor", "hint")
+        uuid="instance_uuid", reservation_id=reservation, unreserved=reservation.is_null()
     )
     name = "nova.instances -> nova_api.request_specs"
     rows = joins.left(name, inputs.get(INSTANCES), specs, "uuid").rename({"uuid": "entity_id"})
@@ -276,6 +283,15 @@ def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
     actions = inputs.get(ACTIONS).select(
         "action", entity_id="instance_uuid", action_id="id", action_finish="finish_time"
     )
+    # Of a build that went from host to host, Nova can write Success to the first one's event.
+    create = pl.col("event") == CREATE
+    builds = (
+        inputs.get(EVENTS)
+        .filter(create & pl.col("action_id").is_duplicated())
+        .sort("start_time", "id")
+        .group_by("action_id")
+        .agg(_built=pl.col("host").last())
+    )
     rows = joins.left(
         "nova.instance_actions_events -> nova.instance_actions",
         inputs.get(EVENTS).filter(pl.col("result") == "Success"),
@@ -283,16 +299,20 @@ def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
         "action_id",
     )
     power = pl.col("event") == _POWER
-    return rows.select(
-        "entity_id",
-        "host",
-        event=pl.when(power)
-        .then(pl.concat_str("event", "action", separator=" "))
-        .otherwise("event"),
-        order="id",
-        begin="start_time",
-        finish=pl.coalesce("finish_time", "action_finish", "start_time"),
-    ).filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
+    return (
+        rows.join(builds, on="action_id", how="left", maintain_order="left")
+        .select(
+            "entity_id",
+            host=pl.when(create).then(pl.coalesce("_built", "host")).otherwise("host"),
+            event=pl.when(power)
+            .then(pl.concat_str("event", "action", separator=" "))
+            .otherwise("event"),
+            order="id",
+            begin="start_time",
+            finish=pl.coalesce("finish_time", "action_finish", "start_time"),
+        )
+        .filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
+    )
 
 
 def _moves(events: pl.DataFrame, inputs: RawInputs) -> pl.DataFrame:
@@ -381,7 +401,7 @@ def _with_migrations(arrivals: pl.DataFrame, migrations: pl.DataFrame) -> pl.Dat
     placed = arrivals.drop_nulls("hostname").group_by("entity_id").agg(pl.col("finish").min())
     # Where the instance was before its first move, if no event tells.
     begun = first.join(placed, on="entity_id", how="left").filter(
-        (pl.col("finish") > pl.col("begin")).fill_null(value=True)
+        (pl.col("finish") >= pl.col("begin")).fill_null(value=True)
     )
     columns = ("entity_id", "event", "finish", "hostname", "order", "old")
     return pl.concat(
@@ -478,6 +498,12 @@ def _replay(
     )
     created = events.filter(pl.col("event") == CREATE).select("entity_id").unique()
     uncreated = lives.join(created, on="entity_id", how="anti").drop_nulls("launched_at")
+    # A later launch overwrites the first: it then ran before, from its start as far as is known.
+    earliest = events.group_by("entity_id").agg(_seen=pl.col("begin").min())
+    again = (pl.col("_seen") <= pl.col("launched_at")).fill_null(value=False)
+    uncreated = uncreated.join(earliest, on="entity_id", how="left").with_columns(
+        launched_at=pl.when(again).then("start").otherwise("launched_at")
+    )
     occupies_at = pl.when(pl.col("occupies_at") == "start").then("begin").otherwise("finish")
     occupies = [
         lives.select("entity_id", timestamp="start", on=pl.lit(value=True), order=_FIRST),

@@ -68,8 +68,13 @@ ADAPTERS: dict[str, Adapter] = {
     ),
     "blazar_allocations": Adapter(
         blazar.allocations,
-        (*_LEASES, "blazar.computehost_allocations", "blazar.computehosts"),
-        ("blazar.computehost_reservations", "blazar.instance_reservations"),
+        _LEASES,
+        (
+            "blazar.computehost_allocations",
+            "blazar.computehosts",
+            "blazar.computehost_reservations",
+            "blazar.instance_reservations",
+        ),
         accounts={"intervals": ("blazar.computehost_allocations",)},
     ),
     "blazar_leases": Adapter(

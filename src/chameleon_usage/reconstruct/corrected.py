@@ -69,6 +69,9 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     made = corrections or Corrections()
     rows, history = observed.intervals, observed.history
     collected = Collected("corrected", made)
+    leased = "committed" in observed.spoken_of
+    if not leased:  # A request that names a reservation tells of leases that nobody knows.
+        rows = rows.with_columns(reservation_id=pl.lit(None, rows.schema["reservation_id"]))
     # 1. Hosts whose row is gone get their names.
     if made.name_gone_hosts:
         rows = inference.name_gone_hosts(rows)
@@ -84,11 +87,10 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     of["committed"] = of["committed"].filter(listed)
     of["committed"] = _with_lost_allocations(of, history, collected)
     # 4. and 5. Hosts exist, and are in the pool.
-    total = hosts.resolve_total(of, site, collected)
+    total = hosts.resolve_total(of, history, site, collected)
     reservable = hosts.resolve_reservable(of, total, site, collected)
     # 6. and 7. What holds a host lives only within its parents.
     committed = holders.clamp_allocations(of["committed"], reservable, collected)
-    leased = "committed" in observed.spoken_of
     occupied = holders.clip_instances(
         of["occupied"], committed, total, history, collected, leased=leased
     )

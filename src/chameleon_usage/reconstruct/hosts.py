@@ -12,7 +12,9 @@ from chameleon_usage.reconstruct.observed import HOST
 from chameleon_usage.reconstruct.reading import Collected
 
 
-def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collected) -> pl.DataFrame:
+def resolve_total(
+    rows: dict[str, pl.DataFrame], history: pl.DataFrame, site: Site, collected: Collected
+) -> pl.DataFrame:
     """Tell when each host existed; pool, allocations and instances are indirect evidence of it.
 
     An instance without an end of its own shows that its host was there before the host's own rows
@@ -20,6 +22,7 @@ def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collecte
 
     Args:
         rows: quantity to rows of ``Observed.intervals``: total, reservable, committed, occupied.
+        history: of ``observed.profile_history``: the hosts that a row describes, dated or not.
         site: source priority and merge tolerance.
         collected: takes what is refused and how far each source's own rows reach.
 
@@ -31,8 +34,11 @@ def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collecte
     """
     pool = rows["reservable"].with_columns(open=pl.lit(value=False))
     # An instance that no reservation asked for may name anything.
-    known = rows["total"].group_by("hostname").agg(_last=pl.col("end").max())
-    asked_for = pl.col("reservation_id").is_not_null() | pl.col("_last").is_not_null()
+    known = history.select(pl.col("hostname").unique(), _known=pl.lit(value=True))
+    known = known.join(
+        rows["total"].group_by("hostname").agg(_last=pl.col("end").max()), on="hostname", how="left"
+    )
+    asked_for = pl.col("reservation_id").is_not_null() | pl.col("_known")
     guests = (
         rows["occupied"]
         .join(known, on="hostname", how="left", maintain_order="left")

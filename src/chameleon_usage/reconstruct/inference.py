@@ -104,8 +104,10 @@ def lost_allocations(
         .agg(pl.col("source", "entity_id", "end").last())
     )
     sliced = (pl.col("host_class") == KVM).fill_null(value=False)
-    replaced = last.join(by_reservation, on="reservation_id", how="inner").with_columns(
-        start="_from", end=pl.min_horizontal("end", "_to"), open=pl.lit(value=False)
+    replaced = (
+        last.join(by_reservation, on="reservation_id", how="inner")
+        .join(by_promise, on="reservation_id", how="anti")
+        .with_columns(start="_from", end=pl.min_horizontal("end", "_to"), open=pl.lit(value=False))
     )
     ended = last.join(by_promise.filter(~sliced), on="reservation_id", how="inner").with_columns(
         start="_from", end="_to", open=pl.lit(value=False)
@@ -211,7 +213,8 @@ def assign_hosts(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
 def find_reservations(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
     """Find the reservation of instances whose request spec is purged.
 
-    A host committed to a lease of the instance's project when it was created holds it.
+    A host committed to a lease of the instance's project when it was created holds it, unless the
+    instance's own request names no reservation. What only other instances show is no evidence.
 
     Args:
         rows: stays of instances, each with its hostname: the columns of ``Observed.intervals``.
@@ -220,10 +223,15 @@ def find_reservations(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFra
     Returns:
         the rows, with reservation_id where it was found: of several the one that began last.
     """
-    orphans = rows.filter(pl.col("reservation_id").is_null() & pl.col("project_id").is_not_null())
+    orphans = rows.filter(
+        pl.col("reservation_id").is_null()
+        & pl.col("project_id").is_not_null()
+        & ~pl.col("unreserved").fill_null(value=False)
+    )
     if orphans.is_empty():
         return rows
-    holds = committed.select(
+    told = committed.filter(~pl.col("source").is_in(rows["source"].unique().implode()))
+    holds = told.select(
         "hostname", "project_id", hold="reservation_id", from_="start", to="end"
     ).drop_nulls(["hostname", "project_id"])
     keys = ["source", "entity_id"]
