@@ -122,6 +122,9 @@ class TestNova:
         assert site.corrected("ondemand_capacity") == known(1)
         assert site.corrected(UNUSABLE) == known(0)
 
+    def test_a_service_without_a_heartbeat_tells_nothing(self):
+        assert kvm(heartbeat=None).corrected(USABLE) == NEVER
+
     def test_a_release_without_the_flag_tells_nothing(self):
         site = kvm(heartbeat=6, disabled=None, forced_down=None)
         assert site.corrected(USABLE) == []

@@ -77,13 +77,12 @@ def _ironic(inputs: RawInputs) -> Ingested:
 
 def _nova(inputs: RawInputs) -> Ingested:
     """Read what compute services say of the hypervisors that they manage at the time."""
-    services = _versions(inputs, SERVICES, deleted_at()).filter(
-        pl.col("binary") == "nova-compute"
-    )
+    services = _versions(inputs, SERVICES, deleted_at()).filter(pl.col("binary") == "nova-compute")
     told = _told(
         services.rename({"host": "hostname"}),
         SERVICES,
-        speaks=pl.col("disabled").is_not_null(),
+        # A service that never reported has no date, and was not necessarily never changed.
+        speaks=pl.all_horizontal(pl.col("disabled", "_since").is_not_null()),
         causes={
             (BROKEN, "_since"): pl.col("forced_down") == 1,
             (DISABLED, "_since"): pl.col("disabled") == 1,
