@@ -85,7 +85,9 @@ class Writer:
             "rows": self.rows,
             "bytes": self.path.stat().st_size,
             "checksum": f"sha256:{self.sum.hexdigest()}",
-            "columns": {name: str(kind) for name, kind in pl.read_parquet_schema(self.path).items()},
+            "columns": {
+                name: str(kind) for name, kind in pl.read_parquet_schema(self.path).items()
+            },
             **({"zero_dates": self.zero_dates} if self.zero_dates else {}),
             **({"not_utf8": self.not_utf8} if self.not_utf8 else {}),
         }
