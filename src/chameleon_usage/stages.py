@@ -1,7 +1,7 @@
 """The stages between raw tables and outputs: what each is, and how it is saved and loaded."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -29,10 +29,15 @@ COMBINED = "combined"
 
 @dataclass(frozen=True)
 class FactsStage:
-    """What a site's adapters gave, saved as facts, and when its tables were read."""
+    """What a site's adapters gave, saved as facts, and when its tables were read.
+
+    Attributes:
+        left_out: adapters that did not run, and the tables that each lacks; not saved.
+    """
 
     ingested: Ingested
     as_of: datetime
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

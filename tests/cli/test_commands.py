@@ -95,16 +95,6 @@ class TestRun:
         assert "chi_tacc" in said.err
         assert "rows" in said.err
 
-    def test_all_of_2016_to_2025_unless_told_otherwise(self, usage, raw, tmp_path):
-        said = usage(
-            *("run", "--config", CONFIG, "--data-dir", raw, "--output", tmp_path / "out"),
-            *("--site", "chi_edge"),
-        )
-        assert said.status == 0
-        timeline = pl.read_parquet(tmp_path / "out" / "chi_edge" / "usage_timeline.parquet")
-        days = timeline["timestamp"].dt.date().unique().sort()
-        assert (f"{days[0]}", f"{days[-1]}", days.len()) == ("2016-01-01", "2025-12-31", 3653)
-
 
 class TestBuckets:
     @pytest.mark.parametrize("key", LIVELY)

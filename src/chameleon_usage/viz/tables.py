@@ -23,6 +23,7 @@ ALL = "all"
 QUANTITIES = ("total", *USE)
 """What `cross_site_table` tells of a site, in nodes."""
 
+_KEY = ["site", "timestamp"]
 UNCORRECTED = [
     stage for stage, (collector, _) in COLLECTOR_STAGES.items() if collector == "uncorrected"
 ]
@@ -131,6 +132,7 @@ def cross_site_table(
             index=["site", "timestamp"],
             values="value",
         )
+        .join(_every_bucket(usage), on=["site", "timestamp"], how="right")
         .sort("site", "timestamp")
         .filter((pl.col("total") > 0).fill_null(value=False).cum_max().over("site"))
     )
@@ -161,6 +163,12 @@ def cross_site_table(
         .select("site", "timestamp", "days", *QUANTITIES)
         .sort("site", "timestamp")
     )
+
+
+def _every_bucket(usage: pl.DataFrame) -> pl.DataFrame:
+    """Pair each site with each time of all: what was read of one site earlier is not known later."""
+    sites, timestamps = (as_text(usage).select(pl.col(name).unique()) for name in _KEY)
+    return sites.join(timestamps, how="cross")
 
 
 def rejected(audit: pl.DataFrame) -> pl.DataFrame:
