@@ -148,12 +148,14 @@ def save_usage(directory: Path, tables: dict[str, pl.DataFrame]) -> None:
     save_tables(directory, tables)
 
 
-def load_usage(directory: Path) -> dict[str, pl.DataFrame]:
+def load_usage(
+    directory: Path, tables: Collection[str] = tuple(OUTPUTS)
+) -> dict[str, pl.DataFrame]:
     """Read the output tables that are there; plots and reports need nothing else."""
     found = {
         name: load_table(directory / f"{name}.parquet")
         for name in OUTPUTS
-        if (directory / f"{name}.parquet").exists()
+        if name in tables and (directory / f"{name}.parquet").exists()
     }
     if not found:
         raise UsageError(f"{directory}: no output tables; run 'chameleon-usage run' first")

@@ -166,7 +166,7 @@ def cross_site_table(
 
 
 def _every_bucket(usage: pl.DataFrame) -> pl.DataFrame:
-    """Pair each site with each time of all: what was read of one site earlier is not known later."""
+    """Pair each site with each time of all: a site that was read earlier is unknown later."""
     sites, timestamps = (as_text(usage).select(pl.col(name).unique()) for name in _KEY)
     return sites.join(timestamps, how="cross")
 
