@@ -95,7 +95,7 @@ def window_of(stage: SegmentsStage, asked: Window | Period) -> Window:
             f"--end {asked.end:%F}: the tables begin with {first:%F}; give a later end"
         )
     step = pl.Series([as_of]).dt.offset_by(asked.bucket)[0]
-    edges = Window(start, max(start, step), asked.bucket).edges
+    edges = Window(start, asked.end or max(start, step), asked.bucket).edges
     over = edges.filter(edges <= as_of)
     if over.len() < 2:
         raise UsageError(

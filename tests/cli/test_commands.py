@@ -420,8 +420,9 @@ class TestStart:
         assert said.returncode == 0, said.stderr
         return said.stdout.split()
 
-    def test_the_command_line_loads_no_library_of_databases_or_stores(self, run_command):
-        assert self.loaded(run_command, "import chameleon_usage.cli.run") == []
+    @pytest.mark.parametrize("module", ["run", "config", "summary"])
+    def test_the_command_line_loads_no_library_of_databases_or_stores(self, run_command, module):
+        assert self.loaded(run_command, f"import chameleon_usage.cli.{module}") == []
 
     def test_a_directory_takes_no_library_of_stores(self, run_command, raw, tmp_path):
         call = ["chameleon-usage", "run", "--config", CONFIG, "--data-dir", raw, *TEN_DAYS]
@@ -442,8 +443,9 @@ class TestStart:
 
     def test_every_command_is_in_the_help(self, usage):
         said = usage("--help")
-        listed = set(re.findall(r"^  ([a-z]+)  ", said.out, re.MULTILINE))
+        listed = set(re.findall(r"^  ([a-z-]+)  ", said.out, re.MULTILINE)) - {"--version"}
         commands = {"check", "combine", "run", "export", "extract", "grants", "record"}
+        commands |= {"init", "check-config", "summary"}
         assert listed == commands
         for command in commands:
             assert usage(command, "--help").status == 0

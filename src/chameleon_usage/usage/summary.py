@@ -55,8 +55,8 @@ def summarise(
         reach = f"from {known[0]:%F} to {known[-1]:%F}" if len(known) else "for no time at all"
         asked_for = f"from {begin:%F} {f'to {end:%F}' if end else 'on'}"
         raise UsageError(
-            f"{site}: nothing is known of the time {asked_for}: its outputs cover {first:%F} to {last:%F} and are known {reach}; give other --start "
-            "and --end"
+            f"{site}: nothing is known of the time {asked_for}: its outputs cover {first:%F} to "
+            f"{last:%F} and are known {reach}; give other --start and --end"
         )
     wide = told.filter(inside).pivot(on="count_type", index="timestamp", values="value")
     wide = period.join(wide, on="timestamp", how="left").sort("timestamp")
