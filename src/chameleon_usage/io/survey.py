@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Protocol
 
 import pymysql
@@ -46,6 +47,8 @@ _COLUMNS = (
 )
 """Table, a column of it, and the releases that have it: where no revision can be read."""
 
+LATE = timedelta(days=30)
+"""A source that begins later than others by more than this may not know the time before."""
 _TIMES = ("created_at", "updated_at", "deleted_at")
 
 
@@ -162,20 +165,21 @@ class Survey:
         """List the tables of a name that are of use: several where there are cells."""
         return [table for table in self.tables if table.name == name and not table.lacking]
 
+    def has_rows(self, name: str) -> bool:
+        """Whether a table holds rows, or may: some cannot be counted."""
+        return any(table.rows != 0 for table in self.of(name))
+
     def adapters(self) -> dict[str, list[str]]:
         """Give the adapters that can run, and the tables that each finds."""
         able = {}
         for name, adapter in ADAPTERS.items():
             needed = [table for table in adapter.tables if table not in adapter.may_be_empty]
             there = all(self.of(table) for table in adapter.tables)
-            if there and all(map(self._has_rows, needed or adapter.tables)):
-                found = [table for table in tables_of([name]) if self._has_rows(table)]
+            if there and all(map(self.has_rows, needed or adapter.tables)):
+                found = [table for table in tables_of([name]) if self.has_rows(table)]
                 if needed or adapter.tables or found:
                     able[name] = found
         return able
-
-    def _has_rows(self, name: str) -> bool:
-        return any(table.rows != 0 for table in self.of(name))
 
     def first(self, name: str) -> str:
         """Give the first date of a table, or nothing."""
@@ -294,7 +298,7 @@ def _why_not(found: Survey, name: str) -> str:
 
 def _sources(found: Survey, able: Collection[str]) -> Iterator[str]:
     """Write the orders of the sources that are there; what is left out is a comment."""
-    read = {table for table in tables_of(able) if found.of(table)}
+    read = {table for table in tables_of(able) if found.has_rows(table)}
     rules = []
     for quantity, rule in DEFAULT_SOURCES.items():
         order = [name for name in rule.order if name in read]
@@ -313,10 +317,11 @@ def _sources(found: Survey, able: Collection[str]) -> Iterator[str]:
 def _gaps(found: Survey) -> Iterator[str]:
     """Propose what a source that begins late does not know, for the operator to decide."""
     begin = min(filter(None, (found.first(table.name) for table in found.tables)), default="")
+    first = {name: found.first(name) for name in ("nova.compute_nodes", "blazar.computehosts")}
     late = [
-        f"  #   - {{source: {name}, before: {found.first(name)}}}"
-        for name in ("nova.compute_nodes", "blazar.computehosts")
-        if found.first(name) > begin
+        f"  #   - {{source: {name}, before: {day}}}"
+        for name, day in first.items()
+        if day and date.fromisoformat(day) - date.fromisoformat(begin) > LATE
     ]
     if late:
         yield f"  # Other rows begin with {begin}. If the hosts were there before, declare it:"
