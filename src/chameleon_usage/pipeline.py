@@ -87,8 +87,8 @@ def window_of(stage: SegmentsStage, asked: Window | Period) -> Window:
     as_of = stage.as_of.item()
     rows = stage.segments.filter(pl.col("collector_type") == "corrected")["start"]
     begin = pl.concat([rows, stage.legacy["timestamp"].cast(rows.dtype), stage.as_of["as_of"]])
-    first = begin.sort()[0]
-    floor = begin.sort().dt.truncate(asked.bucket)[0]
+    first = begin.to_frame().min().item()
+    floor = pl.Series([first]).dt.truncate(asked.bucket)[0]
     start = asked.start or floor
     if asked.end and asked.end <= floor:
         raise UsageError(

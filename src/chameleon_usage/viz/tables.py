@@ -23,7 +23,6 @@ ALL = "all"
 QUANTITIES = ("total", *USE)
 """What `cross_site_table` tells of a site, in nodes."""
 
-_KEY = ["site", "timestamp"]
 UNCORRECTED = [
     stage for stage, (collector, _) in COLLECTOR_STAGES.items() if collector == "uncorrected"
 ]
@@ -167,8 +166,8 @@ def cross_site_table(
 
 def _every_bucket(usage: pl.DataFrame) -> pl.DataFrame:
     """Pair each site with each time of all: a site that was read earlier is unknown later."""
-    sites, timestamps = (as_text(usage).select(pl.col(name).unique()) for name in _KEY)
-    return sites.join(timestamps, how="cross")
+    usage = as_text(usage)
+    return usage.select("site").unique().join(usage.select("timestamp").unique(), how="cross")
 
 
 def rejected(audit: pl.DataFrame) -> pl.DataFrame:
