@@ -435,6 +435,17 @@ RAW_TABLES: dict[str, RawTable] = {
 FILES_ONLY = frozenset({"inventory", "published", "trace"})
 """Schemas that no database has: files of other makers."""
 
+AUDIT = "openstack_audit"
+"""The schema in which triggers keep each change of a row, where a deployment has them."""
+AUDIT_TABLES = {
+    name: f"{AUDIT}.audit_{name.replace('.', '_')}"
+    for name in RAW_TABLES
+    if name.partition(".")[0] not in FILES_ONLY
+} | {"zun.container": f"{AUDIT}.audit_zun_containers"}
+"""Input table to its audit table."""
+AUDIT_COLUMNS = _ints("audit_id") | _texts("id", "audit_event_type") | _times("audit_changed_at")
+AUDIT_OPTIONAL = _times("audit_event_time") | _texts("audit_changed_by", "data")
+"""An audit table's own columns; beside them it has the audited row, as a document or in columns."""
 
 FLAGS = frozenset({"reservable", "disabled", "forced_down", "maintenance", "retired"})
 """Integers that are 0 or 1, which other databases and formats write as words."""
@@ -462,10 +473,12 @@ class RawInputs:
         absent: tables that were asked for and are not there, and time columns of later releases
             that a table does not have (``<table>.<column>``).
         as_of: the moment at which the tables were read from the services' databases.
-        superseded: name to the earlier versions of rows that snapshots saw: the table's columns,
-            and ``until``, when each was changed or deleted.
+        superseded: name to the earlier versions of rows that snapshots saw or an audit table
+            kept: the table's columns, and ``until``, when each was changed or deleted.
         windows: when an entity of a ``source`` was ``absent`` though its row does not say so, and
-            when its presence is ``inferred`` (``state``), as earlier snapshots tell.
+            when its presence is ``inferred`` (``state``), as snapshots and audit tables tell.
+        audited: name to the moment since when its audit table dates every change. Of the time
+            before, the first version there tells no more than a row of a single dump.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -475,6 +488,7 @@ class RawInputs:
     as_of: datetime
     superseded: dict[str, pl.DataFrame] = field(default_factory=dict)
     windows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WINDOWS))
+    audited: dict[str, datetime] = field(default_factory=dict)
 
     def get(self, name: str) -> pl.DataFrame:
         """Give a table, or an empty one with its columns if it is absent."""
