@@ -166,35 +166,31 @@ def observations(rows: pl.DataFrame, name: str, moments: Sequence[datetime]) -> 
     gone = ~pl.col("_backfilled") & (pl.col(_AUDITED) == DELETE)
     made = ~pl.col("_backfilled") & (pl.col(_AUDITED) == INSERT)
     snapshots = pl.DataFrame({"unseen": list(moments)}, schema={"unseen": TIME})
-    return (
+    created = [name for name in ("created_at",) if name in table.kept]
+    states = (
         rows.with_columns(_backfilled=backfilled.fill_null(value=False))
         .with_columns(
-            seen=pl.when(pl.col("_backfilled")).then(pl.coalesce(written, event)).otherwise(time),
-            began=pl.when(~pl.col("_backfilled")).then(time),
-            # A row that the service had marked as deleted before was over then, not now.
-            purged=gone & ended.is_null(),
+            pl.when(made).then(pl.coalesce(name, time)).otherwise(name).alias(name)
+            for name in created
         )
         .with_columns(
-            pl.when(gone).then(pl.min_horizontal("began", ended)).otherwise("began").alias("began"),
-            *(
-                pl.when(made).then(pl.coalesce(name, "began")).otherwise(name).alias(name)
-                for name in ({"created_at"} & set(table.kept))
-            ),
+            seen=pl.when(pl.col("_backfilled")).then(pl.coalesce(written, event)).otherwise(time),
+            # A row that the service had marked as deleted before was over then, not now.
+            began=pl.when(gone)
+            .then(pl.min_horizontal(time, ended))
+            .when(~pl.col("_backfilled"))
+            .then(time),
+            purged=gone & ended.is_null(),
         )
         .sort("seen")
         .join_asof(snapshots, left_on="seen", right_on="unseen", strategy="forward")
-        .select(
-            *table.kept,
-            "seen",
-            "began",
-            pl.when(pl.col("purged"))
-            .then("began")
-            .otherwise(pl.coalesce("unseen", "seen"))
-            .alias("unseen"),
-            "purged",
-            order="audit_id",
-        )
+        .with_columns(pl.coalesce("unseen", "seen"))
+        .select(*table.kept, "seen", "began", "unseen", "purged", order="audit_id")
     )
+    purged = states.filter("purged").with_columns(unseen="seen")
+    # What is deleted was so until then.
+    before = purged.with_columns(began=pl.lit(None, TIME), purged=pl.lit(value=False))
+    return pl.concat([states.filter(~pl.col("purged")), before, purged])
 
 
 def not_kept(rows: pl.DataFrame, name: str) -> list[str]:

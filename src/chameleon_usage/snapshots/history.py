@@ -212,8 +212,8 @@ def _versions(
     observed = observed.with_columns(pl.lit(None, kind).alias(c) for c, kind in lacking.items())
     states = (
         pl.concat([observed, current.join(observed, on=key, how="semi")], how="diagonal")
-        .sort(*key, "seen", "order", *columns, nulls_last=True)
         .with_columns(pl.col("purged").fill_null(value=False))
+        .sort(*key, "seen", "order", "purged", *columns, nulls_last=True)
     )
     states = _end_deleted(table, _fill_audited(states, key, not_kept))
     # What changed in a column that is not read is no change here.
@@ -231,16 +231,22 @@ def _versions(
     # Of several states within a second the last one counts.
     momentary = pl.col("began").shift(-1).over(key) <= pl.col("began")
     states = states.filter(~momentary.fill_null(value=False))
-    updated = pl.col("updated_at") if "updated_at" in columns else pl.lit(None, TIME)
-    following, word = pl.col("began").shift(-1).over(key), updated.shift(-1).over(key)
     unseen = pl.min_horizontal("unseen", pl.col("audited").shift(-1).over(key))
-    word = pl.when((word > pl.col("seen")) & (word <= unseen)).then(word)
+
+    def word(column: str | None) -> pl.Expr:
+        """Give a time of the next state, if that is when this one became it."""
+        at = pl.col(column).shift(-1).over(key) if column in columns else pl.lit(None, TIME)
+        return pl.when((at > pl.col("seen")) & (at <= unseen)).then(at)
+
+    # A row's own deletion comes first: no trigger need have watched it.
+    exact = pl.coalesce(word(table.end), pl.col("began").shift(-1).over(key))
+    dated = pl.coalesce(exact, word("updated_at"))
     middle = pl.col("seen") + (unseen - pl.col("seen")) / 2
     states = states.with_columns(
-        seen=pl.coalesce(following, "seen"),
-        unseen=pl.coalesce(following, unseen),
-        until=pl.coalesce(following, word, middle.dt.truncate("1s")),
-        dated=following.is_not_null() | word.is_not_null(),
+        seen=pl.coalesce(exact, "seen"),
+        unseen=pl.coalesce(exact, unseen),
+        until=pl.coalesce(dated, middle.dt.truncate("1s")),
+        dated=dated.is_not_null(),
         _now=pl.col("seen").is_null(),
     ).drop("_run", "order")
     if not (table.end or table.ending_status):  # a row that is gone still says what it said
