@@ -16,6 +16,7 @@ from chameleon_usage import pipeline
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.loader import load_raw_inputs
 from chameleon_usage.models.raw import AUDIT_TABLES, RAW_TABLES
+from chameleon_usage.snapshots import audit
 from chameleon_usage.snapshots.record import add_snapshot
 from support.audit import AuditedSite
 from support.sites import LIVELY, day, on, uid
@@ -107,13 +108,11 @@ class TestChanges:
         site.audit(LEASES, "UPDATE", 5, row)
         inputs = load_raw_inputs(site.write(tmp_path), [LEASES])
         versions = inputs.versions(LEASES).filter(pl.col("id") == "L")
-        known = versions.select("end_date", "since", "until").rows()
-        assert known == [
-            (day(3), None, day(2)),
-            (day(6), day(2), day(5)),
-            (day(9), day(5), None),
+        assert versions.select("end_date", "since", "until", "known").rows() == [
+            (day(3), None, day(2), day(1)),
+            (day(6), day(2), day(5), day(2)),
+            (day(9), day(5), None, day(5)),
         ]
-        assert inputs.audited == {LEASES: day(1)}
         assert site.corrected("committed") == on((1, 9))
 
     def test_of_changes_within_a_second_the_last_counts(self):
@@ -124,6 +123,19 @@ class TestChanges:
             site.audit(HOSTS, "UPDATE", 4, row | {"reservable": flag})
         site.audit(HOSTS, "UPDATE", 6, row)
         assert site.corrected("reservable", host="h1") == on((0, 4), (6, 10))
+
+    def test_a_row_that_never_changed_is_known_since_its_insert_or_the_switch_on(self, tmp_path):
+        site = AuditedSite()
+        pool(site)
+        site.backfill(4, HOSTS)
+        site.audit(HOSTS, "INSERT", 6, site.pool_host("h3", 6))
+        site.pool_host("h4", 0)
+        inputs = load_raw_inputs(site.write(tmp_path), [HOSTS])
+        known = dict(inputs.versions(HOSTS).select("id", "known").iter_rows())
+        assert known == {"b-h0": day(4), "b-h1": day(4), "b-h2": day(4)} | {
+            "b-h3": day(6),
+            "b-h4": None,
+        }
 
 
 class TestRowsThatAreGone:
@@ -248,6 +260,18 @@ class TestWhatTheTriggersDoNotTell:
         site.audit(HOSTS, "UPDATE", 5, row)
         assert "hypervisor_type" not in json.loads(site.audits[HOSTS][0]["data"])
         assert site.corrected("reservable", host="h1") == on((0, 3), (5, 10))
+
+    def test_what_changes_often_and_unwatched_is_not_believed(self, monkeypatch, tmp_path):
+        monkeypatch.setitem(audit.NOT_WATCHED, HOSTS, ("vcpus",))
+        site = AuditedSite()
+        row = pool(site, vcpus=1)
+        site.audit(HOSTS, "INSERT", 0, row | {"vcpus": 7})
+        site.audit(HOSTS, "UPDATE", 3, row | {"vcpus": 7, "reservable": 0})
+        site.audit(HOSTS, "UPDATE", 5, row | {"vcpus": 7})
+        inputs = load_raw_inputs(site.write(tmp_path), [HOSTS])
+        versions = inputs.versions(HOSTS).filter(pl.col("id") == "b-h1")
+        assert versions["vcpus"].to_list() == [None, None, None, 1]
+        assert versions["reservable"].to_list() == [1, 0, 1, 1]
 
 
 class TestBackfill:

@@ -474,11 +474,11 @@ class RawInputs:
             that a table does not have (``<table>.<column>``).
         as_of: the moment at which the tables were read from the services' databases.
         superseded: name to the earlier versions of rows that snapshots saw or an audit table
-            kept: the table's columns, and ``until``, when each was changed or deleted.
+            kept: the table's columns, ``until``, when each was changed or deleted, and ``known``.
         windows: when an entity of a ``source`` was ``absent`` though its row does not say so, and
             when its presence is ``inferred`` (``state``), as snapshots and audit tables tell.
-        audited: name to the moment since when its audit table dates every change. Of the time
-            before, the first version there tells no more than a row of a single dump.
+        audited: name to the rows of which an audit table tells since when they stand as they do
+            now: the table's key and ``known``.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -488,7 +488,7 @@ class RawInputs:
     as_of: datetime
     superseded: dict[str, pl.DataFrame] = field(default_factory=dict)
     windows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WINDOWS))
-    audited: dict[str, datetime] = field(default_factory=dict)
+    audited: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def get(self, name: str) -> pl.DataFrame:
         """Give a table, or an empty one with its columns if it is absent."""
@@ -504,12 +504,19 @@ class RawInputs:
             by: what makes rows versions of one thing, if it is not the table's key.
 
         Returns:
-            the table's columns, ``since`` (null: from the first) and ``until`` (null: to the end).
+            the table's columns, ``since`` (null: from the first), ``until`` (null: to the end) and
+            ``known``: since when an audit table shows it so (null: none does). Of what was before,
+            the first version says no more than the row of a single dump.
         """
         table, key = self.get(name), list(by or RAW_TABLES[name].key)
         earlier = [self.superseded[name]] if name in self.superseded else []
+        if name in self.audited:
+            table = table.join(self.audited[name], on=list(RAW_TABLES[name].key), how="left")
+        last = table.with_columns(
+            pl.lit(None, TIME).alias(c) for c in _OF_VERSION - {*table.columns}
+        )
         return (
-            pl.concat([*earlier, table.with_columns(until=pl.lit(None, TIME))], how="diagonal")
+            pl.concat([*earlier, last], how="diagonal")
             .sort(*key, "until", nulls_last=True)
             .with_columns(since=pl.col("until").shift(1).over(key))
         )

@@ -29,6 +29,11 @@ from chameleon_usage.models.vocabulary import UNREADABLE, Reason
 BACKFILL = "backfill"
 """By whom the role says that a back-filled row was written."""
 EVENTS = INSERT, UPDATE, DELETE = ("INSERT", "UPDATE", "DELETE")
+NOT_WATCHED = {
+    "ironic.nodes": ("power_state", "provision_state", "provision_updated_at"),
+}
+"""Columns that the role keeps and that change often, with no row written for it: that one row shows
+a value does not say that it stayed so until the next."""
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _AUDITED, _EVENT_TIME, _WRITTEN = "audit_event_type", "audit_event_time", "audit_changed_at"
 
@@ -92,6 +97,7 @@ def opened(rows: pl.DataFrame, name: str) -> pl.DataFrame:
         rows.select(_AUDITED, "audit_id", _EVENT_TIME, _WRITTEN, "audit_changed_by")
         .hstack(columns)
         .with_columns(told=readable | (in_columns & rows["data"].is_null()))
+        .with_columns(pl.lit(None, pl.String).alias(c) for c in NOT_WATCHED.get(name, ()))
         .with_columns(**table.derived)
         .select(list(as_read(name).columns))
     )
@@ -127,12 +133,6 @@ def refusal(name: str) -> pl.Expr:
     )
 
 
-def switched_on(rows: pl.DataFrame) -> datetime | None:
-    """Tell since when an audit table dates every change: when its first row was written."""
-    first: datetime | None = rows.select(pl.coalesce(_WRITTEN, _EVENT_TIME).min()).item()
-    return first
-
-
 def observations(rows: pl.DataFrame, name: str, moments: Sequence[datetime]) -> pl.DataFrame:
     """Tell what state of a row each row of an audit table shows, and when.
 
@@ -151,8 +151,8 @@ def observations(rows: pl.DataFrame, name: str, moments: Sequence[datetime]) -> 
         deleted for good then; ``order``, among those of one moment.
     """
     table = RAW_TABLES[name]
-    on = switched_on(rows)
     written, event = pl.col(_WRITTEN), pl.col(_EVENT_TIME)
+    switched_on = pl.coalesce(written, event).min()
     # Dumps of other makers may leave out who wrote a row.
     unnamed = pl.col("audit_changed_by").is_null() & (pl.col(_AUDITED) != UPDATE)
     inserted = pl.col(_AUDITED) == INSERT
@@ -161,7 +161,7 @@ def observations(rows: pl.DataFrame, name: str, moments: Sequence[datetime]) -> 
     )
     repeated = unnamed & (event < written) & (event == own)
     backfilled = (pl.col("audit_changed_by") == BACKFILL) | repeated
-    time = pl.max_horizontal(pl.min_horizontal(written, event), pl.lit(on, TIME))
+    time = pl.max_horizontal(pl.min_horizontal(written, event), switched_on)
     ended = pl.col(table.end) if table.end in rows.columns else pl.lit(None, TIME)
     gone = ~pl.col("_backfilled") & (pl.col(_AUDITED) == DELETE)
     made = ~pl.col("_backfilled") & (pl.col(_AUDITED) == INSERT)
@@ -196,14 +196,13 @@ def observations(rows: pl.DataFrame, name: str, moments: Sequence[datetime]) -> 
 def not_kept(rows: pl.DataFrame, name: str) -> list[str]:
     """List the columns of the input table of which an audit table tells nothing at all.
 
-    That no row has been marked as deleted does say something.
+    That no row has been marked as deleted does say something, and of what the role does not watch
+    only the moment is known.
     """
     table = RAW_TABLES[name]
-    return [
-        column
-        for column in table.kept
-        if column != table.end and rows[column].null_count() == rows.height
-    ]
+    others = {table.end, *NOT_WATCHED.get(name, ())}
+    empty = (column for column in table.kept if rows[column].null_count() == rows.height)
+    return [column for column in empty if column not in others]
 
 
 def latest(observed: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -104,7 +104,7 @@ def complete(
     """
     steps, audits = increments(directory), audits or {}
     moments = sorted({inputs.as_of, *(at for step in steps for at in (step.since, step.as_of))})
-    tables, superseded, windows = dict(inputs.tables), {}, [inputs.windows]
+    tables, superseded, audited, windows = dict(inputs.tables), {}, {}, [inputs.windows]
     for name in [*inputs.tables, *(audits.keys() - inputs.tables.keys())]:
         if RAW_TABLES[name].remade:
             continue
@@ -120,7 +120,10 @@ def complete(
             continue
         earlier, stands = _versions(name, current, observed, not_kept)
         tables[name], seen = _read(name, current, earlier, stands)
-        superseded[name] = earlier.select(*current.columns, "until")
+        known = pl.coalesce("began", "audited").alias("known")
+        superseded[name] = earlier.select(*current.columns, "until", known)
+        if name in audits:
+            audited[name] = stands.select(*RAW_TABLES[name].key, known).drop_nulls()
         windows.append(seen)
     rows = inputs.rows | {name: tables[name].height for name in superseded}
     return replace(
@@ -130,9 +133,7 @@ def complete(
         windows=pl.concat(windows),
         rows=rows,
         absent=tuple(name for name in inputs.absent if name not in tables),
-        audited={
-            name: on for name, rows in audits.items() if (on := audit.switched_on(rows)) is not None
-        },
+        audited=audited,
     )
 
 
