@@ -98,6 +98,23 @@ class TestChanges:
         assert site.corrected("total", node_type="compute_old") == on((0, 5))
         assert site.corrected("total", node_type="compute_new") == on((5, 10))
 
+    @pytest.mark.parametrize("eventful", [True, False])
+    def test_a_machine_was_on_its_earlier_host_until_it_moved(self, eventful):
+        site = AuditedSite("kvm_tacc")
+        for name in ("k1", "k2"):
+            site.host(name, hypervisor_type="QEMU")
+        start = {"lease": None, "created_event": False, "vcpus": 48, "project_id": "q"}
+        site.instance("V", "k2", 2, 9, **start)
+        row = site.tables["nova.instances"][-1]
+        site.audit("nova.instances", "INSERT", 2, row | {"node": None, "deleted_at": None})
+        site.audit("nova.instances", "UPDATE", 2.001, row | {"node": "k1", "deleted_at": None})
+        site.audit("nova.instances", "UPDATE", 5.5, row | {"deleted_at": None})
+        if eventful:
+            site.action("V", "create", 2.01, start=2, host="k1")
+            site.action("V", "live-migration", 5.51, start=5.4, host="k2")
+        assert site.corrected("occupied_ondemand", host="k1") == on((2, 5.5))
+        assert site.corrected("occupied_ondemand", host="k2") == on((5.5, 9))
+
     def test_each_end_of_a_lease_is_known_with_its_time(self, tmp_path):
         site = AuditedSite()
         site.host("h1")

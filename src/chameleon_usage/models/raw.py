@@ -512,9 +512,9 @@ class RawInputs:
         earlier = [self.superseded[name]] if name in self.superseded else []
         if name in self.audited:
             table = table.join(self.audited[name], on=list(RAW_TABLES[name].key), how="left")
-        last = table.with_columns(
-            pl.lit(None, TIME).alias(c) for c in _OF_VERSION - {*table.columns}
-        )
+        else:
+            table = table.with_columns(known=pl.lit(None, TIME))
+        last = table.with_columns(until=pl.lit(None, TIME))
         return (
             pl.concat([*earlier, last], how="diagonal")
             .sort(*key, "until", nulls_last=True)
