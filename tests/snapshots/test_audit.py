@@ -467,13 +467,29 @@ class TestValidation:
         assert stated == dict(inputs.rejects.select("source_row_id", "reason").iter_rows())
         return stated
 
-    @pytest.mark.parametrize("data", ["{broken", "", "[1, 2]", "17", None])
+    @pytest.mark.parametrize("data", ["{broken", "", "[1, 2]", "17", "[" * 9999, None])
     def test_a_row_without_a_document_is_rejected(self, data, tmp_path):
         assert self.rejects(tmp_path, data=data) == {"21": "unreadable data"}
 
     def test_a_value_that_cannot_be_read_is_named(self, tmp_path):
         wrong = '{"id": "b-h1", "reservable": "perhaps", "created_at": "2020-01-01 00:00:00"}'
         assert self.rejects(tmp_path, data=wrong) == {"21": "unreadable reservable"}
+
+    def test_an_empty_document_has_no_value(self, tmp_path):
+        assert self.rejects(tmp_path, data="{}", id=None) == {"21": "missing key"}
+
+    def test_bytes_are_read_as_text_and_those_that_are_none_are_rejected(self, tmp_path):
+        site = AuditedSite()
+        row = pool(site)
+        for flag in (1, 0, 1):
+            site.audit(HOSTS, "UPDATE", 5 - flag, row | {"reservable": flag})
+        path = site.write(tmp_path) / f"{AUDIT_TABLES[HOSTS]}.parquet"
+        rows = pl.read_parquet(path)
+        octets = [*(text.encode() for text in rows["data"][:2]), b"\xff"]
+        rows.with_columns(data=pl.Series(octets, dtype=pl.Binary)).write_parquet(path)
+        inputs = load_raw_inputs(path.parent, [HOSTS])
+        assert inputs.rejects.rows() == [(AUDIT_TABLES[HOSTS], "3", "unreadable data")]
+        assert inputs.versions(HOSTS).filter(pl.col("id") == "b-h1").height == 3
 
     @pytest.mark.parametrize("kind", ["REPLACE", None])
     def test_an_event_of_no_known_kind_is_rejected(self, kind, tmp_path):
@@ -560,6 +576,28 @@ class TestWithSnapshots:
             add_snapshot(tmp_path / "data" / "chi_tacc", site.write(tmp_path / f"dump-{now}"))
         site.__dict__["facts"] = pipeline.facts(site.site, tmp_path / "data")[0]
         assert site.corrected("reservable", host="h1") == on((0, 2), (5, 10))
+
+
+class TestTheWhole:
+    def test_the_order_of_rows_changes_no_byte(self, tmp_path):
+        site = AuditedSite()
+        row = pool(site, updated_at=9)
+        site.lease("L", 1, 9, ["b-h1", "b-h2"])
+        allocation = site.tables[ALLOCATIONS].pop()
+        site.backfill(2)
+        site.audit(HOSTS, "UPDATE", 3, row | {"reservable": 0})
+        site.audit(HOSTS, "UPDATE", 3, row | {"reservable": 1, "vcpus": 3})
+        site.audit(HOSTS, "UPDATE", 4, row | {"reservable": 0}, audit_id=3)
+        site.audit(ALLOCATIONS, "INSERT", 3, allocation | {"compute_host_id": "b-h1"})
+        site.audit(ALLOCATIONS, "DELETE", 7, allocation)
+        outs = []
+        for seed in (None, 1, 2):
+            site.write(tmp_path / f"in-{seed}", shuffle=seed)
+            outs.append(tmp_path / f"out-{seed}")
+            pipeline.run_pipeline(site.site, tmp_path / f"in-{seed}", outs[-1], site.window)
+        for path in (outs[0] / "chi_tacc").iterdir():
+            for other in outs[1:]:
+                assert (other / "chi_tacc" / path.name).read_bytes() == path.read_bytes()
 
 
 # --- a random history, replayed -----------------------------------------------------------------

@@ -77,11 +77,11 @@ def opened(rows: pl.DataFrame, name: str) -> pl.DataFrame:
         since the document is none.
     """
     table = RAW_TABLES[name]
-    documents = [_document(text) for text in rows["data"].cast(pl.String)]
+    documents = [_document(value) for value in rows["data"]]
     own_id = rows["id"].cast(pl.String)
     columns = []
     for column in table.columns:
-        values = [document and _text(document.get(column)) for document in documents]
+        values = [None if row is None else _text(row.get(column)) for row in documents]
         told = pl.Series(column, values, dtype=pl.String)
         if column != "id":
             told = told.fill_null(rows[column].cast(pl.String, strict=False))
@@ -103,10 +103,15 @@ def opened(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     )
 
 
-def _document(text: str | None) -> dict[str, Any] | None:
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
+"""Numbers stay as they are written: each value is cast to its column's type like that of a dump."""
+
+
+def _document(value: object) -> dict[str, Any] | None:
     try:
-        found = json.loads(text or "")
-    except ValueError:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+        found = _DECODER.decode(text)
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
