@@ -378,6 +378,21 @@ class TestManifest:
         assert json.loads(row["data"])["host"] == "s1"
         assert "private" not in str(row)
         assert "alice" not in str(row)
+        assert row["audit_changed_by"] is None
+
+    def test_of_a_document_that_is_none_nothing_is_read(self, tiny):
+        tiny.server.sql(
+            "CREATE DATABASE openstack_audit",
+            "CREATE TABLE openstack_audit.audit_nova_services (audit_id int PRIMARY KEY, "
+            "id int, audit_event_type enum('INSERT', 'UPDATE', 'DELETE'), "
+            "audit_changed_at datetime, data longtext)",
+            "INSERT INTO openstack_audit.audit_nova_services VALUES (1, 1, 'UPDATE', "
+            """'2025-01-01', '{"host": "s1", "disabled_reason": "private')""",
+        )
+        tiny.grant()
+        assert tiny.extract().status == 0
+        row = tiny.table("openstack_audit.audit_nova_services").row(0, named=True)
+        assert (row["id"], row["data"]) == (1, None)
 
 
 class TestSnapshot:

@@ -409,6 +409,12 @@ class TestCrossSite:
         table = tables.cross_site_table(usage, every="1mo").filter(pl.col("site") == tables.ALL)
         assert table["used"].to_list() == [14, None, None]
 
+    def test_the_sum_is_not_known_after_one_of_the_sites_was_read(self):
+        early = self.late(0).filter(pl.col("timestamp") < START + timedelta(days=31))
+        usage = pl.concat([site_of(active=5), early])
+        table = tables.cross_site_table(usage, every="1mo").filter(pl.col("site") == tables.ALL)
+        assert table["used"].to_list() == [14, None, None]
+
     def test_kvm_is_yellow(self):
         for shade in SHADES["kvm_tacc"]:
             red, green, blue = (int(shade[i : i + 2], 16) for i in (1, 3, 5))

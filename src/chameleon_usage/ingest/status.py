@@ -1,10 +1,10 @@
 """Flags of Ironic, Nova and Blazar -> whether a host could be used, and since when that is known.
 
 A flag is a state without a date. What dates it is its row: a row stands as it is since it was last
-changed, by earlier snapshots if there are any, else by its updated_at (or, if it tells no cause and
-was never changed, its created_at), until it was changed again, or deleted, or read. What it said
-before, nobody knows. nova.services' updated_at is a heartbeat: of a service that is alive, one dump
-tells today's flag and nothing else.
+changed, by its audit table or earlier snapshots if there are any, else by its updated_at (or, if it
+tells no cause and was never changed, its created_at), until it was changed again, or deleted, or
+read. What it said before, nobody knows. nova.services' updated_at is a heartbeat: of a service that
+is alive, one dump tells today's flag and nothing else.
 
 Ironic speaks for its nodes and a compute service for its KVM hosts: where they tell no cause, a
 host can be used. Of the others only a cause counts. Blazar does not know why a host in its pool
@@ -145,7 +145,7 @@ def _versions(inputs: RawInputs, table: str, deleted: pl.Expr) -> pl.DataFrame:
         the table's columns, ``_since`` (null: only known for the moment of the dump) and ``end``.
     """
     return inputs.versions(table).with_columns(
-        _since=pl.coalesce("since", "updated_at"),
+        _since=pl.coalesce("since", pl.min_horizontal("updated_at", "known")),
         end=pl.min_horizontal("until", deleted).fill_null(inputs.as_of),
     )
 
@@ -166,7 +166,7 @@ def _told(
     """
     any_cause = pl.any_horizontal(told.fill_null(value=False) for told in causes.values())
     # A row that was never changed and tells no cause told none from the beginning.
-    from_birth = pl.when(~any_cause).then("created_at")
+    from_birth = pl.when(~any_cause & pl.col("known").is_null()).then("created_at")
     parts = [
         rows.filter(speaks).with_columns(
             start=pl.coalesce("_since", from_birth), cause=pl.lit(None, pl.String)

@@ -458,6 +458,17 @@ RAW_TABLES: dict[str, RawTable] = {
 FILES_ONLY = frozenset({"inventory", "published", "trace"})
 """Schemas that no database has: files of other makers."""
 
+AUDIT = "openstack_audit"
+"""The schema in which triggers keep each change of a row, where a deployment has them."""
+AUDIT_TABLES = {
+    name: f"{AUDIT}.audit_{name.replace('.', '_')}"
+    for name in RAW_TABLES
+    if name.partition(".")[0] not in FILES_ONLY
+} | {"zun.container": f"{AUDIT}.audit_zun_containers"}
+"""Input table to its audit table."""
+AUDIT_COLUMNS = _ints("audit_id") | _texts("id", "audit_event_type") | _times("audit_changed_at")
+AUDIT_OPTIONAL = _times("audit_event_time") | _texts("audit_changed_by", "data")
+"""An audit table's own columns; beside them it has the audited row, as a document or in columns."""
 
 FLAGS = frozenset({"reservable", "disabled", "forced_down", "maintenance", "retired"})
 """Integers that are 0 or 1, which other databases and formats write as words."""
@@ -485,10 +496,12 @@ class RawInputs:
         absent: tables that were asked for and are not there, and time columns of later releases
             that a table does not have (``<table>.<column>``).
         as_of: the moment at which the tables were read from the services' databases.
-        superseded: name to the earlier versions of rows that snapshots saw: the table's columns,
-            and ``until``, when each was changed or deleted.
+        superseded: name to the earlier versions of rows that snapshots saw or an audit table
+            kept: the table's columns, ``until``, when each was changed or deleted, and ``known``.
         windows: when an entity of a ``source`` was ``absent`` though its row does not say so, and
-            when its presence is ``inferred`` (``state``), as earlier snapshots tell.
+            when its presence is ``inferred`` (``state``), as snapshots and audit tables tell.
+        audited: name to the rows of which an audit table tells since when they stand as they do
+            now: the table's key and ``known``.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -498,6 +511,7 @@ class RawInputs:
     as_of: datetime
     superseded: dict[str, pl.DataFrame] = field(default_factory=dict)
     windows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WINDOWS))
+    audited: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def get(self, name: str) -> pl.DataFrame:
         """Give a table, or an empty one with its columns if it is absent."""
@@ -513,12 +527,19 @@ class RawInputs:
             by: what makes rows versions of one thing, if it is not the table's key.
 
         Returns:
-            the table's columns, ``since`` (null: from the first) and ``until`` (null: to the end).
+            the table's columns, ``since`` (null: from the first), ``until`` (null: to the end) and
+            ``known``: since when an audit table shows it so (null: none does). Of what was before,
+            the first version says no more than the row of a single dump.
         """
         table, key = self.get(name), list(by or RAW_TABLES[name].key)
         earlier = [self.superseded[name]] if name in self.superseded else []
+        if name in self.audited:
+            table = table.join(self.audited[name], on=list(RAW_TABLES[name].key), how="left")
+        else:
+            table = table.with_columns(known=pl.lit(None, TIME))
+        last = table.with_columns(until=pl.lit(None, TIME))
         return (
-            pl.concat([*earlier, table.with_columns(until=pl.lit(None, TIME))], how="diagonal")
+            pl.concat([*earlier, last], how="diagonal")
             .sort(*key, "until", nulls_last=True)
             .with_columns(since=pl.col("until").shift(1).over(key))
         )

@@ -48,6 +48,15 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Period:
+    """The time that is asked for; what is None is as far as the tables reach."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    bucket: str = "1d"
+
+
+@dataclass(frozen=True)
 class Availability:
     """What the tables of a site can tell of.
 

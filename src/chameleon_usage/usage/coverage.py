@@ -70,7 +70,7 @@ def coverage_table(
         site: the site's key.
 
     Returns:
-        Coverage; null where nothing is published.
+        Coverage, of the buckets that the tables cover; null where nothing is published.
     """
     timestamps = window.timestamps
     published = segments.filter(
@@ -119,4 +119,6 @@ def coverage_table(
         if quantity != STATUS
     ]
     columns = ["timestamp", "quantity_type", "source", "known_share"]
-    return finish(pl.concat([frame.select(columns) for frame in (*shares, *told)]), Coverage, site)
+    table = pl.concat([frame.select(columns) for frame in (*shares, *told)])
+    covered = availability.buckets(window)
+    return finish(table.join(covered, on="timestamp", how="semi"), Coverage, site)
