@@ -59,7 +59,7 @@ class Tiny:
             "cpu_info mediumtext)",
             "CREATE TABLE nova.services (id int PRIMARY KEY, host varchar(255), "
             "`binary` varchar(255), created_at datetime, updated_at datetime, "
-            "deleted_at datetime, disabled tinyint(1))",
+            "deleted_at datetime, disabled_reason varchar(255))",
         )
         self.host(1)
         server.sql("INSERT INTO nova.services (id, host) VALUES (1, 's1'), (2, 's2')")
@@ -176,7 +176,7 @@ class TestGrants:
             for statement in (
                 "SELECT * FROM nova.compute_nodes",
                 "SELECT cpu_info FROM nova.compute_nodes",
-                "SELECT disabled FROM nova.services",
+                "SELECT disabled_reason FROM nova.services",
                 "SELECT user_data FROM nova.instances",
                 "SELECT * FROM mysql.user",
                 "INSERT INTO nova.services (id) VALUES (9)",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, zun
+from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, status, zun
 from chameleon_usage.ingest.base import concat
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models.frames import conform
@@ -127,6 +127,11 @@ ADAPTERS: dict[str, Adapter] = {
         (),
         ("chameleon_usage.node_maintenance",),
         accounts={"maintenance": ("chameleon_usage.node_maintenance",)},
+    ),
+    "status": Adapter(
+        status.flags,
+        (),
+        ("ironic.nodes", "nova.services", "nova.compute_nodes", "blazar.computehosts"),
     ),
     "legacy": Adapter(
         legacy.caches,

@@ -69,6 +69,7 @@ class RawTable:
         written_over: columns that the service overwrites; the first value is the right one.
         slot: columns that say what a row describes: a new row with the same values replaces one
             that is gone.
+        heartbeat: its updated_at is touched though nothing changes, and so dates no change.
         remade: a file that is made anew from a history of its own, so that the latest says all.
     """
 
@@ -94,6 +95,7 @@ class RawTable:
     taken_away: tuple[str, ...] = ()
     written_over: tuple[str, ...] = ()
     slot: tuple[str, ...] = ()
+    heartbeat: bool = False
     remade: bool = False
 
     @property
@@ -143,6 +145,9 @@ _SOFT_DELETED: dict[str, Any] = {"begin": "created_at", "end": "deleted_at"}
 
 CONTAINER_OVER = EndingStatus("status", ("Deleted", "Deleting", "Error"), "updated_at")
 
+NODE_GONE = EndingStatus("provision_state", ("deleted",), "provision_updated_at")
+"""Ironic deletes rows for good; those that only earlier snapshots know are marked so."""
+
 RAW_TABLES: dict[str, RawTable] = {
     # Nova
     "nova.compute_nodes": RawTable(
@@ -162,11 +167,13 @@ RAW_TABLES: dict[str, RawTable] = {
     "nova.services": RawTable(
         label="Nova services",
         required=_ints("id") | _texts("host", "binary") | _times("created_at"),
-        optional=_ints("deleted") | _times("updated_at", "last_seen_up", "deleted_at"),
+        optional=_ints("deleted", "disabled", "forced_down")
+        | _times("updated_at", "last_seen_up", "deleted_at"),
         counted=("id",),
         same=("host", "binary"),
         **_SOFT_DELETED,
         tells=("total",),
+        heartbeat=True,
         archive="nova.shadow_services",
     ),
     "nova.instances": RawTable(
@@ -264,7 +271,10 @@ RAW_TABLES: dict[str, RawTable] = {
         required=_texts("id", "hypervisor_hostname") | _times("created_at"),
         optional=_texts("hypervisor_type", "deleted")
         | _ints("vcpus", "memory_mb", "local_gb", "reservable")
-        | _times("updated_at", "deleted_at"),  # soft delete since 2022-05
+        # soft delete since 2022-05, disabled since 2023-11
+        | _ints("disabled")
+        | _texts("status")
+        | _times("updated_at", "deleted_at"),
         **_SOFT_DELETED,
         tells=("reservable",),
         at_its_word=True,
@@ -357,6 +367,19 @@ RAW_TABLES: dict[str, RawTable] = {
         optional=_times("finish_time"),
         begin="start_time",
         end=None,
+        tells=(),
+    ),
+    # Ironic
+    "ironic.nodes": RawTable(
+        label="Ironic nodes",
+        key=("uuid",),
+        required=_texts("uuid", "provision_state")
+        | _ints("maintenance")
+        | _times("created_at", "updated_at"),
+        optional=_times("provision_updated_at") | _texts("fault", "power_state") | _ints("retired"),
+        begin="created_at",
+        end=None,
+        ending_status=NODE_GONE,
         tells=(),
     ),
     # The legacy collector's caches

@@ -2,7 +2,7 @@
 
 from enum import StrEnum, unique
 
-from chameleon_usage.models.metrics import HOST_BY_HOST, MEASURED
+from chameleon_usage.models.metrics import CAUSES, HOST_BY_HOST, MEASURED
 from chameleon_usage.models.raw import (
     AUDIT_COLUMNS,
     AUDIT_OPTIONAL,
@@ -22,6 +22,8 @@ HOLDINGS = (*MEASURED, *HOST_BY_HOST)
 """What segments speak of: the measured quantity types, and what the derived states are made of."""
 SOURCES = (*sorted(RAW_TABLES), INDIRECT_EVIDENCE, *sorted(AUDIT_TABLES.values()))
 """Who can tell: every input table, in an order that settles ties; audit tables, of rejects only."""
+BROKEN, PLANNED, DISABLED = CAUSES
+"""Why a host is out of use."""
 POLICIES = ("authoritative", "gap-fill", "supplement")
 """How several sources of one quantity make one history; see hosts.resolve_source_priority."""
 

@@ -241,7 +241,7 @@ def _versions(
 
     # A row's own deletion comes first: no trigger need have watched it.
     exact = pl.coalesce(word(table.end), pl.col("began").shift(-1).over(key))
-    dated = pl.coalesce(exact, word("updated_at"))
+    dated = pl.coalesce(exact, word(None if table.heartbeat else "updated_at"))
     middle = pl.col("seen") + (unseen - pl.col("seen")) / 2
     states = states.with_columns(
         seen=pl.coalesce(exact, "seen"),
