@@ -4,8 +4,8 @@
 
 Needs MariaDB's server and a package index. Each release of Nova has an environment of its own,
 ``build/services/nova-<version>``, from ``nova-<version>.lock``. ``scenario.py`` runs in it, against
-a server that lives as long as this; its tables become ``<out>/<release>/<site>/<schema>.<table>.parquet``,
-with ``truth.parquet`` beside them. Two runs make the same.
+a server that lives as long as this; its tables become ``<schema>.<table>.parquet`` in
+``<out>/<release>/<site>``, with ``truth.parquet`` beside them. Two runs make the same.
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ HERE = Path(__file__).parent
 FIXTURE = HERE / "fixture"
 RELEASES = {"2023.1": "27.5.1", "2026.2": "34.0.0"}
 """OpenStack's name of a release to Nova's version: the one that Chameleon runs, and today's."""
-SITES = {"kvm": ("nova_cell0", "nova_cell1", "nova_cell2"), "baremetal": ("nova_cell0", "nova_cell1")}
+SITES = {
+    "kvm": ("nova_cell0", "nova_cell1", "nova_cell2"),
+    "baremetal": ("nova_cell0", "nova_cell1"),
+}
 """Sites, with the schemas of their cells; cell 0 has what never came to one."""
 ROW = "id created_at updated_at deleted_at deleted"
 WIDE = {
-    "compute_nodes": f"{ROW} uuid host hypervisor_hostname hypervisor_type vcpus memory_mb local_gb",
+    "compute_nodes": f"{ROW} uuid host hypervisor_hostname hypervisor_type vcpus memory_mb "
+    "local_gb",
     "services": f"{ROW} uuid host binary report_count disabled disabled_reason last_seen_up "
     "forced_down version",
     "instances": f"{ROW} uuid host node launched_on project_id vm_state task_state power_state "
@@ -44,7 +48,8 @@ WIDE = {
 """Of each table of a cell the columns that may be of use; its archive has the same."""
 OF_API = {
     "request_specs": "id created_at updated_at instance_uuid spec",
-    "instance_mappings": "id created_at updated_at instance_uuid cell_id project_id queued_for_delete",
+    "instance_mappings": "id created_at updated_at instance_uuid cell_id project_id "
+    "queued_for_delete",
     "cell_mappings": "id uuid name",
     "flavors": "id name vcpus memory_mb root_gb",
 }
@@ -58,7 +63,9 @@ def environment(version: str) -> Path:
     python, done = folder / "bin" / "python", folder / lock.name
     if not done.exists() or done.read_bytes() != lock.read_bytes():
         uv = [sys.executable, "-m", "uv", "--system-certs"]
-        subprocess.run([*uv, "venv", "-q", "--clear", "--python", sys.executable, folder], check=True)
+        subprocess.run(
+            [*uv, "venv", "-q", "--clear", "--python", sys.executable, folder], check=True
+        )
         sync = [*uv, "pip", "sync", "-q", "--python", python, "--require-hashes", lock]
         subprocess.run(sync, check=True)
         done.write_bytes(lock.read_bytes())
@@ -138,7 +145,7 @@ def main() -> None:
     asked = parser.parse_args()
     for release in asked.release or RELEASES:
         for site in asked.site or SITES:
-            print(make(release, site, asked.out))
+            sys.stdout.write(f"{make(release, site, asked.out)}\n")
 
 
 if __name__ == "__main__":
