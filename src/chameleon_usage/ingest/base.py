@@ -32,6 +32,35 @@ def amount(size: pl.Expr) -> pl.Expr:
     return pl.when(size.is_between(0, LARGEST - 1)).then(size)
 
 
+def deleted_at(*signs: str) -> pl.Expr:
+    """Tell when a row was deleted: its date, else, where only its flag says so, its last change.
+
+    Args:
+        signs: columns with times at which the row still was, besides created_at and updated_at.
+
+    A row that Nova flags as not deleted (0) is there again, whatever date it bears; elsewhere such
+    a row has no flag.
+    """
+    return (
+        pl.when(pl.col("deleted").cast(pl.String) == "0")
+        .then(None)
+        .when(flagged_undated())
+        .then(pl.max_horizontal("created_at", "updated_at", *signs))
+        .otherwise("deleted_at")
+    )
+
+
+def flagged_undated() -> pl.Expr:
+    """Tell whether only its flag says that a row is deleted."""
+    return ~pl.col("deleted").cast(pl.String).is_in(["", "0"]) & pl.col("deleted_at").is_null()
+
+
+def deletion_is_inferred() -> pl.Expr:
+    """Tell whether a row's flag and its date of deletion disagree."""
+    back = (pl.col("deleted").cast(pl.String) == "0") & pl.col("deleted_at").is_not_null()
+    return (flagged_undated() | back).fill_null(value=False)
+
+
 def speaks_of(source: str, *quantities: str, share: float = 1.0) -> pl.DataFrame:
     """Say which quantity types a source tells, whether it has a row of them or not."""
     return pl.DataFrame(

@@ -7,6 +7,9 @@ import polars as pl
 from chameleon_usage.ingest.base import (
     Joins,
     amount,
+    deleted_at,
+    deletion_is_inferred,
+    flagged_undated,
     host_class,
     positive,
     present,
@@ -17,7 +20,7 @@ from chameleon_usage.ingest.base import (
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import NAME, TIME, RawInputs
 from chameleon_usage.models.stages import Ingested, Leases, Profiles, rejects
-from chameleon_usage.models.vocabulary import DEVICE, INGEST, Reason
+from chameleon_usage.models.vocabulary import DEVICE, INGEST, KVM, Reason
 
 COMPUTEHOSTS, ALLOCATIONS = "blazar.computehosts", "blazar.computehost_allocations"
 DEVICES, DEVICE_ALLOCATIONS = "blazar.devices", "blazar.device_allocations"
@@ -28,11 +31,9 @@ HOST_PROPERTIES, DEVICE_PROPERTIES = (
     "blazar.device_extra_capabilities",
 )
 
-HOST_RESERVATION, FLAVOR_RESERVATION, DEVICE_RESERVATION = (
-    "physical:host",
-    "flavor:instance",
-    "device",
-)
+HOST_RESERVATION, DEVICE_RESERVATION = "physical:host", "device"
+SLICE_RESERVATIONS = ("flavor:instance", "virtual:instance")
+"""Of a slice of a KVM host, as Chameleon's Blazar calls it and as Blazar itself does."""
 NODE_TYPE, GPU_COUNT = "node_type", "gpu.gpu_count"
 _ASKED_TYPE = r'"=+",\s*"\$node_type",\s*"([^"]+)"'
 
@@ -40,8 +41,9 @@ _ASKED_TYPE = r'"=+",\s*"\$node_type",\s*"([^"]+)"'
 def hosts(inputs: RawInputs) -> Ingested:
     """blazar.computehosts -> reservable: one id is one contiguous enrolment.
 
-    From created_at to deleted_at; a row that is not reservable today ended when it was last
-    updated. A row without a created_at, and ids whose row is gone, are told by their allocations.
+    From created_at to deleted_at. A row that is not reservable today, or flagged as deleted without
+    a date, ended when it was last updated, or when its last allocation did: what is later. A row
+    without a created_at, and ids whose row is gone, are told by their allocations.
     """
     rows = inputs.get(COMPUTEHOSTS).with_columns(
         hostname="hypervisor_hostname",
@@ -83,8 +85,11 @@ def _pool(
             last=pl.when(~still.any()).then(pl.col("end").max()),
         )
     )
-    # An enrolment ends where its row was deleted, else where its reservable flag was taken away.
-    withdrawn = pl.when(pl.col("reservable") == 0).then("updated_at")
+    # An enrolment ends where its row was deleted, else where its reservable flag was taken away:
+    # by Blazar, which dates it, or by hand, which does not; what leases held later was there.
+    withdrawn = ((pl.col("reservable") == 0) | flagged_undated()).fill_null(value=False)
+    left = pl.max_horizontal("updated_at", "last")
+    stale = withdrawn & (left > pl.col("updated_at")).fill_null(value=True)
     described = (
         rows.join(
             _capabilities(inputs, properties, owner), left_on="id", right_on="owner", how="left"
@@ -94,8 +99,8 @@ def _pool(
         .with_columns(
             entity_id="host_id",
             start=pl.coalesce("created_at", "first"),
-            end=pl.coalesce("deleted_at", withdrawn),
-            inferred=pl.col("created_at").is_null(),
+            end=pl.coalesce("deleted_at", pl.when(withdrawn).then(pl.coalesce(left, "created_at"))),
+            inferred=pl.col("created_at").is_null() | (stale & pl.col("deleted_at").is_null()),
         )
     )
     good, bad = refuse(described, source, "entity_id")
@@ -157,11 +162,17 @@ def _earlier(inputs: RawInputs, table: str, owner: str) -> pl.DataFrame:
 def _told(inputs: RawInputs, rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """Find node type and GPU count among capabilities: ``by``, node_type, gpus.
 
-    The property's name stands in ``resource_properties`` (property_id since 2024-01, capability_id
-    before), in old dumps in the row itself. Of a property's rows those that are not deleted count;
-    of an owner that is gone with all its rows, those deleted last.
+    The property's name stands in ``resource_properties`` (property_id), before 2024-01 in
+    ``extra_capabilities`` (capability_id), in old dumps in the row itself. Of a property's rows
+    those that are not deleted count; of an owner that is gone with all its rows, those deleted
+    last.
     """
-    names = inputs.get("blazar.resource_properties").select("id", "property_name")
+    names = pl.concat(
+        [
+            inputs.get("blazar.resource_properties").select("id", "property_name"),
+            inputs.get("blazar.extra_capabilities").select("id", property_name="capability_name"),
+        ]
+    ).unique("id", keep="first", maintain_order=True)
     rows = (
         rows.with_columns(id=pl.coalesce("property_id", "capability_id"))
         .join(names, on="id", how="left")
@@ -200,23 +211,40 @@ def _allocation_intervals(
         "status",
         lease_id="id",
         lease_created="created_at",
-        lease_deleted="deleted_at",
+        lease_deleted=_deleted(inputs, "start_date", "end_date"),
+        lease_undated=deletion_is_inferred(),
     )
     joined = joins.left(f"{source} -> {RESERVATIONS}", allocations, reservations, "reservation_id")
     joined = joins.left(f"{source} -> {LEASES}", joined, leases, "lease_id")
+    lease_over = pl.min_horizontal("end_date", "lease_deleted")
     return joined.with_columns(
         start=pl.when(pl.col("start_date").is_not_null()).then(
             pl.max_horizontal("start_date", "lease_created", "created_at")
         ),
-        end=pl.min_horizontal("end_date", "lease_deleted", "deleted_at"),
+        _over=lease_over,
+    ).with_columns(
+        end=pl.min_horizontal("_over", _deleted(inputs, "start", "_over")),
+        undated=deletion_is_inferred() | pl.col("lease_undated").fill_null(value=False),
     )
+
+
+def _deleted(inputs: RawInputs, begins: str, ends: str) -> pl.Expr:
+    """Tell when a row that holds from ``begins`` to ``ends`` was deleted, null if it was not.
+
+    One that is flagged as deleted, without a date, was changed last when it was deleted, if it held
+    then; if it did not hold any more, it ended as planned.
+    """
+    over = (pl.col(ends) <= inputs.as_of).fill_null(value=False)
+    held = (pl.col("updated_at") > pl.col(begins)).fill_null(value=False)
+    return pl.when(flagged_undated() & over & ~held).then(None).otherwise(deleted_at())
 
 
 def allocations(inputs: RawInputs) -> Ingested:
     """blazar.computehost_allocations -> committed, for whole hosts and for slices of KVM hosts.
 
     An allocation holds its host from the latest of the lease's start and creation and its own
-    creation to the earliest of the lease's end and deletion and its own deletion.
+    creation to the earliest of the lease's end and deletion and its own deletion. One that was
+    changed meanwhile was given its host then; before, it held another one (``_replaced``).
     """
     rows = inputs.get(ALLOCATIONS).rename({"compute_host_id": "host_id"})
     names = inputs.get(COMPUTEHOSTS).select(host_id="id", hostname="hypervisor_hostname")
@@ -257,27 +285,35 @@ def _committed(
         .then(pl.lit(Reason.END_BEFORE_START))
         .when(withdrawn)
         .then(pl.lit(Reason.WITHDRAWN))
-        .when((pl.col("resource_type") == FLAVOR_RESERVATION) & unsized)
+        .when(pl.col("resource_type").is_in(SLICE_RESERVATIONS) & unsized)
         .then(pl.lit(Reason.NO_SLICE_SIZE))
     )
     good, bad = refuse(rows, source, "id", reason)
-    held = good.rename({"id": "entity_id"}).with_columns(inferred=pl.col("end_date").is_null())
+    held = good.rename({"id": "entity_id"}).with_columns(
+        inferred=pl.col("end_date").is_null() | pl.col("undated")
+    )
+    moved = (pl.col("start") < pl.col("updated_at")) & (
+        (pl.col("updated_at") < pl.col("end")).fill_null(value=True)
+    )
+    moved = moved.fill_null(value=False)
+    before = _replaced(held.filter(moved))
+    held = held.with_columns(start=pl.when(moved).then("updated_at").otherwise("start"))
     return Ingested(
         completeness=speaks_of(source, "committed"),
-        intervals=present(held, source, "committed"),
+        intervals=pl.concat(
+            [
+                present(held, source, "committed"),
+                present(before, RESERVATIONS, "committed"),
+                present(_unallocated(inputs, source), RESERVATIONS, "committed"),
+            ]
+        ),
         rejects=bad,
         join_log=joins.log(),
     )
 
 
-def leases(inputs: RawInputs) -> Ingested:
-    """blazar.leases -> lead times of every lease that asks for nodes.
-
-    Requested: start_date - created_at. Effective: the first successful create among the lease's
-    instances - created_at, else the completed start_lease event's updated_at - created_at. A lease
-    withdrawn before its start, or never given a node, has no effective lead time unless an
-    instance was launched in it or its start event is done.
-    """
+def _asks(inputs: RawInputs) -> pl.DataFrame:
+    """Read what each reservation asks for: reservation_id, asked_type, asked and most, vcpus."""
     asks = pl.concat(
         [
             inputs.get("blazar.computehost_reservations").select(
@@ -288,20 +324,115 @@ def leases(inputs: RawInputs) -> Ingested:
             ),
             inputs.get(SLICES).select(
                 "reservation_id",
+                "vcpus",
                 resource_properties=pl.lit(None, pl.String),
                 count_range=pl.col("amount").cast(pl.String),
             ),
-        ]
+        ],
+        how="diagonal",
     ).with_columns(
         asked_type=pl.col("resource_properties").str.extract(_ASKED_TYPE),
         asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
         most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
     )
-    asks = asks.sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
+    return asks.sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
+
+
+def _replaced(moved: pl.DataFrame) -> pl.DataFrame:
+    """Give what the healer wrote over: until it was changed, an allocation held another host."""
+    sliced = pl.col("resource_type").is_in(SLICE_RESERVATIONS)
+    return moved.with_columns(
+        entity_id=pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit("/replaced")).cast(
+            NAME
+        ),
+        end="updated_at",
+        hostname=None,
+        host_id=None,
+        host_class=pl.when(sliced).then(pl.lit(KVM)),
+        inferred=pl.lit(value=True),
+    )
+
+
+_ALLOCATED_BY = {
+    ALLOCATIONS: (HOST_RESERVATION, *SLICE_RESERVATIONS),
+    DEVICE_ALLOCATIONS: (DEVICE_RESERVATION,),
+}
+"""Table of allocations to the types of reservations that it serves."""
+
+
+def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
+    """Find the reservations of leases that ran, and of which no allocation is left.
+
+    Blazar deletes them for good when a lease ends (Chameleon's does not, since 2018-07); that the
+    lease was ended shows that it had them. How many nodes they were is known where as many were
+    asked for at least as at most; which nodes, only their instances can tell.
+
+    Returns:
+        entity_id (reservation_id; "<reservation_id>/more" of the nodes that may have been held),
+        nodes, vcpus of each slice, host_class of slices, start, end, inferred.
+    """
+    reservations = inputs.get(RESERVATIONS).filter(
+        pl.col("resource_type").is_in(_ALLOCATED_BY[source])
+    )
+    leases = inputs.get(LEASES).with_columns(
+        _until=pl.min_horizontal("end_date", _deleted(inputs, "start_date", "end_date")),
+    )
+    # Blazar itself gives every lease its hosts when it is made, and keeps no deleted allocation.
+    keeps_none = source not in inputs.tables or f"{source}.deleted_at" in inputs.absent
+    ran = (pl.col("lease_status") == "TERMINATED") | (
+        pl.lit(value=keeps_none) & (pl.col("_from") <= inputs.as_of)
+    )
+    found = (
+        reservations.join(inputs.get(source), left_on="id", right_on="reservation_id", how="anti")
+        .join(
+            leases.select(
+                "project_id",
+                "_until",
+                lease_id="id",
+                lease_status="status",
+                _from=pl.max_horizontal("start_date", "created_at"),
+            ),
+            on="lease_id",
+        )
+        .filter(ran & (pl.col("_from") < pl.col("_until")))
+        .join(
+            _asks(inputs),
+            left_on="id",
+            right_on="reservation_id",
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(
+            start="_from",
+            end="_until",
+            reservation_id="id",
+            host_class=pl.when(pl.col("resource_type").is_in(SLICE_RESERVATIONS)).then(pl.lit(KVM)),
+            inferred=pl.lit(value=True),
+        )
+    )
+    least = pl.coalesce(pl.min_horizontal("asked", "most"), 0)
+    more = pl.concat_str(pl.col("id").cast(pl.String), pl.lit("/more")).cast(NAME)
+    return pl.concat(
+        [
+            found.with_columns(entity_id="id", nodes=least),
+            found.with_columns(entity_id=more, nodes=pl.coalesce("most", 1) - least),
+        ]
+    ).filter(pl.col("nodes") > 0)
+
+
+def leases(inputs: RawInputs) -> Ingested:
+    """blazar.leases -> lead times of every lease that asks for nodes.
+
+    Requested: start_date - created_at. Effective: the first successful create among the lease's
+    instances - created_at, else the completed start_lease event's updated_at - created_at. A lease
+    withdrawn before its start, or never given a node, has no effective lead time unless an
+    instance was launched in it or its start event is done.
+    """
+    asks = _asks(inputs)
     joins = Joins()
     reservations = inputs.get(RESERVATIONS).rename({"id": "reservation_id"})
     reservations = reservations.filter(
-        pl.col("resource_type").is_in([HOST_RESERVATION, FLAVOR_RESERVATION, DEVICE_RESERVATION])
+        pl.col("resource_type").is_in([HOST_RESERVATION, *SLICE_RESERVATIONS, DEVICE_RESERVATION])
     )
     given = _nodes_given(inputs)
     asked = joins.left("reservations -> what they ask", reservations, asks, "reservation_id")

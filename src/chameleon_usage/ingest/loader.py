@@ -1,22 +1,36 @@
 """Raw tables of a site from its files: input validation, and what of them is refused."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 from tqdm import tqdm
 
 from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest import cells
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
-from chameleon_usage.models.raw import RAW_TABLES, RawInputs, RawTable
+from chameleon_usage.models.raw import FLAGS, RAW_TABLES, RawInputs, RawTable
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION, UNREADABLE, Reason
 from chameleon_usage.snapshots import history
 
-ZERO_DATE = "0000-00-00"
+ZERO_DATES, YEAR_ZERO = ("0000-00-00", "0001-01-01", "1970-01-01"), 1970
+"""How databases and drivers write that there is no date: none of the services is so old."""
+NO_VALUES = ("", "\\N", "NULL")
+"""How dumps in text write that there is no value."""
 MOST_UNREADABLE, FEW = 0.5, 10
 """A file of which more rows than this cannot be read is refused whole, unless they are few."""
+CHANGES = (
+    *("created_at", "updated_at", "deleted_at", "launched_at", "terminated_at"),
+    *("started_at", "start_time", "finish_time"),
+)
+"""Times in a row at which it was changed: of two states of a row, the later one stands."""
+YES, NO = ("true", "t", "yes", "y", "on", "\x01"), ("false", "f", "no", "n", "off", "\x00")
+STAMPED = ("created_at", "updated_at", "deleted_at")
+"""Times at which the services themselves wrote a row."""
+ALONE, FEW_ROWS = timedelta(days=31), 6
 NEVER = 9000
 """A date of this year or later stands for "never", not for a moment."""
 
@@ -50,7 +64,7 @@ def load_raw_inputs(
             extractor wrote one (its ``as_of`` closes what is still open).
         names: tables to read, of ``RAW_TABLES``; an archive table is added to its live one.
         files: table name to a path or glob below ``directory``, for layouts of other makers
-            (Parquet or CSV).
+            (Parquet or CSV); files named ``nova_<cell>.<table>`` are those of a cell.
         progress: show a bar on a terminal.
 
     Returns:
@@ -68,16 +82,17 @@ def load_raw_inputs(
         )
     files, wanted = files or {}, sorted(set(names))
     shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
-    admitted = [_admit(name, directory, files) for name in shown]
+    places = {name: _paths(directory, name, files) for name in wanted}
+    numbers = cells.numbers(path for paths in places.values() for path in paths)
+    admitted = [_admit(name, directory, files, places[name], numbers) for name in shown]
     tables = {table.name: table.rows for table in admitted if table}
     if not tables:
         raise UsageError(
             f"{directory} holds none of the tables {', '.join(wanted)}: "
             "expected files named <schema>.<table>.parquet"
         )
-    seen = [path for table in admitted if table for path in table.paths]
     inputs = RawInputs(
-        tables,
+        cells.rejoined(tables),
         rejects=pl.concat(
             [pl.DataFrame(schema=REJECTED), *(table.rejects for table in admitted if table)]
         ),
@@ -87,7 +102,7 @@ def load_raw_inputs(
             for name, table in zip(wanted, admitted, strict=True)
             for column in (table.unread if table else [name])
         ),
-        as_of=_as_of(directory / "manifest.json", tables, seen),
+        as_of=_as_of(directory / "manifest.json", (table for table in admitted if table)),
     )
     _check_rows(inputs)
     return history.complete(directory, inputs, _superseded)
@@ -109,16 +124,25 @@ def _check_rows(inputs: RawInputs) -> None:
             )
 
 
-def _admit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | None:
-    """Read a table and its archive, and check them; nothing if it has no file."""
+def _admit(
+    name: str,
+    directory: Path,
+    files: Mapping[str, str],
+    paths: list[Path],
+    numbers: Mapping[str, int],
+) -> _Admitted | None:
+    """Read a table and its archive, and check them; nothing if neither has a file."""
     spec = RAW_TABLES[name]
-    paths = _paths(directory, name, files)
-    archive = _paths(directory, spec.archive, files) if paths and spec.archive else []
-    judged = [_judge(_read(path, name), path, name) for path in [*paths, *archive]]
+    archive = _paths(directory, spec.archive, files) if spec.archive else []
+    judged = []
+    for path in [*paths, *archive]:
+        rows, bad = _judge(_read(path, name), path, name)
+        judged.append((cells.raised(rows, name, path, numbers), bad))
     if not judged:
         return None
     read = sum(rows.height + rejects.height for rows, rejects in judged)
-    good, twice = _without_duplicates(pl.concat(rows for rows, _ in judged), name)
+    together = cells.parted(pl.concat(rows for rows, _ in judged), name)
+    good, twice = _without_duplicates(together, name)
     bad = pl.concat([*(rejects for _, rejects in judged), twice])
     unread = sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
     return _Admitted(name, good, bad, read, unread, [*paths, *archive])
@@ -135,7 +159,12 @@ def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
 
 
 def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
-    return sorted(directory.glob(files.get(name, f"{name}.parquet")))
+    found = sorted(directory.glob(files.get(name, cells.pattern(name))))
+    return found if name in files else [path for path in found if _is_of(path, name)]
+
+
+def _is_of(path: Path, name: str) -> bool:
+    return path.name == f"{name}.parquet" or cells.is_of_cell(path)
 
 
 def _read(path: Path, name: str, scan: pl.LazyFrame | None = None) -> pl.DataFrame:
@@ -198,7 +227,10 @@ def _judge(frame: pl.DataFrame, path: Path, name: str) -> tuple[pl.DataFrame, pl
     given = frame.with_columns(_blanks_as_null(frame, kinds))
     try:
         cast = given.with_columns(
-            _cast(pl.col(column), frame.schema[column], kind) for column, kind in kinds.items()
+            _flag(pl.col(column), frame.schema[column])
+            if column in FLAGS
+            else _cast(pl.col(column), frame.schema[column], kind)
+            for column, kind in kinds.items()
         )
     except pl.exceptions.PolarsError as error:
         raise UsageError(
@@ -232,12 +264,26 @@ def _judge(frame: pl.DataFrame, path: Path, name: str) -> tuple[pl.DataFrame, pl
 
 
 def _without_duplicates(good: pl.DataFrame, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Keep one row of each key: (these, rejects)."""
+    """Keep one row of each key, as it was changed last: (these, rejects)."""
     spec = RAW_TABLES[name]
     if good.select(spec.key).n_unique() == good.height:
         return good, pl.DataFrame(schema=REJECTED)
-    # Sorted by every column, so that which row stays does not depend on the order of the file.
-    good = good.with_row_index("_row").sort(*spec.key, *spec.kept, nulls_last=True)
+    # Then by every column, so that which row stays does not depend on the order of the file.
+    changed = pl.max_horizontal(
+        pl.lit(None, pl.Datetime("us")), *(name for name in CHANGES if name in spec.kept)
+    )
+    good = (
+        good.with_row_index("_row")
+        .with_columns(_changed=changed)
+        .sort(
+            *spec.key,
+            "_changed",
+            *spec.kept,
+            descending=[*(False for _ in spec.key), True, *(False for _ in spec.kept)],
+            nulls_last=True,
+        )
+        .drop("_changed")
+    )
     first = good.select(pl.struct(spec.key).is_first_distinct()).to_series()
     again = good.filter(~first).select(spec.key)
     return good.filter(first).sort("_row").drop("_row"), _rejects(name, again, Reason.DUPLICATE_ROW)
@@ -251,6 +297,7 @@ def _rejects(name: str, keys: pl.DataFrame, reason: pl.Series | str) -> pl.DataF
 def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
     """Make null what stands for no value: an empty text, a blank name, a zero date."""
     texts = [column for column in kinds if frame.schema[column] == pl.String]
+    dumped_as_text = any(kinds[column] not in {pl.String, pl.Categorical} for column in texts)
     # To trim all would cost more than to see that none begins as a blank one might.
     begins = frame.select(((pl.col(texts) < "!") | (pl.col(texts) > "~")).any())
     for column, kind in kinds.items():
@@ -258,7 +305,13 @@ def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> It
         if frame.schema[column] == pl.Binary:
             yield pl.when(value.bin.size() > 0).then(value)
         elif column in texts and kind not in {pl.String, pl.Categorical}:
-            yield pl.when((value != "") & ~value.str.starts_with(ZERO_DATE)).then(value)
+            zero = value.str.slice(0, 10).is_in(ZERO_DATES)
+            yield pl.when(~value.is_in(NO_VALUES) & ~zero).then(value)
+        elif column in texts and dumped_as_text:
+            yield pl.when(~value.str.strip_chars().is_in(NO_VALUES)).then(value)
+        elif kind == pl.Datetime("us") and frame.schema[column].is_temporal():
+            if frame.select((value.dt.year() <= YEAR_ZERO).any()).item():
+                yield pl.when(value.dt.year() > YEAR_ZERO).then(value)
         elif column in texts and begins[column].item():
             yield pl.when(value.str.strip_chars() != "").then(value)
 
@@ -280,16 +333,29 @@ def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
         column = column.map_elements(_utf8, return_dtype=pl.String)
     elif wanted == pl.Categorical and found != pl.String:
         column = column.cast(pl.String, strict=False)
+    elif wanted.is_integer() and found == pl.String:
+        # "48.0" is what is left of a number that shared its column with a missing one.
+        column = column.str.replace(r"^\s*(-?\d+)\.0*\s*$", "$1")
     elif wanted.is_integer() and found.is_float():
         column = pl.when(column == column.floor()).then(column)  # half a number is none
     return column.cast(wanted, strict=False)
+
+
+def _flag(column: pl.Expr, found: pl.DataType) -> pl.Expr:
+    """Cast a column to 0 and 1, which other databases and formats write as words, or as a bit."""
+    if found == pl.Binary:
+        column, found = column.map_elements(_utf8, return_dtype=pl.String), pl.String()
+    if found == pl.String:
+        word = column.str.strip_chars(" ").str.to_lowercase()
+        column = word.replace({**dict.fromkeys(YES, "1"), **dict.fromkeys(NO, "0")})
+    return _cast(column, found, pl.Int64())
 
 
 def _moments(text: pl.Expr) -> pl.Expr:
     """Read times in the forms of ISO 8601, as UTC unless they name a zone."""
     forms = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
     plain = [text.str.to_datetime(form, time_unit="us", strict=False) for form in forms]
-    text = text.str.replace("Z$", "+00:00")
+    text = text.str.replace("Z$", "+00:00").str.replace(r"(:\d\d(?:\.\d+)?[+-]\d\d)$", "$1:00")
     zoned = [
         text.str.to_datetime(f"{form}%:z", time_unit="us", time_zone="UTC", strict=False)
         for form in forms[:2]
@@ -306,40 +372,49 @@ def _utf8(octets: bytes) -> str | None:
 
 
 def _stamps(path: Path) -> Iterator[datetime]:
-    """Give the last created_at, updated_at and deleted_at of a file, kept or not."""
+    """Give the two last times of change in a file's rows, kept or not."""
     if path.suffix == ".csv":
         return
     scan = pl.scan_parquet(path)
     kinds = scan.collect_schema()
-    names = [
-        name
-        for name in ("created_at", "updated_at", "deleted_at")
-        if isinstance(kinds.get(name), pl.Datetime)
-    ]
+    names = [name for name in STAMPED if isinstance(kinds.get(name), pl.Datetime)]
     if names:
-        for column in scan.select(pl.col(names).max()).collect():
-            moment = column[0]
-            if moment is not None:
-                zoned = moment.astimezone(UTC) if moment.tzinfo else moment
-                yield zoned.replace(microsecond=0, tzinfo=None)
+        last = scan.select(_utc(pl.col(name), kinds[name]) for name in names)
+        yield from _last_two(last.collect())
 
 
-def _as_of(manifest: Path, tables: Mapping[str, pl.DataFrame], paths: Iterable[Path]) -> datetime:
-    """Tell when the tables were read: the manifest's word, else the last time in a row."""
+def _utc(moment: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    if isinstance(kind, pl.Datetime) and kind.time_zone:
+        moment = moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return moment.cast(pl.Datetime("us")).dt.truncate("1s")
+
+
+def _last_two(times: pl.DataFrame) -> Iterator[datetime]:
+    """Give the last time of each of the two rows that were changed last."""
+    real = [pl.when(pl.col(name).dt.year() < NEVER).then(name) for name in times.columns]
+    last = times.select(_last=pl.max_horizontal(pl.lit(None, pl.Datetime("us")), *real))
+    yield from last["_last"].drop_nulls().top_k(2)
+
+
+def _as_of(manifest: Path, admitted: Iterable[_Admitted]) -> datetime:
+    """Tell when the tables were read: the manifest's word, else the last time in a row.
+
+    What ``FEW_ROWS`` at most say, ``ALONE`` after all others, is a clock that went wrong.
+    """
     if manifest.exists():
         return history.manifest_as_of(manifest)
-    latest = [
-        frame[column].max()
-        for frame in tables.values()
-        for column in ("created_at", "updated_at", "deleted_at", "EVENT_TIME")
-        if column in frame.columns
-    ]
-    found = [moment for moment in latest if isinstance(moment, datetime)]
-    found += [moment for path in paths for moment in _stamps(path)]
-    found = [moment for moment in found if moment.year < NEVER]
-    if not found:
+    times: Counter[datetime] = Counter()
+    for table in admitted:
+        kept = [name for name in (*STAMPED, "EVENT_TIME") if name in table.rows.columns]
+        stored = Counter(moment for path in table.paths for moment in _stamps(path))
+        times += stored | Counter(_last_two(table.rows.select(kept)))
+    if not times:
         raise UsageError(
             f"{manifest.parent}: no row has a created_at, updated_at or deleted_at, so the time of "
             "the dump is not known; add a manifest.json with 'as_of'"
         )
-    return max(found)
+    latest = sorted(times.elements(), reverse=True)
+    for above in range(1, min(FEW_ROWS, len(latest) // 2) + 1):
+        if latest[above - 1] - latest[above] > ALONE:
+            return latest[above]
+    return latest[0]

@@ -1,11 +1,15 @@
 """Nova: hypervisors -> total, instances and what was done to them -> occupied and active."""
 
+from datetime import timedelta
+
 import polars as pl
 
 from chameleon_usage.ingest.base import (
     HELD,
     Joins,
     amount,
+    deleted_at,
+    deletion_is_inferred,
     host_class,
     positive,
     present,
@@ -13,7 +17,8 @@ from chameleon_usage.ingest.base import (
     set_aside,
     speaks_of,
 )
-from chameleon_usage.intervals.arithmetic import state_intervals
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals.arithmetic import MAX_TIME, MIN_TIME, state_intervals
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import NAME, RawInputs
 from chameleon_usage.models.stages import Ingested, Profiles
@@ -25,30 +30,31 @@ INSTANCES, ACTIONS, EVENTS = (
     "nova.instance_actions",
     "nova.instance_actions_events",
 )
-REQUEST_SPECS = "nova_api.request_specs"
+MIGRATIONS = "nova.migrations"
+FLAVORS, REQUEST_SPECS = "nova_api.flavors", "nova_api.request_specs"
 
 
 def hosts(inputs: RawInputs) -> Ingested:
     """nova.compute_nodes -> total: a row is a hypervisor's life from created_at to deleted_at.
 
-    A row without a created_at starts where the rows before it tell (``_started``), or it is refused
-    here and other sources speak for the host. A KVM host's own nova-compute service
-    (nova.services) is such a source: its ``host`` is the hypervisor's name there, which it is not
-    for Ironic.
+    A row of which only the flag says that it is deleted ends when it was changed last. A row
+    without a created_at starts where the rows before it tell (``_started``), or it is refused here
+    and other sources speak for the host. A KVM host's own nova-compute service (nova.services) is
+    such a source: its ``host`` is the hypervisor's name there, which it is not for Ironic.
     """
-    rows = _started(inputs.get(COMPUTE_NODES)).with_columns(
-        entity_id=pl.col("id").cast(pl.String),
-        hostname="hypervisor_hostname",
-        end="deleted_at",
-        host_class=host_class(),
+    nodes = inputs.get(COMPUTE_NODES).with_columns(
+        host_class=host_class(), end=deleted_at(), end_inferred=deletion_is_inferred()
     )
+    rows = _started(nodes, _witnessed(inputs)).with_columns(
+        entity_id=pl.col("id").cast(pl.String), hostname="hypervisor_hostname"
+    )
+    unattended = _unattended(inputs.get(SERVICES))
     nameless = pl.when(pl.col("hostname").is_null()).then(pl.lit(Reason.NO_HYPERVISOR_HOSTNAME))
     seen, bad = refuse(rows, COMPUTE_NODES, "id", nameless)
-    dated = pl.min_horizontal("created_at", "deleted_at").is_not_null()
     profiles = inputs.versions(COMPUTE_NODES).select(
         host_class=host_class(),
         hostname="hypervisor_hostname",
-        start=pl.when(dated).then(pl.coalesce("since", "created_at", "deleted_at")),
+        start=pl.coalesce("since", "created_at", "deleted_at", MIN_TIME),
         source=pl.lit(COMPUTE_NODES),
         vcpus=positive("vcpus"),
         memory_mb=positive("memory_mb"),
@@ -58,12 +64,20 @@ def hosts(inputs: RawInputs) -> Ingested:
         entity_id=pl.col("id").cast(pl.String),
         hostname="host",
         start="created_at",
-        end="deleted_at",
+        end=deleted_at(),
+        inferred=deletion_is_inferred(),
     )
-    on_kvm = rows.filter(pl.col("host_class") == KVM)["hostname"].drop_nulls().unique()
+    on_kvm_row = pl.col("host_class") == KVM
+    on_kvm = rows.filter(on_kvm_row)["hostname"].drop_nulls().unique()
     of_host = (pl.col("binary") == "nova-compute") & pl.col("host").is_in(on_kvm.implode())
     of_host = of_host.fill_null(value=False)
     up, down = refuse(services.filter(of_host), SERVICES, "id")
+    # A row that Nova brought back to life does not tell that its host was away meanwhile.
+    on_host = seen.with_columns(
+        end=pl.coalesce("end", MAX_TIME), host=pl.when(on_kvm_row).then("host")
+    )
+    _, there = arithmetic.intersect(on_host, unattended, ["host"])
+    seen = there.with_columns(end=pl.when(pl.col("end") < MAX_TIME).then("end"))
     return Ingested(
         completeness=speaks_of(COMPUTE_NODES, "total"),
         intervals=pl.concat(
@@ -75,21 +89,65 @@ def hosts(inputs: RawInputs) -> Ingested:
     )
 
 
-def _started(rows: pl.DataFrame) -> pl.DataFrame:
+def _unattended(services: pl.DataFrame) -> pl.DataFrame:
+    """Tell when hosts had no compute service, between two that they had: host, start, end.
+
+    When a service is deleted, so is its hypervisor's row; when the host is enrolled again, Nova
+    makes a new service, but can bring the hypervisor's old row back as if nothing had been.
+    """
+    lives = services.filter(
+        (pl.col("binary") == "nova-compute") & pl.col("created_at").is_not_null()
+    )
+    lives = lives.select(
+        "host", start="created_at", end=pl.coalesce(deleted_at(), MAX_TIME)
+    ).filter(pl.col("start") < pl.col("end"))
+    return (
+        arithmetic.union(lives, ["host"])
+        .sort("host", "start")
+        .select("host", start="end", end=pl.col("start").shift(-1).over("host"))
+        .drop_nulls("end")
+    )
+
+
+def _witnessed(inputs: RawInputs) -> pl.DataFrame:
+    """Find the first moment at which a service, an instance or Blazar names each hypervisor."""
+    return (
+        pl.concat(
+            inputs.get(table).select(hypervisor_hostname=name, _seen="created_at")
+            for table, name in (
+                (SERVICES, "host"),
+                (INSTANCES, "node"),
+                ("blazar.computehosts", "hypervisor_hostname"),
+            )
+        )
+        .group_by("hypervisor_hostname")
+        .agg(pl.col("_seen").min())
+    )
+
+
+def _started(rows: pl.DataFrame, witnessed: pl.DataFrame) -> pl.DataFrame:
     """Tell when each row began: ``start``, and ``inferred`` where its created_at is lost.
 
     A hypervisor that had a row before has its next one after the end of that, and, as ids count up,
-    after the row with the id before was made. Who had none before has no start.
+    after the row with the id before was made. Who had none before began when another table names
+    it first (``witnessed``: hypervisor_hostname, _seen); if none does, it has no start.
     """
     made = pl.col("created_at").forward_fill()
-    ended = pl.col("deleted_at").cum_max().forward_fill().shift(1).over("hypervisor_hostname")
+    ended = pl.col("end").cum_max().forward_fill().shift(1).over("hypervisor_hostname")
     after = pl.when(ended.is_not_null()).then(pl.max_horizontal(made, ended))
-    before_its_end = (after < pl.col("deleted_at")).fill_null(value=True)
-    return rows.sort("id").with_columns(
-        start=pl.coalesce("created_at", pl.when(before_its_end).then(after)),
-        inferred=pl.col("created_at").is_null(),
+    began = pl.coalesce(after, "_seen")
+    before_its_end = (began < pl.col("end")).fill_null(value=True)
+    named = rows.sort("id").join(
+        witnessed, on="hypervisor_hostname", how="left", maintain_order="left"
+    )
+    return named.with_columns(
+        start=pl.coalesce("created_at", pl.when(before_its_end).then(began)),
+        inferred=pl.col("created_at").is_null() | pl.col("end_inferred"),
     )
 
+
+_FIRST = pl.lit(-1, pl.Int64)
+"""Of changes at one instant, that of the row itself comes before those of events."""
 
 CREATE = "compute__do_build_and_run_instance"
 
@@ -97,11 +155,21 @@ _ARRIVALS = (
     CREATE,
     "compute_finish_resize",
     "compute_finish_revert_resize",
+    "compute_finish_snapshot_based_resize_at_dest",
+    "compute_finish_revert_snapshot_based_resize_at_source",
     "compute_post_live_migration_at_destination",
     "compute_rebuild_instance",
     "compute_unshelve_instance",
 )
 """Events whose host is where the instance is from their finish on."""
+
+_MOVED, _REVERTED = ("completed", "confirmed", "finished", "done"), "reverted"
+"""Statuses of migrations that took place; the last was taken back."""
+_LATE = timedelta(minutes=10)
+"""An event can end so long after the migration was changed last."""
+
+_POWER = "compute_power_update"
+"""Power changed outside Nova: the action says which way."""
 
 # What an event that succeeded makes of an instance, by Nova's event name: whether it occupies its
 # node, from the event's start or finish on (None: no change), and whether it runs, from its finish.
@@ -109,12 +177,14 @@ _EFFECTS = pl.DataFrame(
     [
         (CREATE, None, None, True),
         ("compute_start_instance", None, None, True),
+        (f"{_POWER} start", None, None, True),
         ("compute_unpause_instance", None, None, True),
         ("compute_resume_instance", None, None, True),
         ("compute_reboot_instance", None, None, True),
         ("compute_unrescue_instance", None, None, True),
         ("compute_restore_instance", None, None, True),
         ("compute_stop_instance", None, None, False),
+        (f"{_POWER} stop", None, None, False),
         ("compute_pause_instance", None, None, False),
         ("compute_suspend_instance", None, None, False),
         ("compute_rescue_instance", None, None, False),
@@ -144,17 +214,20 @@ def instances(inputs: RawInputs) -> Ingested:
     joins = Joins()
     events = _events(inputs, joins)
     rows = _rows(inputs, events, joins)
-    failed = pl.col("launched_at").is_null() & pl.col("created").is_null()
-    failed &= (pl.col("vm_state") == "error") | pl.col("end").is_not_null()
+    # The event of a failed build can say Success; a machine that was launched has a launched_at.
+    failed = pl.col("launched_at").is_null() & (
+        (pl.col("vm_state") == "error") | pl.col("end").is_not_null()
+    )
     good, bad = refuse(
         rows, INSTANCES, "entity_id", pl.when(failed).then(pl.lit(Reason.FAILED_LAUNCH))
     )
     ran = good.with_columns(start="launched_at").filter(
         pl.col("start").is_not_null() & (pl.col("start") < pl.col("end")).fill_null(value=True)
     )
-    moves = _moves(events, inputs.get(COMPUTE_NODES))
+    moves = _moves(events, inputs)
     stays = _stays(moves)
-    known = _known_of_stays(good, moves, stays).drop("start", "end")
+    flavors = inputs.get(FLAVORS)
+    known = _known_of_stays(good, moves, stays, flavors).drop("start", "end")
     occupied, active = (
         _by_stay(held, stays).join(known, on="entity_id", maintain_order="left")
         for held in _replay(good, events, moves)
@@ -176,8 +249,9 @@ def instances(inputs: RawInputs) -> Ingested:
 
 def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame:
     """Give each instance its reservation, its bounds and its size; ``created`` by its events."""
+    reservation = pl.coalesce("flavor", "hint")
     specs = inputs.get(REQUEST_SPECS).select(
-        uuid="instance_uuid", reservation_id=pl.coalesce("flavor", "hint")
+        uuid="instance_uuid", reservation_id=reservation, unreserved=reservation.is_null()
     )
     name = "nova.instances -> nova_api.request_specs"
     rows = joins.left(name, inputs.get(INSTANCES), specs, "uuid").rename({"uuid": "entity_id"})
@@ -189,8 +263,13 @@ def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame
     )
     return rows.join(by_events, on="entity_id", how="left").with_columns(
         start=pl.coalesce("created_at", "begun", "launched_at"),
-        end=pl.coalesce("deleted_at", "terminated_at", "freed"),
-        inferred=pl.col("created_at").is_null(),
+        end=pl.coalesce(
+            pl.when(pl.col("deleted_at").is_not_null()).then(deleted_at()),
+            "terminated_at",
+            "freed",
+            deleted_at("launched_at"),
+        ),
+        inferred=pl.col("created_at").is_null() | deletion_is_inferred(),
         hostname="node",
         vcpus=positive("vcpus"),
         memory_mb=positive("memory_mb"),
@@ -202,31 +281,44 @@ def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame
 def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
     """Give the successful events of every instance: entity_id, event, begin, finish, order."""
     actions = inputs.get(ACTIONS).select(
-        entity_id="instance_uuid", action_id="id", action_finish="finish_time"
+        "action", entity_id="instance_uuid", action_id="id", action_finish="finish_time"
     )
+    # Of a build that went from host to host, the event with Success can be that of the first one.
+    builds = inputs.get(EVENTS).filter(pl.col("event") == CREATE)["action_id"]
+    rebuilt = builds.filter(builds.is_duplicated()).unique()
     rows = joins.left(
         "nova.instance_actions_events -> nova.instance_actions",
         inputs.get(EVENTS).filter(pl.col("result") == "Success"),
         actions,
         "action_id",
     )
+    power = pl.col("event") == _POWER
     return rows.select(
         "entity_id",
-        "event",
-        "host",
+        host=pl.when(~pl.col("action_id").is_in(rebuilt.implode())).then("host"),
+        event=pl.when(power)
+        .then(pl.concat_str("event", "action", separator=" "))
+        .otherwise("event"),
         order="id",
         begin="start_time",
         finish=pl.coalesce("finish_time", "action_finish", "start_time"),
     ).filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
 
 
-def _moves(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
-    """Find the KVM hosts at which instances arrived: the events' columns and hostname, in order.
+def _moves(events: pl.DataFrame, inputs: RawInputs) -> pl.DataFrame:
+    """Find the KVM hosts at which instances arrived, in order, and where their size changed.
 
-    On Ironic an event's host is the compute service's, not the node: those are left out.
+    On Ironic an event's host is the compute service's, not the node: those are left out. Where an
+    event names no host, the migration that it ended does; a migration without an event took place
+    when it was changed last.
+
+    Returns:
+        entity_id, finish (null: from the first), hostname, order; ``old``, the flavor until then,
+        of a resize. A row differs from the one before in host or size.
     """
     names = (
-        nodes.filter((host_class() == KVM) & pl.col("host").is_not_null())
+        inputs.get(COMPUTE_NODES)
+        .filter((host_class() == KVM) & pl.col("host").is_not_null())
         .group_by("host")
         .agg(hostname=pl.col("hypervisor_hostname").unique())
         .filter(pl.col("hostname").list.len() == 1)
@@ -234,19 +326,92 @@ def _moves(events: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
     )
     arrivals = (
         events.filter(pl.col("event").is_in(_ARRIVALS))
-        .join(names, on="host", how="inner")
-        .sort("entity_id", "finish", "order")
+        .join(names, on="host", how="left", maintain_order="left")
+        .select("entity_id", "event", "finish", "hostname", "order", old=pl.lit(None, pl.Int64))
     )
-    return arrivals.filter(
-        pl.col("hostname").ne_missing(pl.col("hostname").shift(1).over("entity_id"))
+    migrations = _migrations(inputs, names)
+    if migrations.height:
+        arrivals = _with_migrations(arrivals, migrations)
+    arrivals = arrivals.drop_nulls("hostname").sort("entity_id", "finish", "order")
+    elsewhere = pl.col("hostname").ne_missing(pl.col("hostname").shift(1).over("entity_id"))
+    return arrivals.filter(elsewhere | pl.col("old").is_not_null())
+
+
+def _migrations(inputs: RawInputs, names: pl.DataFrame) -> pl.DataFrame:
+    """Give the migrations of KVM instances that took place: from where to where, and when."""
+    rows = inputs.get(MIGRATIONS).filter(pl.col("status").is_in([*_MOVED, _REVERTED]))
+    kvm = names["hostname"].unique().implode()
+    for side in ("source", "dest"):
+        of_service = names.select(pl.col("host").alias(f"{side}_compute"), _node="hostname")
+        rows = rows.join(of_service, on=f"{side}_compute", how="left", maintain_order="left")
+        node = pl.coalesce(f"{side}_node", "_node")
+        rows = rows.with_columns(pl.when(node.is_in(kvm)).then(node).alias(side)).drop("_node")
+    resize = pl.col("old_instance_type_id") != pl.col("new_instance_type_id")
+    return rows.filter(pl.any_horizontal(pl.col("source", "dest").is_not_null())).select(
+        "source",
+        "dest",
+        entity_id="instance_uuid",
+        begin="created_at",
+        until=pl.coalesce("updated_at", "created_at"),
+        reverted=pl.col("status") == _REVERTED,
+        before=pl.when(resize).then("old_instance_type_id"),
+        after=pl.when(resize).then("new_instance_type_id"),
+        migration="id",
+    )
+
+
+def _with_migrations(arrivals: pl.DataFrame, migrations: pl.DataFrame) -> pl.DataFrame:
+    """Let migrations tell what arrivals do not: hosts, sizes, and moves without any event."""
+    ended = (
+        arrivals.filter(pl.col("event").is_in([CREATE, "compute_unshelve_instance"]).not_())
+        .select("entity_id", "event", "finish", arrival="order")
+        .sort("finish", "arrival")
+        .join_asof(
+            migrations.sort("begin", "migration"),
+            left_on="finish",
+            right_on="begin",
+            by="entity_id",
+            strategy="backward",
+            check_sortedness=False,
+        )
+        .filter(pl.col("finish") <= pl.col("until") + _LATE)
+    )
+    back = pl.col("event").str.contains("_revert_")
+    resized = pl.col("event").str.contains("_resize")
+    told = ended.select(
+        order="arrival",
+        _there=pl.when(back).then("source").otherwise("dest"),
+        _old=pl.when(resized).then(pl.when(back).then("after").otherwise("before")),
+    )
+    arrivals = arrivals.join(told, on="order", how="left", maintain_order="left").with_columns(
+        hostname=pl.coalesce("hostname", "_there"), old="_old"
+    )
+    untold = migrations.filter(~pl.col("reverted")).join(ended, on="migration", how="anti")
+    first = migrations.sort("begin", "migration").unique("entity_id", maintain_order=True)
+    placed = arrivals.drop_nulls("hostname").group_by("entity_id").agg(pl.col("finish").min())
+    # Where the instance was before its first move, if no event tells.
+    begun = first.join(placed, on="entity_id", how="left").filter(
+        (pl.col("finish") >= pl.col("begin")).fill_null(value=True)
+    )
+    columns = ("entity_id", "event", "finish", "hostname", "order", "old")
+    return pl.concat(
+        [
+            arrivals.select(columns),
+            untold.select("entity_id", finish="until", hostname="dest", order=_FIRST, old="before"),
+            begun.select("entity_id", hostname="source", order=_FIRST),
+        ],
+        how="diagonal",
     )
 
 
 def _stays(moves: pl.DataFrame) -> pl.DataFrame:
-    """Tell where migrated VMs were, and when: instance, entity_id, hostname, start, end.
+    """Tell where VMs that were moved or resized were, and when.
 
-    An instance's row names its last node only; the events by which it arrived tell the others.
-    The last stay is the row's own and keeps its key; the n-th host before is "<uuid>/<n>".
+    An instance's row names its last node and size only; the events by which it arrived tell the
+    others. The last stay is the row's own and keeps its key; the n-th before is "<uuid>/<n>".
+
+    Returns:
+        instance, entity_id, hostname, start, end, flavor_id (null: as in the row)
     """
     number, last = pl.int_range(pl.len()).over("entity_id"), pl.len().over("entity_id") - 1
     earlier = pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit("/"), number + 1)
@@ -257,11 +422,14 @@ def _stays(moves: pl.DataFrame) -> pl.DataFrame:
         # Before its first arrival was done, it was already being built there.
         start=pl.when(number > 0).then("finish"),
         end=pl.col("finish").shift(-1).over("entity_id"),
+        flavor_id=pl.col("old").shift(-1).backward_fill().over("entity_id"),
     )
 
 
-def _known_of_stays(rows: pl.DataFrame, moves: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
-    """Give every stay what is known of its instance, with the stay's own host.
+def _known_of_stays(
+    rows: pl.DataFrame, moves: pl.DataFrame, stays: pl.DataFrame, flavors: pl.DataFrame
+) -> pl.DataFrame:
+    """Give every stay what is known of its instance, with the stay's own host and size.
 
     A machine that is shelved and offloaded has no node any more; its events tell where it was.
     """
@@ -270,14 +438,23 @@ def _known_of_stays(rows: pl.DataFrame, moves: pl.DataFrame, stays: pl.DataFrame
         hostname=pl.coalesce("hostname", "_seat"),
         inferred=pl.col("inferred") | (pl.col("node").is_null() & pl.col("_seat").is_not_null()),
     )
+    sizes = flavors.select(
+        flavor_id="id",
+        _vcpus=positive("vcpus"),
+        _memory_mb=positive("memory_mb"),
+        _disk_gb=amount(pl.col("root_gb") + pl.col("ephemeral_gb").fill_null(0)),
+    )
     earlier = stays.filter(pl.col("instance") != pl.col("entity_id"))
-    guests = earlier.select("instance", _id="entity_id", _host="hostname").join(
-        rows, left_on="instance", right_on="entity_id", how="inner"
+    guests = (
+        earlier.select("instance", "flavor_id", _id="entity_id", _host="hostname")
+        .join(rows, left_on="instance", right_on="entity_id", how="inner")
+        .join(sizes, on="flavor_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.coalesce(f"_{name}", name).alias(name) for name in ("vcpus", "memory_mb", "disk_gb")
+        )
+        .with_columns(entity_id="_id", hostname="_host")
     )
-    return pl.concat(
-        [seated, guests.with_columns(entity_id="_id", hostname="_host").drop("_id", "_host")],
-        how="diagonal",
-    )
+    return pl.concat([seated, guests.select(rows.columns)], how="diagonal")
 
 
 def _by_stay(intervals: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
@@ -311,10 +488,16 @@ def _replay(
     )
     created = events.filter(pl.col("event") == CREATE).select("entity_id").unique()
     uncreated = lives.join(created, on="entity_id", how="anti").drop_nulls("launched_at")
+    # A later launch overwrites the first: it then ran before, from its start as far as is known.
+    earliest = events.group_by("entity_id").agg(_seen=pl.col("begin").min())
+    again = (pl.col("_seen") <= pl.col("launched_at")).fill_null(value=False)
+    uncreated = uncreated.join(earliest, on="entity_id", how="left").with_columns(
+        launched_at=pl.when(again).then("start").otherwise("launched_at")
+    )
     occupies_at = pl.when(pl.col("occupies_at") == "start").then("begin").otherwise("finish")
     occupies = [
         lives.select("entity_id", timestamp="start", on=pl.lit(value=True), order=_FIRST),
-        _offloads_without_event(events),
+        _offloads_without_event(events, rows),
         known.drop_nulls("occupies").select(
             "entity_id", timestamp=occupies_at, on="occupies", order="order"
         ),
@@ -328,15 +511,12 @@ def _replay(
     return state_intervals(pl.concat(occupies), lives), state_intervals(pl.concat(runs), lives)
 
 
-_FIRST = pl.lit(-1, pl.Int64)
-"""Of changes at one instant, that of the row itself comes before those of events."""
+def _offloads_without_event(events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Find shelved instances that gave up their host without an offload event.
 
-
-def _offloads_without_event(events: pl.DataFrame) -> pl.DataFrame:
-    """Find shelved instances that were unshelved without an offload event in between.
-
-    Nova offloads at once where the shelve grace time is 0; compute_shelve_instance then finishes
-    with the host given up.
+    Where the shelve grace time is 0, Nova's default, compute_shelve_instance finishes with the
+    host given up. An unshelve that follows shows it, or a row that names no host any more, or one
+    that still says shelved_offloaded.
     """
     steps = events.filter(
         pl.col("event").is_in(
@@ -348,6 +528,16 @@ def _offloads_without_event(events: pl.DataFrame) -> pl.DataFrame:
         )
     ).sort("entity_id", "finish", "order")
     following = pl.col("event").shift(-1).over("entity_id")
-    return steps.filter(
-        (pl.col("event") == "compute_shelve_instance") & (following == "compute_unshelve_instance")
-    ).select("entity_id", timestamp="finish", on=pl.lit(value=False), order="order")
+    given_up = rows.filter(
+        pl.col("node").is_null() | (pl.col("vm_state") == "shelved_offloaded")
+    ).select("entity_id", _given_up=pl.lit(value=True))
+    return (
+        steps.with_columns(_following=following)
+        .filter(pl.col("event") == "compute_shelve_instance")
+        .join(given_up, on="entity_id", how="left", maintain_order="left")
+        .filter(
+            (pl.col("_following") == "compute_unshelve_instance")
+            | (pl.col("_following").is_null() & pl.col("_given_up"))
+        )
+        .select("entity_id", timestamp="finish", on=pl.lit(value=False), order="order")
+    )

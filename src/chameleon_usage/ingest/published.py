@@ -3,8 +3,9 @@
 import polars as pl
 
 from chameleon_usage.ingest.base import present, refuse, speaks_of
+from chameleon_usage.intervals.arithmetic import state_intervals
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.raw import TIME, RawInputs
 from chameleon_usage.models.stages import Ingested, Leases, Profiles
 from chameleon_usage.models.vocabulary import BARE_METAL, Reason
 
@@ -18,19 +19,36 @@ def _property(name: str) -> pl.Expr:
 
 
 def machine_events(inputs: RawInputs) -> Ingested:
-    """Cloud trace format 0.3 -> total: a host exists from CREATE to DELETE.
+    """Cloud trace format 0.3 -> total: a host exists from CREATE to DELETE, as often as they come.
 
-    ENABLE and DISABLE say whether it took leases, UPDATE what it was. Source: the Chameleon cloud
+    A host whose first CREATE is lost existed at least from its first other event on. ENABLE and
+    DISABLE say whether it took leases, UPDATE what it was. Source: the Chameleon cloud
     traces, format of ChameleonCloud/starcompactor.
     """
     events = inputs.get(MACHINE_EVENTS).with_columns(
         entity_id="HOST_NAME (PHYSICAL)", hostname="HOST_NAME (PHYSICAL)"
     )
-    lives = events.group_by("entity_id", "hostname").agg(
-        start=pl.col("EVENT_TIME").filter(pl.col("EVENT") == "CREATE").min(),
-        end=pl.col("EVENT_TIME").filter(pl.col("EVENT") == "DELETE").max(),
+    seen = events.filter(pl.col("EVENT") != "DELETE").group_by("entity_id", "hostname")
+    hosts = seen.agg(
+        start=pl.col("EVENT_TIME").min(),
+        inferred=(pl.col("EVENT") == "CREATE").not_().all(),
+        end=pl.lit(None, TIME),
     )
-    good, bad = refuse(lives, MACHINE_EVENTS, "entity_id")
+    deletes = events.filter(pl.col("EVENT") == "DELETE")
+    never = deletes.join(hosts, on="entity_id", how="anti").select(
+        "entity_id", start=None, end="EVENT_TIME"
+    )
+    good, bad = refuse(pl.concat([hosts, never], how="diagonal"), MACHINE_EVENTS, "entity_id")
+    turns = pl.concat(
+        [
+            good.select("entity_id", timestamp="start", on=pl.lit(value=True)),
+            events.filter(pl.col("EVENT").is_in(["CREATE", "DELETE"])).select(
+                "entity_id", timestamp="EVENT_TIME", on=pl.col("EVENT") == "CREATE"
+            ),
+        ]
+    ).with_columns(order=pl.col("on").cast(pl.Int64))
+    lives = state_intervals(turns, good.select("entity_id", "start", "end"))
+    good = lives.join(good.drop("start", "end"), on="entity_id", maintain_order="left")
     gib = 1024**3
     profile = events.with_columns(
         start="EVENT_TIME",

@@ -37,7 +37,8 @@ class Adapter:
 
 
 _LEASES = ("blazar.leases", "blazar.reservations")
-_CAPABILITIES = ("blazar.computehost_extra_capabilities", "blazar.resource_properties")
+_NAMES = ("blazar.resource_properties", "blazar.extra_capabilities")
+_CAPABILITIES = ("blazar.computehost_extra_capabilities", *_NAMES)
 
 ADAPTERS: dict[str, Adapter] = {
     "nova_hosts": Adapter(
@@ -53,6 +54,8 @@ ADAPTERS: dict[str, Adapter] = {
             "nova.compute_nodes",
             "nova.instance_actions",
             "nova.instance_actions_events",
+            "nova.migrations",
+            "nova_api.flavors",
             "nova_api.request_specs",
         ),
         accounts={"intervals": ("nova.instances",)},
@@ -65,8 +68,13 @@ ADAPTERS: dict[str, Adapter] = {
     ),
     "blazar_allocations": Adapter(
         blazar.allocations,
-        (*_LEASES, "blazar.computehost_allocations", "blazar.computehosts"),
-        ("blazar.instance_reservations",),
+        _LEASES,
+        (
+            "blazar.computehost_allocations",
+            "blazar.computehosts",
+            "blazar.computehost_reservations",
+            "blazar.instance_reservations",
+        ),
         accounts={"intervals": ("blazar.computehost_allocations",)},
     ),
     "blazar_leases": Adapter(
@@ -91,13 +99,14 @@ ADAPTERS: dict[str, Adapter] = {
             *_LEASES,
             "blazar.device_allocations",
             "blazar.device_extra_capabilities",
-            "blazar.resource_properties",
+            *_NAMES,
         ),
         accounts={"intervals": ("blazar.devices",)},
     ),
     "edge_allocations": Adapter(
         blazar.device_allocations,
         (*_LEASES, "blazar.device_allocations", "blazar.devices"),
+        ("blazar.device_reservations",),
         accounts={"intervals": ("blazar.device_allocations",)},
     ),
     "edge_containers": Adapter(

@@ -157,10 +157,12 @@ HOST_BY_HOST: dict[str, str] = {
     "holds it.",
     "occupied_ondemand_in_pool": "occupied_ondemand on hosts in the pool, where no lease can have "
     "it.",
+    "committed_unknown": "Nodes that leases held, as far as nobody can tell how many: their "
+    "allocations were deleted for good.",
 }
 """What formulas speak of and only a reading host by host tells: the corrected collector's."""
 
-IN_POOL = frozenset({"maintenance_in_pool", "occupied_ondemand_in_pool"})
+IN_POOL = frozenset({"maintenance_in_pool", "occupied_ondemand_in_pool", "committed_unknown"})
 """Those that need only ``reservable``: a collector that does not count them takes them as 0. The
 others need ``total``, too, and are unknown to such a collector."""
 

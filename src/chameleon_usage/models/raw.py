@@ -49,6 +49,9 @@ class RawTable:
             still says what it said, as a request does.
         tells: quantity types of which it may tell.
         key: columns that identify a row; a second row with the same key is a duplicate.
+        counted: integers that count up in each cell of Nova, so that they are keys in one only.
+        same: columns that two states of one row share; with another value, a row of the same key
+            is of another cell.
         optional: column to type; a missing one is read as null (columns that came with a later
             release, or that only some deployments have).
         derived: columns computed while reading, from columns that are not kept (JSON documents).
@@ -77,6 +80,8 @@ class RawTable:
     key: tuple[str, ...] = ("id",)
     optional: dict[str, pl.DataType] = field(default_factory=dict)
     derived: dict[str, pl.Expr] = field(default_factory=dict)
+    counted: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
     archive: str | None = None
     at_its_word: bool = False
     rows_of: str | None = None
@@ -142,10 +147,12 @@ RAW_TABLES: dict[str, RawTable] = {
     # Nova
     "nova.compute_nodes": RawTable(
         label="Nova hosts",
-        required=_ints("id", "vcpus", "memory_mb", "local_gb")
-        | _texts("hypervisor_hostname", "hypervisor_type")
-        | _times("created_at", "deleted_at"),
-        optional=_texts("host"),
+        required=_ints("id") | _texts("hypervisor_hostname") | _times("created_at"),
+        optional=_ints("vcpus", "memory_mb", "local_gb", "deleted")
+        | _texts("hypervisor_type", "host", "host_ip")
+        | _times("updated_at", "deleted_at"),
+        counted=("id",),
+        same=("hypervisor_hostname",),
         **_SOFT_DELETED,
         tells=("total",),
         at_its_word=True,
@@ -154,9 +161,10 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "nova.services": RawTable(
         label="Nova services",
-        required=_ints("id")
-        | _texts("host", "binary")
-        | _times("created_at", "updated_at", "deleted_at"),
+        required=_ints("id") | _texts("host", "binary") | _times("created_at"),
+        optional=_ints("deleted") | _times("updated_at", "last_seen_up", "deleted_at"),
+        counted=("id",),
+        same=("host", "binary"),
         **_SOFT_DELETED,
         tells=("total",),
         archive="nova.shadow_services",
@@ -164,11 +172,10 @@ RAW_TABLES: dict[str, RawTable] = {
     "nova.instances": RawTable(
         label="Nova instances",
         key=("uuid",),
-        required=_names("uuid")
-        | _texts("node", "project_id", "vm_state")
-        | _ints("vcpus", "memory_mb", "root_gb")
-        | _times("created_at", "deleted_at", "launched_at", "terminated_at"),
-        optional=_ints("ephemeral_gb") | _texts("host"),
+        required=_names("uuid") | _texts("node") | _times("created_at"),
+        optional=_ints("vcpus", "memory_mb", "root_gb", "ephemeral_gb", "deleted")
+        | _texts("host", "project_id", "vm_state")
+        | _times("updated_at", "deleted_at", "launched_at", "terminated_at"),
         **_SOFT_DELETED,
         tells=("occupied", "active"),
         at_its_word=True,
@@ -180,6 +187,8 @@ RAW_TABLES: dict[str, RawTable] = {
         label="Nova instances and their actions",
         required=_ints("id") | _texts("action") | _names("instance_uuid") | _times("start_time"),
         optional=_times("finish_time"),
+        counted=("id",),
+        same=("instance_uuid", "action", "start_time"),
         begin="start_time",
         end=None,
         tells=("occupied", "active"),
@@ -188,14 +197,32 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "nova.instance_actions_events": RawTable(
         label="Nova events",
-        required=_ints("id", "action_id")
-        | _texts("event", "result")
-        | _times("start_time", "finish_time"),
-        optional=_texts("host"),
+        required=_ints("id", "action_id") | _texts("event", "result") | _times("start_time"),
+        optional=_texts("host") | _times("finish_time"),
+        counted=("id", "action_id"),
+        same=("event", "start_time", "host"),
         begin="start_time",
         end=None,
         tells=(),
         archive="nova.shadow_instance_actions_events",
+    ),
+    "nova.migrations": RawTable(
+        label="Nova migrations",
+        required=_ints("id") | _names("instance_uuid") | _texts("status") | _times("created_at"),
+        optional=_ints("old_instance_type_id", "new_instance_type_id")
+        | _texts("source_node", "dest_node", "source_compute", "dest_compute", "migration_type")
+        | _times("updated_at"),
+        counted=("id",),
+        same=("instance_uuid", "created_at"),
+        begin="created_at",
+        end=None,
+        tells=(),
+        archive="nova.shadow_migrations",
+    ),
+    "nova_api.flavors": _detail(
+        "Nova flavors",
+        _ints("id", "vcpus", "memory_mb", "root_gb"),
+        optional=_ints("ephemeral_gb"),
     ),
     "nova_api.request_specs": _detail(
         "Nova request specs",
@@ -211,29 +238,33 @@ RAW_TABLES: dict[str, RawTable] = {
     # Blazar
     "blazar.leases": RawTable(
         label="Blazar leases",
-        required=_names("id")
-        | _texts("project_id", "status")
-        | _times("created_at", "deleted_at", "start_date", "end_date"),
-        optional=_times("updated_at"),
+        required=_names("id") | _times("created_at", "start_date", "end_date"),
+        optional=_texts("project_id", "status", "deleted") | _times("updated_at", "deleted_at"),
         **_SOFT_DELETED,
         tells=(),
     ),
-    "blazar.reservations": _detail(
-        "Blazar reservations", _names("id", "lease_id") | _texts("resource_type")
+    "blazar.reservations": RawTable(
+        label="Blazar reservations",
+        required=_names("id", "lease_id") | _texts("resource_type"),
+        optional=_texts("status"),
+        begin=None,
+        end=None,
+        tells=("committed",),
     ),
     "blazar.events": RawTable(
         label="Blazar events",
-        required=_texts("id", "lease_id", "event_type", "status") | _times("time", "updated_at"),
+        required=_texts("id", "lease_id", "event_type", "status") | _times("time"),
+        optional=_times("updated_at"),
         begin="time",
         end=None,
         tells=(),
     ),
     "blazar.computehosts": RawTable(
         label="Blazar hosts",
-        required=_texts("id", "hypervisor_hostname", "hypervisor_type")
+        required=_texts("id", "hypervisor_hostname") | _times("created_at"),
+        optional=_texts("hypervisor_type", "deleted")
         | _ints("vcpus", "memory_mb", "local_gb", "reservable")
-        | _times("created_at", "updated_at"),
-        optional=_times("deleted_at"),  # soft delete since 2022-05
+        | _times("updated_at", "deleted_at"),  # soft delete since 2022-05
         **_SOFT_DELETED,
         tells=("reservable",),
         at_its_word=True,
@@ -243,7 +274,8 @@ RAW_TABLES: dict[str, RawTable] = {
     "blazar.computehost_allocations": RawTable(
         label="Blazar allocations",
         required=_names("id", "reservation_id") | _texts("compute_host_id") | _times("created_at"),
-        optional=_times("updated_at", "deleted_at"),  # soft delete since 2018-07
+        optional=_texts("deleted")
+        | _times("updated_at", "deleted_at"),  # soft delete since 2018-07
         **_SOFT_DELETED,
         tells=("committed",),
         at_its_word=True,
@@ -264,10 +296,13 @@ RAW_TABLES: dict[str, RawTable] = {
         slot=("computehost_id", *_PROPERTY),
     ),
     "blazar.resource_properties": _detail("Blazar property names", _texts("id", "property_name")),
+    "blazar.extra_capabilities": _detail(  # the same until 2024-01
+        "Blazar capability names", _texts("id", "capability_name")
+    ),
     "blazar.devices": RawTable(
         label="Blazar devices",
-        required=_texts("id", "name") | _ints("reservable") | _times("created_at", "updated_at"),
-        optional=_times("deleted_at"),
+        required=_texts("id", "name") | _times("created_at"),
+        optional=_ints("reservable") | _texts("deleted") | _times("updated_at", "deleted_at"),
         **_SOFT_DELETED,
         tells=("total", "reservable"),
         at_its_word=True,
@@ -277,7 +312,7 @@ RAW_TABLES: dict[str, RawTable] = {
     "blazar.device_allocations": RawTable(
         label="Blazar device allocations",
         required=_names("id", "reservation_id") | _texts("device_id") | _times("created_at"),
-        optional=_times("updated_at", "deleted_at"),
+        optional=_texts("deleted") | _times("updated_at", "deleted_at"),
         **_SOFT_DELETED,
         tells=("committed",),
         at_its_word=True,
@@ -297,11 +332,8 @@ RAW_TABLES: dict[str, RawTable] = {
     "zun.container": RawTable(
         label="Zun containers",
         key=("uuid",),
-        required=_ints("id")
-        | _names("uuid")
-        | _texts("project_id", "host", "status")
-        | _times("created_at", "started_at"),
-        optional=_times("updated_at") | _texts("annotations"),
+        required=_ints("id") | _names("uuid") | _texts("host", "status") | _times("created_at"),
+        optional=_times("updated_at", "started_at") | _texts("project_id", "annotations"),
         # Where the deployment notes it: the reservation in which the container was launched.
         derived={"reservation_id": pl.col("annotations").str.extract(_HINT)},
         begin="created_at",
@@ -313,19 +345,16 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "zun.container_actions": RawTable(
         label="Zun actions",
-        required=_ints("id")
-        | _texts("action")
-        | _names("container_uuid")
-        | _times("start_time", "finish_time"),
+        required=_ints("id") | _texts("action") | _names("container_uuid") | _times("start_time"),
+        optional=_times("finish_time"),
         begin="start_time",
         end=None,
         tells=(),
     ),
     "zun.container_actions_events": RawTable(
         label="Zun events",
-        required=_ints("id", "action_id")
-        | _texts("event", "result")
-        | _times("start_time", "finish_time"),
+        required=_ints("id", "action_id") | _texts("event", "result") | _times("start_time"),
+        optional=_times("finish_time"),
         begin="start_time",
         end=None,
         tells=(),
@@ -406,6 +435,9 @@ RAW_TABLES: dict[str, RawTable] = {
 FILES_ONLY = frozenset({"inventory", "published", "trace"})
 """Schemas that no database has: files of other makers."""
 
+
+FLAGS = frozenset({"reservable", "disabled", "forced_down", "maintenance", "retired"})
+"""Integers that are 0 or 1, which other databases and formats write as words."""
 
 LEGACY_CACHE = "chameleon_usage.node_usage_report_cache"
 AT_THEIR_WORD = {

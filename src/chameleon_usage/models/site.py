@@ -91,6 +91,7 @@ DEFAULT_SOURCES = {
         (
             "blazar.computehost_allocations",
             "blazar.device_allocations",
+            "blazar.reservations",
             "published.leases",
         ),
     ),

@@ -42,6 +42,7 @@ class Entities(dy.Schema):
     disk_gb = dy.Int64(nullable=True)
     gpus = dy.Int64(nullable=True)
     reservation_id = dy.Categorical(nullable=True)
+    unreserved = dy.Bool(nullable=True)  # its request names no reservation; null: no request left
     lease_id = dy.Categorical(nullable=True)
     project_id = dy.Categorical(nullable=True)
     inferred = dy.Bool()  # a bound or the host came from another row

@@ -59,6 +59,7 @@ class Reason(StrEnum):
     OUTSIDE_RESERVABLE = "outside reservable"
     OUTSIDE_RESERVATION = "outside its reservation"
     OUTSIDE_OCCUPIED = "outside occupied"
+    NODES_NOT_KNOWN = "nobody tells how many nodes it held"
     NO_HOST_INFERRED = "no host named and none inferred"
     NOT_RESERVED = "no reservation covers it"
     BEYOND_PARENT = "more than its parent holds of the host"

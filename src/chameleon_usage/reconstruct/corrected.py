@@ -12,18 +12,21 @@ is lost: it is kept, or it is rejected with its reason (``reading.Collected``).
    the events are lost is told by that half.
 3. ``inference.lost_allocations``: an instance on a host that its reservation does not list stands
    for an allocation that left no row. Assumes that it could not be there otherwise; finds nothing
-   where no instance was started, so what was leased and never used stays lost. Allocations of a
-   source that the site does not list are refused here.
+   where no instance was started, so what was leased and never used stays lost, but for the number
+   of nodes, where Blazar still has the reservation. Allocations of a source that the site does not
+   list are refused here.
 4. ``hosts.resolve_total``: when each host existed, by source priority; rows of a host that overlap
-   or lie less than the merge tolerance apart are one. What merely names a host fills gaps and never
-   prolongs its life, so a host that nobody used after its last row ends too early.
+   or lie less than the merge tolerance apart are one. What merely names a host fills in what its
+   rows leave out, as far as its own end is known; a host that nobody used after its last row ends
+   too early.
 5. ``hosts.resolve_reservable``: when each host was in the pool, within its life. Assumes that an
    enrolment is contiguous; a host that was taken out for a while and kept its id seems to stay.
 6. ``holders.clamp_allocations``: allocations live only while their host is in the pool.
 7. ``holders.clip_instances`` and ``holders.clip_runs``: instances without a host or a reservation
    get the only one that fits (``inference.assign_hosts``, ``inference.find_reservations``), then
-   live only within it, or within their host's life where none is needed; they run only while they
-   occupy. A reservation found by project and host can be a neighbour's of the same project.
+   live only within it, or within their host's life where none is needed (on KVM, and where no
+   source tells of leases at all); they run only while they occupy. A reservation found by project
+   and host can be a neighbour's of the same project.
 8. ``holders.merge_held``: what holds a host is united on bare metal and devices, and added up on
    KVM, never beyond what its parent holds. ``_out_of_pool`` then tells what total - reservable is.
    Assumes that two leases cannot hold a node at once; of two that claim it, the first row wins.
@@ -32,11 +35,22 @@ is lost: it is kept, or it is rejected with its reason (``reading.Collected``).
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals.arithmetic import check_conservation
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct import holders, hosts, inference
-from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, Observed, whole_hosts, with_sizes
+from chameleon_usage.reconstruct.observed import (
+    HOST,
+    SIZED_AS,
+    SIZES,
+    Observed,
+    whole_hosts,
+    with_sizes,
+)
 from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading
+
+RESERVATIONS = "blazar.reservations"
+"""Tells of allocations that are gone, and not of which hosts."""
 
 
 def collect(observed: Observed, site: Site, corrections: Corrections | None = None) -> Reading:
@@ -54,6 +68,9 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     made = corrections or Corrections()
     rows, history = observed.intervals, observed.history
     collected = Collected("corrected", made)
+    leased = "committed" in observed.spoken_of
+    if not leased:  # A request that names a reservation tells of leases that nobody knows.
+        rows = rows.with_columns(reservation_id=pl.lit(None, rows.schema["reservation_id"]))
     # 1. Hosts whose row is gone get their names.
     if made.name_gone_hosts:
         rows = inference.name_gone_hosts(rows)
@@ -67,15 +84,15 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     unlisted = of["committed"].filter(~listed)
     collected.refuse(unlisted, stage_of("corrected", "committed"), Reason.NOT_IN_PRIORITY)
     of["committed"] = of["committed"].filter(listed)
-    if made.infer_allocations:
-        lost = inference.lost_allocations(of["committed"], of["occupied"])
-        of["committed"] = pl.concat([of["committed"], lost], how="diagonal")
+    of["committed"] = _with_lost_allocations(of, history, collected)
     # 4. and 5. Hosts exist, and are in the pool.
-    total = hosts.resolve_total(of, site, collected)
+    total = hosts.resolve_total(of, history, site, collected)
     reservable = hosts.resolve_reservable(of, total, site, collected)
     # 6. and 7. What holds a host lives only within its parents.
     committed = holders.clamp_allocations(of["committed"], reservable, collected)
-    occupied = holders.clip_instances(of["occupied"], committed, total, history, collected)
+    occupied = holders.clip_instances(
+        of["occupied"], committed, total, history, collected, leased=leased
+    )
     active = holders.clip_runs(of["active"], occupied, collected)
     # 8. What is held is united, or added up below its parent's share of the host.
     room = {"total": total, "reservable": reservable}
@@ -102,6 +119,35 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     idle_windows = holders.remaining(_unheld(windows, room["reservable"], held), in_pool)
     collected.emit(idle_windows, "maintenance_in_pool")
     return collected.result()
+
+
+def _with_lost_allocations(
+    of: dict[str, pl.DataFrame], history: pl.DataFrame, collected: Collected
+) -> pl.DataFrame:
+    """Add to the allocations those that left no row; count what of them nobody can."""
+    stage = stage_of("corrected", "committed")
+    whole = pl.col("source") == RESERVATIONS
+    kept, promised = of["committed"].filter(~whole), of["committed"].filter(whole)
+    lost = inference.lost_allocations(kept, promised, of["occupied"])
+    if not collected.corrections.infer_allocations:
+        lost = lost.clear()
+    counted, uncounted, told = inference.unseen(promised, lost)
+    collected.refuse(told, stage, Reason.HIGHER_PRIORITY)
+    collected.refuse(uncounted, stage, Reason.NODES_NOT_KNOWN)
+    check_conservation(f"{stage}: reservations", promised, counted, uncounted, told)
+    on_kvm = pl.col("host_class") == KVM
+    sizes = history.filter(on_kvm)["vcpus"].drop_nulls()
+    size = int(sizes.median()) if len(sizes) else None  # type: ignore[arg-type]
+    sliced = (on_kvm & (pl.col("vcpus") > 0)).fill_null(value=False) & pl.lit(size is not None)
+    collected.emit(
+        uncounted.with_columns(
+            node_units=pl.when(sliced).then(pl.col("nodes") * pl.col("vcpus")).otherwise("nodes"),
+            node_size=pl.when(sliced).then(pl.lit(size, pl.Int64)).otherwise(1),
+            **{name: pl.lit(None, pl.Int64) for name in SIZES if name != "vcpus"},
+        ).with_columns(vcpus=pl.lit(None, pl.Int64)),
+        "committed_unknown",
+    )
+    return pl.concat([kept, counted, lost], how="diagonal")
 
 
 def _out_of_pool(

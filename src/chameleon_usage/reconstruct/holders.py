@@ -84,6 +84,8 @@ def clip_instances(
     total: pl.DataFrame,
     history: pl.DataFrame,
     collected: Collected,
+    *,
+    leased: bool = True,
 ) -> pl.DataFrame:
     """Clip instances to their reservation's commitment on their host, or to their host's life.
 
@@ -93,6 +95,7 @@ def clip_instances(
         total: when hosts existed: hostname, start, end.
         history: of ``observed.profile_history``.
         collected: takes what lies outside, and what has no host or no reservation it needs.
+        leased: whether a source tells of leases; if none does, every instance is on demand.
 
     Returns:
         pieces with the columns of ``rows`` and ``origin``: reservation or ondemand. A container
@@ -121,18 +124,18 @@ def clip_instances(
     free = placed.filter(pl.col("reservation_id").is_null())
     classes = history.group_by("hostname").agg(_class=pl.col("host_class").last())
     free = free.join(classes, on="hostname", how="left")
-    on_kvm = (pl.col("_class") == KVM).fill_null(value=False)
-    devices = pl.col("source") == "zun.container"
-    stray = free.filter(~on_kvm & ~devices)
+    devices = (pl.col("source") == "zun.container") & pl.lit(value=leased)
+    needs_none = (pl.col("_class") == KVM).fill_null(value=False) | pl.lit(value=not leased)
+    stray = free.filter(~needs_none & ~devices)
     collected.refuse(stray, stage, Reason.NOT_RESERVED)
-    ondemand = free.filter(on_kvm & ~devices).drop("_class")
+    ondemand = free.filter(needs_none & ~devices).drop("_class")
     lives, lost = arithmetic.intersect(ondemand, total.select("hostname", "start", "end"), HOST)
     check_conservation(f"{stage}: clip to host", ondemand, lives, lost)
     lives = collected.part(lives, lost, stage, Reason.OUTSIDE_TOTAL, on=collected.corrections.clamp)
 
     on_devices = free.filter(devices).drop("_class")
-    leased = arithmetic.union(committed.filter(pl.col("hostname").is_not_null()), HOST)
-    used, unused = arithmetic.intersect(on_devices, leased, HOST)
+    leases = arithmetic.union(committed.filter(pl.col("hostname").is_not_null()), HOST)
+    used, unused = arithmetic.intersect(on_devices, leases, HOST)
     check_conservation(f"{stage}: clip to lease", on_devices, used, unused)
     collected.refuse(unused, stage, Reason.NOT_RESERVED)
     check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)

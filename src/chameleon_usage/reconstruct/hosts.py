@@ -12,11 +12,17 @@ from chameleon_usage.reconstruct.observed import HOST
 from chameleon_usage.reconstruct.reading import Collected
 
 
-def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collected) -> pl.DataFrame:
+def resolve_total(
+    rows: dict[str, pl.DataFrame], history: pl.DataFrame, site: Site, collected: Collected
+) -> pl.DataFrame:
     """Tell when each host existed; pool, allocations and instances are indirect evidence of it.
+
+    An instance without an end of its own shows that its host was there before the host's own rows
+    and between them; it never prolongs the life of a host.
 
     Args:
         rows: quantity to rows of ``Observed.intervals``: total, reservable, committed, occupied.
+        history: of ``observed.profile_history``: the hosts that a row describes, dated or not.
         site: source priority and merge tolerance.
         collected: takes what is refused and how far each source's own rows reach.
 
@@ -28,8 +34,22 @@ def resolve_total(rows: dict[str, pl.DataFrame], site: Site, collected: Collecte
     """
     pool = rows["reservable"].with_columns(open=pl.lit(value=False))
     # An instance that no reservation asked for may name anything.
-    asked_for = rows["occupied"].filter(pl.col("reservation_id").is_not_null())
-    indirect = _indirect_evidence([pool, rows["committed"], asked_for])
+    known = history.select(pl.col("hostname").unique(), _known=pl.lit(value=True))
+    known = known.join(
+        rows["total"].group_by("hostname").agg(_last=pl.col("end").max()), on="hostname", how="left"
+    )
+    asked_for = pl.col("reservation_id").is_not_null() | pl.col("_known")
+    guests = (
+        rows["occupied"]
+        .join(known, on="hostname", how="left", maintain_order="left")
+        .filter(asked_for)
+        .with_columns(
+            end=pl.when("open").then(pl.min_horizontal("end", "_last")).otherwise("end"),
+            open=pl.col("open") & pl.col("_last").is_null(),
+        )
+        .filter(pl.col("start") < pl.col("end"))
+    )
+    indirect = _indirect_evidence([pool, rows["committed"], guests])
     resolved, own = _resolve(rows["total"], indirect, "total", site, collected)
     collected.record_support("total", own, resolved)
     return resolved
@@ -163,11 +183,11 @@ def resolve_source_priority(
             bounds were missing), disjoint per key and source.
         policy: ``authoritative``: the first source that knows the entity wins throughout;
             ``gap-fill``: at each instant the highest source that knows. A source knows an entity
-            from its first row on; between its rows a filler is believed, after its last none;
+            from its first row on; a filler is believed wherever it has no row;
             ``supplement``: any source that says yes.
         order: sources, highest first; a segment of any other source is ignored.
         on: the entity's key.
-        fillers: the sources that may fill a gap between a higher source's rows.
+        fillers: the sources that may fill in what a higher source's rows leave out.
 
     Returns:
         columns ``on``, ``source``, ``start``, ``end``, ``inferred``; disjoint per key. A stretch
@@ -189,8 +209,8 @@ def resolve_source_priority(
         for position, source in enumerate(order[1:], start=1):
             candidates = ranked.filter(pl.col("_rank") == position).drop("_rank")
             known = resolved
-            if policy == "gap-fill":
-                known = _known(resolved, on, may_fill=source in fillers)
+            if policy == "gap-fill" and source not in fillers:
+                known = resolved.group_by(on).agg(pl.col("start").min(), end=arithmetic.MAX_TIME)
             _, new = arithmetic.intersect(candidates, arithmetic.union(known, on), on)
             new = new.with_columns(inferred=pl.lit(value=True), _rank=pl.lit(position, pl.Int64))
             resolved = pl.concat([resolved, new.select(resolved.columns)])
@@ -204,13 +224,3 @@ def ranked_by_source(rows: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
         schema={"source": rows["source"].dtype, "_rank": pl.Int64},
     )
     return rows.join(places, on="source", how="inner")
-
-
-def _known(resolved: pl.DataFrame, on: Sequence[str], *, may_fill: bool) -> pl.DataFrame:
-    """Give the times at which the sources so far leave nothing to be said by a lower one."""
-    if not may_fill:
-        return resolved.group_by(on).agg(pl.col("start").min(), end=arithmetic.MAX_TIME)
-    after = (
-        resolved.group_by(on).agg(start=pl.col("end").max()).with_columns(end=arithmetic.MAX_TIME)
-    )
-    return pl.concat([resolved.select(*on, "start", "end"), after.select(*on, "start", "end")])

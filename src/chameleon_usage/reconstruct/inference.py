@@ -2,6 +2,8 @@
 
 import polars as pl
 
+from chameleon_usage.models.vocabulary import KVM
+
 
 def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
     """Give a Blazar host id whose row is gone the hostname that its reservations' instances name.
@@ -65,45 +67,107 @@ def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def lost_allocations(committed: pl.DataFrame, occupied: pl.DataFrame) -> pl.DataFrame:
-    """Infer allocations that left no row from instances on a host their reservation does not list.
+def lost_allocations(
+    committed: pl.DataFrame, promised: pl.DataFrame, occupied: pl.DataFrame
+) -> pl.DataFrame:
+    """Infer allocations that left no row from instances on a host that no row gives them.
 
-    When a host is replaced in a running lease, the healer may write the new host over the old one;
-    and before 2018-07 the row of a removed host was deleted. The reservation held the host at
-    least from its start to the end of the last instance it had there.
+    Three things take the row away. When a host is replaced in a running lease, the healer may write
+    the new host over the old one, and before 2018-07 the row of a removed host was deleted: the
+    reservation held the host at least from its start to the end of the last instance it had there.
+    When a lease ends, Blazar deletes its allocations for good, but keeps the reservation: it held
+    the host from its start to its end. When a lease is deleted, nothing is left of it: it held the
+    host at least while its instances were there. Of a slice of a KVM host the same holds, of the
+    last two at least while the instance was there.
 
     Args:
         committed: allocations: the columns of ``Observed.intervals``.
-        occupied: stays of instances: the columns of ``Observed.intervals``.
+        promised: reservations of which no allocation is left: the same columns.
+        occupied: stays of instances: the same columns.
 
     Returns:
-        allocations of one node, one for each reservation and host, ``inferred`` and not ``open``;
-        source and entity_id are those of the instance. Columns that are not told are left out.
+        allocations of one node or slice, ``inferred``; source and entity_id are those of an
+        instance. Columns that are not told are left out.
     """
     pair = ["reservation_id", "hostname"]
-    by_reservation = committed.group_by("reservation_id", maintain_order=True).agg(
-        pl.col("lease_id", "project_id", "host_class", "vcpus", "memory_mb", "disk_gb").first(),
-        _from=pl.col("start").min(),
-        _to=pl.col("end").max(),
+    told = ["lease_id", "project_id", "host_class", "vcpus", "memory_mb", "disk_gb"]
+    stays = occupied.drop_nulls(pair).join(committed, on=pair, how="anti", nulls_equal=True)
+    by_reservation, by_promise = (
+        rows.group_by("reservation_id", maintain_order=True).agg(
+            pl.col(told).first(), _from=pl.col("start").min(), _to=pl.col("end").max()
+        )
+        for rows in (committed, promised)
     )
-    return (
-        occupied.drop_nulls(pair)
-        .join(committed, on=pair, how="anti")
-        .select(*pair, "source", "entity_id", "end")
-        .sort(*pair, "end", "entity_id")
+    last = (
+        stays.sort(*pair, "end", "entity_id")
         .group_by(pair, maintain_order=True)
         .agg(pl.col("source", "entity_id", "end").last())
-        .join(by_reservation, on="reservation_id", how="inner")
-        .with_columns(start="_from", end=pl.min_horizontal("end", "_to"))
+    )
+    sliced = (pl.col("host_class") == KVM).fill_null(value=False)
+    replaced = (
+        last.join(by_reservation, on="reservation_id", how="inner")
+        .join(by_promise, on="reservation_id", how="anti")
+        .with_columns(start="_from", end=pl.min_horizontal("end", "_to"), open=pl.lit(value=False))
+    )
+    ended = last.join(by_promise.filter(~sliced), on="reservation_id", how="inner").with_columns(
+        start="_from", end="_to", open=pl.lit(value=False)
+    )
+    ended_slices = (
+        stays.drop(told)
+        .join(by_promise.filter(sliced), on="reservation_id")
+        .with_columns(
+            start=pl.max_horizontal("start", "_from"),
+            end=pl.min_horizontal("end", "_to"),
+            open=pl.lit(value=False),
+        )
+    )
+    deleted = stays.join(by_reservation, on="reservation_id", how="anti").join(
+        by_promise, on="reservation_id", how="anti"
+    )
+    columns = [*pair, "source", "entity_id", *told, "start", "end", "open"]
+    return (
+        pl.concat(frame.select(columns) for frame in (replaced, ended, ended_slices, deleted))
         .filter(pl.col("start") < pl.col("end"))
         .with_columns(
             quantity_type=pl.lit("committed", committed["quantity_type"].dtype),
             nodes=pl.lit(1, pl.Int64),
             inferred=pl.lit(value=True),
-            open=pl.lit(value=False),
         )
-        .drop("_from", "_to")
     )
+
+
+def unseen(
+    promised: pl.DataFrame, lost: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Tell what is left of reservations without allocations when instances have shown some of them.
+
+    Args:
+        promised: reservations: entity_id (``<reservation_id>/more`` of nodes that may have been
+            held beside those that were), reservation_id, nodes, host_class.
+        lost: of ``lost_allocations``.
+
+    Returns:
+        (rows whose remaining ``nodes`` are known to have been held, those of which only the bound
+        is known, those of which every node is shown)
+    """
+    shown = lost.group_by("reservation_id").agg(_shown=pl.col("hostname").n_unique().cast(pl.Int64))
+    sliced = (pl.col("host_class") == KVM).fill_null(value=False)
+    more = pl.col("entity_id").cast(pl.String).str.ends_with("/more")
+    certain = pl.col("nodes").filter(~more).sum().over("reservation_id")
+    left = (
+        promised.join(shown, on="reservation_id", how="left", maintain_order="left")
+        .with_columns(pl.col("_shown").fill_null(0), _certain=certain)
+        .with_columns(
+            nodes=pl.col("nodes")
+            - pl.when(more)
+            .then((pl.col("_shown") - pl.col("_certain")).clip(0))
+            .otherwise("_shown")
+        )
+        .drop("_shown", "_certain")
+    )
+    some, none = left.filter(pl.col("nodes") > 0), left.filter(pl.col("nodes") <= 0)
+    bounded = more | sliced
+    return some.filter(~bounded), some.filter(bounded), none
 
 
 def assign_hosts(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
@@ -149,7 +213,8 @@ def assign_hosts(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
 def find_reservations(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
     """Find the reservation of instances whose request spec is purged.
 
-    A host committed to a lease of the instance's project when it was created holds it.
+    A host committed to a lease of the instance's project when it was created holds it, unless the
+    instance's own request names no reservation. What only other instances show is no evidence.
 
     Args:
         rows: stays of instances, each with its hostname: the columns of ``Observed.intervals``.
@@ -158,10 +223,15 @@ def find_reservations(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFra
     Returns:
         the rows, with reservation_id where it was found: of several the one that began last.
     """
-    orphans = rows.filter(pl.col("reservation_id").is_null() & pl.col("project_id").is_not_null())
+    orphans = rows.filter(
+        pl.col("reservation_id").is_null()
+        & pl.col("project_id").is_not_null()
+        & ~pl.col("unreserved").fill_null(value=False)
+    )
     if orphans.is_empty():
         return rows
-    holds = committed.select(
+    told = committed.filter(~pl.col("source").is_in(rows["source"].unique().implode()))
+    holds = told.select(
         "hostname", "project_id", hold="reservation_id", from_="start", to="end"
     ).drop_nulls(["hostname", "project_id"])
     keys = ["source", "entity_id"]

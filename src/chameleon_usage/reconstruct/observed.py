@@ -41,12 +41,14 @@ class Observed:
         history: of ``observed.profile_history``.
         maintenance: windows of hosts: hostname, start, end.
         rejects: Rejects, of what begins after the dump was made.
+        spoken_of: the quantity types that some source of the site tells.
     """
 
     intervals: pl.DataFrame
     history: pl.DataFrame
     maintenance: pl.DataFrame
     rejects: pl.DataFrame
+    spoken_of: frozenset[str]
 
 
 def observe(ingested: Ingested, as_of: datetime) -> Observed:
@@ -79,6 +81,7 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
         profile_history(profiles),
         maintenance,
         pl.concat([ingested.rejects, *refused]),
+        frozenset(ingested.completeness["quantity_type"]),
     )
 
 

@@ -44,16 +44,16 @@ def collect(observed: Observed) -> Reading:
             stage_of("uncorrected", quantity), own, own.filter(~named), unsized, sized
         )
         if quantity in {"occupied", "active"}:
-            for origin, part in _split_origin(sized):
+            for origin, part in _split_origin(sized, leased="committed" in observed.spoken_of):
                 collected.emit(part, f"{quantity}_{origin}")
         else:
             collected.emit(sized, quantity)
     return collected.result()
 
 
-def _split_origin(pieces: pl.DataFrame) -> Iterable[tuple[str, pl.DataFrame]]:
-    reserved = (pl.col("reservation_id").is_not_null() | (pl.col("host_class") != KVM)).fill_null(
-        value=True
-    )
+def _split_origin(pieces: pl.DataFrame, *, leased: bool) -> Iterable[tuple[str, pl.DataFrame]]:
+    """Split by where instances were launched; where no source tells of leases, all on demand."""
+    by_lease = pl.col("reservation_id").is_not_null() | (pl.col("host_class") != KVM)
+    reserved = pl.lit(value=leased) & by_lease.fill_null(value=True)
     yield "reservation", pieces.filter(reserved)
     yield "ondemand", pieces.filter(~reserved)

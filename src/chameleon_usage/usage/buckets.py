@@ -253,6 +253,9 @@ def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
             return pl.lit(None, pl.Float64)
         if availability.completeness.get(name, 1.0) < KNOWN_SHARE:
             return pl.when(~corrected).then(column(name))
+        if (missing := f"{name}_unknown") in means.columns:
+            enough = column(name) >= KNOWN_SHARE * (column(name) + pl.col(missing))
+            return pl.when(~corrected | enough).then(column(name))
         return column(name)
 
     def host_by_host(name: str) -> pl.Expr:
