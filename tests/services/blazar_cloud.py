@@ -72,11 +72,16 @@ CLOCK = Clock()
 
 @dataclass
 class Slot:
-    """A place on a host that a reservation holds: a whole host, or room for one machine."""
+    """A place on a host that a reservation holds: a whole host, or room for one machine.
+
+    Attributes:
+        refused: Nova did not give it; it is held for the reservation all the same.
+    """
 
     host: str
     since: dt.datetime
     until: dt.datetime | None = None
+    refused: bool = False
 
 
 class Cloud:
@@ -141,7 +146,7 @@ class Cloud:
         if host in found.hosts:
             raise nova_errors.Conflict(409)
         if found.name != POOL:
-            self.slots[found.name].append(Slot(host, CLOCK.now))
+            self.slots[found.name].append(Slot(host, CLOCK.now, refused=host in self.broken))
             if host in self.broken:
                 raise nova_errors.NotFound(404)
         found.hosts.append(host)

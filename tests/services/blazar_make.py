@@ -18,7 +18,6 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage import cli
 from support import PROJECT
 from support.mariadb import MariaDB
 
@@ -106,24 +105,19 @@ def take(server: MariaDB, site: str, work: Path) -> Path:
     """Take a site's tables as an operator would: grants, then extract; give their folder."""
     sites = work / "sites.yaml"
     sites.write_text(SITES_FILE.format(site=site))
-    given = ["--config", str(sites), "--site", site]
-    grants = work / "grants.sql"
-    with grants.open("w") as file:
-        subprocess.run(
-            [
-                Path(sys.executable).with_name("chameleon-usage"),
-                "grants",
-                *given,
-                "--user",
-                "reader",
-            ],
+
+    def ask(verb: str, *more: str | Path) -> str:
+        return subprocess.run(
+            [Path(sys.executable).with_name("chameleon-usage"), verb, "--config", sites, *more],
             check=True,
-            stdout=file,
-        )
-    server.script(grants.read_text())
+            capture_output=True,
+            text=True,
+            env=os.environ | {"SERVICES_DB_URI": server.uri()},
+        ).stdout
+
+    server.script(ask("grants", "--site", site, "--user", "reader"))
     server.sql("ALTER USER reader@localhost IDENTIFIED BY 'secret-of-the-reader' ACCOUNT UNLOCK")
-    os.environ["SERVICES_DB_URI"] = server.uri()
-    cli.cli(["extract", *given, "--data-dir", str(work / "data")], standalone_mode=False)
+    ask("extract", "--site", site, "--data-dir", work / "data")
     return work / "data" / site
 
 

@@ -299,7 +299,7 @@ class Site:
     def reservations(self) -> list[dict[str, Any]]:
         """Give every reservation with the hosts that it held, in days.
 
-        ``started_day`` is when the first host was given, or refused by Nova; null where none was.
+        ``started_day`` is when Nova gave the first host; null where it gave none.
         """
         told = []
         for lease in self.leases.values():
@@ -310,7 +310,8 @@ class Site:
                     for row in rows
                     if row["entity"] == one["id"]
                 )
-                given = [days(slot.since) for slot in self.cloud.slots[one["id"]]]
+                slots = self.cloud.slots[one["id"]]
+                given = [days(slot.since) for slot in slots if not slot.refused]
                 told.append(
                     {
                         "reservation_id": one["id"],
