@@ -198,6 +198,23 @@ def nova(cloud: Cloud) -> SimpleNamespace:
     return client
 
 
+def ironic(cloud: Cloud) -> SimpleNamespace:
+    """Give a client of Ironic as Chameleon's Blazar asks it: which nodes are in maintenance."""
+    return SimpleNamespace(
+        node=SimpleNamespace(
+            list=lambda: [
+                SimpleNamespace(
+                    uuid=host.hypervisor_hostname,
+                    maintenance=host.state == "down",
+                    power_state="power on",
+                    provision_state="available",
+                )
+                for host in cloud.hosts.values()
+            ]
+        )
+    )
+
+
 def _nothing(*_: Any, **__: Any) -> None:
     return None
 
@@ -219,7 +236,8 @@ def _aggregates(cloud: Cloud) -> SimpleNamespace:
 
 def _servers(cloud: Cloud) -> SimpleNamespace:
     def listed(search_opts: dict[str, Any], **_: Any) -> list[SimpleNamespace]:
-        return list(cloud.machines[search_opts.get("host") or search_opts["flavor"]])
+        asked = next(search_opts[key] for key in ("host", "node", "flavor") if key in search_opts)
+        return list(cloud.machines[asked])
 
     def delete(server: SimpleNamespace) -> None:
         for machines in cloud.machines.values():

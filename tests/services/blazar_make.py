@@ -4,6 +4,10 @@
 site the tables as ``chameleon-usage extract`` takes them, what is true (``blazar_truth.parquet``),
 and the reservations (``reservations-<release>-<site>.json``). Blazar is licensed under Apache-2.0;
 only what it writes is kept here.
+
+``fixture/chameleon-2023.1`` is what ChameleonCloud/blazar wrote at its commit bbd20e84 (branch
+chameleoncloud/2023.1), told the site ``chameleon`` of the same script. It is not made anew: no
+package index has that version.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ def nodes(low: int = 1, high: int | None = None, **wanted: str) -> dict[str, Any
         "hypervisor_properties": f'["==", "$hypervisor_hostname", "{host}"]' if host else "",
         "resource_properties": "".join(f'["==", "${k}", "{v}"]' for k, v in wanted.items()),
         "before_end": "default",
+        "on_start": "default",
     }
 
 
@@ -302,7 +303,87 @@ def kvm(site: Site) -> None:  # noqa: PLR0915 - a list of what happens
     site.at(AS_OF)
 
 
-SITES = {"baremetal": baremetal, "kvm": kvm}
+def chameleon(site: Site) -> None:  # noqa: PLR0915 - a list of what happens
+    """Lead sixty days of whole hosts with the changes that Chameleon made to Blazar."""
+    for number in range(1, 9):
+        site.cloud.host(f"c{number:02}", "ironic", 48, 196_608, 240)
+    site.at(2 * HOUR)
+    for number in range(1, 8):
+        site.enrol(f"c{number:02}", node_type="compute_skylake")
+    site.at(1.0)
+    site.lease("demand", nodes(), end=3)
+    site.lease("advance", nodes(2), start=4, end=8, project="p2")
+    site.at(4.5)
+    site.lease("deleted", nodes(2), end=11)
+    site.lease("cancelled", nodes(), start=12, end=15)
+    # Of three hosts it gives two back before its start; deleted, all three look alike.
+    site.lease("lowered, deleted", nodes(3), start=13, end=18, project="p3")
+    site.at(6.2)
+    site.delete("deleted")
+    site.at(7.0)
+    site.delete("cancelled")
+    site.update("lowered, deleted", {"min": 1, "max": 1})
+    site.lease("lowered", nodes(2), start=14, end=19)
+    site.at(9.0)
+    site.update("lowered", {"min": 1, "max": 1})
+    site.lease("brief", nodes(), end=10)
+    site.at(11.5)
+    site.delete("brief")
+    site.at(15.5)
+    site.delete("lowered, deleted")
+    # Disabled, and enabled: no trace; removed, and enrolled anew.
+    site.at(20.0)
+    site.disable("c07")
+    site.at(21.5)
+    site.enable("c07")
+    site.at(22.0)
+    site.remove("c06")
+    site.at(25.25)
+    site.enrol("c06", node_type="compute_skylake")
+    # Its host is exchanged while it runs; after its end nothing tells when.
+    site.at(26.0)
+    site.lease("exchanged", nodes(hypervisor_hostname="c01"), end=30)
+    site.update("exchanged", {"hypervisor_properties": ""})
+    site.at(28.0)
+    site.reallocate("c01")
+    # In error, ended by time and deleted; a failed host keeps its running lease.
+    site.at(31.0)
+    site.cloud.broken = {"c02", "c03"}
+    site.lease("error", nodes(hypervisor_hostname="c02"), end=33)
+    site.lease("error deleted", nodes(hypervisor_hostname="c03"), end=34, project="p2")
+    site.cloud.broken = set()
+    site.at(32.4)
+    site.delete("error deleted")
+    site.at(35.0)
+    site.lease("on a failed host", nodes(hypervisor_hostname="c04"), end=39, project="p3")
+    site.lease("healed before", nodes(hypervisor_hostname="c04"), start=39.5, end=41)
+    site.update("healed before", {"hypervisor_properties": ""})
+    site.at(37.0)
+    site.fail("c04")
+    site.at(42.0)
+    site.recover("c04")
+    site.lease("extended", nodes(2), end=45)
+    site.at(44.0)
+    site.update("extended", end=48)
+    site.at(46.5)
+    site.update("extended", end="now")
+    # What is so when the tables are read.
+    site.at(47.0)
+    site.lease("runs elsewhere", nodes(hypervisor_hostname="c03"), end=62, project="p2")
+    site.update("runs elsewhere", {"hypervisor_properties": ""})
+    site.at(49.5)
+    site.reallocate("c03")
+    site.at(50.0)
+    site.disable("c05")
+    site.remove("c07")
+    site.at(53.0)
+    site.lease("runs", nodes(2), end=64)
+    site.at(57.0)
+    site.lease("to come", nodes(), start=61, end=63)
+    site.at(AS_OF)
+
+
+SITES = {"baremetal": baremetal, "kvm": kvm, "chameleon": chameleon}
 
 
 def main() -> None:

@@ -11,7 +11,10 @@ import itertools
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from blazar import context, exceptions
@@ -23,7 +26,7 @@ from blazar.notification import notifier
 from blazar.utils import trusts
 from blazar.utils.openstack import nova as nova_client
 from blazar.utils.openstack import placement
-from blazar_cloud import CLOCK, Cloud, Placement, days, moment, nova
+from blazar_cloud import CLOCK, Cloud, Placement, days, ironic, moment, nova
 from oslo_config import cfg
 from sqlalchemy import event
 
@@ -38,6 +41,8 @@ ASKED = "%Y-%m-%d %H:%M"
 """How the interface is told a date."""
 PLUGINS = ("physical.host.plugin", "virtual.instance.plugin", "flavor.instance.plugin")
 """Of these, those that the release has."""
+CHAMELEON = find_spec("blazar.utils.openstack.ironic") is not None
+"""Whether this Blazar has Chameleon's changes."""
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Lease:
     """A lease as its owner knows it.
 
     Attributes:
-        reservations: in the order of asking: ``id``, ``kind``, and ``vcpus`` of a room.
+        reservations: in the order of asking: ``id``, what was ``asked``, and ``vcpus`` of a room.
     """
 
     name: str
@@ -135,7 +140,7 @@ class Site:
         (found,) = [one for one in self.enrolments if one.host == host and one.until is None]
         return found
 
-    def describe(self, host: str, **capabilities: str) -> None:
+    def describe(self, host: str, **capabilities: str | None) -> None:
         with self.asked_by("operators"):
             self.manager.plugins["physical:host"].update_computehost(
                 self._enrolled(host).id, capabilities
@@ -158,6 +163,21 @@ class Site:
         back = self._enrolled(host)
         back.outages.append((back.failed, CLOCK.now))
         back.failed = None
+
+    # What only Chameleon's Blazar can
+    def disable(self, host: str) -> None:
+        self.describe(host, disabled="yes")
+        self._enrolled(host).failed = CLOCK.now
+
+    def enable(self, host: str) -> None:
+        self.describe(host, disabled=None)
+        self.recover(host)
+
+    def reallocate(self, host: str) -> None:
+        """Give those who hold a host another one."""
+        plugin = self.manager.plugins["physical:host"]
+        with self.asked_by("operators"):
+            plugin.reallocate_computehost(self._enrolled(host).id, {})
 
     # Leases
     def lease(
@@ -190,7 +210,7 @@ class Site:
             CLOCK.now.replace(second=0) if start is None else moment(start),
             moment(end),
             [
-                {"id": one["id"], "kind": asked["resource_type"], "vcpus": asked.get("vcpus")}
+                {"id": one["id"], "asked": dict(asked), "vcpus": asked.get("vcpus")}
                 for one, asked in zip(made["reservations"], reservations, strict=True)
             ],
         )
@@ -219,7 +239,8 @@ class Site:
             values["end_date"] = end if end == "now" else moment(float(end)).strftime(ASKED)
         if changes:
             values["reservations"] = [
-                {"id": one["id"], **change}
+                # Chameleon's wants all of a reservation told again.
+                {**(one["asked"] if CHAMELEON else {}), **change, "id": one["id"]}
                 for one, change in zip(lease.reservations, changes, strict=False)
             ]
         with self.asked_by(lease.project):
@@ -318,7 +339,7 @@ class Site:
                         "lease_id": lease.id,
                         "lease": lease.name,
                         "project_id": lease.project,
-                        "kind": one["kind"],
+                        "kind": one["asked"]["resource_type"],
                         "vcpus": one["vcpus"],
                         "created_day": days(lease.created),
                         "requested_day": days(lease.start),
@@ -347,6 +368,7 @@ def caller(project: str) -> dict[str, Any]:
         "user_name": f"user-of-{project}",
         "project_id": project,
         "auth_token": "none",
+        "roles": ["admin"] if project == "operators" else ["member"],
         "service_catalog": [
             {"type": kind, "endpoints": ends} for kind in ("identity", "compute", "placement")
         ],
@@ -363,13 +385,18 @@ def boot(name: str, configuration: Path) -> Site:
     """
     cfg.CONF([], project="blazar", default_config_files=[str(configuration)])
     there = {plugin.name for plugin in entry_points(group="blazar.resource.plugins")}
-    cfg.CONF.set_override("plugins", sorted(there & set(PLUGINS)), "manager")
+    # In Chameleon's, the second plugin takes the healing of hosts from the first.
+    wanted = set(PLUGINS[:1] if CHAMELEON else PLUGINS)
+    cfg.CONF.set_override("plugins", sorted(there & wanted), "manager")
 
     cloud = Cloud()
     client = nova(cloud)
     nova_client.BlazarNovaClient = lambda *_, **__: client
     Placement.cloud = cloud
     placement.BlazarPlacementClient = Placement
+    if CHAMELEON:
+        client_of_ironic = SimpleNamespace(ironic=ironic(cloud))
+        import_module("blazar.utils.openstack.ironic").BlazarIronicClient = lambda: client_of_ironic
     trusts.create_ctx_from_trust = lambda trust: context.BlazarContext(
         **caller(trust.removeprefix("trust-"))
     )
