@@ -11,6 +11,7 @@ import multiprocessing
 import os
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from itertools import product
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -89,7 +90,9 @@ def measure(site: str, damage: str, seed: int) -> pl.DataFrame:
         the columns of the record; the numbers as it keeps them.
     """
     factors = {} if damage == NOTHING else {damage: FACTOR}
-    window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END, "1d")
+    window = Window(
+        datetime.fromisoformat("2016-01-01"), datetime.fromisoformat("2026-01-01"), "1d"
+    )
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         make(site, folder, seed, SIZE, True, factors=factors)

@@ -81,7 +81,7 @@ def _pool(
         spans.filter((pl.col("start") < pl.col("end")) | (pl.col("start").is_not_null() & still))
         .group_by("host_id")
         .agg(
-            first=pl.col("created_at").min(),
+            first=pl.coalesce("created_at", "start").min(),
             last=pl.when(~still.any()).then(pl.col("end").max()),
         )
     )
