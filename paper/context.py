@@ -74,6 +74,8 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
         words |= site_words(values["site"], values["config"], ROOT / values["output_dir"])
     if "sites" in values:
         words |= all_words(values["sites"], values["config"], ROOT / values["output_dir"])
+        recorded = (ROOT / "data" / "errors.csv").read_text(encoding="utf-8")
+        words["has_services"] = "\nservices/" in recorded
     if "data_dir" in values:
         words["twin"] = is_twin(ROOT / values["data_dir"])
         words["source"] = "simulated" if words["twin"] else "from the site's databases"

@@ -285,7 +285,8 @@ class Tree:
             for path in (PROJECT / folder).rglob("*.py"):
                 self.write(str(path.relative_to(PROJECT)), "")
         for name in (
-            *("requirements.txt", "data/calibration.yaml", "data/facts.yaml", "paper/pdf.typ"),
+            *("requirements.txt", "data/calibration.yaml", "data/facts.yaml", "data/errors.csv"),
+            "paper/pdf.typ",
             *("book/_config.yml", "book/_toc.yml", "book/references.bib", "book/index.md"),
         ):
             self.write(name, "")

@@ -81,7 +81,7 @@ def _pool(
         spans.filter((pl.col("start") < pl.col("end")) | (pl.col("start").is_not_null() & still))
         .group_by("host_id")
         .agg(
-            first=pl.col("created_at").min(),
+            first=pl.coalesce("created_at", "start").min(),
             last=pl.when(~still.any()).then(pl.col("end").max()),
         )
     )
@@ -514,7 +514,10 @@ def _nodes_given(inputs: RawInputs) -> pl.DataFrame:
 
 
 def _first_creates(inputs: RawInputs) -> pl.DataFrame:
-    """Find when the first instance or container of each reservation was created with success."""
+    """Find when the first instance or container of each reservation was created with success.
+
+    The event of a build that failed says Success, too; the row then has no launched_at.
+    """
     specs = inputs.get("nova_api.request_specs").select(
         "instance_uuid", reservation_id=pl.coalesce("flavor", "hint")
     )
@@ -529,9 +532,11 @@ def _first_creates(inputs: RawInputs) -> pl.DataFrame:
         .group_by("instance_uuid")
         .agg(created=pl.coalesce("finish_time", "start_time").min())
     )
-    launched = inputs.get("nova.instances").select(instance_uuid="uuid", launched="launched_at")
+    rows = inputs.get("nova.instances").select(instance_uuid="uuid", launched="launched_at")
+    launched = rows.drop_nulls("launched")
     instances = (
         specs.filter(pl.col("reservation_id").is_not_null())
+        .join(rows.filter(pl.col("launched").is_null()), on="instance_uuid", how="anti")
         .join(created, on="instance_uuid", how="left")
         .join(launched, on="instance_uuid", how="left")
         .select("reservation_id", launched=pl.coalesce("created", "launched"))

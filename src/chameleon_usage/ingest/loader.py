@@ -19,7 +19,8 @@ from chameleon_usage.snapshots import audit, history
 ZERO_DATES, YEAR_ZERO = ("0000-00-00", "0001-01-01", "1970-01-01"), 1970
 """How databases and drivers write that there is no date: none of the services is so old."""
 NO_VALUES = ("", "\\N", "NULL")
-"""How dumps in text write that there is no value."""
+NO_NUMBERS = (*NO_VALUES, "None", "nan", "NaN", "NaT", "<NA>")
+"""How dumps in text write that there is no value, and no number or time."""
 MOST_UNREADABLE, FEW = 0.5, 10
 """A file of which more rows than this cannot be read is refused whole, unless they are few."""
 CHANGES = (
@@ -30,7 +31,7 @@ CHANGES = (
 YES, NO = ("true", "t", "yes", "y", "on", "\x01"), ("false", "f", "no", "n", "off", "\x00")
 STAMPED = ("created_at", "updated_at", "deleted_at")
 """Times at which the services themselves wrote a row."""
-ALONE, FEW_ROWS = timedelta(days=31), 6
+ALONE, FEW_ROWS = timedelta(days=180), 6
 NEVER = 9000
 """A date of this year or later stands for "never", not for a moment."""
 
@@ -77,8 +78,9 @@ def load_raw_inputs(
     """
     if not directory.is_dir():
         raise UsageError(
-            f"no data directory {directory}: make the default data with 'make data', "
-            "or name the directory that holds the site's Parquet files with --data-dir"
+            f"no data directory {directory}: extract the site's tables with 'chameleon-usage "
+            "extract' (the paper's simulated ones with 'make data'), or name the directory that "
+            "holds the site's Parquet files with --data-dir"
         )
     files, wanted = files or {}, sorted(set(names))
     shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
@@ -323,17 +325,19 @@ def _without_duplicates(
     changed = pl.max_horizontal(
         pl.lit(None, pl.Datetime("us")), *(name for name in CHANGES if name in spec.kept)
     )
+    # Of two changed in one second, the one that tells more of what happened, as its end.
+    told = pl.sum_horizontal(
+        pl.lit(0), *(pl.col(name).is_not_null() for name in CHANGES if name in spec.kept)
+    )
     good = (
         good.with_row_index("_row")
-        .with_columns(_changed=changed)
+        .with_columns(_changed=changed, _told=told)
         .sort(
-            *spec.key,
-            "_changed",
-            *spec.kept,
-            descending=[*(False for _ in spec.key), True, *(False for _ in spec.kept)],
+            *(*spec.key, "_changed", "_told", *spec.kept),
+            descending=[*(False for _ in spec.key), True, True, *(False for _ in spec.kept)],
             nulls_last=True,
         )
-        .drop("_changed")
+        .drop("_changed", "_told")
     )
     first = good.select(pl.struct(spec.key).is_first_distinct()).to_series()
     again = good.filter(~first).select(spec.key)
@@ -357,9 +361,9 @@ def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> It
             yield pl.when(value.bin.size() > 0).then(value)
         elif column in texts and kind not in {pl.String, pl.Categorical}:
             zero = value.str.slice(0, 10).is_in(ZERO_DATES)
-            yield pl.when(~value.is_in(NO_VALUES) & ~zero).then(value)
+            yield pl.when(~value.is_in(NO_NUMBERS) & ~zero).then(value)
         elif column in texts and dumped_as_text:
-            yield pl.when(~value.str.strip_chars().is_in(NO_VALUES)).then(value)
+            yield pl.when(~value.str.strip_chars().is_in(NO_NUMBERS)).then(value)
         elif kind == pl.Datetime("us") and frame.schema[column].is_temporal():
             if frame.select((value.dt.year() <= YEAR_ZERO).any()).item():
                 yield pl.when(value.dt.year() > YEAR_ZERO).then(value)

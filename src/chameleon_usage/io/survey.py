@@ -10,8 +10,8 @@ import pymysql
 
 from chameleon_usage.ingest.registry import ADAPTERS, tables_of
 from chameleon_usage.io.databases import Address, connect
-from chameleon_usage.io.grants import AUDIT, REVISIONS, quote
-from chameleon_usage.models.raw import FILES_ONLY, RAW_TABLES
+from chameleon_usage.io.grants import REVISIONS, quote
+from chameleon_usage.models.raw import AUDIT, FILES_ONLY, RAW_TABLES
 from chameleon_usage.models.site import DEFAULT_SOURCES
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE
 

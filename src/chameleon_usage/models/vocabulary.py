@@ -20,10 +20,10 @@ INDIRECT_EVIDENCE = "witnesses"
 sources."""
 HOLDINGS = (*MEASURED, *HOST_BY_HOST)
 """What segments speak of: the measured quantity types, and what the derived states are made of."""
-BROKEN, PLANNED, DISABLED = CAUSES
-"""Why a host is out of use."""
 SOURCES = (*sorted(RAW_TABLES), INDIRECT_EVIDENCE, *sorted(AUDIT_TABLES.values()))
 """Who can tell: every input table, in an order that settles ties; audit tables, of rejects only."""
+BROKEN, PLANNED, DISABLED = CAUSES
+"""Why a host is out of use."""
 POLICIES = ("authoritative", "gap-fill", "supplement")
 """How several sources of one quantity make one history; see hosts.resolve_source_priority."""
 
