@@ -253,7 +253,7 @@ RAW_TABLES: dict[str, RawTable] = {
     "blazar.reservations": RawTable(
         label="Blazar reservations",
         required=_names("id", "lease_id") | _texts("resource_type"),
-        optional=_texts("status"),
+        optional=_texts("status") | _ints("missing_resources"),
         begin=None,
         end=None,
         tells=("committed",),
