@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,7 +90,9 @@ def measure(site: str, damage: str, seed: int) -> pl.DataFrame:
         the columns of the record; the numbers as it keeps them.
     """
     factors = {} if damage == NOTHING else {damage: FACTOR}
-    window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END, "1d")
+    window = Window(
+        datetime.fromisoformat("2016-01-01"), datetime.fromisoformat("2026-01-01"), "1d"
+    )
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         make(site, folder, seed, SIZE, True, factors=factors)

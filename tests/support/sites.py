@@ -362,6 +362,17 @@ class TinySite:
             "zun.container", **{"uuid": name, "host": host, "project_id": "p"} | times | row
         )
 
+    def ironic(self, name: str, updated: float | None = None, **row: Any):
+        """ironic.nodes: a node on offer since day 0, its row last changed at ``updated``."""
+        usual = {"provision_state": "available", "power_state": "power off", "maintenance": 0}
+        times = {"created_at": 0, "updated_at": updated}
+        return self.add("ironic.nodes", **{"uuid": name, "retired": 0} | usual | times | row)
+
+    def service(self, host: str, heartbeat: float | None = DAYS, **row: Any):
+        """nova.services: a compute service, enabled and alive at ``heartbeat``."""
+        usual = {"binary": "nova-compute", "disabled": 0, "forced_down": 0, "created_at": 0}
+        return self.add("nova.services", **{"host": host, "updated_at": heartbeat} | usual | row)
+
     def cached_day(self, number: float, node_type: str = "compute", **hours: float) -> None:
         """chameleon_usage.node_usage_report_cache: one day of one node type, hours by kind."""
         kinds = ("maint_hours", "reserved_hours", "used_hours", "idle_hours", "total_hours")
@@ -576,6 +587,8 @@ def full_site() -> TinySite:
     site.add("doni.hardware", uuid="h1", hardware_type="baremetal", created_at=0)
     site.add("doni.hardware", uuid="rack", hardware_type="switch", created_at=0)
     site.add("inventory.node_intervals", uid="h1", node_type="compute_skylake", valid_from=0)
+    site.ironic("h1", 3, provision_state="active")
+    site.ironic("h3", 5, maintenance=1, fault="power failure")
     site.add("nova.services", host="conductor", binary="nova-conductor", created_at=0)
     site.add("chameleon_usage.node_count_cache", date=4, node_type="gpu_p100", cnt=2)
     site.add("chameleon_usage.node_count_cache", date=12, node_type="gpu_p100", cnt=2)
