@@ -40,7 +40,11 @@ def flag_by_sql(world: World, t: Tables) -> Tables:
         pl.col("created_at") + pl.duration(days=1)
     )  # fmt: skip
     changed = pl.when(hit).then(old).otherwise("updated_at")
-    return t | {"blazar.computehosts": rows.with_columns(updated_at=changed)}
+    rows = rows.with_columns(updated_at=changed, _hit=hit)
+    # Every row of that host, earlier ones that are deleted as well.
+    all_rows = pl.col("_hit").any().over("hypervisor_hostname")
+    flag = pl.when(all_rows).then(0).otherwise("reservable")
+    return t | {"blazar.computehosts": rows.with_columns(reservable=flag).drop("_hit")}
 
 
 def rebalance_lost(world: World, t: Tables) -> Tables:
