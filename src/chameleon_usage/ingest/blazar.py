@@ -303,8 +303,8 @@ def _committed(
         intervals=pl.concat(
             [
                 present(held, source, "committed"),
-                present(before, RESERVATIONS, "committed"),
-                present(_unallocated(inputs, source), RESERVATIONS, "committed"),
+                present(before, LEASES, "committed"),
+                present(_unallocated(inputs, source), LEASES, "committed"),
             ]
         ),
         rejects=bad,
