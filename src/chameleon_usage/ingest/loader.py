@@ -98,8 +98,10 @@ def load_raw_inputs(
             f"{directory} holds none of the tables {', '.join(wanted)}: "
             "expected files named <schema>.<table>.parquet"
         )
+    if cells.ACTIONS in tables and cells.EVENTS in tables:
+        tables[cells.EVENTS] = cells.rejoined(tables[cells.ACTIONS], tables[cells.EVENTS])
     inputs = RawInputs(
-        cells.rejoined(tables),
+        tables,
         rejects=pl.concat(
             [
                 pl.DataFrame(schema=REJECTED),
