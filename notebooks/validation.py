@@ -239,6 +239,7 @@ kinds = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="
 doubled = validation.with_more_damage(recorded.filter(pl.col("site").is_in(list(names))))
 noticed = doubled.filter(pl.col("added").abs() >= ablation.NOTICEABLE)["damage"]
 felt = {name: kind["what"] for name, kind in kinds.items() if name in noticed}
+shown = felt or {name: kind["what"] for name, kind in kinds.items()}
 damaged = {site: name for site, name in names.items() if (doubled["site"] == site).any()}
 glue("errors_kinds", len(kinds), display=False)
 glue("errors_kinds_felt", len(felt), display=False)
@@ -249,7 +250,7 @@ glue("errors_most_added", doubled["added"].max(), display=False)
 # error of any count.
 
 # %% mystnb={"figure": {"name": "fig-damage", "caption": "Percentage points by which the error of the corrected count grows when one kind of damage is twice as frequent, by site, count and era. Empty: less than 0.005 points. Data: {{ output_dir }}/plots/damage.csv."}} tags=["hide-input"]
-ablation.twice_the_damage(doubled, site_names=damaged, count_types=counted, labels=felt).save(
+ablation.twice_the_damage(doubled, site_names=damaged, count_types=counted, labels=shown).save(
     "damage", figures
 )
 
