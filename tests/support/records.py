@@ -209,14 +209,16 @@ class Records:
             end = first_known(row.get("deleted_at"), withdrawn)
             span = self.life(first_known(row.get("created_at"), first), end)
             if span:
-                dated = row.get("created_at") is not None
+                word = withdrawn and first_known(row.get("updated_at"))
+                told = self.life(row.get("created_at"), first_known(row.get("deleted_at"), word))
+                undated = withdrawn is not None and first_known(row.get("deleted_at"), word) is None
                 enrolments.append(
                     {
                         "id": row["id"],
                         "host": row[name],
                         "named": row[name],
                         "span": span,
-                        "dated": dated,
+                        "told": None if undated else told,
                         "row": row,
                         "open": end is None,
                     }
@@ -234,7 +236,7 @@ class Records:
                         "host": None,
                         "named": None,
                         "span": span,
-                        "dated": False,
+                        "told": None,
                         "row": None,
                         "open": still,
                     }

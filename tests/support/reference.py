@@ -413,13 +413,13 @@ class Reference(Records):
             return Fraction(vcpus, size) if vcpus and size else Fraction(0)
 
         rows = (
-            [e["span"] for e in self.pool if e["named"] == host and e["dated"]]
+            [e["told"] for e in self.pool if e["named"] == host and e["told"]]
             if self.edge
             else self._told(
                 "nova.compute_nodes", "hypervisor_hostname", "created_at", "deleted_at", host
             )
         )
-        pool = [e["span"] for e in self.pool if e["named"] == host and e["dated"]]
+        pool = [e["told"] for e in self.pool if e["named"] == host and e["told"]]
         holds = [hold for hold in self.recorded if hold.listed == host and covers([hold.span], t)]
         values = {
             "total": Fraction(sum(covers([span], t) for span in rows)),
