@@ -51,6 +51,7 @@ class Reference(Records):
             if host is not None
             for span in [self._own_word(host, (start, end), still)]
             if span and (guest.reservation is not None or host in self.described)
+            if not self.edge
         ]
         self._place_guests()
         self._reserve_guests()
@@ -294,7 +295,13 @@ class Reference(Records):
         if not self.total(host, t):
             return False
         own = self._enrolled(host)
-        return covers(own, t) or covers(self._allocated(host), t)
+        if covers(own, t):
+            return True
+        left = max((end for _, end in own), default=None)
+        later = [
+            span for span in self._allocated(host) if left is None or t < left or span[0] >= left
+        ]
+        return covers(later, t)
 
     def held(self, host: str, t: int) -> list[Hold]:
         """The allocations that hold the host at t."""
