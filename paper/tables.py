@@ -49,7 +49,12 @@ def corrected_by_year(yearly: pl.DataFrame, count_types: Sequence[str]) -> pl.Da
     """
     return (
         yearly.filter(pl.col("collector_type") == "corrected")
-        .pivot(on="count_type", on_columns=list(count_types), index="year", values="value")
+        .pivot(
+            on="count_type",
+            on_columns=list(dict.fromkeys(["total", *count_types])),
+            index="year",
+            values="value",
+        )
         .remove(pl.col("total") == 0)
         .sort("year")
         .select("year", *count_types)
