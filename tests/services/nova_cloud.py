@@ -15,6 +15,7 @@ import datetime as dt
 import logging
 import random
 import sys
+import threading
 import time
 import types
 import uuid
@@ -39,6 +40,7 @@ from nova.tests.functional.api import client as api_client
 from nova.virt import driver as virt_driver
 from nova.virt import fake, hardware
 from nova.virt.ironic import driver as ironic_driver
+from oslo_messaging._drivers import impl_fake
 from oslo_utils import timeutils
 
 try:
@@ -366,9 +368,7 @@ class Cloud(integrated_helpers._IntegratedTestBase):
         self._stub_uuids()
         self._stub_spawns()
         self._stub_casts()
-        # The queue in memory looks for messages twenty times a second.
-        patient = types.SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(0.001))
-        self.useFixture(fixtures.MonkeyPatch("oslo_messaging._drivers.impl_fake.time", patient))
+        self._stub_queues()
         # A service that is taken down here would delete its own record.
         self.useFixture(fixtures.MonkeyPatch("nova.service.Service.kill", lambda _: None))
         configure = api_db.configure
@@ -419,6 +419,23 @@ class Cloud(integrated_helpers._IntegratedTestBase):
             )
         )
         random.seed(self.seed)
+
+    def _stub_queues(self) -> None:
+        """Let queues in memory wait for messages, rather than look for them all the time."""
+        arrival = [threading.Event()]
+        deliver = impl_fake.FakeExchange.deliver_message
+
+        def delivered(*message: object, **more: object) -> None:
+            deliver(*message, **more)
+            arrived, arrival[0] = arrival[0], threading.Event()
+            arrived.set()
+
+        clock = types.SimpleNamespace(time=time.time, sleep=lambda _: arrival[0].wait(0.5))
+        for owner, name, stub in (
+            (impl_fake.FakeExchange, "deliver_message", delivered),
+            (impl_fake, "time", clock),
+        ):
+            self.useFixture(fixtures.MockPatchObject(owner, name, stub))
 
     def _stub_spawns(self) -> None:
         """Do one thing after the other: what is to be waited for at once, the rest in its turn."""
@@ -581,7 +598,7 @@ class Cloud(integrated_helpers._IntegratedTestBase):
             while moved:
                 _, uuids, moved = main_db.archive_deleted_rows(inside, max_rows=1000, before=before)
                 if uuids:
-                    objects.InstanceMapping.destroy_bulk(inside, uuids)
+                    objects.InstanceMappingList.destroy_bulk(inside, uuids)
                     objects.RequestSpec.destroy_bulk(inside, uuids)
 
     def purge(self, before: dt.datetime) -> None:
