@@ -131,7 +131,8 @@ def _table(server: MariaDB, schema: str, table: str, columns: list[str]) -> pl.D
         )
     )
     names = [name for name in columns if name in listed]
-    rows = server.sql(f"SELECT {', '.join(names)} FROM {schema}.{table} ORDER BY id")
+    quoted = ", ".join(f"`{name}`" for name in names)
+    rows = server.sql(f"SELECT {quoted} FROM {schema}.{table} ORDER BY id")
     types = {name: TYPES.get(listed[name], pl.String) for name in names}
     return pl.DataFrame(list(rows), schema=types, orient="row")
 
