@@ -128,10 +128,12 @@ $(READY): pyproject.toml $(LOCK)
 # Results depend on the lock; on the package's metadata (lint rules and the like) they do not.
 $(TWIN)/%/manifest.json: $(SIMULATOR) $(LOCK) | $(READY)
 	chameleon-twin make --site $* --data-dir $(TWIN)
+# The twin's years are the paper's; of other data all that they cover is counted.
+WINDOW := $(if $(IS_TWIN),--start 2016-01-01 --end 2026-01-01)
 # A site's tables: all files of its folder; the twin's manifest stands for a folder yet to be made.
 tables = $(shell find -L $(DATA)/$(1) -not -path '*/truth*' \( -name '*.parquet' -o -name '*.json' -o -name '*.csv' \) 2>/dev/null)
 $(USAGE_OF_ONE): $(ONE)output/%/usage_timeline.parquet: $(PIPELINE) $(LOCK) $(if $(IS_TWIN),$(TWIN)/%/manifest.json) $$(call tables,$$*) | $(READY)
-	$(if $(word 2,$(SITES)),POLARS_MAX_THREADS=$(THREADS)) chameleon-usage run --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG) --bucket $(BUCKET)
+	$(if $(word 2,$(SITES)),POLARS_MAX_THREADS=$(THREADS)) chameleon-usage run --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG) $(WINDOW) --bucket $(BUCKET)
 ifneq ($(ONE),$(ALL))
 # What is made of all sites stands beside links to what was made of each.
 $(USAGE): $(OUT)/%/usage_timeline.parquet: $(ONE)output/%/usage_timeline.parquet
@@ -145,7 +147,7 @@ $(ABLATION): $(ONE)output/ablation/%/ablation.parquet: paper/ablation.py $(ONE)o
 # Pattern rules, so that the figures count as made by the notebook, together with it.
 $(ONE)book/notebooks/%.ipynb $(ONE)output/plots/%_stack.svg $(ONE)output/plots/%_stack.png: notebooks/site.py $(FIGURES) $(ONE)output/%/usage_timeline.parquet
 	python -m paper run site $(ONE)book/notebooks/$*.ipynb -p site $* $(PLACES) $(ONE)output
-$(OF_ALL): $(ALL)book/notebooks/%.ipynb: notebooks/%.py $(FIGURES) $(USAGE) data/calibration.yaml data/facts.yaml $(wildcard data/real/*)
+$(OF_ALL): $(ALL)book/notebooks/%.ipynb: notebooks/%.py $(FIGURES) $(USAGE) data/calibration.yaml data/errors.csv data/facts.yaml $(wildcard data/real/*)
 	python -m paper run $* $@ -p sites "$(if $(filter validation,$*),$(TRUTH),$(SITES))" $(PLACES) $(OUT)
 $(filter %/cross_site.ipynb,$(OF_ALL)): $(COMBINED)
 $(filter %/validation.ipynb,$(OF_ALL)): $(ABLATION)

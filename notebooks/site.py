@@ -20,7 +20,7 @@ from chameleon_usage.viz.availability import availability, coverage
 from chameleon_usage.viz.collectors import comparison, usage_facet
 from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.rejects import rejects
-from chameleon_usage.viz.stack import node_types, resources, usage_stack
+from chameleon_usage.viz.stack import node_types, out_of_use, resources, usage_stack
 from chameleon_usage.viz.tables import rejected
 from paper import findings, tables
 from paper.project import ROOT, site_names
@@ -71,6 +71,25 @@ shown += ["available_ondemand"] if on_demand else []
 for row in yearly.sort("collector_type", "count_type", "year").iter_rows(named=True):
     tail = "" if row["collector_type"] == "corrected" else f"_{row['collector_type']}"
     glue(f"{site}_{row['count_type']}_{row['year']}{tail}", row["value"], display=False)
+
+# %% [markdown] when="has_status"
+# ## Usable or not
+#
+# Records of status split the pool into what could be used and what could not, and what was out of use by its cause
+# ([how](#usable)). They speak from the last change of a row on, or from the first snapshot; before that nothing is known.
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-out-of-use", "caption": "Nodes of {{ site_name }} ({{ source }}) that were out of use, in the pool or not, by cause, weekly means. Black line: all of them. Grey: not known. Data: {{ output_dir }}/plots/{{ site }}_out_of_use.csv."}} tags=["hide-input"] when="has_status"
+out_of_use(usage, site_name=name).save(f"{site}_out_of_use", figures)
+
+# %% tags=["hide-input"] when="has_status"
+pool = ["reservable", "reservable_usable", "reservable_unusable"]
+(
+    GT(tables.corrected_by_year(yearly, pool), id=f"table-{site}-usable")
+    .fmt_number(pool, decimals=1)
+    .sub_missing(missing_text="unknown")
+    .cols_label({count: METRICS[count].label for count in pool})
+    .tab_options(table_font_size="85%")
+)
 
 # %% [markdown]
 # ## The collectors side by side

@@ -5,6 +5,7 @@ words/      the sentences of the pages, as templates; `say` leaves out what was 
 findings    the numbers behind the sentences that open a page of results
 tables      what the notebooks tabulate; `eras` names the eras
 ablation    the corrected count with one correction left out
+errors      the error from seed to seed, and with more of one damage: recorded apart
 figures/    figures that only the paper has
 truth       the twin's truth, day by day; `validation`: how far each collector is from it
 record      the published record of the real testbed beside our count

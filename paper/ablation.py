@@ -11,6 +11,7 @@ import polars as pl
 
 from chameleon_usage import pipeline
 from chameleon_usage.cli.options import (
+    DATE,
     bucket_option,
     choose,
     config_option,
@@ -182,11 +183,22 @@ def daily_nodes(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
     help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
 )
 @output_option
+@click.option("--start", type=DATE, default="2016-01-01", show_default=True, help="First day.")
+@click.option("--end", type=DATE, default="2026-01-01", show_default=True, help="Day after last.")
 @bucket_option
-def main(*, config: Path, names: Sequence[str], data_dir: Path, output: Path, bucket: str) -> None:
+def main(
+    *,
+    config: Path,
+    names: Sequence[str],
+    data_dir: Path,
+    output: Path,
+    start: datetime,
+    end: datetime,
+    bucket: str,
+) -> None:
     """Count with each correction left out in turn: <output>/ablation/<site>/ablation.parquet."""
-    window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END, bucket)
-    for site in choose(read_sites(config, names), names, data_dir):
+    window = Window(start, end, bucket)
+    for site in choose(read_sites(config, names), names, data_dir, "make it with 'make data'"):
         stage, _ = pipeline.facts(site, data_dir, progress=sys.stderr.isatty())
         with files.whole_directory(output / "ablation" / site.key) as scratch:
             files.save_tables(

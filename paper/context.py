@@ -74,6 +74,8 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
         words |= site_words(values["site"], values["config"], ROOT / values["output_dir"])
     if "sites" in values:
         words |= all_words(values["sites"], values["config"], ROOT / values["output_dir"])
+        recorded = (ROOT / "data" / "errors.csv").read_text(encoding="utf-8")
+        words["has_services"] = "\nservices/" in recorded
     if "data_dir" in values:
         words["twin"] = is_twin(ROOT / values["data_dir"])
         words["source"] = "simulated" if words["twin"] else "from the site's databases"
@@ -91,7 +93,8 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
     `site_name`; `devices`: it leases these rather than nodes; `predecessor`: what there was before
     its record begins. `has_causes`: causes of a difference between corrected and uncorrected that
     the table shows; `has_legacy`: figures of the legacy collector to compare with; `has_ondemand`:
-    capacity to use without a lease; `use_unknown`: leased nodes of which nobody knows whether they
+    capacity to use without a lease; `has_status`: records that tell whether nodes could be used, of
+    some of the time; `use_unknown`: leased nodes of which nobody knows whether they
     were used; `has_unknown`: nodes or days of which the state is not known.
     """
     here = output / site
@@ -109,6 +112,9 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
         "has_causes": caused.exists() and not pl.read_parquet(caused).filter(large).is_empty(),
         "has_legacy": compared.exists() and pl.read_parquet(compared)["legacy"].count() > 0,
         "has_ondemand": some(counts.get("ondemand_capacity", EMPTY)),
+        "has_status": any(
+            some(of) for name, of in counts.items() if name.startswith(("reservable_", "out_of_"))
+        ),
         "use_unknown": some(committed) and counts.get("occupied", EMPTY).count() == 0,
         "has_unknown": some(counts.get("unknown", EMPTY)) or total.has_nulls(),
     }

@@ -6,20 +6,28 @@ there is a value.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import polars as pl
 
 from chameleon_usage.viz.base import as_text
 from paper.eras import era_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 BY = ("site", "era", "count_type")
 
 
-def errors(usage: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
+def errors(
+    usage: pl.DataFrame, truth: pl.DataFrame, era: Callable[[pl.Expr], pl.Expr] = era_of
+) -> pl.DataFrame:
     """Hold each collector of one site to the truth.
 
     Args:
         usage: `usage_timeline` of the site; a day without a row is a day without a value.
         truth: `timestamp`, `count_type`, `truth` on the days to judge.
+        era: names the era of a time, as column `era`.
 
     Returns:
         `site`, `era`, `count_type`, `collector_type`; `error`, `bias` and `p95` as shares of the
@@ -34,7 +42,7 @@ def errors(usage: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
     difference = pl.col("value") - pl.col("truth")
     true = pl.col("truth").filter(known).sum()
     return (
-        both.with_columns(era_of(pl.col("timestamp")))
+        both.with_columns(era(pl.col("timestamp")))
         .sort("timestamp")
         .group_by(*BY, "collector_type")
         .agg(
@@ -53,6 +61,100 @@ def errors(usage: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("there"))
         .drop("there")
         .sort(*BY, "collector_type")
+    )
+
+
+def spread(recorded: pl.DataFrame) -> pl.DataFrame:
+    """Say how large the error is over several seeds.
+
+    Args:
+        recorded: `site`, `era`, `count_type`, `seed`, `error`.
+
+    Returns:
+        `site`, `era`, and for each count type, as words: median (smallest to largest), in percent.
+    """
+
+    def percent(error: pl.Expr) -> pl.Expr:
+        return (100 * error).round(2).map_elements("{:.2f}".format, return_dtype=pl.String)
+
+    error = pl.col("error")
+    return (
+        recorded.sort("site", "era", "count_type")
+        .group_by(*BY, maintain_order=True)
+        .agg(
+            pl.format(
+                "{} ({} to {})", percent(error.median()), percent(error.min()), percent(error.max())
+            ).alias("error")
+        )
+        .pivot(on="count_type", index=["site", "era"], values="error")
+    )
+
+
+def of_services(recorded: pl.DataFrame) -> pl.DataFrame:
+    """Give the errors on the sites that the services wrote.
+
+    Args:
+        recorded: `site` (services/<release>/<site>), `count_type`, `error`, `known_days`.
+
+    Returns:
+        `place`, `count_type`, and `error` and `known_days` of each release.
+    """
+    parts = pl.col("site").str.split("/")
+    return (
+        recorded.filter(pl.col("site").str.starts_with("services/"))
+        .with_columns(place=parts.list.get(2, null_on_oob=True), release=parts.list.get(1))
+        .sort("place", "count_type", "release")
+        .pivot(on="release", index=["place", "count_type"], values=["error", "known_days"])
+    )
+
+
+def with_more_damage(recorded: pl.DataFrame) -> pl.DataFrame:
+    """Say how many percentage points of error each kind of damage adds when there is more of it.
+
+    Args:
+        recorded: `site`, `damage` ("nothing": as it is), `seed`, `era`, `count_type`, `error`.
+
+    Returns:
+        the rows of the kinds of damage, with `with_all`, the error of the same twin as it is, and
+        `added`, in percentage points; sorted.
+    """
+    by = [*BY, "seed"]
+    plain = recorded.filter(pl.col("damage") == "nothing").select(*by, with_all="error")
+    return (
+        recorded.filter(pl.col("damage") != "nothing")
+        .join(plain, on=by)
+        .with_columns((100 * (pl.col("error") - pl.col("with_all"))).alias("added"))
+        .sort(*BY, "damage")
+    )
+
+
+def worst_of_each(doubled: pl.DataFrame, kinds: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
+    """Give each kind of damage the place at which more of it adds most.
+
+    Args:
+        doubled: of `with_more_damage`.
+        kinds: the calibration's: name to `what`, `rate`, `of`, `mark`.
+
+    Returns:
+        `what`, `rate`, `of`, `mark`, and `site`, `era`, `count_type`, `with_all`, `error` where it
+        adds most; the most first.
+    """
+    told = pl.DataFrame(
+        [
+            {"damage": name, **{key: kind[key] for key in ("what", "of", "mark")}}
+            | {"rate": float(kind["rate"])}
+            for name, kind in kinds.items()
+        ]
+    )
+    worst = doubled.sort("added", *BY, descending=[True, *[False] * len(BY)]).unique(
+        "damage", keep="first", maintain_order=True
+    )
+    return (
+        told.join(worst, on="damage", how="left")
+        .sort("added", "what", descending=[True, False], nulls_last=True)
+        .select(
+            *("what", "rate", "of", "mark"), *("site", "era", "count_type", "with_all", "error")
+        )
     )
 
 

@@ -7,20 +7,20 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
-from typing import TYPE_CHECKING
+import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
+from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.site import load_sites
 from support import PROJECT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
@@ -70,6 +70,50 @@ class TestEnvironment:
         assert METADATA["tool"]["mypy"]["python_version"] == version
         assert METADATA["tool"]["ruff"]["target-version"] == "py" + version.replace(".", "")
         assert (pip, rest) == ("pip", {"pip": ["-r requirements.txt"]})
+
+
+class TestPackage:
+    """What an operator installs."""
+
+    def test_the_wheel_holds_the_operators_tool_alone(self, tmp_path):
+        [path] = WheelBuilder(str(PROJECT)).build(directory=str(tmp_path), versions=["standard"])
+        wheel = zipfile.ZipFile(path)
+        tops = {name.split("/")[0] for name in wheel.namelist()}
+        version = METADATA["project"]["version"]
+        assert tops == {"chameleon_usage", f"chameleon_usage-{version}.dist-info"}
+        [points] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+        assert re.findall(r"(?m)^(\S+) =", wheel.read(points).decode()) == ["chameleon-usage"]
+
+    def test_a_checkout_has_the_twins_command_too(self):
+        done = subprocess.run(
+            [Path(sys.executable).with_name("chameleon-twin"), "make", "--help"],
+            capture_output=True,
+            check=True,
+        )
+        assert b"--site" in done.stdout
+
+    def test_what_the_tool_imports_is_required_and_nothing_else_is(self):
+        package = PROJECT / "src" / "chameleon_usage"
+        files = [path for path in package.rglob("*.py") if "viz" not in path.parts]
+        taken = set()
+        for path in files:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    taken |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    taken.add(node.module)
+        found = {name.split(".")[0] for name in taken} - sys.stdlib_module_names
+        needed = {{"yaml": "pyyaml"}.get(name, name) for name in found - {"chameleon_usage"}}
+        required = {Requirement(r).name for r in METADATA["project"]["dependencies"]}
+        # SQLAlchemy loads the driver of PostgreSQL by itself.
+        assert needed | {"psycopg"} == required
+
+    def test_the_image_is_made_of_files_that_are_there(self):
+        lines = (PROJECT / "Containerfile").read_text(encoding="utf-8").splitlines()
+        copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+        sources = [word for word in copied if not word.startswith(("--", "/"))]
+        assert {"pyproject.toml", "hatch_build.py", "requirements.txt"} <= set(sources)
+        assert [name for name in sources if not (PROJECT / name).exists()] == []
 
 
 class TestPapers:
@@ -241,7 +285,8 @@ class Tree:
             for path in (PROJECT / folder).rglob("*.py"):
                 self.write(str(path.relative_to(PROJECT)), "")
         for name in (
-            *("requirements.txt", "data/calibration.yaml", "data/facts.yaml", "paper/pdf.typ"),
+            *("requirements.txt", "data/calibration.yaml", "data/facts.yaml", "data/errors.csv"),
+            "paper/pdf.typ",
             *("book/_config.yml", "book/_toc.yml", "book/references.bib", "book/index.md"),
         ):
             self.write(name, "")

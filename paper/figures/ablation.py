@@ -1,4 +1,4 @@
-"""What each correction buys."""
+"""What each correction buys, and what more of each damage costs."""
 
 from __future__ import annotations
 
@@ -33,18 +33,76 @@ def ablation(
         count_types: the panels' columns.
         labels: `left_out` to the words for it, in the order of the rows of a panel.
     """
+    return _points_added(
+        table,
+        "left_out",
+        site_names=site_names,
+        count_types=count_types,
+        labels=labels,
+        legend=[0, 1, 5, 20, 60],
+        title="What each correction buys",
+        description="Percentage points by which the error grows when one correction is left out.",
+        each="without {left_out}",
+    )
+
+
+def twice_the_damage(
+    table: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    count_types: Sequence[str],
+    labels: dict[str, str],
+) -> Figure:
+    """Draw how much larger the error is when a kind of damage is twice as frequent.
+
+    Args:
+        table: `site`, `era`, `count_type`, `damage` and `added`, in percentage points.
+        site_names: site to its name, in the order of the panels' rows.
+        count_types: the panels' columns.
+        labels: `damage` to the words for it, in the order of the rows of a panel.
+    """
+    return _points_added(
+        table,
+        "damage",
+        site_names=site_names,
+        count_types=count_types,
+        labels=labels,
+        legend=[0, 0.05, 0.2, 0.5, 1],
+        title="Twice the damage",
+        description="Percentage points by which the error grows when a kind of damage is twice "
+        "as frequent.",
+        each="{damage}",
+    )
+
+
+def _points_added(
+    table: pl.DataFrame,
+    what: str,
+    *,
+    site_names: dict[str, str],
+    count_types: Sequence[str],
+    labels: dict[str, str],
+    legend: list[float],
+    title: str,
+    description: str,
+    each: str,
+) -> Figure:
+    """Draw a cell for each change of `what`, count type and era, a panel for each site and count.
+
+    `legend` are values of its scale of shades, the last one the darkest.
+    """
     table = as_text(table)
     drawn = (
         table.filter(
             pl.col("site").is_in(list(site_names)),
             pl.col("count_type").is_in(list(count_types)),
-            pl.col("left_out").is_in(list(labels)),
+            pl.col(what).is_in(list(labels)),
             pl.col("added").abs() >= NOTICEABLE,
         )
         .select(
             pl.col("site").replace(site_names),
             pl.col("count_type").replace(LABELS),
-            pl.col("left_out").replace(labels),
+            pl.col(what).replace(labels),
             era_label(pl.col("era")),
             pl.col("added").round(3),
             pl.col("added").clip(0).round(3).alias("shade"),
@@ -57,7 +115,7 @@ def ablation(
             .str.replace("-", "−")
             .alias("text"),
         )
-        .sort("site", "count_type", "left_out", "era")
+        .sort("site", "count_type", what, "era")
     )
     eras = table.select(era_label(pl.col("era")).unique().sort())["era"].to_list()
     base = alt.Chart(inline_values(drawn)).encode(
@@ -68,15 +126,15 @@ def ablation(
             scale=alt.Scale(domain=eras),
         ),
         y=alt.Y(
-            "left_out:N",
+            f"{what}:N",
             title=None,
             scale=alt.Scale(domain=list(labels.values())),
-            axis=alt.Axis(labelLimit=180),
+            axis=alt.Axis(labelLimit=220),
         ),
         tooltip=[
             "site:N",
             "count_type:N",
-            "left_out:N",
+            f"{what}:N",
             "era:O",
             alt.Tooltip("added:Q", format="+.3f", title="points"),
         ],
@@ -88,24 +146,26 @@ def ablation(
             scale=alt.Scale(
                 type="sqrt",
                 interpolate="lab",
-                domain=[0, 60],
+                domain=[0, legend[-1]],
                 clamp=True,
                 range=["#FFFFFF", palette.COLLECTORS["uncorrected"][0]],
             ),
-            legend=alt.Legend(orient="bottom", values=[0, 1, 5, 20, 60]),
+            legend=alt.Legend(orient="bottom", values=legend),
         )
     )
     numbers = base.mark_text(fontSize=9).encode(
         text="text:N",
-        color=alt.condition(alt.datum.shade > 12, alt.value("white"), alt.value("black")),
+        color=alt.condition(
+            alt.datum.shade > legend[-1] / 5, alt.value("white"), alt.value("black")
+        ),
     )
     worst = (
-        table.filter(pl.col("left_out").is_in(list(labels)))
-        .group_by("site", "left_out")
+        table.filter(pl.col(what).is_in(list(labels)))
+        .group_by("site", what)
         .agg(pl.col("added").max())
-        .sort("added", "site", "left_out", descending=[True, False, False])
+        .sort("added", "site", what, descending=[True, False, False])
         .head(8)
-        .with_columns(pl.col("site").replace(site_names), pl.col("left_out").replace(labels))
+        .with_columns(pl.col("site").replace(site_names), pl.col(what).replace(labels))
     )
     chart = (
         alt.layer(cells, numbers)
@@ -115,11 +175,5 @@ def ablation(
             column=alt.Column("count_type:N", title=None, sort=[LABELS[c] for c in count_types]),
         )
     )
-    words = in_words(worst, "{site}, without {left_out}: {added:.1f}")
-    return figure(
-        chart,
-        table,
-        title="What each correction buys",
-        description="Percentage points by which the error grows when one correction is left out. "
-        f"The most: {words}.",
-    )
+    words = in_words(worst, f"{{site}}, {each}: {{added:.2g}}")
+    return figure(chart, table, title=title, description=f"{description} The most: {words}.")

@@ -112,3 +112,74 @@ def errors(
         title="Distance to the truth",
         description=f"Error of each collector against the twin's truth. {words}.",
     )
+
+
+def seeds(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]) -> Figure:
+    """Draw the error of the corrected count on each of several twins.
+
+    Args:
+        table: `site`, `era`, `count_type`, `seed`, `error` (a share of the truth).
+        site_names: site to its name, in the order of the panels' columns.
+        count_types: the panels' rows.
+
+    Errors under 0.01 % are drawn at 0.01 %, the left end of the log axis.
+    """
+    drawn = (
+        table.filter(
+            pl.col("count_type").is_in(list(count_types)), pl.col("site").is_in(list(site_names))
+        )
+        .select(
+            pl.col("site").replace(site_names),
+            pl.col("count_type").replace(LABELS),
+            "seed",
+            era_label(pl.col("era")),
+            pl.col("error").clip(LEAST_ERROR),
+        )
+        .sort("site", "count_type", "era", "seed")
+    )
+    # The earlier first, as in all figures.
+    eras = drawn["era"].unique().sort(descending=True).to_list()
+    base = alt.Chart(inline_values(drawn)).encode(
+        y=alt.Y("era:O", title=None, sort=eras, axis=alt.Axis(grid=True, labelFontSize=11)),
+        x=alt.X(
+            "error:Q",
+            title="error (log scale)",
+            scale=alt.Scale(type="log", domain=[LEAST_ERROR, max(0.1, ceiling(drawn["error"]))]),
+            axis=alt.Axis(
+                values=[LEAST_ERROR, 1e-3, 1e-2, 1e-1],
+                labelExpr=lookup(
+                    "format(datum.value, '.4f')",
+                    {"0.0001": "≤ 0.01%", "0.0010": "0.1%", "0.0100": "1%", "0.1000": "10%"},
+                ),
+                labelOverlap=False,
+            ),
+        ),
+    )
+    dark, pale = palette.COLLECTORS["corrected"][0], palette.PALE
+    span = base.mark_rule(color=pale, strokeWidth=3).encode(x="min(error):Q", x2="max(error):Q")
+    points = base.mark_circle(color=dark, size=30, opacity=0.55).encode(
+        tooltip=["site:N", "era:O", "seed:O", alt.Tooltip("error:Q", format=".2%")]
+    )
+    middle = base.mark_tick(color=dark, thickness=2, size=18).encode(x="median(error):Q")
+    chart = (
+        alt.layer(span, points, middle)
+        .properties(width=WIDTH / 4 - 12, height=46)
+        .facet(
+            row=alt.Row(
+                "count_type:N", title=None, sort=[LABELS[c] for c in count_types], header=HEADER
+            ),
+            column=alt.Column("site:N", title=None, sort=list(site_names.values()), header=HEADER),
+        )
+    )
+    most = (
+        drawn.group_by("site", "era", maintain_order=True)
+        .agg(pl.col("error").max())
+        .sort("error", "site", descending=[True, False])
+    )
+    words = in_words(most, "{site}, {era}: at most {error:.1%}")
+    return figure(
+        chart,
+        table,
+        title="From seed to seed",
+        description=f"Error of the corrected count on twins of several seeds. {words}.",
+    )

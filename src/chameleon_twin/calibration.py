@@ -1,12 +1,15 @@
-"""The calibration facts of data/calibration.yaml, read once and read once and validated."""
+"""The calibration facts of data/calibration.yaml, read once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from .clock import seconds
 
@@ -48,6 +51,7 @@ class Calibration:
     curves_end: int
     as_of: int
     profile: Profile
+    damage: dict[str, float]
 
     @property
     def opened(self) -> int:
@@ -70,6 +74,18 @@ class Calibration:
         """A yearly level of the legacy collector's habits in nodes, at this profile's size."""
         return {year: v * self.profile.fleet for year, v in self.facts["legacy"][name].items()}
 
+    def share(self, damage: str) -> float:
+        """The share of cases that a kind of damage takes, as `make --damage` multiplies it."""
+        return self.damage[damage]
+
+    def some(self, damage: str, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Which of `n` cases a kind of damage takes, ascending: at least one, unless its rate is 0.
+
+        A higher rate takes all that a lower one takes, and more.
+        """
+        share = self.share(damage)
+        return np.sort(rng.permutation(n)[: max(share > 0, round(share * n))])
+
     def target(self, quantity: str) -> dict[int, float]:
         """The yearly mean that the truth of a quantity is steered to, in nodes."""
         return {y: v * self.profile.fleet for y, v in self.facts["targets"][quantity].items()}
@@ -82,12 +98,22 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def load(site: str, profile: Profile) -> Calibration:
-    """The calibration of one site; `KeyError` naming the known sites if there is none such."""
+def damages() -> dict[str, dict[str, Any]]:
+    """Every kind of damage by its name, as the file has it: what, rate, of, sites, mark, source."""
+    kinds: dict[str, dict[str, Any]] = _document()["damage"]
+    return kinds
+
+
+def load(site: str, profile: Profile, factors: Mapping[str, float] | None = None) -> Calibration:
+    """The calibration of one site; `KeyError` naming the known sites if there is none such.
+
+    `factors` multiply the rates of the kinds of damage that they name.
+    """
     document = _document()
+    factors = factors or {}
     if site not in document["sites"]:
         raise KeyError(f"unknown site {site!r}: the twin has {', '.join(SITES)}")
-    as_of = document["as_of"]
+    as_of, cloud = document["as_of"], document["sites"][site]["cloud_class"]
     return Calibration(
         site=site,
         facts=document["sites"][site],
@@ -98,4 +124,8 @@ def load(site: str, profile: Profile) -> Calibration:
         curves_end=seconds(document["curves_end"]),
         as_of=seconds(as_of if not isinstance(as_of, date) else as_of.isoformat()),
         profile=profile,
+        damage={
+            name: kind["rate"] * factors.get(name, 1.0) * (cloud in kind["sites"])
+            for name, kind in damages().items()
+        },
     )

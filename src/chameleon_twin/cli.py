@@ -9,7 +9,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from .calibration import PROFILES, SITES, Profile
+from .calibration import PROFILES, SITES, Profile, damages
 from .site import make
 
 WORKERS = 2
@@ -27,11 +27,15 @@ def main() -> None:
               help="Size of fleet and demand against the real ones.")  # fmt: skip
 @click.option("--seed", default=2016, show_default=True, type=click.IntRange(min=0))
 @click.option("--no-decay", is_flag=True, help="Write the tables as if nothing was ever lost.")
+@click.option("--damage", multiple=True, metavar="NAME=FACTOR",
+              help="Make a kind of damage so many times as frequent; all: every kind.")  # fmt: skip
 @click.option("--profile", default="full", show_default=True, type=click.Choice(list(PROFILES)))
 def make_command(
-    *, sites: tuple[str, ...], data_dir: Path, scale: float, seed: int, no_decay: bool, profile: str
-) -> None:
+    *, sites: tuple[str, ...], data_dir: Path, scale: float, seed: int, no_decay: bool,
+    damage: tuple[str, ...], profile: str,
+) -> None:  # fmt: skip
     """Make the tables and the truth of the sites."""
+    factors = _factors(damage)
     wanted = list(dict.fromkeys(sites)) or list(SITES)
     for site in wanted:
         if site not in SITES:
@@ -43,13 +47,36 @@ def make_command(
     done: tqdm[Any] = tqdm(total=len(jobs), unit="site", disable=not sys.stderr.isatty())
     if profile == "tiny" or len(jobs) == 1:  # a process of its own would cost more than it saves
         for job in jobs:
-            _report(job[0], make(*job), done)
+            _report(job[0], make(*job, factors=factors), done)
     else:
         with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-            running = {pool.submit(make, *job): job[0] for job in jobs}
+            running = {pool.submit(make, *job, factors=factors): job[0] for job in jobs}
             for future in as_completed(running):
                 _report(running[future], future.result(), done)
     done.close()
+
+
+def _factors(damage: tuple[str, ...]) -> dict[str, float]:
+    """What each kind of damage is multiplied by, where the command says so."""
+    factors: dict[str, float] = {}
+    for given in damage:
+        name, _, factor = given.partition("=")
+        try:
+            times = float(factor)
+        except ValueError:
+            times = -1.0
+        if not 0 <= times < float("inf"):
+            raise click.BadParameter(
+                f"{given!r}: expected NAME=FACTOR, the factor a number of at least 0",
+                param_hint="--damage",
+            )
+        if name not in {"all", *damages()}:
+            raise click.BadParameter(
+                f"unknown kind {name!r}; known are all, {', '.join(damages())}",
+                param_hint="--damage",
+            )
+        factors |= dict.fromkeys(damages() if name == "all" else [name], times)
+    return factors
 
 
 def _report(site: str, counts: dict[str, int], progress: "tqdm[Any]") -> None:

@@ -8,9 +8,8 @@ hosts since 2022-05, request_specs of old instances are purged, containers are h
 import numpy as np
 import polars as pl
 
-from . import tables_blazar
+from . import damage, tables_blazar
 from .clock import DAY, NEVER, datetimes, seconds
-from .fleet import FAR
 from .ids import uuids
 from .scheduler import CANCELLED
 from .world import World
@@ -19,9 +18,6 @@ Tables = dict[str, pl.DataFrame]
 
 SOFT_DELETE_SINCE = seconds("2018-07-01")  # leases and allocations
 HOST_SOFT_DELETE_SINCE = seconds("2022-05-01")
-NULL_CREATED_SHARE = 0.004  # of compute_nodes: zero dates, read as null
-NULL_FINISH_SHARE = 0.003  # of events
-HANDFUL = 4  # impossible rows of each kind
 
 
 def _before(column: str, when: int) -> pl.Expr:
@@ -31,8 +27,8 @@ def _before(column: str, when: int) -> pl.Expr:
 def decay(world: World, tables: Tables) -> Tables:
     """The tables as they are today; the input stays as it was."""
     out = dict(tables)
-    for step in (_nova_hosts, _rebuilt, _pool, _allocations, _leases, _specs, _instances, _orphans,
-                 _impossible, _containers, _archive):  # fmt: skip
+    for step in (_nova_hosts, _rebuilt, _pool, _allocations, _leases, _specs, _events, _orphans,
+                 *damage.STEPS, _impossible, _containers, _archive, damage.interrupt):  # fmt: skip
         out = step(world, out)
     return out
 
@@ -63,8 +59,9 @@ def _nova_hosts(world: World, t: Tables) -> Tables:
             .otherwise("deleted_at")
             .alias("deleted_at")
         )
-    lost = rng.random(len(rows)) < NULL_CREATED_SHARE
-    lost[-1] = True
+    share = world.cal.share("no_created_at")
+    lost = rng.random(len(rows)) < share
+    lost[-1] = share > 0
     rows = rows.with_columns(pl.when(~pl.Series(lost)).then("created_at").alias("created_at"))
     return t | {"nova.compute_nodes": rows}
 
@@ -156,11 +153,19 @@ def _allocations(world: World, t: Tables) -> Tables:
 
 
 def _leases(world: World, t: Tables) -> Tables:
-    """Leases cancelled before their start before 2018-07 are gone with all their rows."""
-    lease = world.plan.leases
-    gone = (lease.outcome == CANCELLED) & (lease.deleted < SOFT_DELETE_SINCE)
-    if world.kind != "baremetal" or not gone.any():
+    """Before the soft delete some leases went with all their rows.
+
+    All that were cancelled before their start, and a few that were deleted when they were over.
+    """
+    lease, run = world.plan.leases, world.instances
+    if world.kind != "baremetal":
         return t
+    over = np.where(lease.deleted == NEVER, lease.end, lease.deleted)
+    used = np.zeros(len(lease), dtype=bool)
+    used[run.lease[run.launched != NEVER]] = True
+    old = np.flatnonzero(used & (over < SOFT_DELETE_SINCE))
+    gone = (lease.outcome == CANCELLED) & (over < SOFT_DELETE_SINCE)
+    gone[old[world.cal.some("lease_gone", len(old), world.rng("leases deleted for good"))]] = True
     ids = world.lease_id.filter(pl.Series(gone)).implode()
     reservations = world.reservation_id.filter(pl.Series(gone)).implode()
     by_lease = ~pl.col("lease_id").is_in(ids)
@@ -187,7 +192,7 @@ def _specs(world: World, t: Tables) -> Tables:
     n = len(rows)
     share = world.cal.facts.get("archived_share", 0.0)
     orphans = max(int(0.02 * n), wanted - n) if not share else max(0, wanted - n)
-    purge = max(0, n + orphans - wanted)
+    purge = round(max(0, n + orphans - wanted) * world.cal.share("purged_specs"))
     old = np.flatnonzero(world.instances.deleted != NEVER)
     old = old[: max(purge, len(old) // 2)]
     lost = np.zeros(n, dtype=bool)
@@ -203,52 +208,43 @@ def _specs(world: World, t: Tables) -> Tables:
     return t | {"nova_api.request_specs": pl.concat([kept, stray])}
 
 
-def _instances(world: World, t: Tables) -> Tables:
-    """An instance that ended shelved and offloaded has lost its node; some events their finish."""
-    if "nova.instances" not in t:
+def _events(world: World, t: Tables) -> Tables:
+    """Some events lost their finish."""
+    if "nova.instance_actions_events" not in t:
         return t
-    rng, run = world.rng("decay of instances"), world.instances
-    out = np.zeros(len(run), dtype=bool)
-    out[run.offloaded.instance[run.offloaded.end >= FAR]] = True
-    unknown = pl.Series(out)
-    rows = t["nova.instances"].with_columns(
-        pl.when(~unknown).then("node").alias("node"), pl.when(~unknown).then("host").alias("host")
-    )
     events = t["nova.instance_actions_events"]
-    lost = rng.random(len(events)) < NULL_FINISH_SHARE
+    lost = world.rng("decay of events").random(len(events)) < world.cal.share("no_finish_time")
     events = events.with_columns(pl.when(~pl.Series(lost)).then("finish_time").alias("finish_time"))
-    return t | {"nova.instances": rows, "nova.instance_actions_events": events}
+    return t | {"nova.instance_actions_events": events}
 
 
 def _orphans(world: World, t: Tables) -> Tables:
     """A handful of reservations is gone while their allocations are still there."""
     rng, rows = world.rng("decay of reservations"), t["blazar.reservations"]
     old = np.flatnonzero(rows["created_at"].to_numpy() < np.datetime64("2018-07-01"))
-    n = min(HANDFUL, len(old))
     lost = np.zeros(len(rows), dtype=bool)
-    if n:
-        lost[rng.choice(old, n, replace=False)] = True
+    lost[rng.permutation(old)[: round(world.cal.share("orphan_allocations"))]] = True
     return t | {"blazar.reservations": rows.filter(~pl.Series(lost))}
 
 
 def _impossible(world: World, t: Tables) -> Tables:
     """A handful of rows that cannot be: ends before starts, ends in the year 9999, no creation."""
-    rng = world.rng("impossible rows")
+    rng, handful = world.rng("impossible rows"), round(world.cal.share("impossible_rows"))
     out = dict(t)
     leases = t["blazar.leases"]
-    some = leases[np.sort(rng.choice(len(leases), min(2 * HANDFUL, len(leases)),
+    some = leases[np.sort(rng.choice(len(leases), min(2 * handful, len(leases)),
                                      replace=False)).tolist()]  # fmt: skip
-    backwards = some.head(HANDFUL).with_columns(
-        end_date=pl.col("start_date") - pl.duration(hours=5), id=uuids(rng, len(some.head(HANDFUL)))
+    backwards = some.head(handful).with_columns(
+        end_date=pl.col("start_date") - pl.duration(hours=5), id=uuids(rng, len(some.head(handful)))
     )
-    forever = some.tail(HANDFUL).with_columns(
-        end_date=pl.datetime(9999, 12, 31, 23, 59, 59), id=uuids(rng, len(some.tail(HANDFUL))),
+    forever = some.tail(handful).with_columns(
+        end_date=pl.datetime(9999, 12, 31, 23, 59, 59), id=uuids(rng, len(some.tail(handful))),
         status=pl.lit("ERROR"),
     )  # fmt: skip
     out["blazar.leases"] = pl.concat([leases, backwards, forever])
     if "nova.instances" in t:
         rows = t["nova.instances"]
-        n = min(HANDFUL, len(rows) // 4)
+        n = min(handful, len(rows) // 4)
         picks = np.sort(rng.choice(len(rows), 2 * n, replace=False))
         top = int(rows["id"].max() or 0)  # type: ignore[arg-type]
         odd = rows[picks[:n].tolist()].with_columns(
@@ -298,6 +294,7 @@ def _archive(world: World, t: Tables) -> Tables:
     moved = np.zeros(len(rows), dtype=bool)
     moved[rng.choice(old, n, replace=False)] = True
     shadow = rows.filter(pl.Series(moved))
+    migrations = t["nova.migrations"]
     actions, events = t["nova.instance_actions"], t["nova.instance_actions_events"]
     key = shadow.select(instance_uuid="uuid")
     shadow_actions = actions.join(key, on="instance_uuid", how="semi", maintain_order="left")
@@ -309,6 +306,12 @@ def _archive(world: World, t: Tables) -> Tables:
             key, on="instance_uuid", how="anti", maintain_order="left"
         ),
         "nova.shadow_instance_actions": shadow_actions,
+        "nova.migrations": migrations.join(
+            key, on="instance_uuid", how="anti", maintain_order="left"
+        ),
+        "nova.shadow_migrations": migrations.join(
+            key, on="instance_uuid", how="semi", maintain_order="left"
+        ),
         "nova.instance_actions_events": events.join(
             action_key, on="action_id", how="anti", maintain_order="left"
         ),

@@ -5,19 +5,24 @@ Rules of time, the same for the tables and for the truth:
 * a node is occupied from an instance's `created_at` to its `deleted_at`, only inside the commitment
   of its reservation on that host, and not while it is shelved and offloaded: that time runs from
   the finish of the `compute_shelve_offload_instance` event (without one: of the
-  `compute_shelve_instance` event) to the start of the `unshelve` action;
+  `compute_shelve_instance` event) to the start of the `unshelve` action, and is none where that
+  action starts the instance as if it had been stopped (`compute_start_instance`);
 * an instance is active from the finish of its successful create event; every later action takes
   effect at the finish of its event; a failed action, a reboot or a rebuild changes nothing;
+* a migrated, resized or evacuated machine is on its new host, with its new size, from the finish of
+  that action's last event; one unshelved elsewhere from the start of the `unshelve` action;
+* a machine that is deleted softly stays on its host, switched off, until restored or reclaimed;
 * a launch that failed (`launched_at` null) occupies nothing, however long its row lingers.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .calibration import Calibration
-from .clock import DAY, HOUR, MINUTE, NEVER, Seconds, whole, year_start, years_of
+from .clock import DAY, HOUR, MINUTE, NEVER, Seconds, seconds, whole, year_start, years_of
 from .fleet import FAR
 from .ids import source
 from .intervals import Keys, cut
@@ -27,10 +32,12 @@ from .scheduler import NEVER_STARTED, Schedule
 ACTIONS = (
     "create", "delete", "stop", "start", "reboot", "rebuild", "pause", "unpause", "suspend",
     "resume", "shelve", "unshelve", "attach_interface", "migrate", "live-migration",
-    "confirmResize", "resize", "shelveOffload",
+    "confirmResize", "resize", "shelveOffload", "stop", "start", "delete", "restore", "resize",
+    "evacuate", "unshelve",
 )  # fmt: skip
 (CREATE, DELETE, STOP, START, REBOOT, REBUILD, PAUSE, UNPAUSE, SUSPEND, RESUME, SHELVE, UNSHELVE,
- ATTACH, MIGRATE, LIVE_MIGRATION, CONFIRM, RESIZE, OFFLOAD) = range(len(ACTIONS))  # fmt: skip
+ ATTACH, MIGRATE, LIVE_MIGRATION, CONFIRM, RESIZE, OFFLOAD, POWER_OFF, POWER_ON, SOFT_DELETE,
+ RESTORE, RESIZED, EVACUATE, UNSHELVE_KEPT) = range(len(ACTIONS))  # fmt: skip
 EVENTS = {
     CREATE: "compute__do_build_and_run_instance",
     DELETE: "compute_terminate_instance",
@@ -50,8 +57,19 @@ EVENTS = {
     CONFIRM: "compute_confirm_resize",
     RESIZE: "compute_prep_resize",
     OFFLOAD: "compute_shelve_offload_instance",
+    POWER_OFF: "compute_power_update",
+    POWER_ON: "compute_power_update",
+    SOFT_DELETE: "compute_soft_delete_instance",
+    RESTORE: "compute_restore_instance",
+    RESIZED: "compute_finish_resize",
+    EVACUATE: "compute_rebuild_instance",
+    UNSHELVE_KEPT: "compute_start_instance",
 }
-PAIRS = {STOP: START, PAUSE: UNPAUSE, SUSPEND: RESUME, SHELVE: UNSHELVE}
+PAIRS = {
+    STOP: START, PAUSE: UNPAUSE, SUSPEND: RESUME, SHELVE: UNSHELVE, POWER_OFF: POWER_ON,
+    SOFT_DELETE: RESTORE,
+}  # fmt: skip
+POWER_UPDATE_SINCE = seconds("2020-06-01")  # the sites' move to Nova's Train (assumption)
 
 
 @dataclass(frozen=True)
@@ -68,10 +86,66 @@ class Holes:
         empty = np.empty(0, np.int64)
         return Holes(empty, empty, empty)
 
+    def and_more(self, other: "Holes") -> "Holes":
+        """These stretches and others."""
+        return Holes(
+            np.r_[self.instance, other.instance],
+            np.r_[self.start, other.start],
+            np.r_[self.end, other.end],
+        )
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Machines that went from a host to another, or were to go, ascending by instance and time.
+
+    `kind` is the action. The machine leaves `source` at `left` (later actions of a machine that is
+    shelved and unshelved elsewhere, else the action's start); it is on `target`, with the flavor
+    `after`, from `there` on; the action ends at `done`. What is not `ok` moved nothing.
+    """
+
+    instance: Keys
+    kind: NDArray[np.int64]
+    left: Seconds
+    start: Seconds
+    done: Seconds
+    source: Keys
+    target: Keys
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+    ok: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.instance)
+
+    @property
+    def there(self) -> Seconds:
+        """From when on the machine is on its new host."""
+        return np.where(self.kind == UNSHELVE, self.start, self.done)
+
+    def where(self, keep: NDArray[np.bool_]) -> "Moves":
+        """Only the moves of a mask."""
+        return self.take(np.flatnonzero(keep))
+
+    def take(self, rows: NDArray[np.int64]) -> "Moves":
+        """The moves of these numbers, in their order."""
+        return Moves(*(column[rows] for column in vars(self).values()))
+
+    @staticmethod
+    def of(rows: NDArray[np.int64]) -> "Moves":
+        """Moves from rows of ten numbers, as the columns stand above."""
+        columns: list[Any] = [*rows.reshape(-1, 10).T]
+        columns[-1] = columns[-1].astype(bool)
+        return Moves(*columns)
+
 
 @dataclass(frozen=True)
 class Actions:
-    """Actions on instances. `offload` is the finish of the offload event, `NEVER` without one."""
+    """Actions on instances.
+
+    `offload` is the finish of the offload event, `NEVER` without one; of what is `silent` no
+    compute service heard, so that it left no event.
+    """
 
     instance: Keys
     kind: NDArray[np.int64]
@@ -81,6 +155,7 @@ class Actions:
     offload: Seconds
     source: Keys  # machine that the instance left, or -1
     target: Keys  # machine that it came to, or -1
+    silent: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.instance)
@@ -100,11 +175,12 @@ class Actions:
         offload: Seconds | int = NEVER,
         source: Keys | int = -1,
         target: Keys | int = -1,
+        silent: NDArray[np.bool_] | bool = False,
     ) -> "Actions":
         """Actions from columns, single values being the same for all."""
         n = len(instance)
         columns = [np.broadcast_to(np.asarray(c), n).copy()
-                   for c in (kind, start, finish, ok, offload, source, target)]  # fmt: skip
+                   for c in (kind, start, finish, ok, offload, source, target, silent)]  # fmt: skip
         return Actions(instance, *columns)
 
     @staticmethod
@@ -126,7 +202,7 @@ class Instances:
     """Instances or containers, ascending by `created`.
 
     `allocation` and `lease` are -1 on demand; `launched` is `NEVER` when the launch failed;
-    `deleted` is `NEVER` while it lives; `machine` is the last one.
+    `deleted` is `NEVER` while it lives; `machine` and `flavor` are the last ones.
     """
 
     allocation: Keys
@@ -140,6 +216,7 @@ class Instances:
     actions: Actions
     offloaded: Holes
     stopped: Holes
+    moves: Moves
 
     def __len__(self) -> int:
         return len(self.created)
@@ -223,11 +300,14 @@ def on_nodes(cal: Calibration, plan: Schedule, projects: NDArray[np.int64], seed
         allocation, lease, a.machine[allocation], np.zeros(len(order), np.int64),
         projects[lease], created[order], launched, deleted,
         Actions.none(),
-        Holes.none(), Holes.none(),
+        Holes.none(), Holes.none(), Moves.of(np.empty(0, np.int64)),
     )  # fmt: skip
     extra = 0.5 * n if device else cal.rows("nova.instance_actions") - 2 * len(order)
     kinds = {STOP: 1.0} if device else NODE_STORIES
-    return tell(cal, rng, bare, int(extra), stories=kinds, quick=device)
+    # A row that lost its node can be told by its lease, if that has one host.
+    hosts = np.bincount(a.lease, minlength=len(plan.leases))
+    told_by_lease = hosts[bare.lease] == 1
+    return tell(cal, rng, bare, int(extra), stories=kinds, quick=device, findable=told_by_lease)
 
 
 def _relaunch(
@@ -269,7 +349,8 @@ def _linger(
     years = years_of(last)
     for year, nodes in cal.yearly("lingering_nodes").items():
         rows = np.flatnonzero(may & (years == year))
-        n = min(len(rows), round(0.7 * nodes * (year_start(year + 1) - year_start(year)) / mean))
+        level = 0.7 * nodes * cal.share("lingering")
+        n = min(len(rows), round(level * (year_start(year + 1) - year_start(year)) / mean))
         chosen = rng.choice(rows, n, replace=False) if n else rows[:0]
         late = last[chosen] + whole(rng.exponential(mean, n)) + MINUTE
         deleted[chosen] = np.minimum(late, cal.as_of - DAY)
@@ -293,9 +374,10 @@ def _failures(
     for year, nodes in cal.yearly("lingering_nodes").items():
         of_year = np.flatnonzero(years == year)
         if len(of_year):
-            seconds = 0.3 * nodes * (year_start(year + 1) - year_start(year)) * 2 / len(of_year)
+            level = 0.3 * nodes * cal.share("lingering")
+            mean = level * (year_start(year + 1) - year_start(year)) * 2 / len(of_year)
             some = of_year[rng.random(len(of_year)) < 0.5]
-            stay[some] += rng.exponential(seconds, len(some))
+            stay[some] += rng.exponential(mean, len(some))
     return rows, created, np.minimum(created + whole(stay), cal.as_of - HOUR)
 
 
@@ -315,72 +397,115 @@ def tell(
     *,
     stories: dict[int, float],
     quick: bool,
-    moves: Actions | None = None,
+    findable: NDArray[np.bool_],
 ) -> Instances:
-    """Give instances their actions, `extra` of them besides create and delete.
+    """Give instances their actions, `extra` of them besides create, delete and moves.
 
     The life of an instance is divided into equal slots, one story each, so that stories never
-    overlap. `moves` are migrations decided elsewhere; machines that move have no other story.
+    overlap; machines that move have no other story. Only `findable` ones stay shelved, since
+    their row forgets its host.
     """
     ran = bare.launched != NEVER
     kinds = np.array(list(stories))
     chance = np.array(list(stories.values())) / sum(stories.values())
     cost = float(np.where(np.isin(kinds, list(PAIRS)), 1.9, 1.0) @ chance)
-    who, begin, width, last = _slots(rng, bare, int(extra / cost), cal.as_of, moves)
+    who, begin, width, last = _slots(rng, bare, int(extra / cost), cal.as_of)
     kind = kinds[np.searchsorted(np.cumsum(chance), rng.random(len(who)) * 0.999999)]
     pair = np.isin(kind, list(PAIRS))
     failed = (rng.random(len(who)) < FAILED_SHARE) | (kind == RESIZE)
     open_ = pair & last & (rng.random(len(who)) < OPEN_SHARE)
+    open_ &= (kind != SHELVE) | findable[who]
     took = whole(np.clip(rng.gamma(2.0, 8.0 if quick else 60.0, len(who)), 2, 0.04 * width))
     done = begin + took
     undo = whole(begin + rng.uniform(0.15, 0.6, len(who)) * width)
     undone = undo + whole(np.clip(rng.gamma(2.0, 60.0, len(who)), 2, 0.05 * width))
+    if cal.facts["cloud_class"] == "baremetal":
+        outside = rng.random(len(who)) < cal.share("power_outside")
+        kind[(kind == STOP) & ~failed & outside & (begin > POWER_UPDATE_SINCE)] = POWER_OFF
 
     effective = pair & ~failed
     shelved = effective & (kind == SHELVE)
-    # Offloaded at once, later by the periodic task, or at the shelving itself without an event.
-    # Where nobody unshelves there always is an offload event, else nothing would tell.
-    way = np.where(open_, 0.0, rng.random(len(who)))
+    # Offloaded at the shelving itself without an event; or later, by a periodic task whose event
+    # joins the shelving's action or by an action of its own; or not at all.
+    quiet = rng.random(len(who)) < cal.share("shelve_no_offload")
+    way = rng.random(len(who))
+    kept = shelved & ~quiet & (way < 0.2)
+    asked = shelved & ~quiet & (way >= 0.2) & (way < 0.4)
+    later = shelved & ~quiet & ~kept
     offload = np.full(len(who), NEVER)
-    offload[shelved & (way < 0.5)] = (done + 3)[shelved & (way < 0.5)]
-    later = shelved & (way >= 0.5) & (way < 0.8)
     offload[later] = (done + whole(0.4 * (undo - done)))[later]
     out_from = np.where(offload == NEVER, done, offload)
+    out = shelved & ~kept
 
-    main = Actions.make(who, kind, begin, done, ok=~failed, offload=np.where(later, NEVER, offload))
+    main = Actions.make(who, kind, begin, done, ok=~failed, offload=np.where(asked, NEVER, offload))
     tail = effective & ~open_
-    partner = np.array([PAIRS.get(k, k) for k in range(len(ACTIONS))])
-    second = Actions.make(who[tail], partner[kind[tail]], undo[tail], undone[tail])
-    late = Actions.make(who[later], OFFLOAD, offload[later] - 5, offload[later])
+    partner = np.array([PAIRS.get(k, k) for k in range(len(ACTIONS))])[kind]
+    partner[kept] = UNSHELVE_KEPT
+    second = Actions.make(who[tail], partner[tail], undo[tail], undone[tail])
+    late = Actions.make(who[asked], OFFLOAD, offload[asked] - 5, offload[asked])
     n = np.arange(len(bare))
-    ended = bare.deleted != NEVER
     first = Actions.make(
         n, CREATE, bare.created, np.where(ran, bare.launched, bare.created + 45), ok=ran
     )
+    # Nobody asks for the end of what was deleted softly; no service hears of that of what is on
+    # no host, or on one that is down.
+    reclaimed, nowhere = np.zeros(len(bare), dtype=bool), np.zeros(len(bare), dtype=bool)
+    reclaimed[who[effective & open_ & (kind == SOFT_DELETE)]] = True
+    nowhere[who[out & open_]] = True
+    ended = (bare.deleted != NEVER) & ~reclaimed
+    local = nowhere | (rng.random(len(bare)) < cal.share("local_delete"))
     end = Actions.make(
         n[ended], DELETE, np.maximum(bare.deleted[ended] - 12, bare.created[ended]),
-        bare.deleted[ended],
+        bare.deleted[ended], silent=local[ended],
     )  # fmt: skip
-    parts = [first, main, second, late, end] + ([moves] if moves is not None else [])
+    moved, moved_off, moved_out = _told_moves(cal, rng, bare.moves)
     return replace(
         bare,
-        actions=Actions.join(parts),
-        stopped=Holes(who[effective], done[effective],
-                      np.where(open_, FAR, undone)[effective]),
-        offloaded=Holes(who[shelved], out_from[shelved], np.where(open_, FAR, undo)[shelved]),
+        actions=Actions.join([first, main, second, late, end, moved]),
+        stopped=Holes(
+            who[effective], done[effective], np.where(open_, FAR, undone)[effective]
+        ).and_more(moved_off),
+        offloaded=Holes(who[out], out_from[out], np.where(open_, FAR, undo)[out]).and_more(
+            moved_out
+        ),
+    )
+
+
+def _told_moves(
+    cal: Calibration, rng: np.random.Generator, m: Moves
+) -> tuple[Actions, Holes, Holes]:
+    """The actions of moves, and when machines unshelved elsewhere were off, and out."""
+    main = Actions.make(
+        m.instance, m.kind, m.start, m.done, ok=m.ok,
+        source=np.where(m.ok, m.source, -1), target=np.where(m.ok, m.target, -1),
     )  # fmt: skip
+    sized = m.where(m.ok & np.isin(m.kind, (MIGRATE, RESIZED)))
+    confirm = Actions.make(
+        sized.instance, CONFIRM, sized.done + 300, sized.done + 310,
+        source=sized.source, target=sized.source,
+    )  # fmt: skip
+    back = m.where(m.kind == UNSHELVE)
+    off = back.left + 90
+    quiet = rng.random(len(back)) < cal.share("shelve_no_offload")
+    offload = np.where(quiet, NEVER, off + (back.start - off) // 3)
+    shelve = Actions.make(back.instance, SHELVE, back.left, off, offload=offload)
+    out = np.where(offload == NEVER, off, offload)
+    return (
+        Actions.join([main, confirm, shelve]),
+        Holes(back.instance, off, back.done),
+        Holes(back.instance, out, back.start),
+    )
 
 
 def _slots(
-    rng: np.random.Generator, bare: Instances, told: int, as_of: int, moves: Actions | None
+    rng: np.random.Generator, bare: Instances, told: int, as_of: int
 ) -> tuple[Keys, Seconds, NDArray[np.float64], NDArray[np.bool_]]:
     """Room for `told` stories: (instance, begin, width of the slot, whether it is the last)."""
     _, gone = bare.life(as_of)
     low = np.where(bare.launched != NEVER, bare.launched, gone)
     length = gone - low
     room = np.clip(length // (20 * MINUTE) - 1, 0, 40)
-    if moves is not None:
-        room[moves.instance] = 0
+    room[bare.moves.instance] = 0
     weight = np.sqrt(room)
     count = np.zeros(len(bare), dtype=np.int64)
     for _ in range(7):  # what does not fit goes to others that have room

@@ -30,7 +30,6 @@ PENDING, RUNNING, COMPLETED, RELEASED, CANCELLED, NEVER_STARTED, NO_HOSTS = rang
 
 WEEK = 7 * DAY
 REPLACED_SHARE = 0.15  # of the leases whose host breaks
-IN_PLACE_SHARE = 0.15  # of the replacements, by editing the row (its past is lost in the decay)
 ADDED_SHARE, SHRUNK_SHARE = 0.03, 0.012
 NEVER_STARTED_SHARE = 0.008
 # Machines that stayed longest were also the more wanted ones (digitised current_committed against
@@ -228,6 +227,7 @@ class _Play:
         self, cal: Calibration, fleet: Fleet, wishes: Requests, level: Level, seed: int
     ) -> None:
         self.fleet, self.wishes, self.as_of = fleet, wishes, cal.as_of
+        self.in_place = cal.share("replaced_in_place")
         self.rng = source(seed, cal.site, "scheduler")
         self.pool = Pool(fleet, self.rng)
         self.heap: list[tuple[int, int, int, int]] = []
@@ -366,7 +366,9 @@ class _Play:
                     self._release(old, now)
                     new = self._allocate(lease, heirs[0], now, now, self.end[lease])
                     self.alloc[old][5] = new
-                    in_place = self.rng.random() < IN_PLACE_SHARE or "replaced" not in self.seen
+                    # By editing the row: its past is lost in the decay.
+                    edited = self.rng.random() < self.in_place or "replaced" not in self.seen
+                    in_place = edited and self.in_place > 0
                     self.alloc[old][6] = int(in_place)
                     self.seen.add("replaced")
                     self.level += 1
@@ -552,6 +554,10 @@ class _Play:
 
     def _schedule(self) -> Schedule:
         w = self.wishes
+        deleted = np.array(self.deleted, dtype=np.int64)
+        outcome = np.array(self.outcome, dtype=np.int64)
+        # Who will cancel has not done so yet.
+        outcome[(outcome == CANCELLED) & (deleted == NEVER)] = PENDING
         enrol = np.array(self.enrol, dtype=np.int64).reshape(-1, 3)
         alloc = np.array(self.alloc, dtype=np.int64).reshape(-1, 7)
         version = np.array(self.version, dtype=np.int64).reshape(-1, 5)
@@ -562,9 +568,9 @@ class _Play:
                 np.array(self.start, dtype=np.int64),
                 np.array(self.end, dtype=np.int64),
                 np.array(self.first_end, dtype=np.int64),
-                np.array(self.deleted, dtype=np.int64),
+                deleted,
                 np.array(self.updated, dtype=np.int64),
-                np.array(self.outcome, dtype=np.int64),
+                outcome,
                 np.array(self.kind, dtype=np.int64),
                 np.array(self.nodes, dtype=np.int64),
                 w.robot,

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from .world import World, simulate
 Tables = dict[str, pl.DataFrame]
 
 # Tables that only some sites have are empty, with their columns, at those where nobody uses them.
-NOVA_SHADOWS = ("instances", "instance_actions", "instance_actions_events")
+NOVA_SHADOWS = ("instances", "instance_actions", "instance_actions_events", "migrations")
 
 
 def tables(world: World) -> Tables:
@@ -26,6 +27,7 @@ def tables(world: World) -> Tables:
         out["nova.services"] = tables_nova.services(world)
         out["nova.instances"] = tables_nova.instances(world)
         out |= tables_nova.actions(world)
+        out["nova.migrations"] = tables_nova.migrations(world)
         out["nova_api.request_specs"] = tables_nova.request_specs(world)
         out["nova_api.flavors"] = tables_nova.flavors(world)
     else:
@@ -37,6 +39,7 @@ def tables(world: World) -> Tables:
     if world.kind == "baremetal":
         out |= legacy.caches(world)
         out["chameleon_usage.node_maintenance"] = tables_site.maintenance(world)
+        out["ironic.nodes"] = tables_site.ironic_nodes(world)
         out["inventory.node_intervals"] = tables_site.inventory(world)
     return out
 
@@ -52,10 +55,19 @@ def truths(world: World) -> Tables:
 
 
 def make(
-    site: str, data_dir: Path, seed: int, profile: Profile, with_decay: bool
+    site: str,
+    data_dir: Path,
+    seed: int,
+    profile: Profile,
+    with_decay: bool,
+    *,
+    factors: Mapping[str, float],
 ) -> dict[str, int]:
-    """Write one site's directory, whole or not at all; returns the row counts of its tables."""
-    cal = load(site, profile)
+    """Write one site's directory, whole or not at all; returns the row counts of its tables.
+
+    `factors` multiply the rates of the kinds of damage that they name.
+    """
+    cal = load(site, profile, factors)
     world = simulate(cal, seed)
     data_dir.mkdir(parents=True, exist_ok=True)
     temporary = data_dir / f".{site}.{os.getpid()}.tmp"
@@ -80,6 +92,7 @@ def make(
             "scale": profile.scale,
             "profile": profile.name,
             "decay": with_decay,
+            "damage": dict(factors),
             "tables": counts,
         }
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")

@@ -28,8 +28,6 @@ RESERVATION_STATUS = {
 }  # fmt: skip
 # The leases for addresses or networks only: the two robots make most of them.
 OTHER_TYPES = ("virtual:floatingip", "network")
-FLAGGED_SHARE = 0.015  # of the hosts that left the pool, by a flag
-TWICE = 4  # hosts with a duplicate row, at full size
 ROBOT_SHARE_OF_OTHERS = 0.8  # of the leases for addresses or networks only (assumption)
 # Since when capabilities are compared with "==" instead of "=".
 DOUBLE_EQUALS = seconds("2018-03-01")
@@ -313,11 +311,13 @@ def pool(world: World) -> Tables:
     # Some hosts left the pool by a flag, not by a delete: their row's last change tells when.
     newest = np.full(len(f), -1)
     np.maximum.at(newest, machine, start)
-    flagged = (end < FAR) & (start == newest[machine]) & (rng.random(len(machine)) < FLAGGED_SHARE)
+    left = np.flatnonzero((end < FAR) & (start == newest[machine]))
+    flagged = np.zeros(len(machine), dtype=bool)
+    flagged[left[world.cal.some("left_by_flag", len(left), world.rng("left by flag"))]] = True
     # Duplicates: a second row of a host inside an enrolment.
     long_lived = np.flatnonzero(np.minimum(end, world.cal.as_of) - start > 60 * DAY)
-    n_twice = min(len(long_lived), world.cal.profile.count(TWICE, least=1))
-    twice = np.sort(rng.choice(long_lived, n_twice, replace=False)) if n_twice else long_lived[:0]
+    n_twice = min(len(long_lived), world.cal.profile.count(world.cal.share("duplicate_pool_rows")))
+    twice = np.sort(rng.permutation(long_lived)[:n_twice])
     dup_start = start[twice] + 2 * DAY
     span = np.minimum(end[twice], world.cal.as_of) - dup_start
     dup_end = dup_start + whole(span * rng.uniform(0.2, 0.9, n_twice))

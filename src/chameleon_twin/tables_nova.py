@@ -9,14 +9,18 @@ from .fleet import FAR
 from .ids import hexes, uuids
 from .lifecycle import (
     ACTIONS,
-    CONFIRM,
     CREATE,
+    EVACUATE,
     EVENTS,
     LIVE_MIGRATION,
     MIGRATE,
     PAUSE,
+    POWER_OFF,
     REBUILD,
+    RESIZE,
+    RESIZED,
     SHELVE,
+    SOFT_DELETE,
     STOP,
     SUSPEND,
     UNSHELVE,
@@ -27,10 +31,9 @@ from .world import World
 
 Tables = dict[str, pl.DataFrame]
 
+SUCCESS, ERROR, OPEN = range(3)  # results of events
 IRONIC_HOSTS = 4  # compute services that stand for the Ironic nodes
-# Since when instance_actions carry a finish_time at all.
-FINISH_TIME_SINCE = seconds("2019-06-01")
-ZERO_SIZE_SINCE = seconds("2023-03-01")  # newer Nova: an Ironic row starts with all sizes 0
+ZERO_SIZE_SINCE = seconds("2023-03-01")  # newer Nova: an Ironic row has all sizes 0 (assumption)
 
 
 def compute_nodes(world: World) -> pl.DataFrame:
@@ -64,7 +67,7 @@ def compute_nodes(world: World) -> pl.DataFrame:
     order = np.lexsort((gone, gone_owner))
     gone, final = gone[order], final[order]
     # Orphans: the old row lives on for hours or weeks beside the new one.
-    orphan = ~final & (rng.random(len(gone)) < 0.12)
+    orphan = ~final & (rng.random(len(gone)) < cal.share("rebalance_overlap"))
     late = gone + whole(rng.exponential(3 * DAY, len(gone))) + MINUTE
     gone = np.where(orphan, np.minimum(late, np.minimum(end[owner], cal.as_of) - HOUR), gone)
     live = final & still[owner]
@@ -81,7 +84,7 @@ def compute_nodes(world: World) -> pl.DataFrame:
     deleted = gone != NEVER
     kvm = world.kind == "kvm"
     size = world.fleet.resources[m].copy()
-    zero = ~kvm & (created > ZERO_SIZE_SINCE) & (rng.random(n) < 0.05)
+    zero = ~kvm & (~deleted | (gone > ZERO_SIZE_SINCE)) & (rng.random(n) < cal.share("zero_size"))
     size[zero] = 0
     host = world.fleet.uid.gather(m) if kvm else conductors(world).gather(
         (m + np.arange(n)) % IRONIC_HOSTS)  # fmt: skip
@@ -91,7 +94,7 @@ def compute_nodes(world: World) -> pl.DataFrame:
             "updated_at": datetimes(np.where(deleted, gone, cal.as_of - rng.integers(0, 60, n))),
             "deleted_at": datetimes(gone),
             "id": ids,
-            "service_id": m % IRONIC_HOSTS + 1,
+            "service_id": pl.repeat(None, n, dtype=pl.Int64, eager=True),
             "vcpus": size[:, 0],
             "memory_mb": size[:, 1],
             "local_gb": size[:, 2],
@@ -155,7 +158,7 @@ def _long_orphans(
     for year, nodes in world.cal.yearly("orphan_nodes").items():
         low, high = year_start(year), year_start(year + 1)
         room = np.minimum(end, high) - np.maximum(start, low)
-        budget = nodes * (high - low)
+        budget = nodes * (high - low) * world.cal.share("orphan_rows")
         for i in rng.permutation(np.flatnonzero(room > 20 * DAY)):
             if budget <= 0:
                 break
@@ -188,6 +191,11 @@ def services(world: World) -> pl.DataFrame:
     names = pl.Series([f"{cal.site.replace('_', '-')}-ctl-{i}" for i in range(rest)],
                       dtype=pl.String)  # fmt: skip
     ids = np.arange(n) + 1
+    # On KVM, who is in maintenance takes no machines; elsewhere a service is no node.
+    down = world.fleet.maintenance
+    today = down.machine[(down.start < cal.as_of) & (down.end >= cal.as_of)]
+    disabled = rng.random(n) < 0.05
+    disabled[:own] = np.isin(machine[:own], today) & (gone[:own] == NEVER)
     return pl.DataFrame(
         {
             "created_at": datetimes(made),
@@ -198,14 +206,24 @@ def services(world: World) -> pl.DataFrame:
             "binary": binary,
             "topic": binary.str.strip_prefix("nova-"),
             "report_count": rng.integers(1, 10**6, n),
-            "disabled": (rng.random(n) < 0.05).astype(np.int64),
+            "disabled": disabled.astype(np.int64),
             "deleted": np.where(gone == NEVER, 0, ids),
-            "disabled_reason": pl.repeat(None, n, dtype=pl.String, eager=True),
+            "disabled_reason": pl.Series([None, "maintenance"], dtype=pl.String).gather(
+                disabled.astype(int)
+            ),
+            "forced_down": np.zeros(n, dtype=np.int64),
             "last_seen_up": datetimes(np.where(gone == NEVER, cal.as_of - 20, gone)),
             "version": np.full(n, 66),
             "uuid": uuids(rng, n),
         }
     )
+
+
+# What an instance's row says while nobody has undone an action.
+STATES = {
+    STOP: "stopped", POWER_OFF: "stopped", PAUSE: "paused", SUSPEND: "suspended",
+    SHELVE: "shelved", SOFT_DELETE: "soft-delete",
+}  # fmt: skip
 
 
 def instances(world: World) -> pl.DataFrame:
@@ -214,34 +232,40 @@ def instances(world: World) -> pl.DataFrame:
     n = len(run)
     ran = run.launched != NEVER
     # A failed launch mostly has no node; where it has one, it was scheduled and then broke.
-    placed = ran | ((run.machine >= 0) & (rng.random(n) < 0.3))
+    broke = rng.random(n) < world.cal.share("failed_with_node")
+    placed = ran | ((run.machine >= 0) & broke)
     node = np.where(placed, run.machine, -1)
     a = run.actions
     # launched_at is overwritten by whatever starts the instance anew.
     launched = run.launched.copy()
-    anew = a.ok & np.isin(a.kind, (REBUILD, UNSHELVE, MIGRATE))
+    anew = a.ok & np.isin(a.kind, (REBUILD, UNSHELVE, MIGRATE, RESIZED, EVACUATE))
     np.maximum.at(launched, a.instance[anew], a.finish[anew])
     state = np.full(n, "active", dtype=object)
     state[~ran] = "error"
-    open_holes = run.stopped.end >= FAR
-    how = np.zeros(n, dtype=np.int64)
-    first_state = {STOP: 1, PAUSE: 2, SUSPEND: 3, SHELVE: 4}
-    for kind, code in first_state.items():
-        mask = a.ok & (a.kind == kind)
-        how[a.instance[mask]] = code
-    whom = run.stopped.instance[open_holes]
-    names = np.array(["active", "stopped", "paused", "suspended", "shelved_offloaded"], object)
-    state[whom] = names[how[whom]]
+    # What the last action of those that switch off has left.
+    off = a.ok & np.isin(a.kind, list(STATES))
+    how = np.full(n, -1)
+    how[a.instance[off]] = a.kind[off]
+    whom = run.stopped.instance[run.stopped.end >= FAR]
+    state[whom] = [STATES[kind] for kind in how[whom]]
+    # Whoever is shelved and offloaded has given up its host, also in its row.
+    out = run.offloaded.instance[run.offloaded.end >= FAR]
+    state[out] = "shelved_offloaded"
+    node[out] = -1
     gone = run.deleted != NEVER
     state[gone] = "deleted"
+    # Deleted softly: the row has a date, and is not deleted.
+    begun = np.full(n, NEVER)
+    begun[whom] = run.stopped.start[run.stopped.end >= FAR]
+    dated = np.where(state == "soft-delete", begun, run.deleted)
     ids = np.arange(n) + 1
     kvm = world.kind == "kvm"
     size = SIZES[run.flavor] if kvm else np.tile([1, 1, 20, 0], (n, 1))
     terminated = run.deleted.copy()
     if not kvm:  # on bare metal terminated_at is sometimes missing or wrong
-        dice = rng.random(n)
-        terminated[dice < 0.06] = NEVER
-        wrong = gone & (dice > 0.96)
+        dice = rng.random(n) / max(world.cal.share("terminated_wrong"), 1e-9)
+        terminated[dice < 0.6] = NEVER
+        wrong = gone & (dice > 0.6) & (dice < 1)
         terminated[wrong] -= rng.integers(HOUR, 40 * HOUR, wrong.sum())
     has_node = pl.Series(node >= 0)
     on = world.fleet.uid.gather(np.maximum(node, 0))
@@ -251,12 +275,12 @@ def instances(world: World) -> pl.DataFrame:
         {
             "created_at": datetimes(run.created),
             "updated_at": datetimes(np.minimum(last_touch, as_of)),
-            "deleted_at": datetimes(run.deleted),
+            "deleted_at": datetimes(dated),
             "id": ids,
             "user_id": world.user_of(run.project, rng),
             "project_id": world.projects.gather(run.project),
             "image_ref": pl.repeat("", n, eager=True),
-            "power_state": np.where(gone | ~ran, 0, 1),
+            "power_state": np.where(gone | ~ran, 0, np.where(np.isin(np.arange(n), whom), 4, 1)),
             "vm_state": pl.Series(state.tolist(), dtype=pl.String),
             "memory_mb": size[:, 1],
             "vcpus": size[:, 0],
@@ -292,14 +316,12 @@ def actions(world: World) -> Tables:
     a = a.where(keep)
     n = len(a)
     who, kind, start, finish, ok = a.instance, a.kind, a.start, a.finish, a.ok
-    done = finish < as_of
     ids = np.arange(n) + 1
-    shown = done & (start >= FINISH_TIME_SINCE) & (rng.random(n) > 0.03)
     project = run.project[who]
     table = pl.DataFrame(
         {
             "created_at": datetimes(start),
-            "updated_at": datetimes(np.minimum(finish, as_of)),
+            "updated_at": datetimes(np.where(a.silent, NEVER, np.minimum(finish, as_of))),
             "deleted_at": datetimes(np.full(n, NEVER)),
             "id": ids,
             "action": pl.Series(ACTIONS).gather(kind),
@@ -308,8 +330,10 @@ def actions(world: World) -> Tables:
             "user_id": world.user_of(project, rng),
             "project_id": world.projects.gather(project),
             "start_time": datetimes(start),
-            "finish_time": datetimes(np.where(shown, finish, NEVER)),
-            "message": pl.Series([None, "Error"], dtype=pl.String).gather((~ok).astype(np.int64)),
+            "finish_time": datetimes(np.full(n, NEVER)),  # Nova never fills it for these actions
+            "message": pl.Series([None, "Error"], dtype=pl.String).gather(
+                (~ok & (kind != CREATE)).astype(np.int64)
+            ),
             "deleted": np.zeros(n, dtype=np.int64),
         }
     )
@@ -326,7 +350,7 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     who, kind, start, finish, ok = a.instance, a.kind, a.start, a.finish, a.ok
     left, target, offload = a.source, a.target, a.offload
     names = sorted(
-        {*EVENTS.values(), "compute_live_migration", "compute_prep_resize",
+        {*EVENTS.values(), "compute_live_migration", "compute_prep_resize", "rebuild_server",
          "compute_check_can_live_migrate_destination", "compute_resize_instance"}
     )  # fmt: skip
     code = np.array([names.index(EVENTS[k]) for k in range(len(ACTIONS))])
@@ -335,50 +359,72 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     if kvm:  # before a migration the instance was elsewhere
         machine = _host_at(world, who, start)
         machine = np.where(target >= 0, target, machine)
-    parts = [(ids, code[kind], start, finish, ok, machine)]
-    # Builds that were tried on other hosts first.
+    heard = ~a.silent
+    event = code[kind]
+    for way, first in (
+        (LIVE_MIGRATION, "compute_check_can_live_migrate_destination"),
+        (MIGRATE, "compute_prep_resize"),
+        (RESIZED, "compute_prep_resize"),
+    ):  # a move that fails does so at its first step
+        event[(kind == way) & ~ok] = names.index(first)
+    # A build that fails ends its event in success; only the row tells.
+    told = np.where(ok | (kind == CREATE), SUCCESS, ERROR)
+    main = (ids, event, start, finish, told, machine)
+    parts = [tuple(column[heard] for column in main)]
     create = np.flatnonzero(kind == CREATE)
     wanted = world.cal.rows("nova.instance_actions_events")
     share = world.cal.rows("nova.instance_actions") / max(1, len(ids))
     offs = np.flatnonzero(offload != NEVER)
     offs = offs[kind[offs] != ACTIONS.index("shelveOffload")]
     parts.append((ids[offs], np.full(len(offs), names.index("compute_shelve_offload_instance")),
-                  np.minimum(finish[offs] + 1, offload[offs]), offload[offs],
-                  np.ones(len(offs), dtype=bool), machine[offs]))  # fmt: skip
+                  offload[offs] - 2, offload[offs], np.full(len(offs), SUCCESS),
+                  machine[offs]))  # fmt: skip
     for way, steps in (
         (LIVE_MIGRATION, (("compute_check_can_live_migrate_destination", True),
                           ("compute_live_migration", False))),
         (MIGRATE, (("compute_prep_resize", True), ("compute_resize_instance", False))),
+        (RESIZED, (("compute_prep_resize", True), ("compute_resize_instance", False))),
+        (EVACUATE, (("rebuild_server", True),)),
     ):  # fmt: skip
-        rows = np.flatnonzero(kind == way)
+        rows = np.flatnonzero((kind == way) & ok)
         for step, at_target in steps:
             parts.append((ids[rows], np.full(len(rows), names.index(step)), start[rows],
                           np.minimum(start[rows] + 8, finish[rows]),
-                          np.ones(len(rows), dtype=bool),
+                          np.full(len(rows), SUCCESS),
                           (target if at_target else left)[rows]))  # fmt: skip
+    # Builds that were tried on other hosts first. Each try begins a row, and each one's end is
+    # written into the first: that names the wrong host and the right result, the others none.
     so_far = sum(len(p[0]) for p in parts)
     retries = max(0, int(wanted / max(share, 1e-9)) - so_far)
-    again = rng.choice(create, retries) if len(create) and retries else create[:0]
+    again = np.sort(rng.choice(create, retries)) if len(create) and retries else create[:0]
     room = np.maximum(finish[again] - start[again], 2)
-    other = rng.integers(0, len(world.fleet), len(again)) if kvm else machine[again] + 1
-    parts.append((ids[again], code[kind[again]], start[again],
-                  start[again] + whole(rng.uniform(0.1, 0.5, len(again)) * room),
-                  np.zeros(len(again), dtype=bool), other))  # fmt: skip
-    action, event, begin, end, good, where = (np.concatenate(c) for c in zip(*parts, strict=True))
+    begun = start[again] + whole(rng.uniform(0.1, 0.5, len(again)) * room)
+    order = np.lexsort((begun, again))
+    again, begun = again[order], begun[order]
+    other = [_tried(world, rng, who[again], begun, machine[again]) for _ in range(2)]
+    last = np.r_[again[1:] != again[:-1], np.ones(min(1, len(again)), dtype=bool)]
+    parts.append((ids[again], code[kind[again]], begun, np.full(len(again), NEVER),
+                  np.full(len(again), OPEN), np.where(last, machine[again], other[0])))  # fmt: skip
+    first_try = np.full(len(ids), -1)
+    first_try[again] = other[1]
+    action, event, begin, end, told, where = (np.concatenate(c) for c in zip(*parts, strict=True))
+    tried = (event == code[CREATE]) & (end != NEVER) & (first_try[action - 1] >= 0)
+    where = np.where(tried, first_try[action - 1], where)
     order = np.lexsort((end, begin, action))
-    action, event, begin, end, good, where = (
-        c[order] for c in (action, event, begin, end, good, where)
+    action, event, begin, end, told, where = (
+        c[order] for c in (action, event, begin, end, told, where)
     )
     n = len(action)
-    done = end < as_of
-    result = np.where(~done, 2, np.where(good, 0, 1))
-    known = pl.Series(where >= 0)
+    done = (end < as_of) & (told != OPEN)
+    result = np.where(done, told, OPEN)
+    nameless = _nameless(world)[who[action - 1]]
+    known = pl.Series((where >= 0) & ~nameless)
     host = (world.fleet.uid.gather(np.maximum(where, 0) % len(world.fleet)) if kvm
             else conductors(world).gather(np.maximum(where, 0) % IRONIC_HOSTS))  # fmt: skip
     return pl.DataFrame(
         {
             "created_at": datetimes(begin),
-            "updated_at": datetimes(np.minimum(end, as_of)),
+            "updated_at": datetimes(np.where(told == OPEN, NEVER, np.minimum(end, as_of))),
             "deleted_at": datetimes(np.full(n, NEVER)),
             "id": np.arange(n) + 1,
             "event": pl.Series(names).gather(event),
@@ -392,19 +438,120 @@ def _events(world: World, keep: NDArray[np.bool_], ids: NDArray[np.int64]) -> pl
     )
 
 
+def _tried(
+    world: World,
+    rng: np.random.Generator,
+    who: NDArray[np.int64],
+    when: Seconds,
+    machine: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """A host on which a build could be tried: one that is there and open to everybody.
+
+    A reserved machine is tried on its own alone.
+    """
+    f, kvm = world.fleet, world.kind == "kvm"
+    found = machine.copy()
+    if not kvm:
+        return found
+    there, gone, closed = np.full(len(f), FAR), np.zeros(len(f), np.int64), np.full(len(f), FAR)
+    p, pool = f.presence, f.pool
+    there[p.machine], gone[p.machine], closed[pool.machine] = p.start, p.end, pool.start
+    for _ in range(6):
+        some = rng.integers(0, len(f), len(who))
+        fits = (there[some] < when) & (np.minimum(gone, closed)[some] > when + DAY)
+        found = np.where(fits & (world.instances.lease[who] < 0), some, found)
+    return found
+
+
+def _nameless(world: World) -> NDArray[np.bool_]:
+    """Which instances' events name no host: some of those whose migrations do."""
+    m = world.instances.moves
+    nameless = np.zeros(len(world.instances), dtype=bool)
+    able = np.setdiff1d(m.instance[m.ok], m.instance[m.kind == UNSHELVE])
+    rng = world.rng("events without host")
+    nameless[able[world.cal.some("event_no_host", len(able), rng)]] = True
+    return nameless
+
+
 def _host_at(world: World, who: NDArray[np.int64], when: Seconds) -> NDArray[np.int64]:
-    """The host of an instance at a time: what the next migration left, else the last."""
-    run, a = world.instances, world.instances.actions
-    at = np.flatnonzero((a.target >= 0) & (a.kind != CONFIRM))
-    if not len(at):
+    """The host of an instance at a time: what the next move left, else the last."""
+    run = world.instances
+    m = run.moves.where(run.moves.ok)
+    if not len(m):
         return run.machine[who]
-    order = at[np.lexsort((a.finish[at], a.instance[at]))]
     span = 1 << 33
-    code = a.instance[order] * span + a.finish[order]
-    nxt = np.searchsorted(code, who * span + when, side="right")
-    row = order[np.minimum(nxt, len(order) - 1)]
-    same = (nxt < len(order)) & (a.instance[row] == who)
-    return np.where(same, a.source[row], run.machine[who])
+    nxt = np.searchsorted(m.instance * span + m.there, who * span + when, side="right")
+    row = np.minimum(nxt, len(m) - 1)
+    same = (nxt < len(m)) & (m.instance[row] == who)
+    return np.where(same, m.source[row], run.machine[who])
+
+
+def migrations(world: World) -> pl.DataFrame:
+    """nova.migrations: moves that the service decides a host for; unshelving is none."""
+    run, as_of = world.instances, world.cal.as_of
+    m = run.moves
+    m = m.where((m.kind != UNSHELVE) & (m.start < as_of))
+    rng = world.rng("nova.migrations")
+    sized = np.isin(m.kind, (MIGRATE, RESIZED))
+    confirmed = m.ok & sized & (m.done + 310 < as_of)
+    # The source of an evacuation that comes back cleans up, and says so.
+    back = m.ok & (m.kind == EVACUATE) & (rng.random(len(m)) < 0.5)
+    returned = m.done + 2 * HOUR
+    back &= returned < as_of
+    names = ("completed", "confirmed", "finished", "done", "error", "failed")
+    done = np.where(sized, np.where(confirmed, 1, 2), np.where(m.kind == EVACUATE, 3, 0))
+    status = np.where(m.ok, np.where(back, 0, done), np.where(sized, 4, 5))
+    changed = np.where(confirmed, m.done + 310, np.where(back, returned, m.done))
+    types = {LIVE_MIGRATION: "live-migration", MIGRATE: "migration", RESIZED: "resize",
+             EVACUATE: "evacuation", RESIZE: "resize"}  # fmt: skip
+    # A resize that failed before it found a host.
+    a = run.actions
+    vain = np.flatnonzero((a.kind == RESIZE) & (a.start < as_of))
+    who = np.r_[m.instance, a.instance[vain]]
+    kind = np.r_[m.kind, a.kind[vain]]
+    created = np.r_[m.start, a.start[vain]]
+    touched = np.minimum(np.r_[changed, a.finish[vain]], as_of)
+    source = np.r_[m.source, _host_at(world, a.instance[vain], a.start[vain])]
+    target = np.r_[m.target, np.full(len(vain), -1)]
+    status = np.r_[status, np.full(len(vain), 4)]
+    before = np.r_[m.before, run.flavor[a.instance[vain]]]
+    after = np.r_[m.after, run.flavor[a.instance[vain]]]
+    order = np.lexsort((who, created))
+    who, kind, created, touched, source, target, status, before, after = (
+        c[order] for c in (who, kind, created, touched, source, target, status, before, after)
+    )
+    n = len(who)
+    found = pl.Series(target >= 0)
+    to = pl.select(
+        pl.when(found).then(world.fleet.uid.gather(np.maximum(target, 0)))
+    ).to_series()  # fmt: skip
+    of = world.fleet.uid.gather(source)
+    ids, gone = np.arange(n) + 1, run.deleted[who]  # an instance takes its migrations with it
+    return pl.DataFrame(
+        {
+            "created_at": datetimes(created),
+            "updated_at": datetimes(touched),
+            "deleted_at": datetimes(gone),
+            "id": ids,
+            "source_compute": of,
+            "dest_compute": to,
+            "status": pl.Series(names, dtype=pl.String).gather(status),
+            "instance_uuid": world.instance_id.gather(who),
+            "old_instance_type_id": _flavor_id(before, kind),
+            "new_instance_type_id": _flavor_id(after, kind),
+            "source_node": of,
+            "dest_node": to,
+            "deleted": np.where(gone == NEVER, 0, ids),
+            "migration_type": pl.Series([types[k] for k in kind.tolist()], dtype=pl.String),
+            "uuid": uuids(rng, n),
+        }
+    )
+
+
+def _flavor_id(flavor: NDArray[np.int64], kind: NDArray[np.int64]) -> pl.Series:
+    """A flavor's id in nova_api.flavors; an evacuation names none."""
+    named = pl.Series(kind != EVACUATE)
+    return pl.select(pl.when(named).then(pl.Series(flavor + 1))).to_series()
 
 
 def request_specs(world: World) -> pl.DataFrame:

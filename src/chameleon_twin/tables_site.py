@@ -151,6 +151,71 @@ def maintenance(world: World) -> pl.DataFrame:
     )
 
 
+def ironic_nodes(world: World) -> pl.DataFrame:
+    """ironic.nodes: today's nodes; Ironic deletes a row for good.
+
+    A node in maintenance says so, with a fault where Ironic itself gave it up; one that has left
+    the pool and is still there is retired.
+    """
+    rng, f, as_of = world.rng("ironic.nodes"), world.fleet, world.cal.as_of
+    p, down, run = f.presence, f.maintenance, world.instances
+    first = np.full(len(f), FAR)
+    np.minimum.at(first, p.machine, p.start)
+    there = np.unique(p.machine[p.end >= as_of])
+    touched, built = first.copy(), first.copy()
+    for machine, when in ((down.machine, down.start), (down.machine, down.end)):
+        past = when < as_of
+        np.maximum.at(touched, machine[past], when[past])
+    for when in (run.created, run.deleted):
+        past = (when != NEVER) & (when < as_of)
+        np.maximum.at(built, run.machine[past], when[past])
+    broken = np.zeros(len(f), dtype=bool)
+    broken[down.machine[(down.start < as_of) & (down.end >= as_of)]] = True
+    life = world.plan.enrolments
+    pooled = np.zeros(len(f), dtype=bool)
+    pooled[life.machine[life.end >= as_of]] = True
+    left = np.zeros(len(f), dtype=np.int64)
+    np.maximum.at(left, life.machine, np.where(life.end < as_of, life.end, 0))
+    retired = ~pooled & (left > 0)
+    touched = np.where(retired, np.maximum(touched, left), touched)
+    who, _, end = run.occupied(as_of)
+    on = np.full(len(f), -1)
+    on[run.machine[who[end >= as_of]]] = who[end >= as_of]
+    runs, _, end = run.active(as_of)
+    up = np.zeros(len(f), dtype=bool)
+    up[run.machine[runs[end >= as_of]]] = True
+    held = pl.Series(on[there] >= 0)
+    given_up = broken & (rng.random(len(f)) < 0.4)
+    reason = np.where(given_up, 1, np.where(broken, 2, 0))[there]
+    n = len(there)
+    return pl.DataFrame(
+        {
+            "created_at": datetimes(first[there]),
+            "updated_at": datetimes(np.maximum(touched, built)[there]),
+            "id": np.arange(n) + 1,
+            "uuid": f.uid.gather(there),
+            "name": f.name.gather(there),
+            "instance_uuid": pl.select(
+                pl.when(held).then(world.instance_id.gather(np.maximum(on[there], 0)))
+            ).to_series(),
+            "power_state": pl.Series(["power off", "power on"]).gather(up[there].astype(int)),
+            "provision_state": pl.Series(["available", "active"]).gather(
+                (on[there] >= 0).astype(int)
+            ),
+            "provision_updated_at": datetimes(built[there]),
+            "maintenance": broken[there].astype(np.int64),
+            "maintenance_reason": pl.Series(
+                [None, "Failed to get power state", "planned by the operators"], dtype=pl.String
+            ).gather(reason),
+            "fault": pl.Series([None, "power failure", None], dtype=pl.String).gather(reason),
+            "retired": retired[there].astype(np.int64),
+            "retired_reason": pl.Series([None, "end of life"], dtype=pl.String).gather(
+                retired[there].astype(int)
+            ),
+        }
+    )
+
+
 def containers(world: World) -> Tables:
     """zun.container with its actions and events; deleted ones are still there before the decay."""
     rng, run, as_of = world.rng("zun"), world.instances, world.cal.as_of

@@ -76,16 +76,17 @@ def usage(world: World, active: bool) -> dict[str, Pieces]:
     empty = np.empty(0, np.int64)
     ondemand: Pieces = (empty, empty, empty, np.empty((0, 4), np.int64))
     if free.any():
-        owner, host, since, until = places(run)
-        stays = pl.DataFrame({"who": owner, "host": host, "since": since, "until": until})
+        owner, host, flavor, since, until = places(run)
+        stays = pl.DataFrame(
+            {"who": owner, "host": host, "flavor": flavor, "since": since, "until": until}
+        )
         pieces = pl.DataFrame({"who": who[free], "start": start[free], "end": end[free]})
         both = pieces.join(stays, on="who").select(
-            "who", "host", pl.max_horizontal("start", "since").alias("start"),
+            "host", "flavor", pl.max_horizontal("start", "since").alias("start"),
             pl.min_horizontal("end", "until").alias("end"),
         ).filter(pl.col("end") > pl.col("start"))  # fmt: skip
-        whom = both["who"].to_numpy()
         ondemand = (both["host"].to_numpy(), both["start"].to_numpy(), both["end"].to_numpy(),
-                    SIZES[run.flavor[whom]])  # fmt: skip
+                    SIZES[both["flavor"].to_numpy()])  # fmt: skip
     name = "active" if active else "occupied"
     return {f"{name}_reservation": (machine, start_r, end_r, size), f"{name}_ondemand": ondemand}
 

@@ -18,13 +18,17 @@ from .fleet import FAR, Fleet, Spans
 from .ids import source
 from .intervals import Keys
 from .lifecycle import (
-    CONFIRM,
+    EVACUATE,
     LIVE_MIGRATION,
     MIGRATE,
+    RESIZED,
+    SOFT_DELETE,
+    UNSHELVE,
     VM_STORIES,
     Actions,
     Holes,
     Instances,
+    Moves,
     tell,
 )  # fmt: skip
 from .scheduler import (
@@ -68,7 +72,7 @@ GPU_FLAVOR = len(FLAVORS) - 1
 SIZES = np.array([[f.vcpus, f.memory_mb, f.disk_gb, f.gpus] for f in FLAVORS])
 SHORT_HOURS, SHORT_SIGMA = 2.5, 1.9  # what on-demand machines live, two kinds (assumption)
 LONG_DAYS, LONG_SIGMA = 9.0, 1.0
-MOVED_SHARE = 0.012  # of the machines, migrated at some time for no reason in the tables
+AWAY_HOURS = 5.0  # mean time that a machine is shelved that is unshelved elsewhere (assumption)
 
 
 def pool_plan(cal: Calibration, fleet: Fleet, seed: int) -> tuple[Fleet, Enrolments, Seconds]:
@@ -130,18 +134,22 @@ def run(
     )
     place = np.full(len(ondemand[0]), -1)
     place[origin[origin >= 0]] = np.flatnonzero(origin >= 0)
-    moves = replace(demand.moves(), instance=place[demand.moves().instance])
+    moves = demand.moves()
+    moves = replace(moves, instance=place[moves.instance])
+    moves = moves.take(np.lexsort((moves.there, moves.instance)))
     who = np.where(lease >= 0, lease % PROJECTS, np.resize(projects, len(order)))
     bare = Instances(
         allocation, lease, machine, kind, who, created, launched, deleted,
-        Actions.none(), Holes.none(), Holes.none(),
+        Actions.none(), Holes.none(), Holes.none(), moves,
     )  # fmt: skip
     actions = cal.rows("nova.instance_actions") / (1 - cal.facts["archived_share"])
     extra = int(actions - 2 * len(order) - len(moves))
+    stories = VM_STORIES | {SOFT_DELETE: cal.share("soft_deleted")}
+    everyone = np.ones(len(order), dtype=bool)  # the events' hosts are the hypervisors
     return (
         schedule,
         flavor,
-        tell(cal, rng, bare, extra, stories=VM_STORIES, quick=True, moves=moves),
+        tell(cal, rng, bare, extra, stories=stories, quick=True, findable=everyone),
     )
 
 
@@ -321,10 +329,11 @@ class _OnDemand:
         self.open: list[int] = []
         self.on: list[set[int]] = [set() for _ in range(len(fleet))]
         self.host, self.until = [-1] * n, [NEVER] * n
-        self.busy = [False] * n  # a migration is under way
-        self.log: list[tuple[int, int, int, int, int, int]] = []
+        self.busy = [0] * n  # until when a move is under way
+        self.log: list[tuple[int, int, int, int, int, int, int, int, int, int]] = []
         self.heap: list[tuple[int, int, int, int]] = []
         self.level = 0.0
+        self.seen: set[str] = set()
 
     def push(self, when: int, kind: int, what: int) -> None:
         if when < self.as_of:
@@ -342,6 +351,7 @@ class _OnDemand:
             if self.rng.random() < 0.5:
                 self.push(s, drain, m)
         control = Controller(int(self.created[0]))
+        moved = self.cal.share("moved")
         size = SIZES.tolist()
         launched = [NEVER] * len(self.created)
         handlers = {opens: self._open, goes: self._close, drain: self._drain, dies: self._die,
@@ -364,7 +374,7 @@ class _OnDemand:
             end = max(min(now + need, self.last[i]), now + 2 * MINUTE)
             self.until[i] = end
             self.push(end, dies, i)
-            if need > DAY and self.rng.random() < MOVED_SHARE * 4:
+            if need > DAY and self.rng.random() < moved:
                 self.push(now + HOUR + int(self.rng.random() * need * 0.8), moves, i)
         while self.heap:
             when, kind, _, what = heapq.heappop(self.heap)
@@ -381,9 +391,14 @@ class _OnDemand:
         self.free_memory[m] -= memory
         self.level += vcpus / self.vcpus[m]
 
-    def _place(self, vcpus: int, memory: int, but: int = -1) -> int:
-        """The emptiest of a few random hosts that has room, else the first that has."""
-        open_, rng = self.open, self.rng
+    def _place(self, vcpus: int, memory: int, but: int = -1, like: bool = False) -> int:
+        """The emptiest of a few random hosts that has room, else the first that has.
+
+        Not `but` itself; with `like`, only hosts of its type.
+        """
+        open_, rng, types = self.open, self.rng, self.fleet.type_of
+        if like:
+            open_ = [m for m in open_ if types[m] == types[but]]
         best, most = -1, -1
         for _ in range(min(3, len(open_))):
             m = open_[int(rng.random() * len(open_))]
@@ -408,50 +423,85 @@ class _OnDemand:
         for i in sorted(self.on[m]):
             if last_chance:  # all on-demand machines end these days anyway
                 continue
-            moves = not self.busy[i] and self._start_move(now, i, LIVE_MIGRATION)
-            if not moves and self.until[i] > now + 30 * HOUR:
+            if not self._start_move(now, i, LIVE_MIGRATION) and self.until[i] > now + 30 * HOUR:
                 self._end_at(i, now + int(self.rng.integers(HOUR, 30 * HOUR)))
 
     def _drain(self, now: int, m: int) -> None:
+        """A host is emptied for its maintenance, or has failed and its machines are evacuated."""
         if m in self.open:
+            failed = self.on[m] and self._happens("evacuated")
             for i in sorted(self.on[m]):
-                self._start_move(now + int(self.rng.integers(0, 600)), i, LIVE_MIGRATION)
+                begin = now + int(self.rng.integers(0, 600))
+                if failed or not self._fails(begin, i, LIVE_MIGRATION):
+                    self._start_move(begin, i, EVACUATE if failed else LIVE_MIGRATION)
 
     def _move(self, now: int, i: int) -> None:
-        self._start_move(now, i, MIGRATE if self.rng.random() < 0.2 else LIVE_MIGRATION)
+        kinds = (("unshelved_elsewhere", UNSHELVE), ("resized", RESIZED))
+        kind = next((kind for name, kind in kinds if self._happens(name)), -1)
+        if kind < 0:
+            kind = MIGRATE if self.rng.random() < 0.2 else LIVE_MIGRATION
+        if kind == UNSHELVE or not self._fails(now, i, kind):
+            self._start_move(now, i, kind)
+
+    def _happens(self, damage: str) -> bool:
+        """Whether a kind of damage strikes here: it does at its first chance, unless never."""
+        share = self.cal.share(damage)
+        strikes = share > 0 and (self.rng.random() < share or damage not in self.seen)
+        if strikes:
+            self.seen.add(damage)
+        return strikes
+
+    def _fails(self, now: int, i: int, kind: int) -> bool:
+        """Whether a move fails, and with it all that it was to bring."""
+        able = self.until[i] > now + HOUR and self.busy[i] <= now and len(self.open) > 1
+        if not able or not self._happens("move_failed"):
+            return False
+        target = next(m for m in self.open if m != self.host[i])
+        done = now + int(self.rng.integers(5, 60))
+        if done < self.as_of:
+            size = int(self.flavor[i])
+            self.log.append((i, kind, now, now, done, self.host[i], target, size, size, 0))
+        return True
 
     def _start_move(self, now: int, i: int, kind: int) -> bool:
         source_ = self.host[i]
-        if self.busy[i] or self.until[i] < now + HOUR:
+        if self.busy[i] > now or self.until[i] < now + HOUR:
             return False
-        vcpus, memory = int(SIZES[self.flavor[i], 0]), int(SIZES[self.flavor[i], 1])
-        target = self._place(vcpus, memory, but=source_)
+        before = after = int(self.flavor[i])
+        if kind == RESIZED:
+            step = 1 if before == 0 or (before < GPU_FLAVOR - 1 and self.rng.random() < 0.7) else -1
+            after = before + step
+        vcpus, memory = int(SIZES[after, 0]), int(SIZES[after, 1])
+        # While a machine is built where it is unshelved, it matters not on which of its hosts.
+        target = self._place(vcpus, memory, but=source_, like=kind == UNSHELVE)
         if target < 0 or target == source_:
+            return False
+        begin = now
+        if kind == UNSHELVE:
+            away = min(int(self.rng.exponential(AWAY_HOURS) * HOUR), 20 * HOUR)
+            begin += min(10 * MINUTE + away, (self.until[i] - now) // 2)
+        done = begin + int(self.rng.integers(20, 400))
+        if done >= self.as_of:
             return False
         self._take(target, vcpus, memory)
         self.level -= vcpus / self.vcpus[target]
-        done = now + int(self.rng.integers(20, 400))
-        if done >= self.as_of:
-            return False
-        self.busy[i] = True
-        self.log.append((i, kind, now, done, source_, target))
+        self.busy[i] = done
+        self.log.append((i, kind, now, begin, done, source_, target, before, after, 1))
         self.push(done, 4, len(self.log) - 1)
         return True
 
     def _land(self, now: int, move: int) -> None:
-        i, _, _, _, source_, target = self.log[move]
-        vcpus, memory = int(SIZES[self.flavor[i], 0]), int(SIZES[self.flavor[i], 1])
+        i, _, _, _, _, source_, target, before, after, _ = self.log[move]
         self.on[source_].discard(i)
         self.on[target].add(i)
-        self.free_vcpus[source_] += vcpus
-        self.free_memory[source_] += memory
-        self.level += vcpus / self.vcpus[target] - vcpus / self.vcpus[source_]
-        self.host[i] = target
-        self.busy[i] = False
+        self._take(source_, -int(SIZES[before, 0]), -int(SIZES[before, 1]))
+        self.level += int(SIZES[after, 0]) / self.vcpus[target]
+        self.host[i], self.flavor[i] = target, after
         if target not in self.open:  # the host left meanwhile: the machine ends with it
             self._end_at(i, now + int(self.rng.integers(HOUR, 20 * HOUR)))
 
     def _end_at(self, i: int, when: int) -> None:
+        when = max(when, self.busy[i] + HOUR)
         if when < self.until[i]:
             self.until[i] = when
             self.push(when, 3, i)
@@ -464,19 +514,11 @@ class _OnDemand:
         vcpus, memory = int(SIZES[self.flavor[i], 0]), int(SIZES[self.flavor[i], 1])
         self._take(m, -vcpus, -memory)
 
-    def moves(self) -> Actions:
-        """The migrations; a cold one is confirmed some minutes later."""
-        log = np.array(self.log, dtype=np.int64).reshape(-1, 6)
-        who = self.renumber[log[:, 0]] if len(log) else log[:, 0]
-        main = Actions.make(
-            who, log[:, 1], log[:, 2], log[:, 3], source=log[:, 4], target=log[:, 5]
-        )
-        cold = log[:, 1] == MIGRATE
-        confirm = Actions.make(
-            who[cold], CONFIRM, log[cold, 3] + 300, log[cold, 3] + 310,
-            source=log[cold, 5], target=log[cold, 5],
-        )  # fmt: skip
-        return Actions.join([main, confirm])
+    def moves(self) -> Moves:
+        """What moved or was to move, machines numbered as `play` returns them."""
+        log = np.array(self.log, dtype=np.int64).reshape(-1, 10)
+        log[:, 0] = self.renumber[log[:, 0]]
+        return Moves.of(log)
 
 
 def _present(cal: Calibration, fleet: Fleet) -> Level:
@@ -489,19 +531,17 @@ def _present(cal: Calibration, fleet: Fleet) -> Level:
     return Level(origin, np.cumsum(steps)[:hours])
 
 
-def places(vms: Instances) -> tuple[Keys, Keys, Seconds, Seconds]:
-    """Where each machine was: (instance, host, [from, to)), cut at the finish of migrations."""
-    a = vms.actions
-    at = np.flatnonzero((a.target >= 0) & (a.kind != CONFIRM))
-    order = at[np.lexsort((a.finish[at], a.instance[at]))]
-    who, when, left = a.instance[order], a.finish[order], a.source[order]
+def places(vms: Instances) -> tuple[Keys, Keys, NDArray[np.int64], Seconds, Seconds]:
+    """Where each machine was, and of which flavor: (instance, host, flavor, [from, to))."""
+    m = vms.moves.where(vms.moves.ok)
     n = len(vms)
-    begin = np.concatenate([np.zeros(n, np.int64), when])
-    owner = np.concatenate([np.arange(n), who])
+    begin = np.concatenate([np.zeros(n, np.int64), m.there])
+    owner = np.concatenate([np.arange(n), m.instance])
     by_begin = np.lexsort((begin, owner))
     owner, begin = owner[by_begin], begin[by_begin]
-    end_owner = np.concatenate([who, np.arange(n)])
-    end = np.concatenate([when, np.full(n, FAR)])
-    host = np.concatenate([left, vms.machine])
+    end_owner = np.concatenate([m.instance, np.arange(n)])
+    end = np.concatenate([m.there, np.full(n, FAR)])
+    host = np.concatenate([m.source, vms.machine])
+    flavor = np.concatenate([m.before, vms.flavor])
     by_end = np.lexsort((end, end_owner))
-    return owner, host[by_end], begin, end[by_end]
+    return owner, host[by_end], flavor[by_end], begin, end[by_end]

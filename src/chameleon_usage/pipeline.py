@@ -1,6 +1,7 @@
 """The stages one after another, each of which can be saved, loaded and run alone."""
 
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -27,11 +28,11 @@ from chameleon_usage.stages import (
     save_usage,
 )
 from chameleon_usage.usage import causes, coverage
-from chameleon_usage.usage.buckets import Availability, Window
+from chameleon_usage.usage.buckets import Availability, Period, Window
 from chameleon_usage.usage.tables import leadtime_tables, usage_tables
 
 SAVED_STAGES = ("facts", "segments", "usage")
-DEFAULT_START, DEFAULT_END = (datetime.fromisoformat(day) for day in ("2016-01-01", "2026-01-01"))
+MOST_BUCKETS = 200_000
 
 
 def facts(
@@ -54,14 +55,16 @@ def facts(
         files=site.files,
         progress=progress,
     )
-    _check_orders(site)
+    check_orders(site)
     named = renamed.under_latest_name(inputs)
     ingested = registry.run_adapters(named, site.adapters, skip_missing=skip_missing)
     empty = [table for table, rows in inputs.rows.items() if not rows]
-    return FactsStage(ingested, inputs.as_of), (*inputs.absent, *empty)
+    left_out = {name: registry.lacking(inputs, name) for name in site.adapters}
+    left_out = {name: tables for name, tables in left_out.items() if tables}
+    return FactsStage(ingested, inputs.as_of, left_out), (*inputs.absent, *empty)
 
 
-def _check_orders(site: Site) -> None:
+def check_orders(site: Site) -> None:
     """Refuse a source priority none of whose sources the site's adapters read."""
     read = registry.tables_of(site.adapters)
     for quantity, rule in site.declared.items():
@@ -71,6 +74,54 @@ def _check_orders(site: Site) -> None:
                 f"site {site.key}: the order of {quantity} ({', '.join(rule.order)}) names no "
                 f"table that its adapters read; they read {', '.join(read)}"
             )
+
+
+def window_of(stage: SegmentsStage, asked: Window | Period) -> Window:
+    """Give the window that is asked for, or as much of one as the tables cover.
+
+    By default it begins with the bucket in which the first of their rows begins, and ends with the
+    last bucket that is over by ``as_of``.
+
+    Raises:
+        UsageError: the tables cover no bucket of it, or there are too many.
+    """
+    as_of = stage.as_of.item()
+    rows = stage.segments.filter(pl.col("collector_type") == "corrected")["start"]
+    begin = pl.concat([rows, stage.legacy["timestamp"].cast(rows.dtype), stage.as_of["as_of"]])
+    first = begin.to_frame().min().item()
+    floor = pl.Series([first]).dt.truncate(asked.bucket)[0]
+    start = asked.start or floor
+    if asked.end and asked.end <= floor:
+        raise UsageError(
+            f"--end {asked.end:%F}: the tables begin with {first:%F}; give a later end"
+        )
+    step = pl.Series([as_of]).dt.offset_by(asked.bucket)[0]
+    edges = Window(start, asked.end or max(start, step), asked.bucket).edges
+    over = edges.filter(edges <= as_of)
+    if over.len() < 2:
+        raise UsageError(
+            f"the tables end with {as_of:%F %T} (as_of), before a bucket of {asked.bucket} from "
+            f"{start:%F} on is over: give an earlier --start or a shorter --bucket"
+        )
+    return check_window(Window(start, asked.end or over[-1], asked.bucket))
+
+
+def check_window(window: Window) -> Window:
+    """Give a window back whose ends and buckets make sense.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if window.start >= window.end:
+        raise UsageError(
+            f"--start {window.start:%F} is not before --end {window.end:%F}: give an earlier start"
+        )
+    if (buckets := len(window.edges) - 1) > MOST_BUCKETS:
+        raise UsageError(
+            f"--bucket {window.bucket} makes {buckets} buckets, more than {MOST_BUCKETS}: "
+            "give a longer bucket or a shorter window"
+        )
+    return window
 
 
 def segments(stage: FactsStage, site: Site) -> SegmentsStage:
@@ -162,25 +213,40 @@ def _hold(name: str, frame: pl.DataFrame) -> None:
         raise AssertionError(f"{name}: a key comes twice or a value is missing; please report it")
 
 
+@dataclass(frozen=True)
+class Notes:
+    """What is to be said of a run beside its tables.
+
+    Attributes:
+        absent: tables and columns that were asked for and were absent or empty.
+        left_out: adapters that did not run, and the tables that each lacks.
+        window: what the tables cover; None where they were only checked.
+    """
+
+    absent: tuple[str, ...] = ()
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    window: Window | None = None
+
+
 def run_pipeline(
     site: Site,
     data_dir: Path,
     output: Path,
-    window: Window,
+    window: Window | Period,
     *,
     save_stages: bool = False,
     resume_from: str | None = None,
     by_host: bool = False,
     skip_missing: bool = False,
     progress: bool = False,
-) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
+) -> tuple[dict[str, pl.DataFrame], Notes]:
     """Run a site from raw tables, or from a saved stage, to its output directory.
 
     Args:
         site: its configuration.
         data_dir: where the raw tables are.
         output: gets the directory ``<output>/<site>``, whole or not at all.
-        window: the time to cover and its buckets.
+        window: the time to cover and its buckets; see ``window_of``.
         save_stages: keep facts and segments under ``<output>/<site>/stages``.
         resume_from: ``facts``, ``segments`` or ``usage``: read that saved stage instead of what
             goes before it. From ``usage`` only the contracts are checked again.
@@ -189,31 +255,37 @@ def run_pipeline(
         progress: show bars on a terminal.
 
     Returns:
-        (output tables, tables and columns that were absent or empty)
+        (output tables, what is to be said of them)
+
+    Raises:
+        UsageError: the input or the window is wrong, or another run is writing the directory.
     """
     target = output / site.key
-    absent: tuple[str, ...] = ()
     if resume_from == "usage":
         tables = load_usage(target)
-        return {name: OUTPUTS[name].validate(frame) for name, frame in tables.items()}, absent
-    early: FactsStage | None = None
-    if resume_from == "segments":
-        late = load_segments(target)
-    else:
-        if resume_from == "facts":
-            early = load_facts(target)
+        return {name: OUTPUTS[name].validate(frame) for name, frame in tables.items()}, Notes()
+    with files.claimed(target):
+        early: FactsStage | None = None
+        notes = Notes()
+        if resume_from == "segments":
+            late = load_segments(target)
         else:
-            early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
-        late = segments(early, site)
-        if not save_stages and resume_from is None:
-            early = None  # its memory serves the outputs
-    tables = outputs(late, site, window, by_host=by_host)
-    with files.whole_directory(target) as scratch:
-        save_usage(scratch, tables)
-        if save_stages or resume_from:
-            if early is not None:
-                save_facts(scratch / "stages", early)
-            elif (target / "stages" / "facts").is_dir():
-                save_facts(scratch / "stages", load_facts(target))
-            save_segments(scratch / "stages", late)
-    return tables, absent
+            if resume_from == "facts":
+                early = load_facts(target)
+            else:
+                early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
+                notes = Notes(absent, early.left_out)
+            late = segments(early, site)
+            if not save_stages and resume_from is None:
+                early = None  # its memory serves the outputs
+        window = window_of(late, window)
+        tables = outputs(late, site, window, by_host=by_host)
+        with files.whole_directory(target) as scratch:
+            save_usage(scratch, tables)
+            if save_stages or resume_from:
+                if early is not None:
+                    save_facts(scratch / "stages", early)
+                elif (target / "stages" / "facts").is_dir():
+                    save_facts(scratch / "stages", load_facts(target))
+                save_segments(scratch / "stages", late)
+        return tables, replace(notes, window=window)

@@ -1,7 +1,7 @@
 """The stages between raw tables and outputs: what each is, and how it is saved and loaded."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -29,10 +29,15 @@ COMBINED = "combined"
 
 @dataclass(frozen=True)
 class FactsStage:
-    """What a site's adapters gave, saved as facts, and when its tables were read."""
+    """What a site's adapters gave, saved as facts, and when its tables were read.
+
+    Attributes:
+        left_out: adapters that did not run, and the tables that each lacks; not saved.
+    """
 
     ingested: Ingested
     as_of: datetime
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,12 +148,14 @@ def save_usage(directory: Path, tables: dict[str, pl.DataFrame]) -> None:
     save_tables(directory, tables)
 
 
-def load_usage(directory: Path) -> dict[str, pl.DataFrame]:
+def load_usage(
+    directory: Path, tables: Collection[str] = tuple(OUTPUTS)
+) -> dict[str, pl.DataFrame]:
     """Read the output tables that are there; plots and reports need nothing else."""
     found = {
         name: load_table(directory / f"{name}.parquet")
         for name in OUTPUTS
-        if (directory / f"{name}.parquet").exists()
+        if name in tables and (directory / f"{name}.parquet").exists()
     }
     if not found:
         raise UsageError(f"{directory}: no output tables; run 'chameleon-usage run' first")

@@ -95,16 +95,6 @@ class TestRun:
         assert "chi_tacc" in said.err
         assert "rows" in said.err
 
-    def test_all_of_2016_to_2025_unless_told_otherwise(self, usage, raw, tmp_path):
-        said = usage(
-            *("run", "--config", CONFIG, "--data-dir", raw, "--output", tmp_path / "out"),
-            *("--site", "chi_edge"),
-        )
-        assert said.status == 0
-        timeline = pl.read_parquet(tmp_path / "out" / "chi_edge" / "usage_timeline.parquet")
-        days = timeline["timestamp"].dt.date().unique().sort()
-        assert (f"{days[0]}", f"{days[-1]}", days.len()) == ("2016-01-01", "2025-12-31", 3653)
-
 
 class TestBuckets:
     @pytest.mark.parametrize("key", LIVELY)
@@ -430,8 +420,9 @@ class TestStart:
         assert said.returncode == 0, said.stderr
         return said.stdout.split()
 
-    def test_the_command_line_loads_no_library_of_databases_or_stores(self, run_command):
-        assert self.loaded(run_command, "import chameleon_usage.cli.run") == []
+    @pytest.mark.parametrize("module", ["run", "config", "summary"])
+    def test_the_command_line_loads_no_library_of_databases_or_stores(self, run_command, module):
+        assert self.loaded(run_command, f"import chameleon_usage.cli.{module}") == []
 
     def test_a_directory_takes_no_library_of_stores(self, run_command, raw, tmp_path):
         call = ["chameleon-usage", "run", "--config", CONFIG, "--data-dir", raw, *TEN_DAYS]
@@ -452,8 +443,9 @@ class TestStart:
 
     def test_every_command_is_in_the_help(self, usage):
         said = usage("--help")
-        listed = set(re.findall(r"^  ([a-z]+)  ", said.out, re.MULTILINE))
+        listed = set(re.findall(r"^  ([a-z-]+)  ", said.out, re.MULTILINE)) - {"--version"}
         commands = {"check", "combine", "run", "export", "extract", "grants", "record"}
+        commands |= {"init", "check-config", "summary"}
         assert listed == commands
         for command in commands:
             assert usage(command, "--help").status == 0

@@ -183,4 +183,4 @@ def test_gpus_are_numbers_or_unknown():
 
 def test_sites_of_the_project_declare_only_sources_that_are_read():
     for site in SITES.values():
-        pipeline._check_orders(site)
+        pipeline.check_orders(site)

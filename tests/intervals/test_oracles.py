@@ -117,6 +117,7 @@ def twin(tmp_path_factory, decayed_twin) -> Path:
     sites = [part for site in TWINS for part in ("--site", site)]
     config = ["--config", str(PROJECT / "data" / "sites.yaml"), "--data-dir", str(decayed_twin)]
     run = ["run", *config, "--output", str(folder / "out"), "--save-stages", *sites]
+    run += ["--start", "2016-01-01", "--end", "2026-01-01"]
     cli(run, standalone_mode=False)
     return folder / "out"
 

@@ -59,7 +59,7 @@ class Tiny:
             "cpu_info mediumtext)",
             "CREATE TABLE nova.services (id int PRIMARY KEY, host varchar(255), "
             "`binary` varchar(255), created_at datetime, updated_at datetime, "
-            "deleted_at datetime, disabled tinyint(1))",
+            "deleted_at datetime, disabled_reason varchar(255))",
         )
         self.host(1)
         server.sql("INSERT INTO nova.services (id, host) VALUES (1, 's1'), (2, 's2')")
@@ -176,7 +176,7 @@ class TestGrants:
             for statement in (
                 "SELECT * FROM nova.compute_nodes",
                 "SELECT cpu_info FROM nova.compute_nodes",
-                "SELECT disabled FROM nova.services",
+                "SELECT disabled_reason FROM nova.services",
                 "SELECT user_data FROM nova.instances",
                 "SELECT * FROM mysql.user",
                 "INSERT INTO nova.services (id) VALUES (9)",
@@ -378,6 +378,21 @@ class TestManifest:
         assert json.loads(row["data"])["host"] == "s1"
         assert "private" not in str(row)
         assert "alice" not in str(row)
+        assert row["audit_changed_by"] is None
+
+    def test_of_a_document_that_is_none_nothing_is_read(self, tiny):
+        tiny.server.sql(
+            "CREATE DATABASE openstack_audit",
+            "CREATE TABLE openstack_audit.audit_nova_services (audit_id int PRIMARY KEY, "
+            "id int, audit_event_type enum('INSERT', 'UPDATE', 'DELETE'), "
+            "audit_changed_at datetime, data longtext)",
+            "INSERT INTO openstack_audit.audit_nova_services VALUES (1, 1, 'UPDATE', "
+            """'2025-01-01', '{"host": "s1", "disabled_reason": "private')""",
+        )
+        tiny.grant()
+        assert tiny.extract().status == 0
+        row = tiny.table("openstack_audit.audit_nova_services").row(0, named=True)
+        assert (row["id"], row["data"]) == (1, None)
 
 
 class TestSnapshot:

@@ -43,6 +43,7 @@ LEFT_OUT = "(?:" + "|".join(name.replace(" ", "_") for name in ABLATIONS) + ")"
 RESULT = re.compile(
     rf"{SITE}_(?:{COUNT}_\d{{4}}(?:_legacy|_uncorrected)?|rejected_rows|rejected_total|"
     rf"error_{ERA}_{COUNT}_(?:legacy|uncorrected|corrected)|without_{LEFT_OUT}_{ERA}_{COUNT})"
+    r"|errors_(?:largest_(?:before_2022|2022_on)|most_added)"
 )
 GLUE = re.compile(r"\{glue:\w+\}`([^`]*)`")
 GLUE_TARGET = re.compile(r"notebooks/(\w+)\.ipynb::(\w+):([^`:]+)")
@@ -358,6 +359,7 @@ def test_a_page_speaks_of_its_subject_only(page: str):
     assert not re.findall(r"(?<![\w.:/>)\]])/(?:[a-z]+)/[\w./-]*", text)
     known = {"BLAZAR", "CITATION", "DATA", "SELECT", "WHERE", "GROUP", "ORDER", "SITES", "README"}
     known |= {"CONFIG", "FORMAT", "USENIX", "FILTER", "EVENT", "PHYSICAL", "PROPERTIES", "ADAPTERS"}
+    known |= {"INSERT", "UPDATE", "DELETE", "DATETIME", "TIMESTAMP"}
     assert set(re.findall(r"\b[A-Z]{5,}\b", text)) <= known
 
 

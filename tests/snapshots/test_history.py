@@ -359,3 +359,59 @@ class TestTheWhole:
         for parent, child in pairwise(chain):
             values = zip(site.corrected(parent), site.corrected(child), strict=True)
             assert all(p >= c for p, c in values), (parent, child)
+
+
+class TestFlagsOfStatus:
+    """When a flag was set and taken away again, as dated snapshots tell of Ironic and Nova."""
+
+    @staticmethod
+    def told(site: TinySite, *causes: str) -> list[list[float | None]]:
+        names = ["reservable_usable", *(f"out_of_use_{cause}" for cause in causes)]
+        return [site.corrected(name) for name in names]
+
+    def test_ironics_updated_at_dates_a_flag(self):
+        def state(site, now):
+            site.host("h1")
+            flagged = 5 < now < 8
+            changed = 1 if now < 5 else 5 if flagged else 7
+            site.ironic("h1", changed, maintenance=int(flagged))
+
+        usable, planned = self.told(Recorded(state), "planned")
+        assert usable == [None, *on((1, 5), (7, 10))[1:]]
+        assert planned == [None, *on((5, 7))[1:]]
+
+    def test_a_services_heartbeat_dates_no_flag_so_the_middle_does(self):
+        def state(site, now):
+            site.host("k1", hypervisor_type="QEMU")
+            site.service("k1", now, disabled=int(5 < now < 7))
+
+        site = Recorded(state, "kvm_tacc")
+        usable, disabled = self.told(site, "disabled")
+        assert usable == [None, None, *on((2, 5), (7, 10))[2:]]
+        assert disabled == [None, None, *on((5, 7))[2:]]
+        assert site.corrected("reservable_unusable") == disabled
+
+    def test_a_node_that_ironic_deleted_tells_nothing_after(self):
+        def state(site, now):
+            site.host("h1")
+            site.ironic("another")
+            if now < 7:
+                site.ironic("h1", 1, maintenance=1)
+
+        usable, planned = self.told(Recorded(state), "planned")
+        assert usable == [None, *[0] * 6, None, None, None]
+        assert planned == [None, *[1] * 6, None, None, None]
+
+    def test_blazars_flag_is_told_while_it_is_set(self):
+        def state(site, now):
+            site.hypervisor("h1", 0)
+            site.ironic("h1")
+            off = 5 < now < 8
+            changed = None if now < 5 else 5 if off else 7
+            flags = {"reservable": int(not off), "disabled": int(off), "updated_at": changed}
+            site.pool_host("h1", 0, **flags)
+
+        site = Recorded(state)
+        usable, disabled = self.told(site, "disabled")
+        assert usable == site.corrected("reservable") == on((0, 5), (7, 10))
+        assert disabled == on((5, 7))

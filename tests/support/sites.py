@@ -27,7 +27,7 @@ from chameleon_usage.usage.buckets import Window
 from support import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 SITES = load_sites(PROJECT / "data" / "sites.yaml", frozenset(ADAPTERS))
 DAY0 = datetime(2020, 1, 1)
@@ -56,11 +56,28 @@ def uid(name: str) -> str:
     return str(uuid5(NAMESPACE_DNS, name))
 
 
-def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write one raw table; a number in a time column counts days, a string stays as it is."""
+def write_table(
+    folder: Path,
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    without: Collection[str] = (),
+    file: str = "",
+) -> Path:
+    """Write one raw table; a number in a time column counts days, a string stays as it is.
+
+    Args:
+        folder: where to.
+        name: of the table.
+        rows: column to value; what is not given is null.
+        without: columns, as "<table>.<column>", that this release does not have.
+        file: how the file is called, if not after the table.
+    """
     columns = RAW_TABLES[name].columns
     frames = {}
     for column, kind in columns.items():
+        if f"{name}.{column}" in without:
+            continue
         values = [row.get(column) for row in rows]
         if kind == pl.Datetime("us"):
             values = [day(v) if isinstance(v, int | float) else v for v in values]
@@ -68,7 +85,7 @@ def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> P
             values = [None if v is None else str(v) for v in values]
         as_text = pl.String() if any(isinstance(v, str) for v in values) else kind
         frames[column] = pl.Series(column, values, dtype=as_text)
-    path = folder / f"{name}.parquet"
+    path = folder / f"{file or name}.parquet"
     pl.DataFrame(frames).write_parquet(path)
     return path
 
@@ -101,6 +118,7 @@ class TinySite:
             table: [] for name in self.site.adapters for table in ADAPTERS[name].tables
         }
         self.numbers: Counter[str] = Counter()
+        self.without: set[str] = set()
         self._before()
 
     def _before(self) -> None:
@@ -344,6 +362,17 @@ class TinySite:
             "zun.container", **{"uuid": name, "host": host, "project_id": "p"} | times | row
         )
 
+    def ironic(self, name: str, updated: float | None = None, **row: Any):
+        """ironic.nodes: a node on offer since day 0, its row last changed at ``updated``."""
+        usual = {"provision_state": "available", "power_state": "power off", "maintenance": 0}
+        times = {"created_at": 0, "updated_at": updated}
+        return self.add("ironic.nodes", **{"uuid": name, "retired": 0} | usual | times | row)
+
+    def service(self, host: str, heartbeat: float | None = DAYS, **row: Any):
+        """nova.services: a compute service, enabled and alive at ``heartbeat``."""
+        usual = {"binary": "nova-compute", "disabled": 0, "forced_down": 0, "created_at": 0}
+        return self.add("nova.services", **{"host": host, "updated_at": heartbeat} | usual | row)
+
     def cached_day(self, number: float, node_type: str = "compute", **hours: float) -> None:
         """chameleon_usage.node_usage_report_cache: one day of one node type, hours by kind."""
         kinds = ("maint_hours", "reserved_hours", "used_hours", "idle_hours", "total_hours")
@@ -365,7 +394,7 @@ class TinySite:
         folder = data_dir / self.site.key
         folder.mkdir(parents=True, exist_ok=True)
         for name, rows in self.tables.items():
-            path = write_table(folder, name, rows)
+            path = write_table(folder, name, rows, without=self.without)
             if shuffle is not None:
                 pl.read_parquet(path).sample(fraction=1, shuffle=True, seed=shuffle).write_parquet(
                     path
@@ -558,6 +587,8 @@ def full_site() -> TinySite:
     site.add("doni.hardware", uuid="h1", hardware_type="baremetal", created_at=0)
     site.add("doni.hardware", uuid="rack", hardware_type="switch", created_at=0)
     site.add("inventory.node_intervals", uid="h1", node_type="compute_skylake", valid_from=0)
+    site.ironic("h1", 3, provision_state="active")
+    site.ironic("h3", 5, maintenance=1, fault="power failure")
     site.add("nova.services", host="conductor", binary="nova-conductor", created_at=0)
     site.add("chameleon_usage.node_count_cache", date=4, node_type="gpu_p100", cnt=2)
     site.add("chameleon_usage.node_count_cache", date=12, node_type="gpu_p100", cnt=2)

@@ -94,17 +94,20 @@ def committed(folder: Path, as_of: int) -> pl.DataFrame:
 LIFE = ("quantity", "host", "reservation_id", "start", "end", "vcpus")
 ON = {
     "compute_start_instance", "compute_unpause_instance", "compute_resume_instance",
-    "compute_unshelve_instance", "compute_container_start",
+    "compute_unshelve_instance", "compute_container_start", "compute_restore_instance",
+    "power start",
 }  # fmt: skip
 OFF = {
     "compute_stop_instance", "compute_pause_instance", "compute_suspend_instance",
-    "compute_shelve_instance", "compute_container_stop",
+    "compute_shelve_instance", "compute_container_stop", "compute_soft_delete_instance",
+    "power stop",
 }  # fmt: skip
 BUILT = {"compute__do_build_and_run_instance", "compute__do_container_create"}
-MOVED = {"compute_post_live_migration_at_destination", "compute_finish_resize"}
+MOVED = {"compute_post_live_migration_at_destination", "compute_finish_resize", "evacuated",
+         "unshelving"}  # fmt: skip
 
 
-def _stories(folder: Path) -> dict[str, list[tuple[int, str, str]]]:
+def _stories(folder: Path) -> dict[str, list[tuple[int, str, str | None]]]:
     """Per instance, (time, what, host of the event) of every successful event, in order."""
     edge = (folder / "zun.container.parquet").exists()
     table, key = ("zun.container_actions", "container_uuid") if edge else (
@@ -112,19 +115,44 @@ def _stories(folder: Path) -> dict[str, list[tuple[int, str, str]]]:
     actions = read(folder, table)
     events = read(folder, f"{table}_events").filter(pl.col("result") == "Success")
     host = pl.lit("") if edge else pl.col("host")
-    rows = events.join(actions.select("action", key, action_id="id"), on="action_id").select(
-        key, "finish_time", "event", host.alias("at"), "id"
+    both = events.join(actions.select("action", key, action_id="id"), on="action_id")
+    # What happened stands in the event's name, but for these two in that of the action.
+    name = pl.when(pl.col("event") == "compute_power_update").then(
+        pl.format("power {}", "action")
+    ).when((pl.col("event") == "compute_rebuild_instance") & (pl.col("action") == "evacuate")).then(
+        pl.lit("evacuated")
+    ).otherwise("event")  # fmt: skip
+    rows = both.select(key, "finish_time", name.alias("event"), host.alias("at"), "id")
+    # Occupation comes back, and maybe elsewhere, with the start of an unshelve.
+    begun = both.filter(pl.col("event") == "compute_unshelve_instance").select(
+        key, finish_time="start_time", event=pl.lit("unshelving"), at=host, id="id"
     )
-    # Occupation comes back with the start of an unshelve.
-    begun = (
-        events.join(actions.select("action", key, action_id="id"), on="action_id")
-        .filter(pl.col("event") == "compute_unshelve_instance")
-        .select(key, finish_time="start_time", event=pl.lit("unshelving"), at=pl.lit(""), id="id")
-    )
-    told: dict[str, list[tuple[int, str, str]]] = {}
-    both = pl.concat([rows, begun]).sort("finish_time", "id")
-    for uuid, when, event, at, _ in both.rows():
+    told: dict[str, list[tuple[int, str, str | None]]] = {}
+    for uuid, when, event, at, _ in pl.concat([rows, begun]).sort("finish_time", "id").rows():
         told.setdefault(uuid, []).append((when, event, at))
+    return told
+
+
+def _moves(folder: Path) -> dict[str, list[tuple[str, str, int, int]]]:
+    """Per instance, (source, destination, vcpus before, vcpus after) of what moved, in order.
+
+    An evacuation tells no size.
+    """
+    if not (folder / "nova.migrations.parquet").exists():
+        return {}
+    vcpus = read(folder, "nova_api.flavors").select("id", "vcpus")
+    rows = read(folder, "nova.migrations").filter(~pl.col("status").is_in(["error", "failed"]))
+    for side in ("old", "new"):
+        rows = rows.join(
+            vcpus.rename({"id": f"{side}_instance_type_id", "vcpus": side}),
+            on=f"{side}_instance_type_id",
+            how="left",
+        )
+    told: dict[str, list[tuple[str, str, int, int]]] = {}
+    for uuid, *move in rows.sort("id").select(
+        "instance_uuid", "source_node", "dest_node", "old", "new"
+    ).rows():  # fmt: skip
+        told.setdefault(uuid, []).append(tuple(move))
     return told
 
 
@@ -134,7 +162,7 @@ def lives(folder: Path, as_of: int) -> pl.DataFrame:
     Columns: quantity (occupied, active), host, reservation_id (null on demand), start, end, vcpus.
     """
     edge = (folder / "zun.container.parquet").exists()
-    told = _stories(folder)
+    told, moved = _stories(folder), _moves(folder)
     if edge:
         rows = read(folder, "zun.container").select(
             "uuid", "created_at", node="host", vcpus=pl.lit(0),
@@ -158,55 +186,100 @@ def lives(folder: Path, as_of: int) -> pl.DataFrame:
         rows = read(folder, "nova.instances").drop("reservation_id").filter(
             pl.col("launched_at").is_not_null()
         ).join(specs, on="uuid", how="left")  # fmt: skip
+    only = dict(
+        committed(folder, as_of)
+        .group_by("reservation_id")
+        .agg(pl.col("host").unique())
+        .filter(pl.col("host").list.len() == 1)
+        .select("reservation_id", pl.col("host").list.first())
+        .rows()
+    )
+    kvm = (folder / "nova.shadow_instances.parquet").exists()
     out: list[tuple[str, str, str | None, int, int, int]] = []
     columns = ("uuid", "created_at", "deleted_at", "node", "reservation_id", "vcpus")
+    if not edge:  # deleted softly, a row has a date and is there
+        there_still = pl.when(pl.col("deleted") != 0).then("deleted_at")
+        rows = rows.with_columns(deleted_at=there_still)
     for uuid, created, deleted, node, reservation, vcpus in rows.select(columns).rows():
         end = as_of if deleted is None else deleted
         story = [s for s in told.get(uuid, []) if s[0] is not None]
-        moves = [(when, at) for when, event, at in story if event in MOVED]
-        first = next((at for _, event, at in story if event in BUILT), node) if moves else node
-        places = [(created, first), *moves]
+        if kvm:
+            places = _places(story, moved.get(uuid, []), created, node, vcpus)
+        else:
+            places = [(created, node or only[reservation], vcpus)]
         there, runs = True, False
         since, running = created, 0
         for finish, event, _ in [*story, (end, "end", "")]:
             when = min(finish, end)
-            if there and (event == "end" or _offloads(story, when, event)):
-                out += [("occupied", h, reservation, s, e, vcpus)
-                        for h, s, e in _cut(places, since, when)]  # fmt: skip
+            if there and (event == "end" or _offloads(story, when, event, hostless=node is None)):
+                out += [("occupied", h, reservation, s, e, v)
+                        for h, s, e, v in _cut(places, since, when)]  # fmt: skip
                 there = False
             elif event == "unshelving" and not there:
                 there, since = True, when
             if event in BUILT | ON and not runs:
                 runs, running = True, when
             elif runs and (event in OFF or event == "end"):
-                out += [("active", h, reservation, s, e, vcpus)
-                        for h, s, e in _cut(places, running, when)]  # fmt: skip
+                out += [("active", h, reservation, s, e, v)
+                        for h, s, e, v in _cut(places, running, when)]  # fmt: skip
                 runs = False
     return pl.DataFrame(
         out, schema=dict(zip(LIFE, [pl.String] * 3 + [pl.Int64] * 3, strict=True)), orient="row"
     ).filter(pl.col("end") > pl.col("start"))
 
 
-def _offloads(story: list[tuple[int, str, str]], when: int, event: str) -> bool:
-    """An offload event, or a shelving that no offload event follows before the next unshelving."""
+def _places(
+    story: list[tuple[int, str, str | None]],
+    moved: list[tuple[str, str, int, int]],
+    created: int,
+    node: str | None,
+    vcpus: int,
+) -> list[tuple[int, str, int]]:
+    """Where a virtual machine was from when on, and of which size.
+
+    Events say when; where, they say or, in their order, the migrations do.
+    """
+    # The event of the build names the host of the first try.
+    shelved = next((at for _, event, at in story if event == "compute_shelve_instance"), None)
+    first = moved[0][0] if moved else shelved or node
+    places = [(created, first, moved[0][2] if moved and moved[0][2] else vcpus)]
+    left = list(moved)
+    for when, event, at in story:
+        if event == "unshelving":
+            places.append((when, at, places[-1][2]))
+        elif event in MOVED:
+            _, target, _, size = left.pop(0)
+            assert at in {target, None}
+            places.append((when, target, size or places[-1][2]))
+    assert not left
+    return places
+
+
+def _offloads(
+    story: list[tuple[int, str, str | None]], when: int, event: str, *, hostless: bool
+) -> bool:
+    """An offload event, or a shelving without one.
+
+    That is one if an unshelving follows which builds the instance anew, or if nothing follows and
+    the row has no host any more.
+    """
     if event == "compute_shelve_offload_instance":
         return True
     if event != "compute_shelve_instance":
         return False
-    for later, name, _ in story:
-        if later >= when and name == "compute_shelve_offload_instance":
-            return False
-        if later > when and name == "unshelving":
-            return True
-    return True
+    later = [name for at, name, _ in story if at > when]
+    following = [name for name in later if name != "compute_terminate_instance"]
+    return following[0] == "unshelving" if following else hostless
 
 
-def _cut(places: list[tuple[int, str]], start: int, end: int) -> list[tuple[str, int, int]]:
-    """A stretch cut at the moves from place to place."""
-    until = [when for when, _ in places[1:]] + [end]
+def _cut(
+    places: list[tuple[int, str, int]], start: int, end: int
+) -> list[tuple[str, int, int, int]]:
+    """A stretch cut at the moves from place to place, with the size there."""
+    until = [when for when, _, _ in places[1:]] + [end]
     return [
-        (host, max(start, since), min(end, stop))
-        for (since, host), stop in zip(places, until, strict=True)
+        (host, max(start, since), min(end, stop), size)
+        for (since, host, size), stop in zip(places, until, strict=True)
         if min(end, stop) > max(start, since)
     ]
 

@@ -200,6 +200,7 @@ def real_size(tmp_path_factory) -> Path:
     for site in OPENED:
         run = ["run", "--config", str(PROJECT / "data/sites.yaml"), "--site", site]
         run += ["--data-dir", str(folder / "raw"), "--output", str(folder / "out")]
+        run += ["--start", "2016-01-01", "--end", "2026-01-01"]
         cli(run, standalone_mode=False)
     return folder
 

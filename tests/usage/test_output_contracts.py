@@ -151,7 +151,7 @@ class TestColumnsAndKeys:
 class TestTimeline:
     def test_every_day_of_ten_years_is_there(self):
         site = lively_site(as_of=DAYS)
-        site.window = Window(pipeline.DEFAULT_START, pipeline.DEFAULT_END)
+        site.window = Window(day(-1461), day(2192))
         timeline = site.outputs["usage_timeline"]
         for (collector, count_type), series in timeline.group_by("collector_type", "count_type"):
             days = series["timestamp"].dt.date()

@@ -19,7 +19,7 @@ from chameleon_usage.viz import base, collectors, cross_site, palette, render, t
 from chameleon_usage.viz.availability import availability, coverage
 from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.rejects import rejects
-from chameleon_usage.viz.stack import node_types, resources, usage_stack
+from chameleon_usage.viz.stack import node_types, out_of_use, resources, usage_stack
 from paper.figures import ablation, real_record, truth
 from support import PROJECT
 
@@ -164,6 +164,23 @@ class TestPartition:
         table = tables.partition_table(site_of(active=5), every="1w")
         assert table["timestamp"].min() == START
         assert START.weekday() != 0
+
+
+class TestOutOfUse:
+    def test_causes_add_up_and_what_came_before_the_records_is_unknown(self):
+        known = [None] * 14 + [1.0] * 14
+        causes = {"broken": known, "planned": [v and 2.0 for v in known]}
+        causes |= {key: [v and 0.0 for v in known] for key in ("disabled", "unexplained")}
+        usage = daily(
+            {"total": [10.0] * 28} | {f"out_of_use_{name}": of for name, of in causes.items()}
+        )
+        figure = out_of_use(usage, site_name=SITE)
+        totals = figure.data["total"].to_list()
+        assert totals[0] is None
+        assert totals[-1] == 3
+        assert figure.data["out_of_use_planned"][-1] == 2
+        assert "broken 1.0" in figure.chart.to_dict()["description"]
+        assert "not known" in svg(figure)
 
 
 class TestOpening:
@@ -392,6 +409,12 @@ class TestCrossSite:
         table = tables.cross_site_table(usage, every="1mo").filter(pl.col("site") == tables.ALL)
         assert table["used"].to_list() == [14, None, None]
 
+    def test_the_sum_is_not_known_after_one_of_the_sites_was_read(self):
+        early = self.late(0).filter(pl.col("timestamp") < START + timedelta(days=31))
+        usage = pl.concat([site_of(active=5), early])
+        table = tables.cross_site_table(usage, every="1mo").filter(pl.col("site") == tables.ALL)
+        assert table["used"].to_list() == [14, None, None]
+
     def test_kvm_is_yellow(self):
         for shade in SHADES["kvm_tacc"]:
             red, green, blue = (int(shade[i : i + 2], 16) for i in (1, 3, 5))
@@ -438,6 +461,9 @@ def draw_anew(name: str) -> base.Figure:
     draw: dict[str, Callable[[], base.Figure]] = {
         "stack": lambda: usage_stack(usage, site_name=SITE),
         "percent": lambda: usage_stack(usage, site_name=SITE, percent=True),
+        "out_of_use": lambda: out_of_use(
+            site_of(reservable_usable=18, **dict.fromkeys(palette.OUT_OF_USE, 2)), site_name=SITE
+        ),
         "facet": lambda: collectors.usage_facet(usage, site_name=SITE),
         "node_types": lambda: node_types(typed, site_name=SITE),
         "resources": lambda: resources(typed, site_name=SITE),
@@ -518,7 +544,7 @@ def draw_anew(name: str) -> base.Figure:
 
 
 FIGURES = (
-    *("stack", "percent", "facet", "node_types", "resources", "cross_site"),
+    *("stack", "percent", "out_of_use", "facet", "node_types", "resources", "cross_site"),
     *("cross_percent", "share"),
     *("leadtime", "rejects", "coverage", "availability", "comparison"),
     *("errors", "ablation", "records", "published"),
@@ -595,7 +621,7 @@ class TestPalette:
     @pytest.mark.parametrize(
         "colours",
         [
-            list(palette.STATES.values()),
+            [*palette.STATES.values(), *palette.OUT_OF_USE.values()],
             [look[0] for look in palette.COLLECTORS.values()],
             [look[3] for look in palette.COLLECTORS.values()],
             [shade for shades in SHADES.values() for shade in shades],
@@ -607,7 +633,7 @@ class TestPalette:
 
     def test_states_collectors_sites_and_node_types_share_no_colour(self):
         kinds = [
-            set(palette.STATES.values()),
+            {*palette.STATES.values(), *palette.OUT_OF_USE.values()},
             {look[0] for look in palette.COLLECTORS.values()},
             {shade for shades in SHADES.values() for shade in shades},
             set(palette.node_type_colours([f"type {i}" for i in range(7)]).values()),

@@ -1,7 +1,8 @@
 """The operator's command line.
 
-run.py computes: run, combine, check. data.py moves data in and out: grants, extract,
-record, export. options.py holds what several commands ask for.
+config.py begins: init, check-config. data.py moves data in and out: grants, extract, record,
+export. run.py computes: run, combine, check; summary.py shows what came of it. options.py holds
+what several commands ask for.
 """
 
 import importlib
@@ -12,7 +13,9 @@ import click
 from chameleon_usage.errors import UsageError
 
 MODULES = {
+    **dict.fromkeys(("init", "check-config"), "config"),
     **dict.fromkeys(("run", "combine", "check"), "run"),
+    "summary": "summary",
     **dict.fromkeys(("grants", "extract", "record", "export"), "data"),
 }
 """Command to its module, loaded when asked for: libraries of databases take seconds to start."""
@@ -30,11 +33,23 @@ class Commands(click.Group):
         if cmd_name not in MODULES:
             return None
         module = importlib.import_module(f"{__name__}.{MODULES[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+EXIT_CODES = """\
+Exit codes:
+  0  done
+  1  refused or failed: one line beginning with "Error:" says what, and the way out
+  2  the command line is wrong"""
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"\b\n{EXIT_CODES}",
+)
+@click.version_option(package_name="chameleon-usage", message="chameleon-usage %(version)s")
 def cli() -> None:
     """Reconstruct the usage history of an OpenStack testbed from its services' databases."""
 

@@ -1,6 +1,5 @@
 """The commands that move data in and out: grants, extract, record, export."""
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,10 @@ from chameleon_usage.cli.options import (
     DATE,
     config_option,
     output_option,
+    progress,
+    quiet_option,
     read_sites,
+    say,
     site_option,
     sites_option,
 )
@@ -71,6 +73,7 @@ def grants(config: Path, name: str, user: str, host: str) -> None:
     is_flag=True,
     help="Replace an earlier extraction even if a table of it cannot be read any more.",
 )
+@quiet_option
 def extract(
     *,
     config: Path,
@@ -91,19 +94,17 @@ def extract(
         data_dir,
         privacy=parse_privacy(privacy) if privacy else None,
         skip_missing=skip_missing,
-        progress=sys.stderr.isatty(),
+        progress=progress(),
     )
     tables = manifest["tables"]
     rows = sum(table["rows"] for table in tables.values())
-    click.echo(
-        f"{name}: {len(tables)} tables, {rows:,} rows as of {manifest['as_of']} UTC", err=True
-    )
+    say(f"{name}: {len(tables)} tables, {rows:,} rows as of {manifest['as_of']} UTC")
     for table, facts in tables.items():
         for what in ("zero_dates", "not_utf8"):
             for column, count in facts.get(what, {}).items():
-                click.echo(f"{name}: {table}.{column}: {count:,} {_NOTES[what]}", err=True)
+                say(f"{name}: {table}.{column}: {count:,} {_NOTES[what]}")
     for table, reason in manifest["missing"].items():
-        click.echo(f"{name}: {table} {reason}", err=True)
+        say(f"{name}: {table} {reason}")
     if not is_store(data_dir):
         _tell(name, last_changes(Path(data_dir) / name))
     if lacking:
@@ -130,6 +131,7 @@ def extract(
 )
 @click.option("--as-of", type=DATE, help="Give the dump as it stood then (UTC), into --to.")
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Directory to give it into.")
+@quiet_option
 def record(
     *,
     config: Path,
@@ -147,19 +149,18 @@ def record(
         _tell(name, add_snapshot(data_dir / site.key, dump))
     elif as_of is not None and target is not None:
         restored = restore(data_dir / site.key, as_of, target)
-        click.echo(f"{site.key}: the dump of {restored:%F %T} is in {target}", err=True)
+        say(f"{site.key}: the dump of {restored:%F %T} is in {target}")
 
 
 def _tell(name: str, changes: dict[str, Changes]) -> None:
     for table, change in changes.items():
         if change != Changes():
             kept = ", kept whole: the new dump lacks it or one of its columns"
-            click.echo(
+            say(
                 f"{name}: {table}: {change.added:,} rows new, {change.changed:,} changed, "
-                f"{change.gone:,} gone{kept if change.whole else ''}",
-                err=True,
+                f"{change.gone:,} gone{kept if change.whole else ''}"
             )
-    click.echo(f"{name}: recorded", err=True)
+    say(f"{name}: recorded")
 
 
 @click.command(epilog=f"\b\n{TARGETS}")
@@ -179,6 +180,7 @@ def _tell(name: str, changes: dict[str, Changes]) -> None:
     type=click.Path(path_type=Path),
     help="Option file of the MySQL client, for user and password.",
 )
+@quiet_option
 def export(
     *,
     output: Path,
@@ -190,4 +192,4 @@ def export(
     """Put output tables into a database or into files, whole or not at all."""
     written = export_outputs(output, target, names=names, chosen=chosen, option_file=option_file)
     for name, rows in written.items():
-        click.echo(f"{name}: {rows:,} rows", err=True)
+        say(f"{name}: {rows:,} rows")

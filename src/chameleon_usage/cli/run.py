@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -18,17 +17,27 @@ from chameleon_usage.cli.options import (
     choose,
     config_option,
     output_option,
+    progress,
+    quiet_option,
     read_sites,
+    say,
     sites_option,
 )
 from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import files
 from chameleon_usage.io.check import check_site
 from chameleon_usage.models.outputs import OUTPUTS
+from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
-from chameleon_usage.usage.buckets import Window
+from chameleon_usage.usage.buckets import Period, Window
+from chameleon_usage.usage.summary import rejects_within
 
-MOST_BUCKETS = 200_000
+RUN_FIRST = "run 'chameleon-usage run' first, or name another directory with --output"
+EXTRACT_FIRST = (
+    "extract the tables with 'chameleon-usage extract', or name their directory with --data-dir "
+    "(in the source tree, 'make data' makes simulated ones)"
+)
 
 
 @click.command()
@@ -41,19 +50,9 @@ MOST_BUCKETS = 200_000
     help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet; or s3://BUCKET/PREFIX.",
 )
 @output_option
+@click.option("--start", type=DATE, help="First day.  [default: that of the first row]")
 @click.option(
-    "--start",
-    type=DATE,
-    default=f"{pipeline.DEFAULT_START:%F}",
-    show_default=True,
-    help="First day.",
-)
-@click.option(
-    "--end",
-    type=DATE,
-    default=f"{pipeline.DEFAULT_END:%F}",
-    show_default=True,
-    help="Day after the last.",
+    "--end", type=DATE, help="Day after the last.  [default: when the tables were read, as_of]"
 )
 @bucket_option
 @click.option("--save-stages", is_flag=True, help="Keep facts and segments beside the outputs.")
@@ -65,14 +64,15 @@ MOST_BUCKETS = 200_000
 )
 @click.option("--by-host", is_flag=True, help="Write usage_by_host, too.")
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
+@quiet_option
 def run(
     *,
     config: Path,
     names: Sequence[str],
     data_dir: str,
     output: Path,
-    start: datetime,
-    end: datetime,
+    start: datetime | None,
+    end: datetime | None,
     bucket: str,
     resume_from: str | None,
     save_stages: bool,
@@ -80,32 +80,28 @@ def run(
     skip_missing: bool,
 ) -> None:
     """Turn raw tables into the output tables of each site."""
-    if start >= end:
-        raise UsageError(f"--start {start:%F} is not before --end {end:%F}: give an earlier start")
-    window = Window(start, end, _bucket(bucket))
-    if (buckets := len(window.edges) - 1) > MOST_BUCKETS:
-        raise UsageError(
-            f"--bucket {bucket} makes {buckets} buckets, more than {MOST_BUCKETS}: "
-            "give a longer bucket or a shorter window"
-        )
+    period = Period(start, end, _bucket(bucket))
+    if start and end:  # wrong before anything is read
+        pipeline.check_window(Window(start, end, bucket))
     sites = read_sites(config, names)
     if resume_from:
         data_dir = "."  # not read
     patterns = [pattern for name in names for pattern in sites[name].files.values()]
     with _fetched(data_dir, names or sites, patterns) as folder:
-        for site in choose(sites, names, output if resume_from else folder):
-            tables, absent = pipeline.run_pipeline(
+        advice = RUN_FIRST if resume_from else EXTRACT_FIRST
+        for site in choose(sites, names, output if resume_from else folder, advice):
+            tables, notes = pipeline.run_pipeline(
                 site,
                 folder,
                 output,
-                window,
+                period,
                 save_stages=save_stages,
                 resume_from=resume_from,
                 by_host=by_host,
                 skip_missing=skip_missing,
-                progress=sys.stderr.isatty(),
+                progress=progress(),
             )
-            _report(site, tables, absent)
+            _report(site, tables, notes)
 
 
 def _fetched(
@@ -127,21 +123,36 @@ def _bucket(text: str) -> str:
     return text
 
 
-def _report(site: Site, tables: dict[str, pl.DataFrame], absent: Sequence[str]) -> None:
-    rejected = tables["rejects"]
-    hours = rejected["hours"].sum() or 0.0
-    click.echo(
-        f"{site.key}: {tables['usage_timeline'].height:,} rows of usage; "
-        f"{rejected.height:,} rows refused ({hours:,.0f} entity-hours)",
-        err=True,
+def _report(site: Site, tables: dict[str, pl.DataFrame], notes: pipeline.Notes) -> None:
+    """Say what was written, all of it of the window; what is missing is never silent."""
+    for name, lacks in notes.left_out.items():
+        rows = [table for tables in ADAPTERS[name].accounts.values() for table in tables]
+        told = sorted({quantity for table in rows for quantity in RAW_TABLES[table].tells})
+        click.echo(
+            f"{site.key}: WARNING: adapter {name} is left out, for want of {', '.join(lacks)}: "
+            f"what it tells of {', '.join(told or rows)} is missing from the count",
+            err=True,
+        )
+    if notes.absent:
+        say(f"{site.key}: absent or empty: {', '.join(notes.absent)}")
+    if notes.window is None:
+        say(f"{site.key}: every table holds to its contract")
+        return
+    start, end = notes.window.start, notes.window.end
+    refused = rejects_within(tables["rejects"], start, end)
+    asked = tables["leadtime_leases"]["created_at"].dt.replace_time_zone(None)
+    leases = asked.is_between(start, end, closed="left").sum()
+    say(
+        f"{site.key}: {start:%F} to {end:%F}: {tables['usage_timeline'].height:,} rows of usage; "
+        f"{leases:,} leases; {refused.height:,} rows refused "
+        f"({refused['hours'].sum():,.0f} entity-hours)"
     )
-    if absent:
-        click.echo(f"{site.key}: absent or empty: {', '.join(absent)}", err=True)
 
 
 @click.command()
 @output_option
 @sites_option
+@quiet_option
 def combine(output: Path, names: Sequence[str]) -> None:
     """Put the output tables of all sites together in <output>/combined."""
     tables = stages.load_combined(output, stages.sites_with_outputs(output, names))
@@ -153,14 +164,16 @@ def combine(output: Path, names: Sequence[str]) -> None:
 @config_option
 @output_option
 @sites_option
+@quiet_option
 def check(config: Path, output: Path, names: Sequence[str]) -> None:
     """Check contracts, laws and declared gaps of what was written."""
-    chosen = choose(read_sites(config, names), names, output)
+    chosen = choose(read_sites(config, names), names, output, RUN_FIRST)
     problems = [problem for site in chosen for problem in check_site(output / site.key, site)]
     for problem in problems:
         click.echo(problem, err=True)
     if problems:
         raise UsageError(f"{len(problems)} of the checks fail")
-    click.echo(
-        f"{', '.join(site.key for site in chosen)}: {len(OUTPUTS)} contracts and all laws hold"
+    say(
+        f"{', '.join(site.key for site in chosen)}: {len(OUTPUTS)} contracts and all laws hold",
+        err=False,
     )

@@ -81,7 +81,7 @@ def _pool(
         spans.filter((pl.col("start") < pl.col("end")) | (pl.col("start").is_not_null() & still))
         .group_by("host_id")
         .agg(
-            first=pl.col("created_at").min(),
+            first=pl.coalesce("created_at", "start").min(),
             last=pl.when(~still.any()).then(pl.col("end").max()),
         )
     )
@@ -268,7 +268,7 @@ def _committed(
     )
     slices = slices.unique("reservation_id", keep="first", maintain_order=True)
     joins = Joins()
-    rows = _allocation_intervals(inputs, rows, joins, source)
+    rows = _allocation_intervals(inputs, _given_back(inputs, rows), joins, source)
     rows = joins.left(f"{source} -> {host_table}", rows, names, "host_id")
     rows = joins.left(f"{source} -> {SLICES}", rows, slices, "reservation_id")
     orphan = pl.col("lease_created").is_null() & pl.col("start_date").is_null()
@@ -336,6 +336,44 @@ def _asks(inputs: RawInputs) -> pl.DataFrame:
         most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
     )
     return asks.sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
+
+
+def _given_back(inputs: RawInputs, rows: pl.DataFrame) -> pl.DataFrame:
+    """End allocations that were given back before their lease was deleted.
+
+    Chameleon's Blazar writes the deletion of a lease over that of all its allocations, also of
+    those given back long before. A reservation holds no more nodes at once than it asks for at
+    most: the one that was made first went when one more was made.
+    """
+    leases = (
+        inputs.get(RESERVATIONS)
+        .select("lease_id", reservation_id="id")
+        .join(inputs.get(LEASES).select(lease_id="id", _ended="deleted_at"), on="lease_id")
+    )
+    most = _asks(inputs).select("reservation_id", "most")
+    swept = (
+        rows.join(leases, on="reservation_id")
+        .join(most, on="reservation_id")
+        .filter(
+            (pl.len().over("reservation_id") > pl.col("most"))
+            & (pl.col("deleted_at") == pl.col("_ended"))
+        )
+        .sort("reservation_id", "created_at", "id")
+        .with_columns(_place=pl.int_range(pl.len()).over("reservation_id"))
+    )
+    later = swept.select(
+        "reservation_id", _place=pl.col("_place") - pl.col("most"), _next="created_at"
+    )
+    ends = (
+        swept.join(later, on=["reservation_id", "_place"])
+        .filter(pl.col("created_at") < pl.col("_next"))
+        .select("id", "_next")
+    )
+    return (
+        rows.join(ends, on="id", how="left", maintain_order="left")
+        .with_columns(deleted_at=pl.coalesce("_next", "deleted_at"))
+        .drop("_next")
+    )
 
 
 def _replaced(moved: pl.DataFrame) -> pl.DataFrame:
@@ -410,7 +448,9 @@ def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
             inferred=pl.lit(value=True),
         )
     )
-    least = pl.coalesce(pl.min_horizontal("asked", "most"), 0)
+    # Of a reservation that lost a host, and got none instead, fewer were held than asked for.
+    short = (pl.col("missing_resources") == 1).fill_null(value=False)
+    least = pl.when(~short).then(pl.min_horizontal("asked", "most")).fill_null(0)
     more = pl.concat_str(pl.col("id").cast(pl.String), pl.lit("/more")).cast(NAME)
     return pl.concat(
         [
@@ -460,7 +500,7 @@ def leases(inputs: RawInputs) -> Ingested:
     started = (
         events.filter((pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE"))
         .group_by(pl.col("lease_id").cast(NAME))
-        .agg(started=pl.coalesce("updated_at", "time").min())
+        .agg(started=pl.coalesce("updated_at", "time").min(), planned=pl.col("time").min())
     )
     every = inputs.get(LEASES).rename({"id": "lease_id"})
     rows = every.join(by_lease, on="lease_id", how="inner", maintain_order="left")
@@ -468,8 +508,18 @@ def leases(inputs: RawInputs) -> Ingested:
     undated = rows.filter(pl.col("created_at").is_null())
     dated = rows.filter(pl.col("created_at").is_not_null())
     cancelled = (pl.col("deleted_at") <= pl.col("start_date")).fill_null(value=False)
+    # Who deletes a lease touches its events, too: then the event began when it was planned.
+    touched = pl.col("started") >= pl.col("deleted_at")
+    started = pl.when(touched.fill_null(value=False)).then(
+        pl.max_horizontal("planned", "created_at")
+    )
+    # Blazar itself keeps no allocation of a lease that ended.
+    had_nodes = (pl.col("given") > 0) | (pl.col("status") == "TERMINATED")
     first_start = pl.coalesce(
-        "launched", pl.when(~cancelled & (pl.col("given") > 0)).then("started")
+        "launched",
+        pl.when(~cancelled & had_nodes.fill_null(value=False)).then(
+            pl.coalesce(started, "started")
+        ),
     )
     lead = dated.with_columns(first_start=first_start).with_columns(
         nodes=pl.when(pl.col("given") > 0).then("given").otherwise("asked"),
@@ -514,7 +564,10 @@ def _nodes_given(inputs: RawInputs) -> pl.DataFrame:
 
 
 def _first_creates(inputs: RawInputs) -> pl.DataFrame:
-    """Find when the first instance or container of each reservation was created with success."""
+    """Find when the first instance or container of each reservation was created with success.
+
+    The event of a build that failed says Success, too; the row then has no launched_at.
+    """
     specs = inputs.get("nova_api.request_specs").select(
         "instance_uuid", reservation_id=pl.coalesce("flavor", "hint")
     )
@@ -529,9 +582,11 @@ def _first_creates(inputs: RawInputs) -> pl.DataFrame:
         .group_by("instance_uuid")
         .agg(created=pl.coalesce("finish_time", "start_time").min())
     )
-    launched = inputs.get("nova.instances").select(instance_uuid="uuid", launched="launched_at")
+    rows = inputs.get("nova.instances").select(instance_uuid="uuid", launched="launched_at")
+    launched = rows.drop_nulls("launched")
     instances = (
         specs.filter(pl.col("reservation_id").is_not_null())
+        .join(rows.filter(pl.col("launched").is_null()), on="instance_uuid", how="anti")
         .join(created, on="instance_uuid", how="left")
         .join(launched, on="instance_uuid", how="left")
         .select("reservation_id", launched=pl.coalesce("created", "launched"))

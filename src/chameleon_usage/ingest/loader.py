@@ -12,14 +12,15 @@ from tqdm import tqdm
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import cells
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
-from chameleon_usage.models.raw import FLAGS, RAW_TABLES, RawInputs, RawTable
+from chameleon_usage.models.raw import AUDIT_TABLES, FLAGS, RAW_TABLES, RawInputs, RawTable
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION, UNREADABLE, Reason
-from chameleon_usage.snapshots import history
+from chameleon_usage.snapshots import audit, history
 
 ZERO_DATES, YEAR_ZERO = ("0000-00-00", "0001-01-01", "1970-01-01"), 1970
 """How databases and drivers write that there is no date: none of the services is so old."""
 NO_VALUES = ("", "\\N", "NULL")
-"""How dumps in text write that there is no value."""
+NO_NUMBERS = (*NO_VALUES, "None", "nan", "NaN", "NaT", "<NA>")
+"""How dumps in text write that there is no value, and no number or time."""
 MOST_UNREADABLE, FEW = 0.5, 10
 """A file of which more rows than this cannot be read is refused whole, unless they are few."""
 CHANGES = (
@@ -30,7 +31,7 @@ CHANGES = (
 YES, NO = ("true", "t", "yes", "y", "on", "\x01"), ("false", "f", "no", "n", "off", "\x00")
 STAMPED = ("created_at", "updated_at", "deleted_at")
 """Times at which the services themselves wrote a row."""
-ALONE, FEW_ROWS = timedelta(days=31), 6
+ALONE, FEW_ROWS = timedelta(days=180), 6
 NEVER = 9000
 """A date of this year or later stands for "never", not for a moment."""
 
@@ -77,8 +78,9 @@ def load_raw_inputs(
     """
     if not directory.is_dir():
         raise UsageError(
-            f"no data directory {directory}: make the default data with 'make data', "
-            "or name the directory that holds the site's Parquet files with --data-dir"
+            f"no data directory {directory}: extract the site's tables with 'chameleon-usage "
+            "extract' (the paper's simulated ones with 'make data'), or name the directory that "
+            "holds the site's Parquet files with --data-dir"
         )
     files, wanted = files or {}, sorted(set(names))
     shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
@@ -86,7 +88,12 @@ def load_raw_inputs(
     numbers = cells.numbers(path for paths in places.values() for path in paths)
     admitted = [_admit(name, directory, files, places[name], numbers) for name in shown]
     tables = {table.name: table.rows for table in admitted if table}
-    if not tables:
+    audits = {
+        name: table
+        for name in wanted
+        if (table := _admit_audit(name, directory, files)) is not None
+    }
+    if not tables and not audits:
         raise UsageError(
             f"{directory} holds none of the tables {', '.join(wanted)}: "
             "expected files named <schema>.<table>.parquet"
@@ -94,7 +101,10 @@ def load_raw_inputs(
     inputs = RawInputs(
         cells.rejoined(tables),
         rejects=pl.concat(
-            [pl.DataFrame(schema=REJECTED), *(table.rejects for table in admitted if table)]
+            [
+                pl.DataFrame(schema=REJECTED),
+                *(table.rejects for table in [*admitted, *audits.values()] if table),
+            ]
         ),
         rows={table.name: table.found for table in admitted if table},
         absent=tuple(
@@ -104,19 +114,22 @@ def load_raw_inputs(
         ),
         as_of=_as_of(directory / "manifest.json", (table for table in admitted if table)),
     )
-    _check_rows(inputs)
-    return history.complete(directory, inputs, _superseded)
+    _check_rows(inputs, audits.values())
+    audited = {name: _with_earlier(table, name, directory) for name, table in audits.items()}
+    return history.complete(directory, inputs, _superseded, audited)
 
 
-def _check_rows(inputs: RawInputs) -> None:
+def _check_rows(inputs: RawInputs, audits: Iterable[_Admitted]) -> None:
     """Assert that every row found in a file was let in or refused.
 
     Raises:
         ConservationError: names the table and the difference.
     """
     refused = dict(inputs.rejects.group_by("source").len().iter_rows())
-    for table, found in inputs.rows.items():
-        accounted = inputs.tables[table].height + refused.get(table, 0)
+    counts = [(name, found, inputs.tables[name].height) for name, found in inputs.rows.items()]
+    counts += [(audited.name, audited.found, audited.rows.height) for audited in audits]
+    for table, found, kept in counts:
+        accounted = kept + refused.get(table, 0)
         if found != accounted:
             raise ConservationError(
                 f"stage {INPUT_VALIDATION}, table {table}: {found} rows in, {accounted} kept or "
@@ -148,6 +161,40 @@ def _admit(
     return _Admitted(name, good, bad, read, unread, [*paths, *archive])
 
 
+def _admit_audit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | None:
+    """Read the audit table of a table and check its rows; nothing if it has no file."""
+    own = AUDIT_TABLES.get(name)
+    if own is None or not (paths := _paths(directory, own, files)):
+        return None
+    found = [_read(path, own, spec=audit.as_stored(name)) for path in paths]
+    judged = [_judge_audit(*pair, name) for pair in zip(found, paths, strict=True)]
+    together = pl.concat(rows for rows, _ in judged)
+    good, twice = _without_duplicates(together, own, audit.as_read(name))
+    bad = pl.concat([*(rejects for _, rejects in judged), twice])
+    return _Admitted(own, good, bad, sum(rows.height for rows in found), [], paths)
+
+
+def _with_earlier(audited: _Admitted, name: str, directory: Path) -> pl.DataFrame:
+    """Add to the rows of an audit table those that only earlier dumps of it have."""
+    parts = [audited.rows]
+    for path in sorted((directory / history.HISTORY).glob(f"*/{audited.name}.parquet")):
+        kept = pl.scan_parquet(path).filter(pl.col(history.CHANGE_TYPE) != history.ADDED)
+        rows = _read(path, audited.name, kept, audit.as_stored(name))
+        parts.append(_judge_audit(rows, path, name)[0])
+    one = [*("audit_id", "audit_event_type", "audit_changed_at"), *RAW_TABLES[name].key]
+    return pl.concat(parts).unique(one, keep="first", maintain_order=True)
+
+
+def _judge_audit(frame: pl.DataFrame, path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Cast the rows of an audit table, and of the rows that they show: (good rows, rejects)."""
+    own = AUDIT_TABLES[name]
+    rows, bad = _judge(audit.opened(frame, name), path, own, audit.as_read(name))
+    reason = rows.select(audit.refusal(name)).to_series()
+    unusable = reason.is_not_null()
+    more = _rejects(own, rows.filter(unusable).select("audit_id"), reason.filter(unusable))
+    return rows.filter(~unusable), pl.concat([bad, more])
+
+
 def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
     """Read the rows that increments kept of a table; none that cannot be read."""
     scan = pl.scan_parquet(paths, include_file_paths=history.FROM_FILE)
@@ -167,9 +214,11 @@ def _is_of(path: Path, name: str) -> bool:
     return path.name == f"{name}.parquet" or cells.is_of_cell(path)
 
 
-def _read(path: Path, name: str, scan: pl.LazyFrame | None = None) -> pl.DataFrame:
+def _read(
+    path: Path, name: str, scan: pl.LazyFrame | None = None, spec: RawTable | None = None
+) -> pl.DataFrame:
     """Read the columns of one file (or ``scan``); JSON documents are reduced while reading."""
-    spec = RAW_TABLES[name]
+    spec = spec or RAW_TABLES[name]
     try:
         if scan is None and path.suffix == ".csv":
             scan = pl.scan_csv(path, infer_schema=False)
@@ -216,13 +265,15 @@ def _unread(path: Path, spec: RawTable) -> Iterator[str]:
                 yield column
 
 
-def _judge(frame: pl.DataFrame, path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _judge(
+    frame: pl.DataFrame, path: Path, name: str, spec: RawTable | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Cast the rows of one file to the declared types: (good rows, rejects).
 
     dataframely's ``filter(cast=True)`` takes as long as all this, and cannot take its place: Polars
     casts no text to times, and refuses a whole table for one value that is no UTF-8.
     """
-    spec = RAW_TABLES[name]
+    spec = spec or RAW_TABLES[name]
     kinds = spec.kept
     given = frame.with_columns(_blanks_as_null(frame, kinds))
     try:
@@ -263,26 +314,30 @@ def _judge(frame: pl.DataFrame, path: Path, name: str) -> tuple[pl.DataFrame, pl
     return cast.filter(~bad), _rejects(name, keys, reason.filter(bad))
 
 
-def _without_duplicates(good: pl.DataFrame, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _without_duplicates(
+    good: pl.DataFrame, name: str, spec: RawTable | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Keep one row of each key, as it was changed last: (these, rejects)."""
-    spec = RAW_TABLES[name]
+    spec = spec or RAW_TABLES[name]
     if good.select(spec.key).n_unique() == good.height:
         return good, pl.DataFrame(schema=REJECTED)
     # Then by every column, so that which row stays does not depend on the order of the file.
     changed = pl.max_horizontal(
         pl.lit(None, pl.Datetime("us")), *(name for name in CHANGES if name in spec.kept)
     )
+    # Of two changed in one second, the one that tells more of what happened, as its end.
+    told = pl.sum_horizontal(
+        pl.lit(0), *(pl.col(name).is_not_null() for name in CHANGES if name in spec.kept)
+    )
     good = (
         good.with_row_index("_row")
-        .with_columns(_changed=changed)
+        .with_columns(_changed=changed, _told=told)
         .sort(
-            *spec.key,
-            "_changed",
-            *spec.kept,
-            descending=[*(False for _ in spec.key), True, *(False for _ in spec.kept)],
+            *(*spec.key, "_changed", "_told", *spec.kept),
+            descending=[*(False for _ in spec.key), True, True, *(False for _ in spec.kept)],
             nulls_last=True,
         )
-        .drop("_changed")
+        .drop("_changed", "_told")
     )
     first = good.select(pl.struct(spec.key).is_first_distinct()).to_series()
     again = good.filter(~first).select(spec.key)
@@ -306,9 +361,9 @@ def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> It
             yield pl.when(value.bin.size() > 0).then(value)
         elif column in texts and kind not in {pl.String, pl.Categorical}:
             zero = value.str.slice(0, 10).is_in(ZERO_DATES)
-            yield pl.when(~value.is_in(NO_VALUES) & ~zero).then(value)
+            yield pl.when(~value.is_in(NO_NUMBERS) & ~zero).then(value)
         elif column in texts and dumped_as_text:
-            yield pl.when(~value.str.strip_chars().is_in(NO_VALUES)).then(value)
+            yield pl.when(~value.str.strip_chars().is_in(NO_NUMBERS)).then(value)
         elif kind == pl.Datetime("us") and frame.schema[column].is_temporal():
             if frame.select((value.dt.year() <= YEAR_ZERO).any()).item():
                 yield pl.when(value.dt.year() > YEAR_ZERO).then(value)

@@ -320,7 +320,7 @@ def _moves(events: pl.DataFrame, inputs: RawInputs) -> pl.DataFrame:
 
     On Ironic an event's host is the compute service's, not the node: those are left out. Where an
     event names no host, the migration that it ended does; a migration without an event took place
-    when it was changed last.
+    when it was changed last. An audit table dates a change of the row itself.
 
     Returns:
         entity_id, finish (null: from the first), hostname, order; ``old``, the flavor until then,
@@ -342,6 +342,7 @@ def _moves(events: pl.DataFrame, inputs: RawInputs) -> pl.DataFrame:
     migrations = _migrations(inputs, names)
     if migrations.height:
         arrivals = _with_migrations(arrivals, migrations)
+    arrivals = pl.concat([arrivals, _audited_moves(inputs, names)], how="diagonal")
     arrivals = arrivals.drop_nulls("hostname").sort("entity_id", "finish", "order")
     elsewhere = pl.col("hostname").ne_missing(pl.col("hostname").shift(1).over("entity_id"))
     return arrivals.filter(elsewhere | pl.col("old").is_not_null())
@@ -367,6 +368,30 @@ def _migrations(inputs: RawInputs, names: pl.DataFrame) -> pl.DataFrame:
         before=pl.when(resize).then("old_instance_type_id"),
         after=pl.when(resize).then("new_instance_type_id"),
         migration="id",
+    )
+
+
+def _audited_moves(inputs: RawInputs, names: pl.DataFrame) -> pl.DataFrame:
+    """Find the moves between KVM hosts that an audit table dates: entity_id, finish, hostname."""
+    kvm = names["hostname"].unique().implode()
+    moved = (
+        inputs.versions(INSTANCES)
+        .drop_nulls("node")
+        .with_columns(_before=pl.col("node").shift(1).over("uuid"))
+        .filter(
+            (pl.col("node") != pl.col("_before"))
+            & pl.all_horizontal(pl.col("node", "_before").is_in(kvm))
+            & (pl.col("known") == pl.col("since"))
+        )
+        .sort("uuid", "since")
+    )
+    begun = moved.unique("uuid", keep="first", maintain_order=True)
+    return pl.concat(
+        [
+            moved.select(entity_id="uuid", finish="since", hostname="node", order=_FIRST),
+            begun.select(entity_id="uuid", hostname="_before", order=_FIRST),
+        ],
+        how="diagonal",
     )
 
 

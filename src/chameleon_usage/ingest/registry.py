@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, zun
+from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, status, zun
 from chameleon_usage.ingest.base import concat
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models.frames import conform
@@ -128,6 +128,11 @@ ADAPTERS: dict[str, Adapter] = {
         ("chameleon_usage.node_maintenance",),
         accounts={"maintenance": ("chameleon_usage.node_maintenance",)},
     ),
+    "status": Adapter(
+        status.flags,
+        (),
+        ("ironic.nodes", "nova.services", "nova.compute_nodes", "blazar.computehosts"),
+    ),
     "legacy": Adapter(
         legacy.caches,
         (),
@@ -157,6 +162,15 @@ def tables_of(adapters: Iterable[str]) -> list[str]:
     )
 
 
+def lacking(inputs: RawInputs, name: str) -> list[str]:
+    """List the tables that an adapter cannot do without: absent, or if none is, without rows."""
+    adapter = ADAPTERS[name]
+    if missing := [table for table in adapter.tables if table not in inputs.tables]:
+        return missing
+    needed = [table for table in adapter.tables if table not in adapter.may_be_empty]
+    return [table for table in needed if not inputs.rows[table]]
+
+
 def run_adapters(
     inputs: RawInputs, adapters: Iterable[str], *, skip_missing: bool = False
 ) -> Ingested:
@@ -176,23 +190,16 @@ def run_adapters(
     """
     able = []
     for name in adapters:
-        adapter = ADAPTERS[name]
-        if missing := [table for table in adapter.tables if table not in inputs.tables]:
-            if skip_missing:
-                continue
+        missing = lacking(inputs, name)
+        if not missing:
+            able.append(name)
+        elif not skip_missing:
+            empty = missing[0] in inputs.tables
             raise UsageError(
-                f"adapter {name} needs the table {', '.join(missing)}: extract it, or take the "
-                "adapter out of the site's entry, or run with --skip-missing"
+                f"adapter {name} needs the table {', '.join(missing)}"
+                f"{', which holds no row: extract it again' if empty else ': extract it'}, or take "
+                "the adapter out of the site's entry, or run with --skip-missing"
             )
-        needed = [table for table in adapter.tables if table not in adapter.may_be_empty]
-        if empty := [table for table in needed if not inputs.rows[table]]:
-            if skip_missing:
-                continue
-            raise UsageError(
-                f"adapter {name} needs the table {', '.join(empty)}, which holds no row: extract "
-                "it again, or take the adapter out of the site's entry, or run with --skip-missing"
-            )
-        able.append(name)
     found = concat(_read(name, inputs) for name in able)
     refused = conform(inputs.rejects.with_columns(stage=pl.lit(INPUT_VALIDATION)), Rejects)
     return replace(

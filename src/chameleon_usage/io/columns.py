@@ -1,17 +1,19 @@
 """Values as a MySQL server writes them -> typed columns of a Parquet file."""
 
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from chameleon_usage.io.privacy import Privacy
 
 GROUP_ROWS, GROUP_BYTES = 1 << 17, 1 << 25
 """A row group of a file is closed at whichever of the two comes first."""
+LEVEL = 1
+"""Of compression: the quickest."""
 
 
 def kind_of(name: str, full: str, precision: str, scale: str) -> pl.DataType:
@@ -55,9 +57,9 @@ class Writer:
         self, path: Path, kinds: Mapping[str, pl.DataType], privacy: Privacy | None = None
     ) -> None:
         self.path, self.kinds, self.privacy = path, kinds, privacy
-        schema = pl.DataFrame(schema=dict(kinds)).to_arrow().schema
-        self.sink = path.open("wb")
-        self.file = pq.ParquetWriter(self.sink, schema, compression="zstd")
+        # Polars appends to no file: each group is one of its own until the table has been read.
+        self.groups = tempfile.TemporaryDirectory(prefix=".groups", dir=path.parent)
+        self.written: list[Path] = []
         self.parts: list[pl.DataFrame] = []
         self.held = 0
         self.sum = hashlib.sha256()
@@ -70,26 +72,25 @@ class Writer:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        with self.sink:  # a full disk must not leave the file open
-            try:
-                if kind is None:
-                    self._flush()
-            finally:
-                self._close()
+        with self.groups:
+            if kind is not None:
+                return
+            self._flush()
+            if not self.written:
+                self._write(pl.DataFrame(schema=dict(self.kinds)))
+            pl.scan_parquet(self.written).sink_parquet(
+                self.path, compression="zstd", compression_level=LEVEL, row_group_size=GROUP_ROWS
+            )
         self.facts = {
             "rows": self.rows,
             "bytes": self.path.stat().st_size,
             "checksum": f"sha256:{self.sum.hexdigest()}",
-            "columns": {field.name: str(field.type) for field in self.file.schema},
+            "columns": {
+                name: str(kind) for name, kind in pl.read_parquet_schema(self.path).items()
+            },
             **({"zero_dates": self.zero_dates} if self.zero_dates else {}),
             **({"not_utf8": self.not_utf8} if self.not_utf8 else {}),
         }
-
-    def _close(self) -> None:
-        try:
-            self.file.close()
-        finally:
-            self.file.is_open = False  # else it tries again when it is forgotten
 
     def add(self, rows: Sequence[tuple[bytes | None, ...]]) -> None:
         """Take rows of values as the server wrote them."""
@@ -110,7 +111,11 @@ class Writer:
             frame = self.privacy.protect(frame)
         self.rows += frame.height
         self.sum.update(content(frame))
-        self.file.write_table(frame.to_arrow())
+        self._write(frame)
+
+    def _write(self, frame: pl.DataFrame) -> None:
+        self.written.append(Path(self.groups.name) / f"{len(self.written):08}.parquet")
+        frame.write_parquet(self.written[-1], compression="zstd", compression_level=LEVEL)
 
     def _typed(self, raw: pl.Series, kind: pl.DataType) -> pl.Series:
         if kind == pl.Binary:

@@ -1,5 +1,6 @@
 """Files and directories that appear whole or not at all."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
@@ -24,6 +26,47 @@ def is_store(place: str) -> bool:
 def shows_password(url: str) -> bool:
     """Whether a URL holds a password in the clear."""
     return re.search(r"//[^/@]*:.*@", url) is not None
+
+
+@contextmanager
+def claimed(target: Path) -> Iterator[None]:
+    """Keep other runs away from a directory for as long as this one takes.
+
+    Raises:
+        UsageError: another run has it, or it cannot be written: known before anything is computed.
+    """
+    path = target.parent / f".{target.name}.lock"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(path)
+    except BlockingIOError:
+        raise UsageError(
+            f"{target}: another run is writing it; wait for it, or name another directory with "
+            "--output"
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"{target}: cannot be written ({error}); name another directory with --output"
+        ) from error
+    with lock:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> IO[str]:
+    """Open a file that no other process has locked; the lock goes with the process."""
+    while True:
+        lock = path.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+        lock.close()  # a run that has just ended took it away
 
 
 @contextmanager

@@ -5,10 +5,16 @@ from dataclasses import dataclass
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS, tables_of
-from chameleon_usage.models.raw import FILES_ONLY, RAW_TABLES
+from chameleon_usage.models.raw import (
+    AUDIT,
+    AUDIT_COLUMNS,
+    AUDIT_OPTIONAL,
+    AUDIT_TABLES,
+    FILES_ONLY,
+    RAW_TABLES,
+)
 from chameleon_usage.models.site import Site
 
-AUDIT = "openstack_audit"
 REVISIONS = {"alembic_version": "version_num", "migrate_version": "version"}
 """Where the services' migrations note the revision of a schema: table to column."""
 
@@ -58,9 +64,9 @@ def quote(identifier: str) -> str:
 def wanted(site: Site) -> list[Wanted]:
     """List the database tables that the adapters of a site read, by name.
 
-    The live tables, their archives (``nova.shadow_*``) and, for each live table, the audit table
-    ``openstack_audit.audit_<schema>_<table>``, which holds changes of its rows where a site has
-    switched that on.
+    The live tables, their archives (``nova.shadow_*``) and, for each live table, its audit table,
+    which holds the changes of its rows where a site has switched that on: as documents, or in
+    columns of the same names.
 
     Raises:
         UsageError: there are none.
@@ -77,9 +83,9 @@ def wanted(site: Site) -> list[Wanted]:
             found.append(Wanted(spec.archive, *columns, extra=True))
         found.append(
             Wanted(
-                f"{AUDIT}.audit_{name.replace('.', '_')}",
-                ("audit_id", "id", "audit_event_type", "audit_changed_at"),
-                ("data",),
+                AUDIT_TABLES[name],
+                tuple(AUDIT_COLUMNS),
+                (*AUDIT_OPTIONAL, *(column for column in spec.columns if column != "id")),
                 extra=True,
                 document=tuple(spec.columns),
             )

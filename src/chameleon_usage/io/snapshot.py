@@ -1,6 +1,6 @@
 """A read-only session that sees all tables of a server as they were at one moment."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,8 +14,10 @@ from asyncmy.errors import Error, OperationalError
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.columns import Writer, kind_of
 from chameleon_usage.io.databases import Address, refused
-from chameleon_usage.io.grants import AUDIT, REVISIONS, Wanted, quote
+from chameleon_usage.io.grants import REVISIONS, Wanted, quote
 from chameleon_usage.io.privacy import Privacy
+from chameleon_usage.models.raw import AUDIT
+from chameleon_usage.snapshots.audit import BACKFILL
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -48,10 +50,17 @@ _OF_ONE_TABLE = {
 
 @dataclass(frozen=True)
 class Column:
-    """The type of a column, and whether its text is in UTF-8 (or has no encoding)."""
+    """What a column holds.
+
+    Attributes:
+        kind: its type.
+        utf8: its text is in UTF-8, or has no encoding.
+        zoned: a time that the server itself gives in the session's time zone (TIMESTAMP).
+    """
 
     kind: pl.DataType
     utf8: bool
+    zoned: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,17 +81,41 @@ def plan(table: Wanted, columns: Mapping[str, Column]) -> Plan | str:
     names = [name for name in (*table.required, *table.optional) if name in columns]
     return Plan(
         table,
-        f"SELECT {', '.join(_term(table, name, columns[name]) for name in names)} "
-        f"FROM {table.quoted}",
+        f"SELECT {', '.join(_term(table, name, columns) for name in names)} FROM {table.quoted}",
         {name: columns[name].kind for name in names},
     )
 
 
-def _term(table: Wanted, name: str, column: Column) -> str:
-    if table.document and name == "data":
-        parts = ", ".join(f"'{part}', JSON_EXTRACT(data, '$.{part}')" for part in table.document)
-        return f"JSON_OBJECT({parts})"
-    return quote(name) if column.utf8 else f"CONVERT({quote(name)} USING utf8mb4)"
+def _term(table: Wanted, name: str, columns: Mapping[str, Column]) -> str:
+    if table.document and name in _OF_AUDIT:
+        return _OF_AUDIT[name](table, columns)
+    return quote(name) if columns[name].utf8 else f"CONVERT({quote(name)} USING utf8mb4)"
+
+
+def _document(table: Wanted, _columns: Mapping[str, Column]) -> str:
+    """Cut a document to the columns that are read of the audited table."""
+    parts = ", ".join(f"'{part}', JSON_EXTRACT(data, '$.{part}')" for part in table.document)
+    return f"IF(JSON_VALID(data), JSON_OBJECT({parts}), NULL)"
+
+
+def _utc(name: str, columns: Mapping[str, Column]) -> str:
+    """Give a time that the server filled in; in a DATETIME it is of the server's own time zone."""
+    return name if columns[name].zoned else f"CONVERT_TZ({name}, @@GLOBAL.time_zone, '+00:00')"
+
+
+def _event_time(_table: Wanted, columns: Mapping[str, Column]) -> str:
+    """Give the time of an event: a back-filled one is a service's, which is in UTC as it stands."""
+    event = _utc("audit_event_time", columns)
+    return f"IF({event} = {_utc('audit_changed_at', columns)}, {event}, audit_event_time)"
+
+
+_OF_AUDIT: dict[str, Callable[[Wanted, Mapping[str, Column]], str]] = {
+    "data": _document,
+    "audit_changed_by": lambda *_: f"IF(audit_changed_by = '{BACKFILL}', audit_changed_by, NULL)",
+    "audit_changed_at": lambda _, columns: _utc("audit_changed_at", columns),
+    "audit_event_time": _event_time,
+}
+"""How an audit table's own columns are read, where it is not as they stand."""
 
 
 class TableError(Exception):
@@ -144,7 +177,8 @@ class Snapshot:
         ):
             table, column, encoding, *kind = (value or "" for value in row)
             utf8 = encoding in ("", "ascii") or encoding.startswith("utf8")
-            found.setdefault(table, {})[column] = Column(kind_of(*kind), utf8)
+            zoned = kind[0] == "timestamp"
+            found.setdefault(table, {})[column] = Column(kind_of(*kind), utf8, zoned)
         return found
 
     async def revisions(self, listed: Mapping[str, Mapping[str, object]]) -> dict[str, str]:

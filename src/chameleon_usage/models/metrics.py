@@ -49,6 +49,15 @@ def renamed(formula: str, names: Mapping[str, str]) -> str:
     return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), formula)
 
 
+KNOWN_SHARE = 0.95
+"""What is known to a smaller share, of time or of hosts, is published as unknown."""
+
+
+def _where_known(name: str, known: str, of: str) -> str:
+    """Write a formula that is null where too small a part of a quantity is known."""
+    return f"CASE WHEN {known} >= {KNOWN_SHARE} * {of} THEN {name} END"
+
+
 def _by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
@@ -144,6 +153,51 @@ METRICS: dict[str, Metric] = _by_name(
             "ondemand_capacity - (occupied_ondemand - occupied_ondemand_in_pool)"
             " - maintenance_ondemand",
         ),
+        Metric(
+            "reservable_unusable",
+            "Reservable, unusable",
+            "The node is in the pool, and a status record says that it is out of use: broken, in "
+            "planned maintenance or disabled, whoever holds it. Null where status records speak of "
+            f"less than {KNOWN_SHARE:.0%} of reservable.",
+            _where_known("unusable_in_pool", "status_known_in_pool", "reservable"),
+            within="reservable",
+        ),
+        Metric(
+            "reservable_usable",
+            "Reservable, usable",
+            "The node is in the pool, and no status record says that it is out of use.",
+            "reservable - reservable_unusable",
+            within="reservable",
+        ),
+        Metric(
+            "out_of_use_broken",
+            "Out of use: broken",
+            "A service found the node at fault, or was told that it is down. Null, as the next "
+            f"three, where status records speak of less than {KNOWN_SHARE:.0%} of total.",
+            _where_known("broken", "status_known", "total"),
+            within="total",
+        ),
+        Metric(
+            "out_of_use_planned",
+            "Out of use: planned maintenance",
+            "The node is not known to be broken, and has a maintenance flag or window.",
+            _where_known("planned", "status_known", "total"),
+            within="total",
+        ),
+        Metric(
+            "out_of_use_disabled",
+            "Out of use: disabled",
+            "Neither of them, but the node or its service is disabled, retired or not on offer.",
+            _where_known("disabled", "status_known", "total"),
+            within="total",
+        ),
+        Metric(
+            "out_of_use_unexplained",
+            "Out of use: unexplained",
+            "The node is out of the pool, and no status record says why (bare metal, devices).",
+            _where_known("unexplained", "status_known", "total"),
+            within="total",
+        ),
     ]
 )
 
@@ -159,12 +213,31 @@ HOST_BY_HOST: dict[str, str] = {
     "it.",
     "committed_unknown": "Nodes that leases held, as far as nobody can tell how many: their "
     "allocations were deleted for good.",
+    "status_known_in_pool": "Hosts in the pool of which a status record speaks.",
+    "unusable_in_pool": "Those of them that one says are out of use.",
+    "status_known": "Hosts of which a status record speaks, in the pool or not.",
+    "broken": "Those that one says are broken.",
+    "planned": "Those that one says are in planned maintenance, and none that they are broken.",
+    "disabled": "Those that one says are disabled, and none that they are planned or broken.",
+    "unexplained": "maintenance_out_of_pool where no status record says that the host is out of "
+    "use.",
 }
 """What formulas speak of and only a reading host by host tells: the corrected collector's."""
 
 IN_POOL = frozenset({"maintenance_in_pool", "occupied_ondemand_in_pool", "committed_unknown"})
 """Those that need only ``reservable``: a collector that does not count them takes them as 0. The
 others need ``total``, too, and are unknown to such a collector."""
+
+CAUSES = ("broken", "planned", "disabled")
+"""Why a host is out of use; of several at once the first counts (reconstruct.usable)."""
+
+STATUS = "status"
+"""Told of where a source says whether hosts can be used; no quantity type of its own."""
+
+OF_STATUS = frozenset(
+    {"status_known_in_pool", "unusable_in_pool", "status_known", *CAUSES, "unexplained"}
+)
+"""Those that need a source of ``STATUS``."""
 
 MEASURED: tuple[str, ...] = tuple(
     name for name, metric in METRICS.items() if not metric.formula and name not in HOST_BY_HOST
@@ -183,14 +256,15 @@ def needs(name: str, collector: str) -> frozenset[str] | None:
         collector: one that reads intervals.
 
     Returns:
-        their names; None for what the collector never tells.
+        their names, and ``STATUS`` if it takes that; None for what the collector never tells.
     """
     if name in MEASURED:
         return frozenset({name})
     if name in HOST_BY_HOST:
         if collector != "corrected":
             return frozenset() if name in IN_POOL else None
-        return frozenset({"reservable"} if name in IN_POOL else {"reservable", "total"})
+        status = {STATUS} if name in OF_STATUS else set()
+        return frozenset({"reservable"} if name in IN_POOL else {"reservable", "total"} | status)
     parts = [needs(operand, collector) for operand in names_in(DERIVED[name].formula)]
     known = [part for part in parts if part is not None]
     return frozenset().union(*known) if len(known) == len(parts) else None
@@ -234,9 +308,6 @@ WIDE_NAMES: dict[str, str] = {
     "active_reservation": "active_reserved",
 }
 """Count type to the column of ``usage_wide``, where dashboards and reports call it otherwise."""
-
-KNOWN_SHARE = 0.95
-"""What is known to a smaller share, of time or of hosts, is published as unknown."""
 
 RESOURCES: dict[str, str] = {
     "nodes": "nodes",

@@ -69,6 +69,7 @@ class RawTable:
         written_over: columns that the service overwrites; the first value is the right one.
         slot: columns that say what a row describes: a new row with the same values replaces one
             that is gone.
+        heartbeat: its updated_at is touched though nothing changes, and so dates no change.
         remade: a file that is made anew from a history of its own, so that the latest says all.
     """
 
@@ -94,6 +95,7 @@ class RawTable:
     taken_away: tuple[str, ...] = ()
     written_over: tuple[str, ...] = ()
     slot: tuple[str, ...] = ()
+    heartbeat: bool = False
     remade: bool = False
 
     @property
@@ -143,6 +145,9 @@ _SOFT_DELETED: dict[str, Any] = {"begin": "created_at", "end": "deleted_at"}
 
 CONTAINER_OVER = EndingStatus("status", ("Deleted", "Deleting", "Error"), "updated_at")
 
+NODE_GONE = EndingStatus("provision_state", ("deleted",), "provision_updated_at")
+"""Ironic deletes rows for good; those that only earlier snapshots know are marked so."""
+
 RAW_TABLES: dict[str, RawTable] = {
     # Nova
     "nova.compute_nodes": RawTable(
@@ -162,11 +167,13 @@ RAW_TABLES: dict[str, RawTable] = {
     "nova.services": RawTable(
         label="Nova services",
         required=_ints("id") | _texts("host", "binary") | _times("created_at"),
-        optional=_ints("deleted") | _times("updated_at", "last_seen_up", "deleted_at"),
+        optional=_ints("deleted", "disabled", "forced_down")
+        | _times("updated_at", "last_seen_up", "deleted_at"),
         counted=("id",),
         same=("host", "binary"),
         **_SOFT_DELETED,
         tells=("total",),
+        heartbeat=True,
         archive="nova.shadow_services",
     ),
     "nova.instances": RawTable(
@@ -246,7 +253,7 @@ RAW_TABLES: dict[str, RawTable] = {
     "blazar.reservations": RawTable(
         label="Blazar reservations",
         required=_names("id", "lease_id") | _texts("resource_type"),
-        optional=_texts("status"),
+        optional=_texts("status") | _ints("missing_resources"),
         begin=None,
         end=None,
         tells=("committed",),
@@ -264,7 +271,10 @@ RAW_TABLES: dict[str, RawTable] = {
         required=_texts("id", "hypervisor_hostname") | _times("created_at"),
         optional=_texts("hypervisor_type", "deleted")
         | _ints("vcpus", "memory_mb", "local_gb", "reservable")
-        | _times("updated_at", "deleted_at"),  # soft delete since 2022-05
+        # soft delete since 2022-05, disabled since 2023-11
+        | _ints("disabled")
+        | _texts("status")
+        | _times("updated_at", "deleted_at"),
         **_SOFT_DELETED,
         tells=("reservable",),
         at_its_word=True,
@@ -359,6 +369,19 @@ RAW_TABLES: dict[str, RawTable] = {
         end=None,
         tells=(),
     ),
+    # Ironic
+    "ironic.nodes": RawTable(
+        label="Ironic nodes",
+        key=("uuid",),
+        required=_texts("uuid", "provision_state")
+        | _ints("maintenance")
+        | _times("created_at", "updated_at"),
+        optional=_times("provision_updated_at") | _texts("fault", "power_state") | _ints("retired"),
+        begin="created_at",
+        end=None,
+        ending_status=NODE_GONE,
+        tells=(),
+    ),
     # The legacy collector's caches
     "chameleon_usage.node_usage_report_cache": RawTable(
         label="the caches of the time",
@@ -435,6 +458,17 @@ RAW_TABLES: dict[str, RawTable] = {
 FILES_ONLY = frozenset({"inventory", "published", "trace"})
 """Schemas that no database has: files of other makers."""
 
+AUDIT = "openstack_audit"
+"""The schema in which triggers keep each change of a row, where a deployment has them."""
+AUDIT_TABLES = {
+    name: f"{AUDIT}.audit_{name.replace('.', '_')}"
+    for name in RAW_TABLES
+    if name.partition(".")[0] not in FILES_ONLY
+} | {"zun.container": f"{AUDIT}.audit_zun_containers"}
+"""Input table to its audit table."""
+AUDIT_COLUMNS = _ints("audit_id") | _texts("id", "audit_event_type") | _times("audit_changed_at")
+AUDIT_OPTIONAL = _times("audit_event_time") | _texts("audit_changed_by", "data")
+"""An audit table's own columns; beside them it has the audited row, as a document or in columns."""
 
 FLAGS = frozenset({"reservable", "disabled", "forced_down", "maintenance", "retired"})
 """Integers that are 0 or 1, which other databases and formats write as words."""
@@ -462,10 +496,12 @@ class RawInputs:
         absent: tables that were asked for and are not there, and time columns of later releases
             that a table does not have (``<table>.<column>``).
         as_of: the moment at which the tables were read from the services' databases.
-        superseded: name to the earlier versions of rows that snapshots saw: the table's columns,
-            and ``until``, when each was changed or deleted.
+        superseded: name to the earlier versions of rows that snapshots saw or an audit table
+            kept: the table's columns, ``until``, when each was changed or deleted, and ``known``.
         windows: when an entity of a ``source`` was ``absent`` though its row does not say so, and
-            when its presence is ``inferred`` (``state``), as earlier snapshots tell.
+            when its presence is ``inferred`` (``state``), as snapshots and audit tables tell.
+        audited: name to the rows of which an audit table tells since when they stand as they do
+            now: the table's key and ``known``.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -475,6 +511,7 @@ class RawInputs:
     as_of: datetime
     superseded: dict[str, pl.DataFrame] = field(default_factory=dict)
     windows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WINDOWS))
+    audited: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def get(self, name: str) -> pl.DataFrame:
         """Give a table, or an empty one with its columns if it is absent."""
@@ -490,12 +527,19 @@ class RawInputs:
             by: what makes rows versions of one thing, if it is not the table's key.
 
         Returns:
-            the table's columns, ``since`` (null: from the first) and ``until`` (null: to the end).
+            the table's columns, ``since`` (null: from the first), ``until`` (null: to the end) and
+            ``known``: since when an audit table shows it so (null: none does). Of what was before,
+            the first version says no more than the row of a single dump.
         """
         table, key = self.get(name), list(by or RAW_TABLES[name].key)
         earlier = [self.superseded[name]] if name in self.superseded else []
+        if name in self.audited:
+            table = table.join(self.audited[name], on=list(RAW_TABLES[name].key), how="left")
+        else:
+            table = table.with_columns(known=pl.lit(None, TIME))
+        last = table.with_columns(until=pl.lit(None, TIME))
         return (
-            pl.concat([*earlier, table.with_columns(until=pl.lit(None, TIME))], how="diagonal")
+            pl.concat([*earlier, last], how="diagonal")
             .sort(*key, "until", nulls_last=True)
             .with_columns(since=pl.col("until").shift(1).over(key))
         )

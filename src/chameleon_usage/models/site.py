@@ -1,7 +1,8 @@
 """The site configuration: which adapters a site has, and which source is believed."""
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
@@ -135,15 +136,42 @@ def load_sites(path: Path, adapters: frozenset[str]) -> dict[str, Site]:
     Raises:
         UsageError: the file, a key or a value is wrong; the message names it.
     """
+    sites, problems = judge_sites(path, adapters)
+    if problems:
+        raise problems[0]
+    return sites
+
+
+def judge_sites(path: Path, adapters: frozenset[str]) -> tuple[dict[str, Site], list[UsageError]]:
+    """Read the site configuration as ``load_sites`` does; give the good sites and what is wrong.
+
+    Raises:
+        UsageError: the file is none.
+    """
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: the site configuration cannot be read: {error}") from error
     if not isinstance(document, dict) or not set(document) - {_ANCHORS}:
         raise UsageError(f"{path}: expected a mapping of site keys to entries")
-    return {
-        key: _site(path, key, entry, adapters) for key, entry in document.items() if key != _ANCHORS
-    }
+    sites: dict[str, Site] = {}
+    problems: list[UsageError] = []
+    for key, entry in document.items():
+        if key != _ANCHORS:
+            try:
+                sites[key] = _site(path, key, entry, adapters)
+            except UsageError as problem:
+                problems.append(problem)
+    return sites, problems
+
+
+def _strange(what: str, found: Iterable[str], known: Collection[str]) -> str:
+    """Name what is not known, the nearest right name beside it; empty if there is nothing."""
+    strange = []
+    for name in sorted(set(found) - set(known)):
+        near = difflib.get_close_matches(name, known, n=1)
+        strange.append(f"{name} (did you mean {near[0]}?)" if near else name)
+    return f"unknown {what} {', '.join(strange)}; known: {', '.join(sorted(known))}" * bool(strange)
 
 
 def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site:
@@ -155,8 +183,8 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
             "expected a key of lower case letters, digits and underscores (not 'combined'), "
             "and a mapping"
         )
-    if unknown := set(entry) - _KEYS:
-        raise wrong(f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(sorted(_KEYS))}")
+    if complaint := _strange("key", map(str, entry), _KEYS):
+        raise wrong(complaint)
     names: Any = entry.get("adapters")
     drawn: dict[str, Any] = {key: entry[key] for key in _FOR_PAPER if key in entry}
     if complaint := _misnamed(names, adapters) or _misdrawn(drawn):
@@ -174,10 +202,10 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise wrong(f"'sources' or 'known_gaps': {error}") from error
     files = entry.get("files") or {}
-    if not isinstance(files, dict) or not set(files) <= set(RAW_TABLES):
+    if not isinstance(files, dict):
         raise wrong("'files' must map table names to paths or globs below the data directory")
-    if strange := _unknown(sources):
-        raise wrong(f"'sources': {strange}")
+    if complaint := _misplaced(files, sources, gaps):
+        raise wrong(complaint)
     tolerance = str(entry.get("merge_tolerance", DEFAULT_TOLERANCE))
     if not re.fullmatch(r"\d+[smhd]", tolerance):
         raise wrong(f"'merge_tolerance' must be a duration like 15m, not {tolerance!r}")
@@ -213,9 +241,19 @@ def _misnamed(names: object, adapters: frozenset[str]) -> str:
     """Say what is wrong with a list of adapters; empty if nothing is."""
     if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
         return "'adapters' must be a list of at least one adapter, each once"
-    if strange := [str(name) for name in names if name not in adapters]:
-        return f"unknown adapter {', '.join(strange)}; known: {', '.join(sorted(adapters))}"
-    return ""
+    return _strange("adapter", map(str, names), adapters)
+
+
+def _misplaced(
+    files: Iterable[object], sources: Mapping[str, Priority], gaps: Iterable[KnownGap]
+) -> str:
+    """Say which table or source nothing knows, or is of no use where it stands; empty if none."""
+    complaints = {
+        "files": _strange("table", map(str, files), RAW_TABLES),
+        "sources": _unknown(sources),
+        "known_gaps": _strange("source", (gap.source for gap in gaps), SOURCES),
+    }
+    return "; ".join(f"'{key}': {complaint}" for key, complaint in complaints.items() if complaint)
 
 
 def _unknown(sources: Mapping[str, Priority]) -> str:
@@ -224,8 +262,8 @@ def _unknown(sources: Mapping[str, Priority]) -> str:
         ("quantity type", set(sources), set(QUANTITIES)),
         ("source", {name for rule in sources.values() for name in rule.order}, set(SOURCES)),
     ):
-        if strange := found - known:
-            return f"unknown {what} {', '.join(sorted(strange))}; known: {', '.join(sorted(known))}"
+        if complaint := _strange(what, found, known):
+            return complaint
     for quantity, rule in sources.items():
         if mute := [name for name in rule.order if name not in ALLOWED_SOURCES[quantity]]:
             return (
@@ -241,8 +279,7 @@ def _unknown(sources: Mapping[str, Priority]) -> str:
 
 
 def _priority(rule: Mapping[str, Any]) -> Priority:
-    if rule["policy"] not in POLICIES:
-        msg = f"unknown policy {rule['policy']!r}; choose one of {', '.join(POLICIES)}"
+    if msg := _strange("policy", [str(rule["policy"])], POLICIES):
         raise ValueError(msg)
     if not rule["order"]:
         msg = "'order' is empty"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 import polars as pl
 
 from chameleon_usage.models.frames import conform, dy
-from chameleon_usage.models.metrics import COLLECTORS
+from chameleon_usage.models.metrics import CAUSES, COLLECTORS
 from chameleon_usage.models.raw import QUANTITIES
 from chameleon_usage.models.vocabulary import (
     HOLDINGS,
@@ -56,6 +56,16 @@ class Intervals(Entities):
 
     start = _time()
     end = _time(nullable=True)  # null: no row tells an end
+
+
+class StatusIntervals(dy.Schema):
+    """When a source speaks of whether a host can be used, and what it says; they may overlap."""
+
+    hostname = dy.String()
+    start = _time()
+    end = _time()
+    cause = dy.Enum(list(CAUSES), nullable=True)  # null: nothing against it
+    source = dy.Enum(list(SOURCES))
 
 
 class Facts(dy.Schema):
@@ -180,6 +190,7 @@ class Ingested:
         leases: lead times of leases that ask for nodes (Leases).
         legacy: the legacy caches as count types (Legacy).
         maintenance: windows of hosts: hostname, start, end.
+        status: what sources say of whether hosts can be used (StatusIntervals).
         completeness: quantity_type, source, share: the quantities that a source speaks of, and
             the share of its rows that it still holds (1 unless rows were deleted for good).
         aside: source, source_row_id: rows that say nothing of a node, as another service's.
@@ -191,6 +202,7 @@ class Ingested:
     leases: pl.DataFrame = field(default_factory=Leases.create_empty)
     legacy: pl.DataFrame = field(default_factory=Legacy.create_empty)
     maintenance: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MAINTENANCE))
+    status: pl.DataFrame = field(default_factory=StatusIntervals.create_empty)
     completeness: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPLETENESS))
     aside: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ASIDE))
     rejects: pl.DataFrame = field(default_factory=Rejects.create_empty)

@@ -2,8 +2,14 @@
 
 from enum import StrEnum, unique
 
-from chameleon_usage.models.metrics import HOST_BY_HOST, MEASURED
-from chameleon_usage.models.raw import QUANTITIES, RAW_TABLES
+from chameleon_usage.models.metrics import CAUSES, HOST_BY_HOST, MEASURED
+from chameleon_usage.models.raw import (
+    AUDIT_COLUMNS,
+    AUDIT_OPTIONAL,
+    AUDIT_TABLES,
+    QUANTITIES,
+    RAW_TABLES,
+)
 
 PRESENT, ABSENT = STATES = ("present", "absent")
 """What facts say of an entity."""
@@ -14,8 +20,10 @@ INDIRECT_EVIDENCE = "witnesses"
 sources."""
 HOLDINGS = (*MEASURED, *HOST_BY_HOST)
 """What segments speak of: the measured quantity types, and what the derived states are made of."""
-SOURCES = (*sorted(RAW_TABLES), INDIRECT_EVIDENCE)
-"""Who can tell: every input table, in an order that settles ties."""
+SOURCES = (*sorted(RAW_TABLES), INDIRECT_EVIDENCE, *sorted(AUDIT_TABLES.values()))
+"""Who can tell: every input table, in an order that settles ties; audit tables, of rejects only."""
+BROKEN, PLANNED, DISABLED = CAUSES
+"""Why a host is out of use."""
 POLICIES = ("authoritative", "gap-fill", "supplement")
 """How several sources of one quantity make one history; see hosts.resolve_source_priority."""
 
@@ -71,6 +79,7 @@ REASONS = tuple(
         {
             *(reason.value for reason in Reason),
             *(UNREADABLE.format(name) for table in RAW_TABLES.values() for name in table.columns),
+            *(UNREADABLE.format(name) for name in (*AUDIT_COLUMNS, *AUDIT_OPTIONAL)),
         }
     )
 )

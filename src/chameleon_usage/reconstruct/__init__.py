@@ -3,6 +3,7 @@
 - ``observed`` closes what is open, and says what each host was and how much a piece holds.
 - ``uncorrected`` takes each row at its word.
 - ``corrected`` reconstructs; begin there. Its steps are in ``inference`` (what no row tells),
-  ``hosts`` (when a host existed) and ``holders`` (what held it, and how much of it).
+  ``hosts`` (when a host existed), ``holders`` (what held it, and how much of it) and ``usable``
+  (whether it could be used).
 - ``reading`` is what both give back: segments, rejects, source support.
 """

@@ -28,7 +28,8 @@ is lost: it is kept, or it is rejected with its reason (``reading.Collected``).
    source tells of leases at all); they run only while they occupy. A reservation found by project
    and host can be a neighbour's of the same project.
 8. ``holders.merge_held``: what holds a host is united on bare metal and devices, and added up on
-   KVM, never beyond what its parent holds. ``_out_of_pool`` then tells what total - reservable is.
+   KVM, never beyond what its parent holds. ``_out_of_pool`` then tells what total - reservable is,
+   and ``usable.split_by_status``, beside all this, which hosts could be used and why others not.
    Assumes that two leases cannot hold a node at once; of two that claim it, the first row wins.
 """
 
@@ -38,7 +39,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.arithmetic import check_conservation
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
-from chameleon_usage.reconstruct import holders, hosts, inference
+from chameleon_usage.reconstruct import holders, hosts, inference, usable
 from chameleon_usage.reconstruct.observed import (
     HOST,
     SIZED_AS,
@@ -110,7 +111,8 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
         holders.merge_held(runs, history, seated[origin], f"active_{origin}", collected)
     pool_known = of["reservable"].group_by("hostname").agg(pl.col("start").min())
     windows = arithmetic.union(observed.maintenance, HOST)
-    _out_of_pool(room, pool_known, seated["ondemand"], windows, collected)
+    out = _out_of_pool(room, pool_known, seated["ondemand"], windows, collected)
+    usable.split_by_status(observed.status, windows, room, out, collected)
     # Capacity in the pool that an instance without a reservation has taken cannot be leased.
     in_pool, _ = arithmetic.intersect(
         seated["ondemand"], room["reservable"].select("hostname", "start", "end"), HOST
@@ -156,8 +158,12 @@ def _out_of_pool(
     ondemand: pl.DataFrame,
     windows: pl.DataFrame,
     collected: Collected,
-) -> None:
-    """Tell what total - reservable is: on-demand capacity on KVM, else maintenance or unknown."""
+) -> pl.DataFrame:
+    """Tell what total - reservable is: on-demand capacity on KVM, else maintenance or unknown.
+
+    Returns:
+        what of it is maintenance.
+    """
     pool = room["reservable"].select("hostname", "start", "end")
     _, outside = arithmetic.intersect(room["total"], pool, HOST)
     on_kvm = (pl.col("host_class") == KVM).fill_null(value=False)
@@ -171,6 +177,7 @@ def _out_of_pool(
         ("maintenance_ondemand", _unheld(windows, capacity, ondemand)),
     ):
         collected.emit(pieces, quantity)
+    return known
 
 
 def _unheld(windows: pl.DataFrame, room: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:

@@ -32,24 +32,30 @@ def resolve_total(
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
     """
-    pool = rows["reservable"].with_columns(open=pl.lit(value=False))
-    # An instance that no reservation asked for may name anything.
-    known = history.select(pl.col("hostname").unique(), _known=pl.lit(value=True))
-    known = known.join(
-        rows["total"].group_by("hostname").agg(_last=pl.col("end").max()), on="hostname", how="left"
+    known = history.select(pl.col("hostname").unique(), _known=pl.lit(value=True)).join(
+        rows["total"].group_by("hostname").agg(_last=pl.col("end").max()),
+        on="hostname",
+        how="full",
+        coalesce=True,
     )
-    asked_for = pl.col("reservation_id").is_not_null() | pl.col("_known")
+    # An instance that no reservation asked for may name anything.
     guests = (
         rows["occupied"]
         .join(known, on="hostname", how="left", maintain_order="left")
-        .filter(asked_for)
+        .filter(pl.col("reservation_id").is_not_null() | pl.col("_known"))
+    )
+    # What has no end of its own tells nothing after the host's last row; of a host that has none,
+    # the pool still does.
+    last = pl.col("_last")
+    indirect = _indirect_evidence(
+        frame.join(known.select("hostname", "_last"), on="hostname", how="left")
         .with_columns(
-            end=pl.when("open").then(pl.min_horizontal("end", "_last")).otherwise("end"),
-            open=pl.col("open") & pl.col("_last").is_null(),
+            end=pl.when("open").then(pl.min_horizontal("end", last)).otherwise("end"),
+            open=pl.col("open") & last.is_null() & pl.lit(value=frame is not rows["reservable"]),
         )
         .filter(pl.col("start") < pl.col("end"))
+        for frame in (rows["reservable"], rows["committed"], guests.drop("_last"))
     )
-    indirect = _indirect_evidence([pool, rows["committed"], guests])
     resolved, own = _resolve(rows["total"], indirect, "total", site, collected)
     collected.record_support("total", own, resolved)
     return resolved

@@ -40,6 +40,7 @@ class Observed:
             ``open``: no row tells an end.
         history: of ``observed.profile_history``.
         maintenance: windows of hosts: hostname, start, end.
+        status: what sources say of whether hosts can be used (StatusIntervals).
         rejects: Rejects, of what begins after the dump was made.
         spoken_of: the quantity types that some source of the site tells.
     """
@@ -47,6 +48,7 @@ class Observed:
     intervals: pl.DataFrame
     history: pl.DataFrame
     maintenance: pl.DataFrame
+    status: pl.DataFrame
     rejects: pl.DataFrame
     spoken_of: frozenset[str]
 
@@ -59,13 +61,13 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
     intervals = ingested.intervals.filter(begun).with_columns(
         end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
     )
-    frames = [intervals, ingested.profiles, ingested.maintenance]
+    frames = [intervals, ingested.profiles, ingested.maintenance, ingested.status]
     for name in ("hostname", "host_class", "node_type"):
         names = [frame[name].unique().cast(pl.String) for frame in frames if name in frame.columns]
         # By number, names sort and compare in no time, and not by the order in which they came.
         kind = pl.Enum(pl.concat(names).drop_nulls().unique().sort())
         frames = [frame.cast({name: kind} if name in frame.columns else {}) for frame in frames]
-    intervals, profiles, maintenance = frames
+    intervals, profiles, maintenance, status = frames
     refused = [
         rejects(
             part,
@@ -80,6 +82,7 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
         intervals,
         profile_history(profiles),
         maintenance,
+        status,
         pl.concat([ingested.rejects, *refused]),
         frozenset(ingested.completeness["quantity_type"]),
     )

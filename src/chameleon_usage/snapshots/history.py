@@ -1,12 +1,13 @@
-"""What earlier snapshots knew: the versions of rows that the current dump no longer holds.
+"""What earlier snapshots and audit tables knew: versions of rows that the dump no longer holds.
 
 A row that was there at one snapshot and not at the next was deleted for good in between; a row that
-differs was changed in between. A change is dated by the row's ``updated_at`` where that falls
-between the two snapshots; all else by the middle between them, and what it bounds is inferred.
+differs was changed in between. A change is dated by the audit table where there is one, else by the
+row's ``updated_at`` where that falls between the two snapshots; all else by the middle between
+them, and what it bounds is inferred.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,8 @@ import polars as pl
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.models.raw import NAME, RAW_TABLES, WINDOWS, RawInputs
+from chameleon_usage.models.raw import NAME, RAW_TABLES, TIME, WINDOWS, RawInputs, RawTable
+from chameleon_usage.snapshots import audit
 
 HISTORY, MANIFEST = "history", "manifest.json"
 CHANGE_TYPE, FROM_FILE = "record_fate", "record_file"
@@ -79,49 +81,71 @@ def manifest_as_of(manifest: Path, name: str = "as_of") -> datetime:
 Load = Callable[[list[Path], str], pl.DataFrame]
 
 
-def complete(directory: Path, inputs: RawInputs, load: Load) -> RawInputs:
-    """Add to the tables of a dump what earlier snapshots knew.
+def complete(
+    directory: Path,
+    inputs: RawInputs,
+    load: Load,
+    audits: Mapping[str, pl.DataFrame] | None = None,
+) -> RawInputs:
+    """Add to the tables of a dump what earlier snapshots and audit tables knew.
 
     Args:
         directory: the site's, with or without a ``history``.
         inputs: the current dump's tables.
         load: reads files of increments, all of the same columns, for a table: its columns,
             ``record_fate`` and ``record_file``, without the rows ``added``.
+        audits: input table to the rows of its audit table (``audit.as_read``).
 
     Returns:
         the tables, with each row that is gone added and ended, an allocation that was moved in
         place as one row for each host (the earlier ones as "<id>/<n>"), and values that the
-        services took away filled in; with ``superseded`` and ``windows``.
+        services took away filled in; with ``superseded``, ``windows`` and ``audited``. A table of
+        which there is nothing but its audit table is made of that.
     """
-    steps = increments(directory)
-    if not steps:
-        return inputs
-    tables, superseded, windows = dict(inputs.tables), {}, [inputs.windows]
-    for name, current in inputs.tables.items():
+    steps, audits = increments(directory), audits or {}
+    moments = sorted({inputs.as_of, *(at for step in steps for at in (step.since, step.as_of))})
+    tables, superseded, audited, windows = dict(inputs.tables), {}, {}, [inputs.windows]
+    for name in [*inputs.tables, *(audits.keys() - inputs.tables.keys())]:
         if RAW_TABLES[name].remade:
             continue
-        earlier = _versions(steps, name, current, load)
-        if earlier.is_empty():
+        observed, not_kept = pl.DataFrame(), []
+        if name in audits:
+            observed = audit.observations(audits[name], name, moments)
+            not_kept = audit.not_kept(audits[name], name)
+            tables.setdefault(name, audit.latest(observed, name))
+        current = tables[name]
+        snapshots = _of_snapshots(steps, name, current, load)
+        observed = pl.concat([snapshots, observed], how="diagonal")
+        if observed.is_empty():
             continue
-        tables[name], seen = _read(name, current, earlier)
-        superseded[name] = earlier.select(*current.columns, "until")
+        earlier, stands = _versions(name, current, observed, not_kept)
+        tables[name], seen = _read(name, current, earlier, stands)
+        known = pl.coalesce("began", "audited").alias("known")
+        superseded[name] = earlier.select(*current.columns, "until", known)
+        if name in audits:
+            audited[name] = stands.select(*RAW_TABLES[name].key, known).drop_nulls()
         windows.append(seen)
     rows = inputs.rows | {name: tables[name].height for name in superseded}
     return replace(
-        inputs, tables=tables, superseded=superseded, windows=pl.concat(windows), rows=rows
+        inputs,
+        tables=tables,
+        superseded=superseded,
+        windows=pl.concat(windows),
+        rows=rows,
+        absent=tuple(name for name in inputs.absent if name not in tables),
+        audited=audited,
     )
 
 
-def _versions(steps: list[Increment], name: str, current: pl.DataFrame, load: Load) -> pl.DataFrame:
-    """Give the earlier versions of a table's rows, sorted by key and time.
+def _of_snapshots(
+    steps: list[Increment], name: str, current: pl.DataFrame, load: Load
+) -> pl.DataFrame:
+    """Give the rows of a table that later snapshots superseded.
 
     Returns:
-        the table's columns, ``record_fate``, ``seen`` (the last snapshot with the row so),
-        ``unseen`` (the next), ``until`` (when it ended, by the row's word or the middle of the two)
-        and ``dated`` (by the row's word).
+        the table's columns, ``seen`` (the last snapshot with the row so) and ``unseen`` (the next).
     """
     table = RAW_TABLES[name]
-    key = list(table.key)
     kept = [
         (number, step, file, str(step.path / f"{file}.parquet"))
         for number, step in enumerate(steps)
@@ -149,31 +173,113 @@ def _versions(steps: list[Increment], name: str, current: pl.DataFrame, load: Lo
             "_next": [step.as_of for _, step, *_ in kept],
             "_again": again,
         },
-        schema_overrides=dict.fromkeys(("seen", "_next", "_again"), pl.Datetime("us")),
+        schema_overrides=dict.fromkeys(("seen", "_next", "_again"), TIME),
     )
-    earlier = (
+    return (
         rows.join(moments, on=FROM_FILE, how="left")
         .with_columns(
             unseen=pl.when(pl.col(CHANGE_TYPE) == UNREAD).then("_again").otherwise("_next")
         )
-        .drop(FROM_FILE, "_next", "_again")
+        .drop(CHANGE_TYPE, FROM_FILE, "_next", "_again")
     )
-    middle = pl.col("seen") + (pl.col("unseen") - pl.col("seen")) / 2
-    updated = (
-        pl.col("updated_at") if "updated_at" in current.columns else pl.lit(None, pl.Datetime("us"))
+
+
+_OF_AUDIT = {"began": TIME, "purged": pl.Boolean(), "order": pl.Int64()}
+"""What audit tables tell of a state beside ``seen`` and ``unseen``; null of snapshots."""
+
+
+def _versions(
+    name: str, current: pl.DataFrame, observed: pl.DataFrame, not_kept: list[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Put the observed states of a table's rows in order.
+
+    Args:
+        name: the table.
+        current: its rows now.
+        observed: its columns, ``seen`` and ``unseen``, and what audit tables tell.
+        not_kept: columns that the audit table does not have; their values are those observed
+            before, else those after.
+
+    Returns:
+        (the earlier versions, what is now), sorted by key and time: the table's columns, ``seen``
+        (the last moment with the row so), ``unseen`` (the first without), ``until`` (when it
+        ended, by a witness's word or the middle of the two), ``dated`` (by a witness's word),
+        ``began`` (since when, if an audit table dates it) and ``audited`` (the first audit row that
+        shows it so).
+    """
+    table = RAW_TABLES[name]
+    key, columns = list(table.key), current.columns
+    lacking = {column: kind for column, kind in _OF_AUDIT.items() if column not in observed.columns}
+    observed = observed.with_columns(pl.lit(None, kind).alias(c) for c, kind in lacking.items())
+    states = (
+        pl.concat([observed, current.join(observed, on=key, how="semi")], how="diagonal")
+        .with_columns(pl.col("purged").fill_null(value=False))
+        .sort(*key, "seen", "order", "purged", *columns, nulls_last=True)
     )
-    word = updated.shift(-1).over(key)
-    word = pl.when((word > pl.col("seen")) & (word <= pl.col("unseen"))).then(word)
+    states = _end_deleted(table, _fill_audited(states, key, not_kept))
     # What changed in a column that is not read is no change here.
-    same = pl.all_horizontal(
-        pl.col(column).eq_missing(pl.col(column).shift(-1)) for column in current.columns
+    changed = pl.any_horizontal(
+        pl.col(column).ne_missing(pl.col(column).shift(1)) for column in [*columns, "purged"]
     )
-    return (
-        pl.concat([earlier, current.join(earlier, on=key, how="semi")], how="diagonal")
-        .sort(*key, "unseen", *current.columns, nulls_last=True)
-        .filter(~same)
-        .with_columns(until=pl.coalesce(word, middle.dt.truncate("1s")), dated=word.is_not_null())
-        .filter(pl.col("unseen").is_not_null())
+    first_audited = pl.when(pl.col("order").is_not_null()).then("seen")
+    states = (
+        states.with_columns(_run=changed.cum_sum())
+        .with_columns(
+            pl.col("began").first().over("_run"), audited=first_audited.first().over("_run")
+        )
+        .unique("_run", keep="last", maintain_order=True)
+    )
+    # Of several states within a second the last one counts.
+    momentary = pl.col("began").shift(-1).over(key) <= pl.col("began")
+    states = states.filter(~momentary.fill_null(value=False))
+    unseen = pl.min_horizontal("unseen", pl.col("audited").shift(-1).over(key))
+
+    def word(column: str | None) -> pl.Expr:
+        """Give a time of the next state, if that is when this one became it."""
+        at = pl.col(column).shift(-1).over(key) if column in columns else pl.lit(None, TIME)
+        return pl.when((at > pl.col("seen")) & (at <= unseen)).then(at)
+
+    # A row's own deletion comes first: no trigger need have watched it.
+    exact = pl.coalesce(word(table.end), pl.col("began").shift(-1).over(key))
+    dated = pl.coalesce(exact, word(None if table.heartbeat else "updated_at"))
+    middle = pl.col("seen") + (unseen - pl.col("seen")) / 2
+    states = states.with_columns(
+        seen=pl.coalesce(exact, "seen"),
+        unseen=pl.coalesce(exact, unseen),
+        until=pl.coalesce(dated, middle.dt.truncate("1s")),
+        dated=dated.is_not_null(),
+        _now=pl.col("seen").is_null(),
+    ).drop("_run", "order")
+    if not (table.end or table.ending_status):  # a row that is gone still says what it said
+        states = states.filter(~pl.col("purged"))
+    parts = states.drop("purged").partition_by("_now", as_dict=True, include_key=False)
+    none = states.clear().drop("purged", "_now")
+    return parts.get((False,), none), parts.get((True,), none)
+
+
+def _fill_audited(states: pl.DataFrame, key: list[str], not_kept: list[str]) -> pl.DataFrame:
+    """Fill in what an audit table does not keep, and what only the row of an INSERT dates."""
+    before = {c: pl.col(c).forward_fill().over(key) for c in [*not_kept, "created_at"]}
+    after = {c: pl.col(c).backward_fill().over(key) for c in not_kept}
+    by_audit = pl.col("order").is_not_null()
+    return states.with_columns(
+        pl.when(by_audit).then(pl.coalesce(before[c], after.get(c))).otherwise(c).alias(c)
+        for c in before
+        if c in states.columns
+    )
+
+
+def _end_deleted(table: RawTable, states: pl.DataFrame) -> pl.DataFrame:
+    """Let a row that was deleted for good end at that moment, as one marked as deleted does."""
+    ends: dict[str, pl.Expr] = {}
+    if over := table.ending_status:
+        kind = states.schema[over.column]
+        ends = {over.column: pl.lit(over.values[0]).cast(kind), over.at: pl.col("began")}
+    elif table.end:
+        ends = {table.end: pl.col("began")}
+    return states.with_columns(
+        pl.when(pl.col("purged")).then(value).otherwise(column).alias(column)
+        for column, value in ends.items()
     )
 
 
@@ -184,9 +290,9 @@ def _superseded_rows(step: Increment, file: str | None) -> int:
 
 
 def _read(
-    name: str, current: pl.DataFrame, earlier: pl.DataFrame
+    name: str, current: pl.DataFrame, earlier: pl.DataFrame, stands: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read a table together with its earlier versions.
+    """Read a table together with its earlier versions; ``stands``: since when it is as it is now.
 
     Returns:
         (the table, windows)
@@ -215,12 +321,22 @@ def _read(
         )
         gone = gone.with_columns(pl.coalesce(end, "until").alias(end))
     rows = _fill(name, pl.concat([current, gone.select(columns)]), earlier)
-    versions = pl.concat([earlier, rows.join(earlier, on=key, how="semi")], how="diagonal").sort(
+    dates = stands.select(*key, "began", "audited")
+    still = rows.join(dates, on=key, how="left", maintain_order="left")
+    if spec.flag:
+        # By hand the flag is changed without a date; the audit table has one.
+        at = pl.coalesce("began", pl.min_horizontal("updated_at", "audited"), "updated_at")
+        still = still.with_columns(
+            updated_at=pl.when(pl.col(spec.flag) == 0).then(at).otherwise("updated_at")
+        )
+        rows = still.select(columns)
+    versions = pl.concat([earlier, still.join(earlier, on=key, how="semi")], how="diagonal").sort(
         *key, "unseen", nulls_last=True
     )
     before = pl.col("until").shift(1).over(key)
     if spec.flag:
-        off = versions.with_columns(since=pl.coalesce(before, "updated_at", "created_at")).filter(
+        since = pl.min_horizontal("updated_at", "audited")
+        off = versions.with_columns(since=pl.coalesce(before, "began", since, "created_at")).filter(
             pl.col(spec.flag) == 0
         )
         windows.append(_window(name, off, "since", "until", "absent"))

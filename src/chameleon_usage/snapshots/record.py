@@ -21,7 +21,7 @@ import polars as pl
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import OLD, save_tables, whole_directory
-from chameleon_usage.models.raw import RAW_TABLES
+from chameleon_usage.models.raw import AUDIT_TABLES, RAW_TABLES
 from chameleon_usage.snapshots.history import (
     ADDED,
     CHANGE_TYPE,
@@ -39,9 +39,11 @@ from chameleon_usage.snapshots.history import (
 ROWS_AT_ONCE = 1_000_000
 """Larger tables are compared in parts, so that memory does not grow with them."""
 
-_KEYS = {name: table.key for name, table in RAW_TABLES.items()} | {
-    table.archive: table.key for table in RAW_TABLES.values() if table.archive
-}
+_KEYS = (
+    {name: table.key for name, table in RAW_TABLES.items()}
+    | {table.archive: table.key for table in RAW_TABLES.values() if table.archive}
+    | dict.fromkeys(AUDIT_TABLES.values(), ("audit_id",))
+)
 
 
 @dataclass(frozen=True)

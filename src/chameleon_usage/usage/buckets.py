@@ -14,7 +14,9 @@ from chameleon_usage.models.metrics import (
     KNOWN_SHARE,
     MEASURED,
     METRICS,
+    OF_STATUS,
     RESOURCES,
+    STATUS,
     needs,
 )
 
@@ -46,11 +48,20 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Period:
+    """The time that is asked for; what is None is as far as the tables reach."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    bucket: str = "1d"
+
+
+@dataclass(frozen=True)
 class Availability:
     """What the tables of a site can tell of.
 
     Attributes:
-        quantities: measured quantity types that some source of the site tells.
+        quantities: measured quantity types that some source of the site tells, and ``STATUS``.
         completeness: quantity type to the share of its rows that are still there.
         as_of: when they were read; a bucket that reaches further is unknown.
     """
@@ -259,6 +270,8 @@ def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
         return column(name)
 
     def host_by_host(name: str) -> pl.Expr:
+        if name in OF_STATUS and STATUS not in availability.quantities:
+            return pl.lit(None, pl.Float64)
         told = pl.when(measured("reservable").is_not_null()).then(column(name))
         otherwise = pl.lit(0.0 if name in IN_POOL else None, pl.Float64)
         return pl.when(corrected).then(told).otherwise(otherwise)

@@ -4,6 +4,7 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import finish
+from chameleon_usage.models.metrics import STATUS
 from chameleon_usage.models.outputs import Coverage
 from chameleon_usage.models.raw import LEGACY_CACHE
 from chameleon_usage.usage.buckets import Availability, Window
@@ -45,6 +46,9 @@ def supported_by_caches(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
 SEEN = ["total", "reservable", "committed", "occupied_reservation"]
 """Quantities of which coverage says how much was seen, and how much inferred."""
 
+USABLE = "reservable_usable"
+"""The quantity of which a source supports the time in the pool whose status it tells."""
+
 
 def coverage_table(
     segments: pl.DataFrame,
@@ -66,7 +70,7 @@ def coverage_table(
         site: the site's key.
 
     Returns:
-        Coverage; null where nothing is published.
+        Coverage, of the buckets that the tables cover; null where nothing is published.
     """
     timestamps = window.timestamps
     published = segments.filter(
@@ -101,12 +105,20 @@ def coverage_table(
 
     seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
     held = held_time(whole.with_columns(source=seen))
-    shares = [share(held_time(support), held), share(held, held)]
+    pool = held.filter(pl.col("quantity_type") == "reservable")
+    status = pool.with_columns(quantity_type=pl.lit(USABLE))
+    supported = held_time(support).with_columns(
+        pl.col("quantity_type").replace("status_known_in_pool", USABLE)
+    )
+    shares = [share(supported, pl.concat([held, status])), share(held, held)]
     told = [
         timestamps.select(
             "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)
         ).with_columns(source=pl.lit("records"))
         for quantity, value in sorted(availability.completeness.items())
+        if quantity != STATUS
     ]
     columns = ["timestamp", "quantity_type", "source", "known_share"]
-    return finish(pl.concat([frame.select(columns) for frame in (*shares, *told)]), Coverage, site)
+    table = pl.concat([frame.select(columns) for frame in (*shares, *told)])
+    covered = availability.buckets(window)
+    return finish(table.join(covered, on="timestamp", how="semi"), Coverage, site)

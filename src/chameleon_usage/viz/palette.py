@@ -33,6 +33,14 @@ STATES: dict[str, str] = {
 `leased` stands for active, stopped and idle together, where nothing tells them apart.
 """
 
+OUT_OF_USE: dict[str, str] = {
+    "out_of_use_broken": "#7A1E1E",  # dark red
+    "out_of_use_planned": "#EE8F5A",  # pale vermilion
+    "out_of_use_disabled": "#B9A08A",  # sand
+    "out_of_use_unexplained": "#F2E5D5",  # pale sand
+}
+"""Count type of what is out of use to colour, in the order of stacking, from the bottom."""
+
 UNKNOWN_EDGE = "#8C8C8C"
 """The outline of what is not known."""
 

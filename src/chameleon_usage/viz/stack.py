@@ -1,4 +1,4 @@
-"""What the nodes of a site, of each node type and of each resource were doing: parts, stacked."""
+"""What the nodes of a site, a type, a resource were doing, or why they could not: stacked parts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from chameleon_usage.models.metrics import RESOURCES
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import (
     HEIGHT,
+    LABELS,
     MONTH,
     PARTS,
     WIDTH,
     Figure,
+    as_text,
     ceiling,
+    coarsen,
     colour,
     figure,
     gap_layers,
@@ -21,6 +24,7 @@ from chameleon_usage.viz.base import (
     lookup,
     panel_title,
     side_by_side,
+    since_opening,
     span_words,
     time_axis,
     total_line,
@@ -29,6 +33,9 @@ from chameleon_usage.viz.tables import partition_table
 
 MOST_TYPES = 12
 """This many node types have a panel; the rest are left to the table."""
+
+NAMES = LABELS | PARTS
+SHADES = palette.STATES | palette.OUT_OF_USE
 
 
 def usage_stack(usage: pl.DataFrame, *, site_name: str, percent: bool = False) -> Figure:
@@ -79,6 +86,50 @@ def usage_stack(usage: pl.DataFrame, *, site_name: str, percent: bool = False) -
             if words
             else f"{site_name}, {span_words(table)}: no day of which all parts are known."
         ),
+    )
+
+
+def out_of_use(usage: pl.DataFrame, *, site_name: str) -> Figure:
+    """Draw why nodes were out of use, by week: the causes stacked under the line of their sum.
+
+    Args:
+        usage: `usage_timeline` rows of one site that has records of status.
+        site_name: for the title.
+    """
+    causes = list(palette.OUT_OF_USE)
+    told = as_text(since_opening(usage)).filter(
+        pl.col("collector_type") == "corrected", pl.col("count_type").is_in(causes)
+    )
+    weekly = coarsen(told, "1w", by=["count_type"]).pivot(
+        on="count_type", on_columns=causes, index="timestamp", values="value"
+    )
+    table = (
+        weekly.sort("timestamp")
+        .with_columns(total=pl.sum_horizontal(causes, ignore_nulls=False))
+        .with_columns(pl.col("total", *causes).round(2))
+    )
+    base, x = alt.Chart(inline_values(table)), time_axis(table)
+    areas = _areas(
+        base,
+        causes,
+        causes,
+        x,
+        scale=alt.Scale(domain=[0, ceiling(table["total"])]),
+        unit="nodes",
+        when=alt.Tooltip("utcyearmonthdate(timestamp):T", title="from"),
+    )
+    means = table.select(pl.col(causes).mean()).row(0, named=True)
+    words = ", ".join(
+        f"{LABELS[cause].lower()} {mean:,.1f}" for cause, mean in means.items() if mean is not None
+    )
+    return figure(
+        alt.layer(areas, *gap_layers(table, "total", "1w"), total_line(base, 1, x)),
+        table,
+        width=WIDTH,
+        height=HEIGHT / 2,
+        title=f"{site_name}: nodes out of use, and why",
+        description=f"Stacked areas of the nodes of {site_name} that were out of use, "
+        f"{span_words(table)}, by cause. Means over the known time, in nodes: {words or 'none'}.",
     )
 
 
@@ -168,14 +219,14 @@ def _areas(
     return (
         base.transform_fold([*parts], as_=["part", "value"])
         .transform_calculate(
-            Part=lookup("part", {p: PARTS[p] for p in parts}),
+            Part=lookup("part", {p: NAMES[p] for p in parts}),
             order=lookup("part", {p: i for i, p in enumerate(parts)}),
         )
         .mark_area(interpolate="step-after")
         .encode(
             x=x,
             y=alt.Y("value:Q", title=unit, stack="zero", scale=scale),
-            color=colour("Part", {PARTS[p]: palette.STATES[p] for p in legend}),
+            color=colour("Part", {NAMES[p]: SHADES[p] for p in legend}),
             order="order:Q",
             tooltip=[when, "Part:N", alt.Tooltip("value:Q", format=",.1f", title=unit)],
         )

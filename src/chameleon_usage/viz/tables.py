@@ -131,6 +131,7 @@ def cross_site_table(
             index=["site", "timestamp"],
             values="value",
         )
+        .join(_every_bucket(usage), on=["site", "timestamp"], how="right")
         .sort("site", "timestamp")
         .filter((pl.col("total") > 0).fill_null(value=False).cum_max().over("site"))
     )
@@ -161,6 +162,12 @@ def cross_site_table(
         .select("site", "timestamp", "days", *QUANTITIES)
         .sort("site", "timestamp")
     )
+
+
+def _every_bucket(usage: pl.DataFrame) -> pl.DataFrame:
+    """Pair each site with each time of all: a site that was read earlier is unknown later."""
+    usage = as_text(usage)
+    return usage.select("site").unique().join(usage.select("timestamp").unique(), how="cross")
 
 
 def rejected(audit: pl.DataFrame) -> pl.DataFrame:

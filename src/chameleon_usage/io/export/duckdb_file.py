@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -64,6 +65,16 @@ VIEWS: dict[str, tuple[str, str, str]] = {
 """View to the table that it needs, what it shows, and its query."""
 
 
+@dataclass(frozen=True)
+class _Stream:
+    """An Arrow stream of a frame: DuckDB reads one by itself, and a Polars frame with pyarrow."""
+
+    frame: pl.DataFrame
+
+    def __arrow_c_stream__(self, schema: object = None) -> object:
+        return self.frame.__arrow_c_stream__(schema)
+
+
 def write_duckdb(tables: Mapping[str, pl.DataFrame], path: Path) -> None:
     """Write a new DuckDB file: every table, the metric registry, and the views over them.
 
@@ -78,7 +89,7 @@ def write_duckdb(tables: Mapping[str, pl.DataFrame], path: Path) -> None:
         with duckdb.connect(str(path)) as session:
             session.execute("SET TimeZone = 'UTC'")
             for name, frame in tables.items():
-                session.register("frame", frame.to_arrow())
+                session.register("frame", _Stream(frame))
                 session.execute(f"CREATE TABLE {name} AS FROM frame")
                 session.unregister("frame")
                 session.execute(f"COMMENT ON TABLE {name} IS '{_quoted(OUTPUTS[name].__doc__)}'")

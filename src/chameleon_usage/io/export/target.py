@@ -29,7 +29,9 @@ Targets, told apart by scheme or suffix:
   mysql://USER@HOST/DATABASE, mariadb://..., postgresql://..., sqlite:///FILE
                         tables of a database; rows of the same sites are replaced
   FILE.duckdb           all tables, and views over them, in one file
-  FILE.om               OpenMetrics text, to backfill Prometheus
+  FILE.om               OpenMetrics text, to backfill Prometheus, in blocks of a year:
+                        promtool tsdb create-blocks-from openmetrics \\
+                          --max-block-duration=8760h FILE.om DIR
   csv:DIR, json:DIR     a file a table, described by datapackage.json
 A password stands in an environment variable that holds the whole URI (--to '${NAME}'), in an
 option file, or is asked for."""

@@ -1,0 +1,267 @@
+"""How large the error is from seed to seed, and when a kind of damage is twice as frequent.
+
+Every seed and every kind of damage takes a twin and a run of the pipeline, together longer than
+the whole book. So `python -m paper errors` does it apart and records what it finds, and the book
+reads the record.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from datetime import datetime
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+import polars as pl
+
+from chameleon_twin.calibration import SITES, Profile, damages, load
+from chameleon_twin.site import make
+from chameleon_usage import pipeline
+from chameleon_usage.cli.options import read_sites
+from chameleon_usage.io import files
+from chameleon_usage.models.site import DEFAULT_SOURCES, Site
+from chameleon_usage.usage.buckets import Window
+from chameleon_usage.viz.base import since_opening
+from paper import validation
+from paper.eras import before_and_after_2022
+from paper.project import ROOT
+from paper.truth import daily_truth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+RECORD = ROOT / "data" / "errors.csv"
+NOTHING = "nothing"
+"""What `damage` says where every kind is as frequent as the calibration file states."""
+
+SEEDS = (2016, 1, 2, 3, 4)
+"""The first is the book's own."""
+
+DAMAGED = ("chi_tacc", "kvm_tacc")
+"""The sites of which each kind of damage is made more frequent, with the first seed."""
+
+FACTOR = 2.0
+SIZE = Profile("full", 1.0)
+"""The real one: of a tenth of the hosts, one that has lost its row would be ten times as much."""
+
+SERVICES = ROOT / "tests" / "services" / "fixture"
+"""Holds a folder for each release, and in it one for each site that the services wrote."""
+
+OF_SERVICES = (
+    *("nova_hosts", "nova_instances"),
+    *("blazar_hosts", "blazar_allocations", "blazar_leases"),
+)
+
+COUNTED = (
+    "total",
+    "reservable",
+    "committed",
+    "occupied_reservation",
+    "occupied_ondemand",
+    "active_reservation",
+    "active_ondemand",
+)
+"""What the collectors count; everything else follows from it by formulas."""
+
+KEY = ("site", "damage", "seed", "era", "count_type")
+COLUMNS = {
+    **dict.fromkeys(("site", "damage"), pl.String),
+    "seed": pl.Int64,
+    **dict.fromkeys(("era", "count_type"), pl.String),
+    "error": pl.Float64,
+    "known_days": pl.Float64,
+}
+
+
+def measure(site: str, damage: str, seed: int) -> pl.DataFrame:
+    """Make a site of the twin, count it, and hold the corrected count to the truth.
+
+    Args:
+        site: its key.
+        damage: the kind that is `FACTOR` times as frequent, or `NOTHING`.
+        seed: of the twin.
+
+    Returns:
+        the columns of the record; the numbers as it keeps them.
+    """
+    factors = {} if damage == NOTHING else {damage: FACTOR}
+    window = Window(
+        datetime.fromisoformat("2016-01-01"), datetime.fromisoformat("2026-01-01"), "1d"
+    )
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        make(site, folder, seed, SIZE, True, factors=factors)
+        entry = read_sites(ROOT / "data" / "sites.yaml", [site])[site]
+        tables, _ = pipeline.run_pipeline(entry, folder, folder / "output", window)
+        intervals = pl.read_parquet(folder / site / "truth" / "intervals.parquet")
+    usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
+    days = since_opening(usage)["timestamp"].unique().sort()
+    truth = daily_truth(intervals, days, COUNTED)
+    return _of_record(validation.errors(usage, truth, era=before_and_after_2022), damage, seed)
+
+
+def _of_record(errors: pl.DataFrame, damage: str, seed: int) -> pl.DataFrame:
+    """Give errors as the record keeps them."""
+    return (
+        errors.drop_nulls("error")
+        .with_columns(damage=pl.lit(damage), seed=pl.lit(seed, pl.Int64))
+        .select(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
+        .with_columns(pl.col("error", "known_days").round(6))
+        .sort(KEY)
+    )
+
+
+def measure_services(release: str, site: str) -> pl.DataFrame:
+    """Count a site that the services themselves wrote, and hold the count to what is true.
+
+    Args:
+        release: of the services.
+        site: folder of the release's fixture: the tables, and beside them `*truth.parquet`.
+
+    Returns:
+        the columns of the record; `site` as `services_site` names it, and seed 0.
+    """
+    folder = SERVICES / release / site
+    told = pl.concat(
+        pl.read_parquet(path, columns=["kind", "hypervisor_hostname", "start", "end", "vcpus"])
+        for path in sorted(folder.glob("*truth.parquet"))
+    )
+    first, last = (told[name].dt.truncate("1d") for name in ("start", "end"))
+    window = Window(first.min(), last.max(), "1d")  # type: ignore[arg-type]
+    with TemporaryDirectory() as scratch:
+        raw = Path(scratch) / site
+        raw.mkdir()
+        for path in folder.glob("*.*.parquet"):
+            (raw / path.name).symlink_to(path)
+        entry = Site(key=site, name=site, adapters=OF_SERVICES, sources=DEFAULT_SOURCES)
+        tables, _ = pipeline.run_pipeline(entry, raw.parent, raw.parent / "output", window)
+    usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
+    truth = daily_truth(shares_of_hosts(told), usage["timestamp"].unique().sort(), COUNTED)
+    return _of_record(
+        validation.errors(usage, truth, era=before_and_after_2022), NOTHING, 0
+    ).select(pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:])
+
+
+def services_site(release: str, site: str) -> str:
+    """Name a site that the services wrote, as the record does."""
+    return f"services/{release}/{site}"
+
+
+def shares_of_hosts(told: pl.DataFrame) -> pl.DataFrame:
+    """Add up what is on a host: its vcpus over those of the host, at most 1.
+
+    Args:
+        told: `kind`, `hypervisor_hostname`, `start`, `end`, `vcpus`; what is in the cloud or in
+            the pool has those of the host.
+
+    Returns:
+        `quantity_type`, `start`, `end`, `nodes`.
+    """
+    whole = told.filter(pl.col("kind").is_in(["total", "reservable"]))
+    sizes = whole.group_by("hypervisor_hostname").agg(size=pl.col("vcpus").max())
+    by = ["kind", "hypervisor_hostname"]
+    steps = pl.concat(
+        [
+            told.select(*by, start=at, step=sign * pl.col("vcpus"))
+            for at, sign in (("start", 1), ("end", -1))
+        ]
+    )
+    levels = (
+        steps.group_by(*by, "start")
+        .agg(pl.col("step").sum())
+        .sort(*by, "start")
+        .with_columns(
+            held=pl.col("step").cum_sum().over(by), end=pl.col("start").shift(-1).over(by)
+        )
+    )
+    return (
+        levels.filter(pl.col("held") > 0)
+        .join(sizes, on="hypervisor_hostname")
+        .select(
+            "start",
+            "end",
+            quantity_type="kind",
+            nodes=pl.min_horizontal(pl.lit(1.0), pl.col("held") / pl.col("size")),
+        )
+    )
+
+
+def runs(
+    sites: Sequence[str] = SITES,
+    kinds: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+) -> Iterator[tuple[str, str, int]]:
+    """Give (site, damage, seed) of what is to be measured: kinds where a site can have them.
+
+    Args:
+        sites: their keys.
+        kinds: of damage, or `NOTHING`; empty: all.
+        seeds: empty: `SEEDS`, and only the first for kinds of damage.
+    """
+    for damage, site in product(kinds or (NOTHING, *damages()), sites):
+        if damage == NOTHING:
+            yield from ((site, damage, seed) for seed in seeds or SEEDS)
+        elif site in DAMAGED and load(site, SIZE).share(damage):
+            yield from ((site, damage, seed) for seed in seeds or SEEDS[:1])
+
+
+def read_record() -> pl.DataFrame:
+    """Read what was recorded: `COLUMNS`, sorted by `KEY`."""
+    return pl.read_csv(RECORD, schema=COLUMNS)
+
+
+def write_record(measured: Sequence[pl.DataFrame]) -> None:
+    """Put what was measured into the record, in the place of what it had of the same runs."""
+    new = pl.concat(measured)
+    known = [read_record()] if RECORD.exists() else []
+    kept = [old.join(new, on=["site", "damage", "seed"], how="anti") for old in known]
+    with files.whole_file(RECORD) as part:
+        pl.concat([*kept, new]).sort(KEY).write_csv(part)
+
+
+@click.command()
+@click.option("--site", "sites", multiple=True, type=click.Choice(SITES), help="Only these.")
+@click.option(
+    "--damage",
+    "kinds",
+    multiple=True,
+    type=click.Choice([NOTHING, *damages()]),
+    help="Only these kinds, twice as frequent; `nothing`: the twin as it is.",
+)
+@click.option("--seed", "seeds", multiple=True, type=int, help="Only these seeds of the twin.")
+@click.option("--services", is_flag=True, help="Only the sites that the services wrote.")
+@click.option("--jobs", default=2, show_default=True, help="Runs at once.")
+def main(
+    *,
+    sites: tuple[str, ...],
+    kinds: tuple[str, ...],
+    seeds: tuple[int, ...],
+    services: bool,
+    jobs: int,
+) -> None:
+    """Measure the error on twins of several seeds and damages, and on the services' sites.
+
+    It is recorded in data/errors.csv. What is recorded of other runs stays.
+    """
+    # Runs side by side share the cores; a process reads this before it loads Polars.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    limited = bool(sites or kinds or seeds)
+    wanted = [] if services else list(runs(sites or SITES, kinds, seeds))
+    written = sorted(path.parent for path in SERVICES.glob("*/*/truth.parquet"))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        running: dict[Future[pl.DataFrame], tuple[object, ...]] = {
+            pool.submit(measure, *run): run for run in wanted
+        }
+        for folder in () if limited else written:
+            place = (folder.parent.name, folder.name)
+            running[pool.submit(measure_services, *place)] = ("services", *place)
+        for done, future in enumerate(as_completed(running), 1):
+            write_record([future.result()])
+            what = " ".join(map(str, running[future]))
+            click.echo(f"{done} of {len(running)}: {what}", err=True)
