@@ -91,6 +91,7 @@ class Physical:
         self.size: dict[str, tuple[int, int, int]] = {}
         """vcpus, memory_mb and local_gb of a node."""
         self.ironic: set[str] = set()
+        """The nodes that Ironic has a record of."""
         self.faults: dict[str, list[str]] = collections.defaultdict(list)
         """Driver methods that are to fail next, by service or node ("" for any)."""
         self.listeners: list[Callable[[str, str, str, int], None]] = []
@@ -146,6 +147,9 @@ class Hypervisor(fake.FakeDriver):
 
     def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:
         return {node_uuid(name): name for name in self.get_available_nodes()}
+
+    def is_node_deleted(self, nodename: str) -> bool:
+        return nodename not in PHYSICAL.ironic
 
     def node_is_available(self, nodename: str) -> bool:
         return nodename in self.get_available_nodes()

@@ -663,6 +663,7 @@ def baremetal(story: Story, reservations: list[dict[str, Any]]) -> None:
         def act() -> None:
             service = next(name for name, nodes in machines.nodes.items() if node in nodes)
             machines.nodes[service].remove(node)
+            machines.ironic.remove(node)
             cloud.periodic()
             ledger.disappears(node)
 
@@ -673,6 +674,7 @@ def baremetal(story: Story, reservations: list[dict[str, Any]]) -> None:
             if anew:
                 nova_cloud.GENERATION[node] += 1
             machines.nodes[service].append(node)
+            machines.ironic.add(node)
             cloud.periodic()
             ledger.appears(node, 48)
 
