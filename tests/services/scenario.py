@@ -485,7 +485,7 @@ def kvm(story: Story, reservations: list[dict[str, Any]]) -> None:
     for number in (7, 8):
         story.host(f"k{number:02}")
     story.host("k09", "k09.cloud.example")
-    for number in (10, 11):
+    for number in (10, 11, 14):
         story.host(f"k{number:02}", cell="cell2")
     story.host("k12", "k12.cloud.example", cell="cell2", vcpus=64)
     story.clock.advance(minutes=1)
@@ -512,7 +512,7 @@ def kvm(story: Story, reservations: list[dict[str, Any]]) -> None:
     story.once(35.2, lambda: story.host("k04"))
     story.once(53.1, lambda: story.host("k13"))
     story.once(57.6, lambda: story.remove("k13"))
-    story.at(54.0, _renamed(story, "k11"))
+    story.at(54.0, _renamed(story, "k14", "k15", "cell2"))
     story.once(31.0, lambda: cloud.archive(START + dt.timedelta(days=20)))
     story.once(40.0, lambda: cloud.purge(START + dt.timedelta(days=1.9)))
     story.once(50.0, lambda: cloud.archive(START + dt.timedelta(days=35)))
@@ -601,16 +601,11 @@ def _a_host_is_lost(story: Story, lives: Lives, host: str) -> Life:
     story.delete(stays)
 
 
-def _renamed(story: Story, host: str) -> Life:
+def _renamed(story: Story, host: str, name: str, cell: str) -> Life:
     """A host without machines is taken out and comes back under another name."""
-    for found in story.cloud.api.get_servers(search_opts={"all_tenants": 1, "host": host}):
-        if story.status(found["id"]) == "SOFT_DELETED":
-            continue
-        story.act(found["id"], "os-migrateLive", {"host": "k10", "block_migration": "auto"})
-    yield 10 * MINUTE
     story.remove(host)
     yield 20 * MINUTE
-    story.host("k14", cell="cell2")
+    story.host(name, cell=cell)
 
 
 def _reserved_machines(story: Story, reservation: dict[str, Any]) -> None:
@@ -650,6 +645,9 @@ def baremetal(story: Story, reservations: list[dict[str, Any]]) -> None:
     cloud, machines, ledger = story.cloud, story.machines, story.ledger
     story.host("ironic-1", *(f"bm{n:02}" for n in range(1, 6)), ironic=True)
     story.host("ironic-2", *(f"bm{n:02}" for n in range(6, 11)), ironic=True)
+    leased = {host for one in reservations for host, _, _ in one["held"]}
+    if others := sorted(leased - ledger.hosts.keys()):
+        story.host("ironic-3", *others, ironic=True)
     story.clock.advance(minutes=1)
     flavor = story.flavor("baremetal", 48, ironic=True)
     kinds = itertools.cycle(TENANCIES)
