@@ -50,7 +50,7 @@ WIDE = {
     "forced_down version",
     "instances": f"{ROW} uuid host node launched_on project_id vm_state task_state power_state "
     "vcpus memory_mb root_gb ephemeral_gb launched_at terminated_at instance_type_id hidden",
-    "instance_actions": f"{ROW} action instance_uuid request_id start_time finish_time message",
+    "instance_actions": f"{ROW} action instance_uuid start_time finish_time message",
     "instance_actions_events": f"{ROW} action_id event start_time finish_time result host",
     "migrations": f"{ROW} uuid instance_uuid migration_type status source_compute source_node "
     "dest_compute dest_node old_instance_type_id new_instance_type_id hidden cross_cell_move",
@@ -85,6 +85,7 @@ def environment(version: str) -> Path:
 def make(release: str, site: str, out: Path) -> Path:
     """Make a site's tables and truth, and give their folder."""
     python, folder = environment(RELEASES[release]), out / release / site
+    enrolled = pl.read_parquet(FIXTURE / release / site / "blazar_truth.parquet")
     with tempfile.TemporaryDirectory(dir=PROJECT / "build", prefix="nova-") as scratch:
         truth = Path(scratch) / "truth.csv"
         server = MariaDB(Path(scratch))
@@ -100,6 +101,7 @@ def make(release: str, site: str, out: Path) -> Path:
                     *(python, HERE / "scenario.py", site, "--truth", truth),
                     *("--server", f"mysql+pymysql://nova:nova@127.0.0.1:{server.port}"),
                     *("--reservations", HERE / f"reservations-{release}-{site}.json"),
+                    *("--hosts", *enrolled["hypervisor_hostname"].unique().sort()),
                 ],
                 env=os.environ | QUIET,
                 capture_output=True,

@@ -476,7 +476,7 @@ class Lives:
         self.story.delete(uuid)
 
 
-def kvm(story: Story, reservations: list[dict[str, Any]]) -> None:
+def kvm(story: Story, reservations: list[dict[str, Any]], hosts: list[str]) -> None:
     """Virtual machines: in slots that Blazar reserved, and on demand, in two cells."""
     cloud = story.cloud
     for number in range(1, 6):
@@ -488,6 +488,8 @@ def kvm(story: Story, reservations: list[dict[str, Any]]) -> None:
     for number in (10, 11, 14):
         story.host(f"k{number:02}", cell="cell2")
     story.host("k12", "k12.cloud.example", cell="cell2", vcpus=64)
+    if unknown := sorted(set(hosts) - story.ledger.hosts.keys()):
+        raise ValueError(f"Blazar enrols hosts that are not there: {', '.join(unknown)}")
     story.clock.advance(minutes=1)
 
     for one in reservations:
@@ -640,13 +642,12 @@ def _reserved_machines(story: Story, reservation: dict[str, Any]) -> None:
         story.at(begin, life())
 
 
-def baremetal(story: Story, reservations: list[dict[str, Any]]) -> None:
-    """Whole nodes, in Blazar's leases, under two compute services."""
+def baremetal(story: Story, reservations: list[dict[str, Any]], hosts: list[str]) -> None:
+    """Whole nodes, in Blazar's leases, under two compute services, or three."""
     cloud, machines, ledger = story.cloud, story.machines, story.ledger
     story.host("ironic-1", *(f"bm{n:02}" for n in range(1, 6)), ironic=True)
     story.host("ironic-2", *(f"bm{n:02}" for n in range(6, 11)), ironic=True)
-    leased = {host for one in reservations for host, _, _ in one["held"]}
-    if others := sorted(leased - ledger.hosts.keys()):
+    if others := sorted(set(hosts) - ledger.hosts.keys()):
         story.host("ironic-3", *others, ironic=True)
     story.clock.advance(minutes=1)
     flavor = story.flavor("baremetal", 48, ironic=True)
@@ -809,13 +810,14 @@ def main() -> None:
     parser.add_argument("site", choices=SITES)
     parser.add_argument("--server", required=True, help="mysql+pymysql://user:password@host:port")
     parser.add_argument("--reservations", type=Path, required=True, help="a JSON file of Blazar's")
+    parser.add_argument("--hosts", nargs="*", default=[], help="those that Blazar enrols")
     parser.add_argument("--truth", type=Path, required=True, help="the CSV file to write")
     asked = parser.parse_args()
     reservations = json.loads(asked.reservations.read_text())
 
     def story(cloud: Cloud) -> None:
         told = Story(cloud, seed=len(asked.site))
-        SITES[asked.site](told, reservations)
+        SITES[asked.site](told, reservations, asked.hosts)
         with asked.truth.open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["kind", "hypervisor_hostname", "entity", "start", "end", "vcpus"])
