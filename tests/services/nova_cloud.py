@@ -554,6 +554,11 @@ class Cloud(integrated_helpers._IntegratedTestBase):
     def set_service(self, host: str, **state: object) -> None:
         self.admin_api.put_service(self.service_id(host), state)
 
+    def takes_machines(self, host: str) -> bool:
+        """Tell whether an operator left a service enabled."""
+        services = self.admin_api.get_services(host=host, binary="nova-compute")
+        return services[0]["status"] == "enabled"
+
     def remove_service(self, host: str) -> None:
         self.admin_api.api_delete(f"/os-services/{self.service_id(host)}")
         self.host_mappings.pop(host, None)

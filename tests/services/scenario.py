@@ -504,21 +504,30 @@ def kvm(story: Story, reservations: list[dict[str, Any]], hosts: list[str]) -> N
         story.at(story.between(3, 50), _rescheduled(story, first))
     story.at(22, _a_host_is_lost(story, first, "k08"))
 
-    # Out of use, removed, enrolled anew, renamed.
-    def set_service(host: str, **state: object) -> Callable[[], None]:
-        return lambda: cloud.set_service(host, **state)
-
-    story.once(30.0, set_service("k05", status="disabled", disabled_reason="memory errors"))
-    story.once(32.9, set_service("k05", status="enabled"))
-    story.once(31.2, lambda: story.remove("k04"))
-    story.once(35.2, lambda: story.host("k04"))
-    story.once(53.1, lambda: story.host("k13"))
-    story.once(57.6, lambda: story.remove("k13"))
-    story.at(54.0, _renamed(story, "k14", "k15", "cell2"))
+    _hosts_come_and_go(story)
     story.once(31.0, lambda: cloud.archive(START + dt.timedelta(days=20)))
     story.once(40.0, lambda: cloud.purge(START + dt.timedelta(days=1.9)))
     story.once(50.0, lambda: cloud.archive(START + dt.timedelta(days=35)))
     story.tell()
+
+
+def _hosts_come_and_go(story: Story) -> None:
+    """Take hosts out of use, remove them, enrol them anew, and under another name."""
+
+    def set_service(host: str, **state: object) -> Callable[[], None]:
+        return lambda: story.cloud.set_service(host, **state)
+
+    closed = {"status": "disabled", "disabled_reason": "to be taken out"}
+    story.once(30.0, set_service("k05", status="disabled", disabled_reason="memory errors"))
+    story.once(32.9, set_service("k05", status="enabled"))
+    story.once(0.02, set_service("k04", **closed))
+    story.once(31.2, lambda: story.remove("k04"))
+    story.once(35.2, lambda: story.host("k04"))
+    story.once(53.1, lambda: story.host("k13"))
+    story.once(53.1, set_service("k13", **closed))
+    story.once(57.6, lambda: story.remove("k13"))
+    story.once(0.02, set_service("k14", **closed))
+    story.at(54.0, _renamed(story, "k14", "k15", "cell2"))
 
 
 def _every_kind(lives: Lives) -> Iterator[Life]:
@@ -564,7 +573,11 @@ def _every_kind(lives: Lives) -> Iterator[Life]:
 
 def _rescheduled(story: Story, lives: Lives) -> Life:
     """A launch fails on the first host that is chosen, and works on the second."""
-    others = [host for host in story.cloud.computes if host not in lives.hosts]
+    others = [
+        host
+        for host in story.cloud.computes
+        if host not in lives.hosts and story.cloud.takes_machines(host)
+    ]
     for host in others:
         story.cloud.set_service(host, status="disabled")
     story.machines.faults[""].append("spawn")
