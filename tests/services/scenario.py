@@ -505,9 +505,9 @@ def kvm(story: Story, reservations: list[dict[str, Any]], hosts: list[str]) -> N
     story.at(22, _a_host_is_lost(story, first, "k08"))
 
     _hosts_come_and_go(story)
-    story.once(31.0, lambda: cloud.archive(START + dt.timedelta(days=20)))
+    story.once(31.0, lambda: cloud.archive(START + dt.timedelta(days=12)))
     story.once(40.0, lambda: cloud.purge(START + dt.timedelta(days=1.9)))
-    story.once(50.0, lambda: cloud.archive(START + dt.timedelta(days=35)))
+    story.once(50.0, lambda: cloud.archive(START + dt.timedelta(days=18)))
     story.tell()
 
 
