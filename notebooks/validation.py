@@ -178,7 +178,7 @@ truth.seeds(of_seeds, site_names=names, count_types=counted).save("seeds", figur
 (
     GT(
         validation.spread(of_seeds)
-        .sort(pl.col("site").cast(pl.Enum(list(names))), "era", descending=[False, True])
+        .sort(pl.col("site").cast(pl.Enum(list(names))), "era")
         .with_columns(pl.col("site").replace(names), era_label(pl.col("era")))
         .select("site", "era", *counted),
         id="table-seeds",
@@ -196,13 +196,19 @@ truth.seeds(of_seeds, site_names=names, count_types=counted).save("seeds", figur
 #
 # The twin is written by the hands that wrote the pipeline. So there are also sites that Nova and Blazar
 # wrote themselves: their code ran through sixty days of a script which knows what it did. They are small,
-# lively, and full of what goes wrong. Blazar as it is published deletes ended leases and removed hosts for good, so
-# that some days are unknown. The count is judged on the days that have a value.
+# lively, and full of what goes wrong. Blazar as it is published deletes ended leases and removed hosts for good. So
+# some days are unknown, and what is missed on the others counts as error here: of a removed host that nobody used
+# nothing is left.
 
 # %% when="has_services" tags=["hide-input"]
 (
     GT(
-        validation.of_services(recorded).with_columns(pl.col("count_type").replace(counts)),
+        validation.of_services(recorded)
+        .sort("place", pl.col("count_type").cast(pl.Enum(list(METRICS))))
+        .with_columns(
+            pl.col("place").replace({"baremetal": "bare metal", "kvm": "KVM"}),
+            pl.col("count_type").replace({name: what.label for name, what in METRICS.items()}),
+        ),
         id="table-services",
         groupname_col="place",
     )
@@ -233,6 +239,7 @@ kinds = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="
 doubled = validation.with_more_damage(recorded.filter(pl.col("site").is_in(list(names))))
 noticed = doubled.filter(pl.col("added").abs() >= ablation.NOTICEABLE)["damage"]
 felt = {name: kind["what"] for name, kind in kinds.items() if name in noticed}
+shown = felt or {name: kind["what"] for name, kind in kinds.items()}
 damaged = {site: name for site, name in names.items() if (doubled["site"] == site).any()}
 glue("errors_kinds", len(kinds), display=False)
 glue("errors_kinds_felt", len(felt), display=False)
@@ -243,7 +250,7 @@ glue("errors_most_added", doubled["added"].max(), display=False)
 # error of any count.
 
 # %% mystnb={"figure": {"name": "fig-damage", "caption": "Percentage points by which the error of the corrected count grows when one kind of damage is twice as frequent, by site, count and era. Empty: less than 0.005 points. Data: {{ output_dir }}/plots/damage.csv."}} tags=["hide-input"]
-ablation.twice_the_damage(doubled, site_names=damaged, count_types=counted, labels=felt).save(
+ablation.twice_the_damage(doubled, site_names=damaged, count_types=counted, labels=shown).save(
     "damage", figures
 )
 

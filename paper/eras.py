@@ -17,14 +17,14 @@ def era_of(timestamp: pl.Expr) -> pl.Expr:
     return named.alias("era")
 
 
-def before_and_after_2022(timestamp: pl.Expr) -> pl.Expr:
-    """Name the half of the record of each time, as column `era`: since 2022 little is lost."""
-    later = timestamp.dt.year() >= max(ERAS)
-    return (
-        pl.when(later).then(pl.lit(ERAS[max(ERAS)])).otherwise(pl.lit("before_2022")).alias("era")
-    )
+def halves_of(timestamp: pl.Expr) -> pl.Expr:
+    """Name the part of the record of each time, as column `era`: since 2022 little is lost."""
+    first, last = min(ERAS), max(ERAS)
+    later = timestamp.dt.year() >= last
+    named = pl.when(later).then(pl.lit(ERAS[last])).otherwise(pl.lit(f"{first}_{last - 1}"))
+    return named.alias("era")
 
 
 def era_label(era: pl.Expr) -> pl.Expr:
-    """Write an era as readers see it: 2016–2017, before 2022, 2022 on."""
-    return era.str.replace("_on", " on").str.replace("before_", "before ").str.replace("_", "–")
+    """Write an era as readers see it: 2016–2017, 2022 on."""
+    return era.str.replace("_on", " on").str.replace("_", "–")

@@ -28,7 +28,7 @@ from chameleon_usage.models.site import DEFAULT_SOURCES, Site
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.viz.base import since_opening
 from paper import validation
-from paper.eras import before_and_after_2022
+from paper.eras import halves_of
 from paper.project import ROOT
 from paper.truth import daily_truth
 
@@ -52,10 +52,11 @@ SIZE = Profile("full", 1.0)
 SERVICES = ROOT / "tests" / "services" / "fixture"
 """Holds a folder for each release, and in it one for each site that the services wrote."""
 
-OF_SERVICES = (
-    *("nova_hosts", "nova_instances"),
-    *("blazar_hosts", "blazar_allocations", "blazar_leases"),
-)
+ADAPTERS = {
+    "nova": ("nova_hosts", "nova_instances"),
+    "blazar": ("blazar_hosts", "blazar_allocations", "blazar_leases"),
+}
+"""Service to what reads its tables."""
 
 COUNTED = (
     "total",
@@ -102,7 +103,7 @@ def measure(site: str, damage: str, seed: int) -> pl.DataFrame:
     usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
     days = since_opening(usage)["timestamp"].unique().sort()
     truth = daily_truth(intervals, days, COUNTED)
-    return _of_record(validation.errors(usage, truth, era=before_and_after_2022), damage, seed)
+    return _of_record(validation.errors(usage, truth, era=halves_of), damage, seed)
 
 
 def _of_record(errors: pl.DataFrame, damage: str, seed: int) -> pl.DataFrame:
@@ -138,13 +139,21 @@ def measure_services(release: str, site: str) -> pl.DataFrame:
         raw.mkdir()
         for path in folder.glob("*.*.parquet"):
             (raw / path.name).symlink_to(path)
-        entry = Site(key=site, name=site, adapters=OF_SERVICES, sources=DEFAULT_SOURCES)
+        here = [name for name in ADAPTERS if any(raw.glob(f"{name}*.parquet"))]
+        adapters = tuple(adapter for name in here for adapter in ADAPTERS[name])
+        entry = Site(key=site, name=site, adapters=adapters, sources=DEFAULT_SOURCES)
         tables, _ = pipeline.run_pipeline(entry, raw.parent, raw.parent / "output", window)
     usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
     truth = daily_truth(shares_of_hosts(told), usage["timestamp"].unique().sort(), COUNTED)
-    return _of_record(
-        validation.errors(usage, truth, era=before_and_after_2022), NOTHING, 0
-    ).select(pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:])
+    return _of_record(validation.errors(usage, truth, era=halves_of), NOTHING, 0).select(
+        pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:]
+    )
+
+
+def services_sites() -> list[tuple[str, str]]:
+    """List (release, site) of what the services wrote."""
+    folders = {path.parent for path in SERVICES.glob("*/*/*truth.parquet")}
+    return sorted((folder.parent.name, folder.name) for folder in folders)
 
 
 def services_site(release: str, site: str) -> str:
@@ -252,14 +261,12 @@ def main(
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     limited = bool(sites or kinds or seeds)
     wanted = [] if services else list(runs(sites or SITES, kinds, seeds))
-    written = sorted(path.parent for path in SERVICES.glob("*/*/truth.parquet"))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         running: dict[Future[pl.DataFrame], tuple[object, ...]] = {
             pool.submit(measure, *run): run for run in wanted
         }
-        for folder in () if limited else written:
-            place = (folder.parent.name, folder.name)
+        for place in () if limited else services_sites():
             running[pool.submit(measure_services, *place)] = ("services", *place)
         for done, future in enumerate(as_completed(running), 1):
             write_record([future.result()])

@@ -10,6 +10,7 @@ import polars as pl
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import LABELS, Figure, as_text, figure, in_words, inline_values
 from paper.eras import era_label
+from paper.figures.truth import IN_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +119,16 @@ def _points_added(
         .sort("site", "count_type", what, "era")
     )
     eras = table.select(era_label(pl.col("era")).unique().sort())["era"].to_list()
+    rows = list(labels.values())
+    # A grid of panels in which one lacks data puts the others in wrong places.
+    empty = {"era": eras[0], what: rows[0]}
+    grid = pl.DataFrame({"site": list(site_names.values())}).join(
+        pl.DataFrame({"count_type": [LABELS[c] for c in count_types]}), how="cross"
+    )
+    lacking = grid.join(drawn, on=["site", "count_type"], how="anti")
+    drawn = pl.concat(
+        [drawn, lacking.with_columns(pl.lit(v).alias(k) for k, v in empty.items())], how="diagonal"
+    )
     base = alt.Chart(inline_values(drawn)).encode(
         x=alt.X(
             "era:O",
@@ -128,7 +139,7 @@ def _points_added(
         y=alt.Y(
             f"{what}:N",
             title=None,
-            scale=alt.Scale(domain=list(labels.values())),
+            scale=alt.Scale(domain=rows),
             axis=alt.Axis(labelLimit=220),
         ),
         tooltip=[
@@ -139,6 +150,7 @@ def _points_added(
             alt.Tooltip("added:Q", format="+.3f", title="points"),
         ],
     )
+    base = base.transform_filter("isValid(datum.added)")
     cells = base.mark_rect().encode(
         color=alt.Color(
             "shade:Q",
@@ -169,10 +181,15 @@ def _points_added(
     )
     chart = (
         alt.layer(cells, numbers)
-        .properties(width=104, height=17 * len(labels))
+        .properties(width=26 * len(eras), height=17 * len(labels))
         .facet(
             row=alt.Row("site:N", title=None, sort=list(site_names.values())),
-            column=alt.Column("count_type:N", title=None, sort=[LABELS[c] for c in count_types]),
+            column=alt.Column(
+                "count_type:N",
+                title=None,
+                sort=[LABELS[c] for c in count_types],
+                header=alt.Header(labelExpr=IN_LINES),
+            ),
         )
     )
     words = in_words(worst, f"{{site}}, {each}: {{added:.2g}}")

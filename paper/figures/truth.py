@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 HEADER = alt.Header(labelFontSize=12, labelFontWeight="bold")
 
+IN_LINES = "split(datum.label, ' ')"
+"""Label expression: a word a line."""
+
 LEAST_ERROR = 1e-4
 """Lower end of the axis of errors; less is drawn there."""
 
@@ -114,6 +117,18 @@ def errors(
     )
 
 
+def in_every_panel(drawn: pl.DataFrame) -> pl.DataFrame:
+    """Add an empty row for each site and count type that has none.
+
+    A grid of panels in which one lacks data puts the others in wrong places.
+    """
+    grid = drawn.select(pl.col("site").unique()).join(
+        drawn.select(pl.col("count_type").unique()), how="cross"
+    )
+    by = ["site", "count_type"]
+    return pl.concat([drawn, grid.join(drawn, on=by, how="anti").sort(by)], how="diagonal")
+
+
 def seeds(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]) -> Figure:
     """Draw the error of the corrected count on each of several twins.
 
@@ -137,10 +152,8 @@ def seeds(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Seque
         )
         .sort("site", "count_type", "era", "seed")
     )
-    # The earlier first, as in all figures.
-    eras = drawn["era"].unique().sort(descending=True).to_list()
-    base = alt.Chart(inline_values(drawn)).encode(
-        y=alt.Y("era:O", title=None, sort=eras, axis=alt.Axis(grid=True, labelFontSize=11)),
+    base = alt.Chart(inline_values(in_every_panel(drawn))).encode(
+        y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
         x=alt.X(
             "error:Q",
             title="error (log scale)",
@@ -149,13 +162,14 @@ def seeds(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Seque
                 values=[LEAST_ERROR, 1e-3, 1e-2, 1e-1],
                 labelExpr=lookup(
                     "format(datum.value, '.4f')",
-                    {"0.0001": "≤ 0.01%", "0.0010": "0.1%", "0.0100": "1%", "0.1000": "10%"},
+                    {"0.0001": "≤ 0.01%", "0.0010": "", "0.0100": "1%", "0.1000": "10%"},
                 ),
                 labelOverlap=False,
             ),
         ),
     )
     dark, pale = palette.COLLECTORS["corrected"][0], palette.PALE
+    base = base.transform_filter("isValid(datum.error)")
     span = base.mark_rule(color=pale, strokeWidth=3).encode(x="min(error):Q", x2="max(error):Q")
     points = base.mark_circle(color=dark, size=30, opacity=0.55).encode(
         tooltip=["site:N", "era:O", "seed:O", alt.Tooltip("error:Q", format=".2%")]
@@ -163,10 +177,19 @@ def seeds(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Seque
     middle = base.mark_tick(color=dark, thickness=2, size=18).encode(x="median(error):Q")
     chart = (
         alt.layer(span, points, middle)
-        .properties(width=WIDTH / 4 - 12, height=46)
+        .properties(width=WIDTH / 4 - 36, height=46)
         .facet(
             row=alt.Row(
-                "count_type:N", title=None, sort=[LABELS[c] for c in count_types], header=HEADER
+                "count_type:N",
+                title=None,
+                sort=[LABELS[c] for c in count_types],
+                header=alt.Header(
+                    labelFontSize=12,
+                    labelFontWeight="bold",
+                    labelAngle=0,
+                    labelAlign="left",
+                    labelExpr=IN_LINES,
+                ),
             ),
             column=alt.Column("site:N", title=None, sort=list(site_names.values()), header=HEADER),
         )

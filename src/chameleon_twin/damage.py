@@ -40,7 +40,11 @@ def flag_by_sql(world: World, t: Tables) -> Tables:
         pl.col("created_at") + pl.duration(days=1)
     )  # fmt: skip
     changed = pl.when(hit).then(old).otherwise("updated_at")
-    return t | {"blazar.computehosts": rows.with_columns(updated_at=changed)}
+    rows = rows.with_columns(updated_at=changed, _hit=hit)
+    # Every row of that host, earlier ones that are deleted as well.
+    all_rows = pl.col("_hit").any().over("hypervisor_hostname")
+    flag = pl.when(all_rows).then(0).otherwise("reservable")
+    return t | {"blazar.computehosts": rows.with_columns(reservable=flag).drop("_hit")}
 
 
 def rebalance_lost(world: World, t: Tables) -> Tables:
@@ -117,6 +121,8 @@ def renamed(world: World, t: Tables) -> Tables:
     rows, name = t["nova.compute_nodes"], "hypervisor_hostname"
     once = (pl.len().over(name) == 1) & pl.col("deleted_at").is_null()
     once &= pl.col("created_at") < _as_of(world) - timedelta(days=400)
+    reports = t["nova.services"].filter(pl.col("deleted_at").is_null())["host"]
+    once &= pl.col(name).is_in(reports.implode())
     chosen = rows.filter(_chosen(world, "renamed", rows, once))
     for host, made in chosen.select(name, "created_at").rows():
         was = host.split(".")[0]

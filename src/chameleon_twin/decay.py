@@ -27,10 +27,19 @@ def _before(column: str, when: int) -> pl.Expr:
 def decay(world: World, tables: Tables) -> Tables:
     """The tables as they are today; the input stays as it was."""
     out = dict(tables)
-    for step in (_nova_hosts, _rebuilt, _pool, _allocations, _leases, _specs, _events, _orphans,
-                 *damage.STEPS, _impossible, _containers, _archive, damage.interrupt):  # fmt: skip
+    for step in (_touched, _nova_hosts, _rebuilt, _pool, _allocations, _leases, _specs, _events,
+                 _orphans, *damage.STEPS, _impossible, _containers, _archive,
+                 damage.interrupt):  # fmt: skip
         out = step(world, out)
     return out
+
+
+def _touched(_world: World, t: Tables) -> Tables:
+    """Who deletes a lease softly touches its events: when it started is overwritten."""
+    events = t["blazar.events"]
+    return t | {
+        "blazar.events": events.with_columns(updated_at=pl.coalesce("deleted_at", "updated_at"))
+    }
 
 
 def _nova_hosts(world: World, t: Tables) -> Tables:

@@ -18,13 +18,14 @@ from .world import World
 
 Tables = dict[str, pl.DataFrame]
 
+# Who deletes a lease leaves it as it was half way: Chameleon's Blazar changes no status after.
 LEASE_STATUS = {
-    PENDING: "PENDING", RUNNING: "ACTIVE", COMPLETED: "TERMINATED", RELEASED: "TERMINATED",
-    CANCELLED: "TERMINATED", NEVER_STARTED: "ERROR", NO_HOSTS: "ERROR",
+    PENDING: "PENDING", RUNNING: "ACTIVE", COMPLETED: "TERMINATED", RELEASED: "DELETING",
+    CANCELLED: "DELETING", NEVER_STARTED: "ERROR", NO_HOSTS: "ERROR",
 }  # fmt: skip
 RESERVATION_STATUS = {
-    PENDING: "pending", RUNNING: "active", COMPLETED: "deleted", RELEASED: "deleted",
-    CANCELLED: "deleted", NEVER_STARTED: "error", NO_HOSTS: "error",
+    PENDING: "pending", RUNNING: "active", COMPLETED: "deleted", RELEASED: "active",
+    CANCELLED: "pending", NEVER_STARTED: "error", NO_HOSTS: "error",
 }  # fmt: skip
 # The leases for addresses or networks only: the two robots make most of them.
 OTHER_TYPES = ("virtual:floatingip", "network")
@@ -182,7 +183,7 @@ def _events(world: World, every: _AllLeases) -> pl.DataFrame:
     warned = (warn < as_of) & (np.where(deleted == NEVER, as_of, deleted) > warn)
     status = np.concatenate([
         np.where(failed, 2, np.where(done != NEVER, 1, 0)),
-        np.where(ended, 1, 0),
+        np.where(ended | (every.outcome == RELEASED), 1, 0),
         np.where(warned & ~failed, 1, 0),
     ])  # fmt: skip
     touched = np.concatenate([
@@ -323,7 +324,8 @@ def pool(world: World) -> Tables:
     dup_end = dup_start + whole(span * rng.uniform(0.2, 0.9, n_twice))
     machine = np.r_[machine, machine[twice]]
     deleted = np.r_[np.where((end >= FAR) | flagged, NEVER, end), dup_end]
-    changed = np.r_[np.where(flagged, end, np.minimum(start + DAY, end)), dup_end]
+    # A delete counts as a change.
+    changed = np.r_[np.where(end < FAR, end, start + DAY), dup_end]
     changed = np.minimum(changed, world.cal.as_of)
     start, flagged = np.r_[start, dup_start], np.r_[flagged, np.zeros(n_twice, dtype=bool)]
     ids = np.r_[ids, ids[twice] + 1]

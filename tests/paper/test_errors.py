@@ -13,7 +13,7 @@ from chameleon_twin.calibration import damages
 from paper import errors, validation
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 - the services keep naive UTC
-WRITTEN = sorted(path.parent for path in errors.SERVICES.glob("*/*/truth.parquet"))
+WRITTEN = errors.services_sites()
 
 
 def recorded(*rows: tuple[str, str, int, str, str, float]) -> pl.DataFrame:
@@ -52,7 +52,7 @@ class TestRecord:
         assert set(twins.rows()) == set(errors.runs())
         services = runs.filter(pl.col("site").str.starts_with("services/"))
         assert services["site"].to_list() == [] or set(services["site"]) == {
-            errors.services_site(folder.parent.name, folder.name) for folder in WRITTEN
+            errors.services_site(*place) for place in WRITTEN
         }
 
     def test_is_sorted_and_each_row_once(self):
@@ -66,7 +66,7 @@ class TestRecord:
         monkeypatch.setattr(errors, "RECORD", tmp_path / "errors.csv")
         a = ("a", "nothing", 1, "2022_on", "total", 0.1)
         b = ("a", "nothing", 2, "2022_on", "total", 0.2)
-        gone = ("a", "nothing", 1, "before_2022", "total", 0.3)
+        gone = ("a", "nothing", 1, "2016_2021", "total", 0.3)
         errors.write_record([recorded(b, gone)])
         errors.write_record([recorded(a)])
         assert_frame_equal(errors.read_record(), recorded(a, b))
@@ -74,9 +74,8 @@ class TestRecord:
     def test_what_the_services_wrote_is_as_far_as_recorded(self):
         if not WRITTEN:
             pytest.skip("no site that the services wrote is here")
-        folder = WRITTEN[0]
-        site = errors.services_site(folder.parent.name, folder.name)
-        again = errors.measure_services(folder.parent.name, folder.name)
+        site = errors.services_site(*WRITTEN[0])
+        again = errors.measure_services(*WRITTEN[0])
         kept = errors.read_record().filter(pl.col("site") == site)
         assert_frame_equal(again, kept, abs_tol=2e-6, rel_tol=0)
 

@@ -216,6 +216,16 @@ class TestRowsThatAreGone:
             assert site.corrected(count_type, host="h1") == on((0, 5.25))
             assert site.inferred(count_type) == []
 
+    @pytest.mark.parametrize("mark", [0, None])
+    def test_that_it_is_marked_as_not_deleted_says_nothing_of_a_row_that_is_gone(self, mark):
+        site = AuditedSite()
+        site.host("h2")
+        row = site.hypervisor("h1", 0, deleted=mark)
+        site.audit(NODES, "INSERT", 0, row)
+        site.audit(NODES, "DELETE", 5, row)
+        site.tables[NODES].remove(row)
+        assert site.corrected("total", host="h1") == on((0, 5))
+
     def test_a_lease_keeps_the_allocation_that_its_end_deleted_for_good(self):
         """As upstream Blazar does, which marks nothing as deleted."""
         site = AuditedSite()
@@ -315,6 +325,20 @@ class TestWhatTheTriggersDoNotTell:
         row = site.hypervisor("h1", None)
         site.audit(NODES, "INSERT", 2.5, row)
         assert site.corrected("total", host="h1") == on((2.5, 10))
+
+    def test_a_mark_that_is_not_kept_was_not_there_before_the_row_was_deleted(self, tmp_path):
+        site = AuditedSite()
+        row = site.hypervisor("h1", 0, 6, id=7, deleted=7)
+        before = row | {"deleted_at": None, "deleted": None}
+        site.audit(NODES, "INSERT", 0, before | {"vcpus": 3})
+        site.audit(NODES, "UPDATE", 4, before)
+        inputs = load_raw_inputs(site.write(tmp_path), [NODES])
+        versions = inputs.versions(NODES).filter(pl.col("id") == 7)
+        assert versions.select("until", "deleted").rows() == [
+            (day(4), None),
+            (day(6), None),
+            (None, 7),
+        ]
 
     def test_a_column_that_is_not_kept_is_that_of_the_row(self):
         site = AuditedSite()

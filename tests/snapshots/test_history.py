@@ -79,6 +79,14 @@ class TestRowsThatAreGone:
             assert site.corrected(count_type, host="h1") == on((0, 5))
             assert site.inferred(count_type) == [(day(4), day(5))]
 
+    def test_though_it_was_marked_as_not_deleted(self):
+        def state(site, now):
+            site.host("h2")
+            if now < 5.5:
+                site.hypervisor("h1", 0, deleted=0)
+
+        assert Recorded(state).corrected("total", host="h1") == on((0, 5))
+
     def test_what_the_next_host_of_that_name_tells_goes_before_the_middle(self):
         def state(site, now):
             site.hypervisor("h1", 0)

@@ -123,7 +123,7 @@ class Player:
             self._nova(out, now)
         else:
             self._zun(out, now)
-        return out
+        return {name: _not_yet_deleted(rows) for name, rows in out.items()}
 
     def _blazar(self, out: dict[str, pl.DataFrame], now: pl.Expr) -> None:
         gone = self.over.filter(pl.col("withdrawn") <= now)
@@ -246,3 +246,13 @@ class Player:
             frame.write_parquet(folder / f"{name}.parquet", compression_level=1)
         (folder / "manifest.json").write_text(json.dumps({"as_of": moment.isoformat()}))
         return folder
+
+
+def _not_yet_deleted(rows: pl.DataFrame) -> pl.DataFrame:
+    """Take back the mark of a row that is deleted only later: services set it with the time."""
+    if not {"deleted", "deleted_at"} <= set(rows.columns):
+        return rows
+    kind = rows.schema["deleted"]
+    alive = pl.lit(0 if kind.is_integer() else None).cast(kind)
+    marked = pl.when(pl.col("deleted_at").is_null()).then(alive).otherwise("deleted")
+    return rows.with_columns(deleted=marked)

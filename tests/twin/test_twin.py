@@ -499,6 +499,15 @@ class TestWhatAccidentsLeave:
                 rows = plain.read(decayed / site, table)
                 assert (rows["updated_at"] > as_of(decayed / site)).any(), (site, table)
 
+    def test_who_deletes_a_lease_touches_its_start_event(self, decayed: Path) -> None:
+        leases = plain.read(decayed / "chi_tacc", "blazar.leases")
+        gone = leases.filter(pl.col("deleted_at").is_not_null())
+        assert set(gone["status"]) >= {"DELETING"}
+        starts = plain.read(decayed / "chi_tacc", "blazar.events").filter(event_type="start_lease")
+        touched = starts.filter(pl.col("deleted_at").is_not_null())
+        assert (touched["updated_at"] == touched["deleted_at"]).all()
+        assert "DONE" in set(touched["status"])
+
     def test_leases_gone_whose_instances_remain(self, whole: Path, decayed: Path) -> None:
         folder = decayed / "chi_tacc"
         left = plain.read(folder, "blazar.leases").select("id")

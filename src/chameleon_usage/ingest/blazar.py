@@ -303,8 +303,8 @@ def _committed(
         intervals=pl.concat(
             [
                 present(held, source, "committed"),
-                present(before, RESERVATIONS, "committed"),
-                present(_unallocated(inputs, source), RESERVATIONS, "committed"),
+                present(before, LEASES, "committed"),
+                present(_unallocated(inputs, source), LEASES, "committed"),
             ]
         ),
         rejects=bad,
@@ -343,7 +343,8 @@ def _given_back(inputs: RawInputs, rows: pl.DataFrame) -> pl.DataFrame:
 
     Chameleon's Blazar writes the deletion of a lease over that of all its allocations, also of
     those given back long before. A reservation holds no more nodes at once than it asks for at
-    most: the one that was made first went when one more was made.
+    most: the one that was made first went when one more was made; of those made at once, nobody
+    knows which.
     """
     leases = (
         inputs.get(RESERVATIONS)
@@ -364,11 +365,7 @@ def _given_back(inputs: RawInputs, rows: pl.DataFrame) -> pl.DataFrame:
     later = swept.select(
         "reservation_id", _place=pl.col("_place") - pl.col("most"), _next="created_at"
     )
-    ends = (
-        swept.join(later, on=["reservation_id", "_place"])
-        .filter(pl.col("created_at") < pl.col("_next"))
-        .select("id", "_next")
-    )
+    ends = swept.join(later, on=["reservation_id", "_place"]).select("id", "_next")
     return (
         rows.join(ends, on="id", how="left", maintain_order="left")
         .with_columns(deleted_at=pl.coalesce("_next", "deleted_at"))
@@ -510,7 +507,7 @@ def leases(inputs: RawInputs) -> Ingested:
     cancelled = (pl.col("deleted_at") <= pl.col("start_date")).fill_null(value=False)
     # Who deletes a lease touches its events, too: then the event began when it was planned.
     touched = pl.col("started") >= pl.col("deleted_at")
-    started = pl.when(touched.fill_null(value=False)).then(
+    planned = pl.when(touched.fill_null(value=False)).then(
         pl.max_horizontal("planned", "created_at")
     )
     # Blazar itself keeps no allocation of a lease that ended.
@@ -518,7 +515,7 @@ def leases(inputs: RawInputs) -> Ingested:
     first_start = pl.coalesce(
         "launched",
         pl.when(~cancelled & had_nodes.fill_null(value=False)).then(
-            pl.coalesce(started, "started")
+            pl.coalesce(planned, "started")
         ),
     )
     lead = dated.with_columns(first_start=first_start).with_columns(

@@ -52,7 +52,7 @@ def parted(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     In the order of the file, the second of a number is of another cell than the first.
     """
     spec = RAW_TABLES[name]
-    if not spec.counted or rows["id"].n_unique() == rows.height:
+    if rows["id"].n_unique() == rows.height:
         return rows
     # A text is compared as it is, a null with none.
     ours = rows.with_columns(_thing=pl.struct(spec.same)).with_row_index("_place")
@@ -65,18 +65,15 @@ def parted(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     )
 
 
-def rejoined(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+def rejoined(actions: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     """Find the action of each event where several cells in one file have one of its number.
 
     Of the actions of that number it is the one that began last before the event, or, if none
     did, next after it; of those that began together, the one of the event's own place.
     """
-    actions, events = tables.get(ACTIONS), tables.get(EVENTS)
-    if actions is None or events is None or actions.is_empty() or events.is_empty():
-        return tables
     number = pl.col("id") % MIXED
-    if int(actions["id"].max() or 0) < MIXED:  # type: ignore[arg-type]
-        return tables
+    if actions.is_empty() or int(actions["id"].max() or 0) < MIXED:  # type: ignore[arg-type]
+        return events
     several = actions.select(action_id=number, _action="id", _began="start_time").filter(
         pl.len().over("action_id") > 1
     )
@@ -100,9 +97,7 @@ def rejoined(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
         .select("id", "_action")
     )
     joined = events.join(found, on="id", how="left", maintain_order="left")
-    return tables | {
-        EVENTS: joined.with_columns(action_id=pl.coalesce("_action", "action_id")).drop("_action")
-    }
+    return joined.with_columns(action_id=pl.coalesce("_action", "action_id")).drop("_action")
 
 
 def written(key: pl.Expr) -> pl.Expr:

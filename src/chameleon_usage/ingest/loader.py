@@ -98,8 +98,10 @@ def load_raw_inputs(
             f"{directory} holds none of the tables {', '.join(wanted)}: "
             "expected files named <schema>.<table>.parquet"
         )
+    if cells.ACTIONS in tables and cells.EVENTS in tables:
+        tables[cells.EVENTS] = cells.rejoined(tables[cells.ACTIONS], tables[cells.EVENTS])
     inputs = RawInputs(
-        cells.rejoined(tables),
+        tables,
         rejects=pl.concat(
             [
                 pl.DataFrame(schema=REJECTED),
@@ -150,12 +152,14 @@ def _admit(
     judged = []
     for path in [*paths, *archive]:
         rows, bad = _judge(_read(path, name), path, name)
-        judged.append((cells.raised(rows, name, path, numbers), bad))
+        judged.append((cells.raised(rows, name, path, numbers) if spec.counted else rows, bad))
     if not judged:
         return None
     read = sum(rows.height + rejects.height for rows, rejects in judged)
-    together = cells.parted(pl.concat(rows for rows, _ in judged), name)
-    good, twice = _without_duplicates(together, name)
+    together = pl.concat(rows for rows, _ in judged)
+    good, twice = _without_duplicates(
+        cells.parted(together, name) if spec.counted else together, name
+    )
     bad = pl.concat([*(rejects for _, rejects in judged), twice])
     unread = sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
     return _Admitted(name, good, bad, read, unread, [*paths, *archive])

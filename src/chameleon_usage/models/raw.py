@@ -248,15 +248,13 @@ RAW_TABLES: dict[str, RawTable] = {
         required=_names("id") | _times("created_at", "start_date", "end_date"),
         optional=_texts("project_id", "status", "deleted") | _times("updated_at", "deleted_at"),
         **_SOFT_DELETED,
-        tells=(),
-    ),
-    "blazar.reservations": RawTable(
-        label="Blazar reservations",
-        required=_names("id", "lease_id") | _texts("resource_type"),
-        optional=_texts("status") | _ints("missing_resources"),
-        begin=None,
-        end=None,
         tells=("committed",),
+        names_hosts=False,
+    ),
+    "blazar.reservations": _detail(
+        "Blazar reservations",
+        _names("id", "lease_id") | _texts("resource_type"),
+        optional=_ints("missing_resources"),
     ),
     "blazar.events": RawTable(
         label="Blazar events",

@@ -92,7 +92,7 @@ DEFAULT_SOURCES = {
         (
             "blazar.computehost_allocations",
             "blazar.device_allocations",
-            "blazar.reservations",
+            "blazar.leases",
             "published.leases",
         ),
     ),

@@ -50,7 +50,7 @@ from chameleon_usage.reconstruct.observed import (
 )
 from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading
 
-RESERVATIONS = "blazar.reservations"
+LEASES = "blazar.leases"
 """Tells of allocations that are gone, and not of which hosts."""
 
 
@@ -85,7 +85,13 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     unlisted = of["committed"].filter(~listed)
     collected.refuse(unlisted, stage_of("corrected", "committed"), Reason.NOT_IN_PRIORITY)
     of["committed"] = of["committed"].filter(listed)
-    of["committed"] = _with_lost_allocations(of, history, collected)
+    whole = pl.col("source") == LEASES
+    kept, promised = of["committed"].filter(~whole), of["committed"].filter(whole)
+    lost = inference.lost_allocations(kept, promised, of["occupied"])
+    if not made.infer_allocations:
+        lost = lost.clear()
+    unseen = _unseen(promised, lost, history, collected)
+    of["committed"] = pl.concat([kept, unseen, lost], how="diagonal")
     # 4. and 5. Hosts exist, and are in the pool.
     total = hosts.resolve_total(of, history, site, collected)
     reservable = hosts.resolve_reservable(of, total, site, collected)
@@ -123,16 +129,11 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     return collected.result()
 
 
-def _with_lost_allocations(
-    of: dict[str, pl.DataFrame], history: pl.DataFrame, collected: Collected
+def _unseen(
+    promised: pl.DataFrame, lost: pl.DataFrame, history: pl.DataFrame, collected: Collected
 ) -> pl.DataFrame:
-    """Add to the allocations those that left no row; count what of them nobody can."""
+    """Give what reservations held on hosts that nobody names; refuse what nobody can count."""
     stage = stage_of("corrected", "committed")
-    whole = pl.col("source") == RESERVATIONS
-    kept, promised = of["committed"].filter(~whole), of["committed"].filter(whole)
-    lost = inference.lost_allocations(kept, promised, of["occupied"])
-    if not collected.corrections.infer_allocations:
-        lost = lost.clear()
     counted, uncounted, told = inference.unseen(promised, lost)
     collected.refuse(told, stage, Reason.HIGHER_PRIORITY)
     collected.refuse(uncounted, stage, Reason.NODES_NOT_KNOWN)
@@ -149,7 +150,7 @@ def _with_lost_allocations(
         ).with_columns(vcpus=pl.lit(None, pl.Int64)),
         "committed_unknown",
     )
-    return pl.concat([kept, counted, lost], how="diagonal")
+    return counted
 
 
 def _out_of_pool(

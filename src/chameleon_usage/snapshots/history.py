@@ -262,11 +262,16 @@ def _fill_audited(states: pl.DataFrame, key: list[str], not_kept: list[str]) -> 
     before = {c: pl.col(c).forward_fill().over(key) for c in [*not_kept, "created_at"]}
     after = {c: pl.col(c).backward_fill().over(key) for c in not_kept}
     by_audit = pl.col("order").is_not_null()
-    return states.with_columns(
+    states = states.with_columns(
         pl.when(by_audit).then(pl.coalesce(before[c], after.get(c))).otherwise(c).alias(c)
         for c in before
         if c in states.columns
     )
+    if "deleted" not in not_kept:
+        return states
+    # That a row is marked as deleted now does not say that it was then.
+    later = (pl.col("deleted").cast(pl.String) != "0") & pl.col("deleted_at").is_null()
+    return states.with_columns(deleted=pl.when(~(by_audit & later)).then("deleted"))
 
 
 def _end_deleted(table: RawTable, states: pl.DataFrame) -> pl.DataFrame:
@@ -276,11 +281,16 @@ def _end_deleted(table: RawTable, states: pl.DataFrame) -> pl.DataFrame:
         kind = states.schema[over.column]
         ends = {over.column: pl.lit(over.values[0]).cast(kind), over.at: pl.col("began")}
     elif table.end:
-        ends = {table.end: pl.col("began")}
+        ends = {table.end: pl.col("began")} | _unmarked(states)
     return states.with_columns(
         pl.when(pl.col("purged")).then(value).otherwise(column).alias(column)
         for column, value in ends.items()
     )
+
+
+def _unmarked(rows: pl.DataFrame) -> dict[str, pl.Expr]:
+    """Of a row that was deleted for good, the mark that it is not deleted says nothing."""
+    return {"deleted": pl.lit(None, rows.schema["deleted"])} if "deleted" in rows.columns else {}
 
 
 def _superseded_rows(step: Increment, file: str | None) -> int:
@@ -319,7 +329,11 @@ def _read(
         windows.append(
             _window(name, gone.filter(pl.col(end).is_null()), "seen", "unseen", "inferred")
         )
-        gone = gone.with_columns(pl.coalesce(end, "until").alias(end))
+        ended = {end: pl.col("until")} | _unmarked(gone)
+        gone = gone.with_columns(
+            pl.when(pl.col(end).is_null()).then(value).otherwise(column).alias(column)
+            for column, value in ended.items()
+        )
     rows = _fill(name, pl.concat([current, gone.select(columns)]), earlier)
     dates = stands.select(*key, "began", "audited")
     still = rows.join(dates, on=key, how="left", maintain_order="left")
