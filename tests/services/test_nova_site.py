@@ -169,6 +169,14 @@ def test_every_kind_of_operation_is_there(made):
     assert (made / "nova_cell1.shadow_instances.parquet").exists()
 
 
+def test_all_clocks_were_the_scripts(made):
+    for path in made.glob("nova*.parquet"):
+        times = pl.read_parquet(path).select(pl.col(pl.Datetime))
+        for column in times.iter_columns():
+            late = column.drop_nulls()
+            assert late.is_between(START, START + timedelta(DAYS)).all(), (path.name, column.name)
+
+
 OF_VMS = {
     *("reboot", "pause", "unpause", "suspend", "resume", "rescue", "unrescue", "resetState"),
     *("shelve", "shelveOffload", "unshelve", "resize", "confirmResize", "revertResize"),
