@@ -81,10 +81,10 @@ class TestResolveSourcePriority:
             ("a", "high", 10, 15, False),
         ]
 
-    def test_gap_fill_after_the_last_row_none_is_believed(self):
-        """A source knows a host from its first row to as_of."""
+    def test_gap_fill_after_the_last_row_only_indirect_evidence_is_believed(self):
+        """A source knows a host from its first row to as_of; its rows can be lost meanwhile."""
         rows = told(("a", "high", 0, 5), ("a", "middle", 4, 12), ("a", "low", 0, 20))
-        assert resolve(rows, "gap-fill") == [("a", "high", 0, 5, False)]
+        assert resolve(rows, "gap-fill") == [("a", "high", 0, 5, False), ("a", "low", 5, 20, True)]
 
     def test_gap_fill_between_the_rows_indirect_evidence_makes_the_host_present(self):
         rows = told(("a", "high", 0, 5), ("a", "high", 9, 12), ("a", "low", 4, 8))
@@ -147,7 +147,7 @@ class TestResolveSourcePriority:
     def believed(policy: str, source: str, second: int, higher: set[int]) -> bool:
         """Whether a source is believed at a second, given those that the higher ones hold.
 
-        A source knows a host from its first row on; between its rows only the filler speaks.
+        A source knows a host from its first row on; where it has no row only the filler speaks.
         """
         if not higher:
             return True
@@ -155,7 +155,7 @@ class TestResolveSourcePriority:
             return False
         if policy == "supplement":
             return True
-        return second < min(higher) or (source == "low" and second < max(higher))
+        return second < min(higher) or source == "low"
 
     @quick
     @given(some_told(), st.sampled_from(POLICIES), st.randoms())

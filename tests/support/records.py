@@ -42,6 +42,8 @@ ARRIVALS = {
     "compute_post_live_migration_at_destination",
     "compute_rebuild_instance",
 }
+BEFORE_1971 = -17897
+"""In days from the window's first; none of the services is so old."""
 CONTAINER_STARTS, CONTAINER_STOPS = {"start", "reboot", "unpause"}, {"stop", "kill", "pause"}
 
 
@@ -73,6 +75,7 @@ class Hold:
     vcpus: int | None
     listed: str | None  # the name in its host's row, if that is still there
     made: int | None
+    end: int | None = None  # even after as_of
 
 
 @dataclass
@@ -102,17 +105,19 @@ class Records:
             name: [self._timed(row) for row in rows] for name, rows in site.tables.items()
         }
         self.hypervisors = {row["hypervisor_hostname"] for row in self.rows("nova.compute_nodes")}
+        self.unreserved: set[str] = set()
         self.holds = self._holds()
         self.pool = self._pool()
         self.guests = [*self._instances(), *self._containers()]
 
     def _timed(self, row: Row) -> Row:
-        """Bring numbers of days to seconds; a zero date is no date."""
+        """Bring numbers of days to seconds; a zero date, or one before 1971, is no date."""
         told = dict(row)
         for name in row:
             if re.search(r"_(at|date|time|from|to)$", name):
                 days = row[name]
-                told[name] = round(days * 86400) if isinstance(days, int | float) else None
+                dated = isinstance(days, int | float) and days > BEFORE_1971
+                told[name] = round(days * 86400) if dated else None
                 self.times |= {told[name]} - {None}
         return told
 
@@ -178,6 +183,7 @@ class Records:
                         size,
                         names.get(row[owner]),
                         made,
+                        end,
                     )
                 )
         return holds
@@ -193,27 +199,36 @@ class Records:
         ids = set()
         for row in self.rows(table):
             ids.add(row["id"])
-            first = earliest(*(hold.made for hold in self.holds if hold.host_id == row["id"]))
-            withdrawn = row.get("updated_at") if row["reservable"] == 0 else None
+            mine = [hold for hold in self.holds if hold.host_id == row["id"]]
+            first = earliest(*(first_known(hold.made, hold.span[0]) for hold in mine))
+            withdrawn = None
+            if row["reservable"] == 0:  # by Blazar, or by hand: what leases held later was there
+                held = [] if any(hold.open for hold in mine) else [hold.end for hold in mine]
+                times = [time for time in (row.get("updated_at"), *held) if time is not None]
+                withdrawn = max(times, default=row.get("created_at"))
             end = first_known(row.get("deleted_at"), withdrawn)
             span = self.life(first_known(row.get("created_at"), first), end)
             if span:
-                dated = row.get("created_at") is not None
+                word = withdrawn and first_known(row.get("updated_at"))
+                told = self.life(row.get("created_at"), first_known(row.get("deleted_at"), word))
+                undated = withdrawn is not None and first_known(row.get("deleted_at"), word) is None
                 enrolments.append(
                     {
                         "id": row["id"],
                         "host": row[name],
                         "named": row[name],
                         "span": span,
-                        "dated": dated,
+                        "told": None if undated else told,
                         "row": row,
+                        "open": end is None,
                     }
                 )
         for gone in sorted({hold.host_id for hold in self.holds} - ids):
             holds = [hold for hold in self.holds if hold.host_id == gone]
-            made = earliest(*(hold.made for hold in holds))
+            made = earliest(*(first_known(hold.made, hold.span[0]) for hold in holds))
             last = max(hold.span[1] for hold in holds)
-            span = self.life(made, last)
+            still = any(hold.open for hold in holds)
+            span = self.life(made, None if still else last)
             if span:
                 enrolments.append(
                     {
@@ -221,8 +236,9 @@ class Records:
                         "host": None,
                         "named": None,
                         "span": span,
-                        "dated": False,
+                        "told": None,
                         "row": None,
+                        "open": still,
                     }
                 )
         return enrolments
@@ -257,7 +273,7 @@ class Records:
             end = first_known(
                 row.get("deleted_at"), row.get("terminated_at"), max(ends, default=None)
             )
-            never_ran = row.get("launched_at") is None and not creates
+            never_ran = row.get("launched_at") is None  # whatever the event of its build says
             span = self.life(start, end)
             if span is None or (never_ran and (row["vm_state"] == "error" or end is not None)):
                 continue
@@ -268,11 +284,15 @@ class Records:
             seats = [
                 (host, max(a, c), min(b, d), end is None and min(b, d) == span[1])
                 for host, a, b in stays
-                for c, d in self._seated(span, own)
+                for c, d in self._seated(span, own, row)
                 if max(a, c) < min(b, d)
             ]
+            if row["uuid"] in specs and spec is None:
+                self.unreserved.add(row["uuid"])
             launched = row.get("launched_at")
             begin = launched if not creates else None
+            if begin is not None and any(event["begin"] <= begin for event in own):
+                begin = span[0]  # launched again: it ran before
             guests.append(
                 Guest(
                     row["uuid"],
@@ -288,15 +308,20 @@ class Records:
             )
         return guests
 
-    def _seated(self, span: Span, events: list[Row]) -> list[Span]:
+    def _seated(self, span: Span, events: list[Row], row: Row) -> list[Span]:
         """The instance's life without the time it was shelved and offloaded."""
         steps = [e for e in events if e["event"] in {SHELVE, OFFLOAD, UNSHELVE}]
         changes = []
+        given_up = row["node"] is None or row.get("vm_state") == "shelved_offloaded"
         for number, event in enumerate(steps):
             following = steps[number + 1]["event"] if number + 1 < len(steps) else None
             if event["event"] == UNSHELVE:
                 changes.append((event["begin"], event["id"], True))
-            elif event["event"] == OFFLOAD or following == UNSHELVE:
+            elif (
+                event["event"] == OFFLOAD
+                or following == UNSHELVE
+                or (following is None and given_up)
+            ):
                 changes.append((event["finish"], event["id"], False))
         return self._holding(span, [(span[0], -1, True), *changes])
 

@@ -9,7 +9,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from support.records import Guest, Hold, Records, Span, covers, first_known
+from support.records import Guest, Hold, Records, Span, covers, earliest, first_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,16 +33,25 @@ class Reference(Records):
 
     def __init__(self, site: TinySite) -> None:
         super().__init__(site)
+        self._evidence: dict[str, list[Span]] = {}
+        self._words: dict[str, tuple[list[Span], list[Span]]] = {}
         self._name_gone_hosts()
+        self.described = (
+            self.hypervisors
+            | {enrolment["named"] for enrolment in self.pool if enrolment["row"]}
+            | {row["uid"] for row in self.rows("inventory.node_intervals")}
+        )
         self.recorded = list(self.holds)
         self.holds += self._lost_holds()
         # A host that is found for an instance below is no evidence of itself.
         self.sightings = [
             (host, (start, end))
             for guest in self.guests
-            if guest.reservation is not None
             for host, start, end, still in guest.seats
-            if not still
+            if host is not None
+            for span in [self._own_word(host, (start, end), still)]
+            if span and (guest.reservation is not None or host in self.described)
+            if not self.edge
         ]
         self._place_guests()
         self._reserve_guests()
@@ -104,7 +113,33 @@ class Reference(Records):
                             None, None,
                         )
                     )  # fmt: skip
+        # Of a lease that is gone with all its rows, its instances are left.
+        known = {hold.reservation for hold in self.holds}
+        for guest in self.guests:
+            if guest.reservation is not None and guest.reservation not in known:
+                found += [
+                    Hold(
+                        guest.reservation, guest.project, None, host, (start, end), still,
+                        guest.vcpus, None, None,
+                    )
+                    for host, start, end, still in guest.seats
+                    if host is not None
+                ]  # fmt: skip
         return found
+
+    def _last_word(self, host: str) -> int | None:
+        """Until when the host's own rows tell of it, of whatever source."""
+        spans = self._own(host) + self._other(host)
+        return max((end for _, end in spans), default=None)
+
+    def _own_word(self, host: str, span: Span, still: bool) -> Span | None:
+        """What has no end of its own tells nothing after the host's last row."""
+        if not still:
+            return span
+        last = self._last_word(host)
+        if last is None or last <= span[0]:
+            return None
+        return span[0], min(span[1], last)
 
     def _place_guests(self) -> None:
         """A reserved instance without a node sits on the one host its reservation leaves free."""
@@ -144,10 +179,12 @@ class Reference(Records):
         for guest in self.guests:
             if guest.reservation is not None or guest.project is None or not guest.seats:
                 continue
+            if guest.name in self.unreserved:
+                continue
             host, birth, *_ = min(guest.seats, key=lambda seat: seat[1])
             holds = [
                 (self._held_since(hold, birth), hold.reservation)
-                for hold in self.holds
+                for hold in self.recorded
                 if hold.host == host
                 and hold.project == guest.project
                 and covers([hold.span], birth)
@@ -182,8 +219,11 @@ class Reference(Records):
         for row in sorted(self.rows("nova.compute_nodes"), key=lambda row: row["id"]):
             mine = row["hypervisor_hostname"] == host
             start, end = row.get("created_at"), row.get("deleted_at")
-            if mine and start is None and ended is not None:
-                start = max(ended, made) if made is not None else ended
+            if mine and start is None:
+                after = max(ended, made) if None not in {ended, made} else ended
+                start = first_known(after, self._first_named(host))
+                if start is not None and end is not None and end <= start:
+                    start = None
             if mine and (span := self.life(start, end)):
                 spans.append(span)
             made = first_known(row.get("created_at"), made)
@@ -191,44 +231,77 @@ class Reference(Records):
                 ended = end if ended is None else max(ended, end)
         return spans
 
+    def _first_named(self, host: str) -> int | None:
+        named = [
+            row.get("created_at")
+            for table, name in (
+                ("nova.services", "host"),
+                ("nova.instances", "node"),
+                ("blazar.computehosts", "hypervisor_hostname"),
+            )
+            for row in self.rows(table)
+            if row.get(name) == host
+        ]
+        return earliest(*named)
+
     def _enrolled(self, host: str) -> list[Span]:
         return [enrolment["span"] for enrolment in self.pool if enrolment["host"] == host]
+
+    def _enrolled_by_its_word(self, host: str) -> list[Span]:
+        """Enrolments as evidence of the host: of one that has no other rows, the whole."""
+        mine = [enrolment for enrolment in self.pool if enrolment["host"] == host]
+        if self._last_word(host) is None:
+            return [enrolment["span"] for enrolment in mine]
+        spans = [self._own_word(host, one["span"], one["open"]) for one in mine]
+        return [span for span in spans if span]
 
     def _allocated(self, host: str) -> list[Span]:
         """Allocations with an end of their own."""
         return [hold.span for hold in self.holds if hold.host == host and not hold.open]
 
+    def _allocated_by_its_word(self, host: str) -> list[Span]:
+        """Allocations as evidence of the host."""
+        mine = [hold for hold in self.holds if hold.host == host]
+        spans = [self._own_word(host, hold.span, hold.open) for hold in mine]
+        return [span for span in spans if span]
+
+    def _own(self, host: str) -> list[Span]:
+        return self._enrolled(host) if self.edge else self._hypervisors(host)
+
+    def _other(self, host: str) -> list[Span]:
+        if self.edge or (self.kvm and host not in self.hypervisors):
+            return []  # nothing tells a service's host from a hypervisor
+        if self.kvm:
+            return self._told("nova.services", "host", "created_at", "deleted_at", host)
+        return self._told("inventory.node_intervals", "uid", "valid_from", "valid_to", host)
+
     def total(self, host: str, t: int) -> bool:
-        """The first source that knows the host; between its rows, any indirect evidence."""
-        if self.edge:
-            own, other = self._enrolled(host), []
-        else:
-            own = self._hypervisors(host)
-            other = (
-                (self._told("nova.services", "host", "created_at", "deleted_at", host))
-                if self.kvm
-                else self._told("inventory.node_intervals", "uid", "valid_from", "valid_to", host)
-            )
-        if self.kvm and host not in self.hypervisors:
-            other = []  # nothing tells a service's host from a hypervisor
+        """The first source that knows the host; where it has no row, any indirect evidence."""
+        if host not in self._words:
+            self._words[host] = self._own(host), self._other(host)
+        own, other = self._words[host]
         if present(own, t):
             return True
         if (not own or t < min(own)[0]) and present(other, t):
             return True
-        known = own or other
-        if known and t >= max(end for _, end in known):
-            return False
-        seen = [span for where, span in self.sightings if where == host]
-        return present(self._enrolled(host) + self._allocated(host) + seen, t)
+        if host not in self._evidence:
+            seen = [span for where, span in self.sightings if where == host]
+            held = self._allocated_by_its_word(host)
+            self._evidence[host] = self._enrolled_by_its_word(host) + held + seen
+        return present(self._evidence[host], t)
 
     def reservable(self, host: str, t: int) -> bool:
-        """One of the host's enrolments; between and before them, an allocation is evidence."""
+        """One of the host's enrolments; elsewhere, an allocation is evidence."""
         if not self.total(host, t):
             return False
         own = self._enrolled(host)
         if covers(own, t):
             return True
-        return covers(self._allocated(host), t) and (not own or t < max(end for _, end in own))
+        left = max((end for _, end in own), default=None)
+        later = [
+            span for span in self._allocated(host) if left is None or t < left or span[0] >= left
+        ]
+        return covers(later, t)
 
     def held(self, host: str, t: int) -> list[Hold]:
         """The allocations that hold the host at t."""
@@ -257,9 +330,7 @@ class Reference(Records):
     def is_kvm(self, host: str) -> bool:
         """A host's own row tells its kind; one of which no row tells it counts as a whole node."""
         told = {enrolment["named"] for enrolment in self.pool} | {
-            row["hypervisor_hostname"]
-            for row in self.rows("nova.compute_nodes")
-            if row.get("created_at") is not None or row.get("deleted_at") is not None
+            row["hypervisor_hostname"] for row in self.rows("nova.compute_nodes")
         }
         return self.kvm and host in told
 
@@ -349,13 +420,13 @@ class Reference(Records):
             return Fraction(vcpus, size) if vcpus and size else Fraction(0)
 
         rows = (
-            [e["span"] for e in self.pool if e["named"] == host and e["dated"]]
+            [e["told"] for e in self.pool if e["named"] == host and e["told"]]
             if self.edge
             else self._told(
                 "nova.compute_nodes", "hypervisor_hostname", "created_at", "deleted_at", host
             )
         )
-        pool = [e["span"] for e in self.pool if e["named"] == host and e["dated"]]
+        pool = [e["told"] for e in self.pool if e["named"] == host and e["told"]]
         holds = [hold for hold in self.recorded if hold.listed == host and covers([hold.span], t)]
         values = {
             "total": Fraction(sum(covers([span], t) for span in rows)),

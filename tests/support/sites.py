@@ -584,7 +584,6 @@ def on(*stretches: tuple[float, float], days: int = DAYS, height: float = 1.0) -
 def full_site() -> TinySite:
     """A bare-metal site with rows in every table that an adapter answers for."""
     site = lively_site()
-    site.lease("ended", 0, 1, [], status="TERMINATED")
     site.add("doni.hardware", uuid="h1", hardware_type="baremetal", created_at=0)
     site.add("doni.hardware", uuid="rack", hardware_type="switch", created_at=0)
     site.add("inventory.node_intervals", uid="h1", node_type="compute_skylake", valid_from=0)

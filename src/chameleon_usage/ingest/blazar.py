@@ -88,8 +88,9 @@ def _pool(
     # An enrolment ends where its row was deleted, else where its reservable flag was taken away:
     # by Blazar, which dates it, or by hand, which does not; what leases held later was there.
     withdrawn = ((pl.col("reservable") == 0) | flagged_undated()).fill_null(value=False)
-    left = pl.max_horizontal("updated_at", "last")
-    stale = withdrawn & (left > pl.col("updated_at")).fill_null(value=True)
+    later = withdrawn & pl.col("deleted_at").is_null() & (pl.col("last") > pl.col("updated_at"))
+    undated = withdrawn & pl.col("updated_at").is_null() & pl.col("deleted_at").is_null()
+    end = pl.when(withdrawn).then(pl.coalesce("updated_at", "last", "created_at"))
     described = (
         rows.join(
             _capabilities(inputs, properties, owner), left_on="id", right_on="owner", how="left"
@@ -99,11 +100,17 @@ def _pool(
         .with_columns(
             entity_id="host_id",
             start=pl.coalesce("created_at", "first"),
-            end=pl.coalesce("deleted_at", pl.when(withdrawn).then(pl.coalesce(left, "created_at"))),
-            inferred=pl.col("created_at").is_null() | (stale & pl.col("deleted_at").is_null()),
+            end=pl.coalesce("deleted_at", end),
+            inferred=pl.col("created_at").is_null() | undated,
         )
     )
     good, bad = refuse(described, source, "entity_id")
+    held = described.filter(later).with_columns(
+        entity_id=pl.concat_str(pl.col("host_id").cast(pl.String), pl.lit("/held")),
+        start=pl.max_horizontal("start", "updated_at"),
+        end="last",
+        inferred=pl.lit(value=True),
+    )
     gone = (
         by_allocations.join(described, on="host_id", how="anti")
         .filter(pl.col("host_id").is_not_null())
@@ -128,9 +135,7 @@ def _pool(
     )
     return Ingested(
         completeness=speaks_of(source, *quantities),
-        intervals=pl.concat(
-            [present(good, source, *quantities), present(gone, source, *quantities)]
-        ),
+        intervals=pl.concat([present(rows, source, *quantities) for rows in (good, held, gone)]),
         profiles=conform(profile, Profiles),
         rejects=pl.concat([bad, gone_bad]),
     )

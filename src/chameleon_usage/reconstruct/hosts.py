@@ -38,11 +38,12 @@ def resolve_total(
         how="full",
         coalesce=True,
     )
-    # An instance that no reservation asked for may name anything.
+    # A container, or an instance on a host that no row describes, may name anything.
+    described = pl.col("_known") & (pl.col("source") != "zun.container")
     guests = (
         rows["occupied"]
         .join(known, on="hostname", how="left", maintain_order="left")
-        .filter(pl.col("reservation_id").is_not_null() | pl.col("_known"))
+        .filter(pl.col("reservation_id").is_not_null() | described)
     )
     # What has no end of its own tells nothing after the host's last row; of a host that has none,
     # the pool still does.
@@ -78,7 +79,20 @@ def resolve_reservable(
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
     """
-    indirect = _indirect_evidence([rows["committed"]])
+    # What a lease held before the host left the pool does not bring it back; what one took later
+    # does.
+    left = rows["reservable"].group_by("hostname").agg(_left=pl.col("end").max())
+    held = (
+        rows["committed"]
+        .join(left, on="hostname", how="left")
+        .with_columns(
+            end=pl.when(pl.col("start") < pl.col("_left"))
+            .then(pl.min_horizontal("end", "_left"))
+            .otherwise("end")
+        )
+        .drop("_left")
+    )
+    indirect = _indirect_evidence([held])
     resolved, own = _resolve(rows["reservable"], indirect, "reservable", site, collected)
     inside, outside = arithmetic.intersect(resolved, total.select("hostname", "start", "end"), HOST)
     check_conservation("corrected reservable: clamp", resolved, inside, outside)

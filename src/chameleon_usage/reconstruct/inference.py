@@ -121,8 +121,10 @@ def lost_allocations(
             open=pl.lit(value=False),
         )
     )
-    deleted = stays.join(by_reservation, on="reservation_id", how="anti").join(
-        by_promise, on="reservation_id", how="anti"
+    deleted = (
+        stays.join(by_reservation, on="reservation_id", how="anti")
+        .join(by_promise, on="reservation_id", how="anti")
+        .with_columns(pl.col("vcpus").fill_null(0))  # no whole host, where it is a slice
     )
     columns = [*pair, "source", "entity_id", *told, "start", "end", "open"]
     return (
