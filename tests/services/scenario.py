@@ -8,6 +8,7 @@ never what a database says.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import datetime as dt
 import heapq
@@ -312,6 +313,19 @@ class Lives:
     def _wait(self) -> float:
         return self.story.between(0.3, 4)
 
+    @contextlib.contextmanager
+    def among_ours(self) -> Iterator[None]:
+        """Let the scheduler choose among these hosts alone: the others are Blazar's, or too far."""
+        cloud = self.story.cloud
+        others = [
+            host for host in cloud.computes if host not in self.hosts and cloud.takes_machines(host)
+        ]
+        for host in others:
+            cloud.set_service(host, status="disabled")
+        yield
+        for host in others:
+            cloud.set_service(host, status="enabled")
+
     def plain(self, days: float) -> Life:
         uuid, _ = self._boot(self.large)
         yield days
@@ -373,7 +387,8 @@ class Lives:
             yield self._wait()
         machine.leaving = False
         if unshelve:
-            self.story.act(uuid, "unshelve", None, "ACTIVE")
+            with self.among_ours():
+                self.story.act(uuid, "unshelve", None, "ACTIVE")
             yield self._wait()
         if delete:
             self.story.delete(uuid)
@@ -384,7 +399,8 @@ class Lives:
         if fails:
             self.story.machines.faults[host].append("migrate_disk_and_power_off")
         to = {"flavorRef": self.large}
-        self.story.act(uuid, "resize", to, "ERROR" if fails else "VERIFY_RESIZE")
+        with self.among_ours():
+            self.story.act(uuid, "resize", to, "ERROR" if fails else "VERIFY_RESIZE")
         yield self._wait() / 4
         if then in {"confirmResize", "revertResize"}:
             self.story.act(uuid, then, None, "ACTIVE")
@@ -573,17 +589,9 @@ def _every_kind(lives: Lives) -> Iterator[Life]:
 
 def _rescheduled(story: Story, lives: Lives) -> Life:
     """A launch fails on the first host that is chosen, and works on the second."""
-    others = [
-        host
-        for host in story.cloud.computes
-        if host not in lives.hosts and story.cloud.takes_machines(host)
-    ]
-    for host in others:
-        story.cloud.set_service(host, status="disabled")
     story.machines.faults[""].append("spawn")
-    uuid = story.boot(lives.medium)
-    for host in others:
-        story.cloud.set_service(host, status="enabled")
+    with lives.among_ours():
+        uuid = story.boot(lives.medium)
     yield story.between(1, 4)
     story.delete(uuid)
 
