@@ -202,6 +202,10 @@ class Site:
         }
         with self.asked_by(project):
             made = self.manager.create_lease(values)
+        # The manager gives them back in an order of its own.
+        kinds = [one["resource_type"] for one in reservations]
+        given = sorted(made["reservations"], key=lambda one: kinds.index(one["resource_type"]))
+        wanted = sorted(reservations, key=lambda one: kinds.index(one["resource_type"]))
         self.leases[name] = Lease(
             name,
             made["id"],
@@ -211,7 +215,7 @@ class Site:
             moment(end),
             [
                 {"id": one["id"], "asked": dict(asked), "vcpus": asked.get("vcpus")}
-                for one, asked in zip(made["reservations"], reservations, strict=True)
+                for one, asked in zip(given, wanted, strict=True)
             ],
         )
         if start is None:

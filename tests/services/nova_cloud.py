@@ -15,6 +15,7 @@ import datetime as dt
 import logging
 import random
 import sys
+import threading
 import time
 import types
 import uuid
@@ -39,6 +40,7 @@ from nova.tests.functional.api import client as api_client
 from nova.virt import driver as virt_driver
 from nova.virt import fake, hardware
 from nova.virt.ironic import driver as ironic_driver
+from oslo_messaging._drivers import impl_fake
 from oslo_utils import timeutils
 
 try:
@@ -89,6 +91,7 @@ class Physical:
         self.size: dict[str, tuple[int, int, int]] = {}
         """vcpus, memory_mb and local_gb of a node."""
         self.ironic: set[str] = set()
+        """The nodes that Ironic has a record of."""
         self.faults: dict[str, list[str]] = collections.defaultdict(list)
         """Driver methods that are to fail next, by service or node ("" for any)."""
         self.listeners: list[Callable[[str, str, str, int], None]] = []
@@ -144,6 +147,9 @@ class Hypervisor(fake.FakeDriver):
 
     def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:
         return {node_uuid(name): name for name in self.get_available_nodes()}
+
+    def is_node_deleted(self, nodename: str) -> bool:
+        return nodename not in PHYSICAL.ironic
 
     def node_is_available(self, nodename: str) -> bool:
         return nodename in self.get_available_nodes()
@@ -366,9 +372,7 @@ class Cloud(integrated_helpers._IntegratedTestBase):
         self._stub_uuids()
         self._stub_spawns()
         self._stub_casts()
-        # The queue in memory looks for messages twenty times a second.
-        patient = types.SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(0.001))
-        self.useFixture(fixtures.MonkeyPatch("oslo_messaging._drivers.impl_fake.time", patient))
+        self._stub_queues()
         # A service that is taken down here would delete its own record.
         self.useFixture(fixtures.MonkeyPatch("nova.service.Service.kill", lambda _: None))
         configure = api_db.configure
@@ -419,6 +423,23 @@ class Cloud(integrated_helpers._IntegratedTestBase):
             )
         )
         random.seed(self.seed)
+
+    def _stub_queues(self) -> None:
+        """Let queues in memory wait for messages, rather than look for them all the time."""
+        arrival = [threading.Event()]
+        deliver = impl_fake.FakeExchange.deliver_message
+
+        def delivered(*message: object, **more: object) -> None:
+            deliver(*message, **more)
+            arrived, arrival[0] = arrival[0], threading.Event()
+            arrived.set()
+
+        clock = types.SimpleNamespace(time=time.time, sleep=lambda _: arrival[0].wait(0.5))
+        for owner, name, stub in (
+            (impl_fake.FakeExchange, "deliver_message", delivered),
+            (impl_fake, "time", clock),
+        ):
+            self.useFixture(fixtures.MockPatchObject(owner, name, stub))
 
     def _stub_spawns(self) -> None:
         """Do one thing after the other: what is to be waited for at once, the rest in its turn."""
@@ -533,6 +554,11 @@ class Cloud(integrated_helpers._IntegratedTestBase):
     def set_service(self, host: str, **state: object) -> None:
         self.admin_api.put_service(self.service_id(host), state)
 
+    def takes_machines(self, host: str) -> bool:
+        """Tell whether an operator left a service enabled."""
+        services = self.admin_api.get_services(host=host, binary="nova-compute")
+        return services[0]["status"] == "enabled"
+
     def remove_service(self, host: str) -> None:
         self.admin_api.api_delete(f"/os-services/{self.service_id(host)}")
         self.host_mappings.pop(host, None)
@@ -581,7 +607,7 @@ class Cloud(integrated_helpers._IntegratedTestBase):
             while moved:
                 _, uuids, moved = main_db.archive_deleted_rows(inside, max_rows=1000, before=before)
                 if uuids:
-                    objects.InstanceMapping.destroy_bulk(inside, uuids)
+                    objects.InstanceMappingList.destroy_bulk(inside, uuids)
                     objects.RequestSpec.destroy_bulk(inside, uuids)
 
     def purge(self, before: dt.datetime) -> None:

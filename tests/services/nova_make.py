@@ -25,13 +25,23 @@ from support.mariadb import MariaDB
 
 HERE = Path(__file__).parent
 FIXTURE = HERE / "fixture"
-RELEASES = {"2023.1": "27.5.1", "2026.2": "34.0.0"}
-"""OpenStack's name of a release to Nova's version: the one that Chameleon runs, and today's."""
+RELEASES = {"2023.1": "27.5.1", "2026.2": "34.0.0", "chameleon-2023.1": "27.5.1"}
+"""OpenStack's name of a release to Nova's version: the one that Chameleon runs, and today's.
+
+In Chameleon's own, it is the leases that are others: those of its fork of Blazar.
+"""
 SITES = {
     "kvm": ("nova_cell0", "nova_cell1", "nova_cell2"),
     "baremetal": ("nova_cell0", "nova_cell1"),
 }
 """Sites, with the schemas of their cells; cell 0 has what never came to one."""
+MADE = [
+    (release, site)
+    for release in RELEASES
+    for site in SITES
+    if (HERE / f"reservations-{release}-{site}.json").exists()
+]
+"""Releases and sites: those that Blazar has leases at."""
 ROW = "id created_at updated_at deleted_at deleted"
 WIDE = {
     "compute_nodes": f"{ROW} uuid host hypervisor_hostname hypervisor_type vcpus memory_mb "
@@ -40,7 +50,7 @@ WIDE = {
     "forced_down version",
     "instances": f"{ROW} uuid host node launched_on project_id vm_state task_state power_state "
     "vcpus memory_mb root_gb ephemeral_gb launched_at terminated_at instance_type_id hidden",
-    "instance_actions": f"{ROW} action instance_uuid request_id start_time finish_time message",
+    "instance_actions": f"{ROW} action instance_uuid start_time finish_time message",
     "instance_actions_events": f"{ROW} action_id event start_time finish_time result host",
     "migrations": f"{ROW} uuid instance_uuid migration_type status source_compute source_node "
     "dest_compute dest_node old_instance_type_id new_instance_type_id hidden cross_cell_move",
@@ -75,6 +85,7 @@ def environment(version: str) -> Path:
 def make(release: str, site: str, out: Path) -> Path:
     """Make a site's tables and truth, and give their folder."""
     python, folder = environment(RELEASES[release]), out / release / site
+    enrolled = pl.read_parquet(FIXTURE / release / site / "blazar_truth.parquet")
     with tempfile.TemporaryDirectory(dir=PROJECT / "build", prefix="nova-") as scratch:
         truth = Path(scratch) / "truth.csv"
         server = MariaDB(Path(scratch))
@@ -90,6 +101,7 @@ def make(release: str, site: str, out: Path) -> Path:
                     *(python, HERE / "scenario.py", site, "--truth", truth),
                     *("--server", f"mysql+pymysql://nova:nova@127.0.0.1:{server.port}"),
                     *("--reservations", HERE / f"reservations-{release}-{site}.json"),
+                    *("--hosts", *enrolled["hypervisor_hostname"].unique().sort()),
                 ],
                 env=os.environ | QUIET,
                 capture_output=True,
@@ -131,7 +143,8 @@ def _table(server: MariaDB, schema: str, table: str, columns: list[str]) -> pl.D
         )
     )
     names = [name for name in columns if name in listed]
-    rows = server.sql(f"SELECT {', '.join(names)} FROM {schema}.{table} ORDER BY id")
+    quoted = ", ".join(f"`{name}`" for name in names)
+    rows = server.sql(f"SELECT {quoted} FROM {schema}.{table} ORDER BY id")
     types = {name: TYPES.get(listed[name], pl.String) for name in names}
     return pl.DataFrame(list(rows), schema=types, orient="row")
 
@@ -143,8 +156,8 @@ def main() -> None:
     parser.add_argument("--site", choices=SITES, action="append")
     parser.add_argument("--out", type=Path, default=FIXTURE)
     asked = parser.parse_args()
-    for release in asked.release or RELEASES:
-        for site in asked.site or SITES:
+    for release, site in MADE:
+        if release in (asked.release or RELEASES) and site in (asked.site or SITES):
             sys.stdout.write(f"{make(release, site, asked.out)}\n")
 
 

@@ -8,6 +8,7 @@ never what a database says.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import datetime as dt
 import heapq
@@ -312,6 +313,19 @@ class Lives:
     def _wait(self) -> float:
         return self.story.between(0.3, 4)
 
+    @contextlib.contextmanager
+    def among_ours(self) -> Iterator[None]:
+        """Let the scheduler choose among these hosts alone: the others are Blazar's, or too far."""
+        cloud = self.story.cloud
+        others = [
+            host for host in cloud.computes if host not in self.hosts and cloud.takes_machines(host)
+        ]
+        for host in others:
+            cloud.set_service(host, status="disabled")
+        yield
+        for host in others:
+            cloud.set_service(host, status="enabled")
+
     def plain(self, days: float) -> Life:
         uuid, _ = self._boot(self.large)
         yield days
@@ -373,7 +387,8 @@ class Lives:
             yield self._wait()
         machine.leaving = False
         if unshelve:
-            self.story.act(uuid, "unshelve", None, "ACTIVE")
+            with self.among_ours():
+                self.story.act(uuid, "unshelve", None, "ACTIVE")
             yield self._wait()
         if delete:
             self.story.delete(uuid)
@@ -384,7 +399,8 @@ class Lives:
         if fails:
             self.story.machines.faults[host].append("migrate_disk_and_power_off")
         to = {"flavorRef": self.large}
-        self.story.act(uuid, "resize", to, "ERROR" if fails else "VERIFY_RESIZE")
+        with self.among_ours():
+            self.story.act(uuid, "resize", to, "ERROR" if fails else "VERIFY_RESIZE")
         yield self._wait() / 4
         if then in {"confirmResize", "revertResize"}:
             self.story.act(uuid, then, None, "ACTIVE")
@@ -476,7 +492,7 @@ class Lives:
         self.story.delete(uuid)
 
 
-def kvm(story: Story, reservations: list[dict[str, Any]]) -> None:
+def kvm(story: Story, reservations: list[dict[str, Any]], hosts: list[str]) -> None:
     """Virtual machines: in slots that Blazar reserved, and on demand, in two cells."""
     cloud = story.cloud
     for number in range(1, 6):
@@ -485,9 +501,11 @@ def kvm(story: Story, reservations: list[dict[str, Any]]) -> None:
     for number in (7, 8):
         story.host(f"k{number:02}")
     story.host("k09", "k09.cloud.example")
-    for number in (10, 11):
+    for number in (10, 11, 14):
         story.host(f"k{number:02}", cell="cell2")
     story.host("k12", "k12.cloud.example", cell="cell2", vcpus=64)
+    if unknown := sorted(set(hosts) - story.ledger.hosts.keys()):
+        raise ValueError(f"Blazar enrols hosts that are not there: {', '.join(unknown)}")
     story.clock.advance(minutes=1)
 
     for one in reservations:
@@ -502,21 +520,30 @@ def kvm(story: Story, reservations: list[dict[str, Any]]) -> None:
         story.at(story.between(3, 50), _rescheduled(story, first))
     story.at(22, _a_host_is_lost(story, first, "k08"))
 
-    # Out of use, removed, enrolled anew, renamed.
-    def set_service(host: str, **state: object) -> Callable[[], None]:
-        return lambda: cloud.set_service(host, **state)
+    _hosts_come_and_go(story)
+    story.once(31.0, lambda: cloud.archive(START + dt.timedelta(days=12)))
+    story.once(40.0, lambda: cloud.purge(START + dt.timedelta(days=1.9)))
+    story.once(50.0, lambda: cloud.archive(START + dt.timedelta(days=18)))
+    story.tell()
 
+
+def _hosts_come_and_go(story: Story) -> None:
+    """Take hosts out of use, remove them, enrol them anew, and under another name."""
+
+    def set_service(host: str, **state: object) -> Callable[[], None]:
+        return lambda: story.cloud.set_service(host, **state)
+
+    closed = {"status": "disabled", "disabled_reason": "to be taken out"}
     story.once(30.0, set_service("k05", status="disabled", disabled_reason="memory errors"))
     story.once(32.9, set_service("k05", status="enabled"))
+    story.once(0.02, set_service("k04", **closed))
     story.once(31.2, lambda: story.remove("k04"))
     story.once(35.2, lambda: story.host("k04"))
     story.once(53.1, lambda: story.host("k13"))
+    story.once(53.1, set_service("k13", **closed))
     story.once(57.6, lambda: story.remove("k13"))
-    story.at(54.0, _renamed(story, "k11"))
-    story.once(31.0, lambda: cloud.archive(START + dt.timedelta(days=20)))
-    story.once(40.0, lambda: cloud.purge(START + dt.timedelta(days=1.9)))
-    story.once(50.0, lambda: cloud.archive(START + dt.timedelta(days=35)))
-    story.tell()
+    story.once(0.02, set_service("k14", **closed))
+    story.at(54.0, _renamed(story, "k14", "k15", "cell2"))
 
 
 def _every_kind(lives: Lives) -> Iterator[Life]:
@@ -562,13 +589,9 @@ def _every_kind(lives: Lives) -> Iterator[Life]:
 
 def _rescheduled(story: Story, lives: Lives) -> Life:
     """A launch fails on the first host that is chosen, and works on the second."""
-    others = [host for host in story.cloud.computes if host not in lives.hosts]
-    for host in others:
-        story.cloud.set_service(host, status="disabled")
     story.machines.faults[""].append("spawn")
-    uuid = story.boot(lives.medium)
-    for host in others:
-        story.cloud.set_service(host, status="enabled")
+    with lives.among_ours():
+        uuid = story.boot(lives.medium)
     yield story.between(1, 4)
     story.delete(uuid)
 
@@ -601,16 +624,11 @@ def _a_host_is_lost(story: Story, lives: Lives, host: str) -> Life:
     story.delete(stays)
 
 
-def _renamed(story: Story, host: str) -> Life:
+def _renamed(story: Story, host: str, name: str, cell: str) -> Life:
     """A host without machines is taken out and comes back under another name."""
-    for found in story.cloud.api.get_servers(search_opts={"all_tenants": 1, "host": host}):
-        if story.status(found["id"]) == "SOFT_DELETED":
-            continue
-        story.act(found["id"], "os-migrateLive", {"host": "k10", "block_migration": "auto"})
-    yield 10 * MINUTE
     story.remove(host)
     yield 20 * MINUTE
-    story.host("k14", cell="cell2")
+    story.host(name, cell=cell)
 
 
 def _reserved_machines(story: Story, reservation: dict[str, Any]) -> None:
@@ -645,11 +663,13 @@ def _reserved_machines(story: Story, reservation: dict[str, Any]) -> None:
         story.at(begin, life())
 
 
-def baremetal(story: Story, reservations: list[dict[str, Any]]) -> None:
-    """Whole nodes, in Blazar's leases, under two compute services."""
+def baremetal(story: Story, reservations: list[dict[str, Any]], hosts: list[str]) -> None:
+    """Whole nodes, in Blazar's leases, under two compute services, or three."""
     cloud, machines, ledger = story.cloud, story.machines, story.ledger
     story.host("ironic-1", *(f"bm{n:02}" for n in range(1, 6)), ironic=True)
     story.host("ironic-2", *(f"bm{n:02}" for n in range(6, 11)), ironic=True)
+    if others := sorted(set(hosts) - ledger.hosts.keys()):
+        story.host("ironic-3", *others, ironic=True)
     story.clock.advance(minutes=1)
     flavor = story.flavor("baremetal", 48, ironic=True)
     kinds = itertools.cycle(TENANCIES)
@@ -663,6 +683,7 @@ def baremetal(story: Story, reservations: list[dict[str, Any]]) -> None:
         def act() -> None:
             service = next(name for name, nodes in machines.nodes.items() if node in nodes)
             machines.nodes[service].remove(node)
+            machines.ironic.remove(node)
             cloud.periodic()
             ledger.disappears(node)
 
@@ -673,6 +694,7 @@ def baremetal(story: Story, reservations: list[dict[str, Any]]) -> None:
             if anew:
                 nova_cloud.GENERATION[node] += 1
             machines.nodes[service].append(node)
+            machines.ironic.add(node)
             cloud.periodic()
             ledger.appears(node, 48)
 
@@ -809,13 +831,14 @@ def main() -> None:
     parser.add_argument("site", choices=SITES)
     parser.add_argument("--server", required=True, help="mysql+pymysql://user:password@host:port")
     parser.add_argument("--reservations", type=Path, required=True, help="a JSON file of Blazar's")
+    parser.add_argument("--hosts", nargs="*", default=[], help="those that Blazar enrols")
     parser.add_argument("--truth", type=Path, required=True, help="the CSV file to write")
     asked = parser.parse_args()
     reservations = json.loads(asked.reservations.read_text())
 
     def story(cloud: Cloud) -> None:
         told = Story(cloud, seed=len(asked.site))
-        SITES[asked.site](told, reservations)
+        SITES[asked.site](told, reservations, asked.hosts)
         with asked.truth.open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["kind", "hypervisor_hostname", "entity", "start", "end", "vcpus"])

@@ -21,7 +21,7 @@ from chameleon_usage.usage.buckets import Window
 from services import nova_make
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 START, DAYS = datetime(2024, 1, 1), 60  # noqa: DTZ001
@@ -35,10 +35,9 @@ BARS = {
     "active_ondemand": 0.01,
 }
 """How far the daily values may be from the truth: sum of |value - truth| by sum of truth."""
-SITES = list(itertools.product(nova_make.RELEASES, nova_make.SITES))
 
 
-@pytest.fixture(params=SITES, ids="-".join)
+@pytest.fixture(params=nova_make.MADE, ids="-".join)
 def made(request) -> Path:
     """A site's folder."""
     return nova_make.FIXTURE.joinpath(*request.param)
@@ -80,26 +79,63 @@ def found(folder: Path, scratch: Path, adapters: tuple[str, ...], *patterns: str
     return tables["usage_timeline"].filter(collector_type="corrected").sort("timestamp")
 
 
-def error(usage: pl.DataFrame, count_type: str, truth: list[float]) -> float:
-    """How far daily values are from the truth, as a share of it; unknown is as far as can be."""
+def gone(folder: Path) -> list[bool]:
+    """Days of machines whose reservation nobody can tell any more.
+
+    Their request specs went with their archiving, and the leases' allocations with the leases' end:
+    upstream Blazar deletes these for good.
+    """
+    if folder.parent.name.startswith("chameleon"):
+        return [False] * DAYS
+    specs = pl.read_parquet(folder / "nova_api.request_specs.parquet")
+    archived = pl.concat(
+        (pl.read_parquet(path) for path in folder.glob("nova_cell*.shadow_instances.parquet")),
+        how="vertical_relaxed",
+    )
+    lost = archived.join(specs, left_on="uuid", right_on="instance_uuid", how="anti")
+    return [
+        lost.filter(
+            pl.col("created_at") < START + timedelta(day + 1),
+            pl.col("deleted_at") > START + timedelta(day),
+        ).height
+        > 0
+        for day in range(DAYS)
+    ]
+
+
+def error(
+    usage: pl.DataFrame, count_type: str, truth: list[float], unknown: Iterable[bool]
+) -> float:
+    """How far daily values are from the truth, as a share of it.
+
+    Where a value is unknown and may be, it is not wrong; elsewhere it is as far as can be.
+    """
     values = usage.filter(count_type=count_type)["value"].to_list()
     assert len(values) == DAYS, count_type
-    far = sum(
-        max(real, 1) if value is None else abs(value - real)
-        for value, real in zip(values, truth, strict=True)
-    )
-    return far / sum(truth) if any(truth) else far
+    days = [
+        (value, real)
+        for value, real, may_be in zip(values, truth, unknown, strict=True)
+        if value is not None or not may_be
+    ]
+    far = sum(max(real, 1) if value is None else abs(value - real) for value, real in days)
+    real = sum(real for _, real in days)
+    return far / real if real else far
 
 
-def errors(usage: pl.DataFrame, truth: Callable[[str], list[float]]) -> dict[str, str]:
+def errors(
+    usage: pl.DataFrame, truth: Callable[[str], list[float]], unknown: Sequence[bool]
+) -> dict[str, str]:
     """Give the count types that are farther from the truth than they may be, and how far."""
-    far = {kind: error(usage, kind, truth(kind)) for kind in BARS}
+    nothing = [False] * DAYS
+    far = {
+        kind: error(usage, kind, truth(kind), unknown if "_" in kind else nothing) for kind in BARS
+    }
     return {kind: f"{far[kind]:.2%}" for kind, bar in BARS.items() if far[kind] > bar}
 
 
 def test_the_truth_is_found(made, tmp_path):
     usage = found(made, tmp_path, OF_NOVA + OF_BLAZAR, "nova*.parquet", "blazar.*.parquet")
-    assert errors(usage, lambda kind: daily_truth(made, [kind])) == {}
+    assert errors(usage, lambda kind: daily_truth(made, [kind]), gone(made)) == {}
 
 
 def test_without_blazar_all_is_on_demand(made, tmp_path):
@@ -110,7 +146,7 @@ def test_without_blazar_all_is_on_demand(made, tmp_path):
         kinds = {"reservation": [], "ondemand": [f"{name}_reservation", f"{name}_ondemand"]}
         return daily_truth(made, kinds.get(where, [kind]))
 
-    assert errors(usage, truth) == {}
+    assert errors(usage, truth, [False] * DAYS) == {}
 
 
 def test_every_kind_of_operation_is_there(made):
@@ -133,6 +169,14 @@ def test_every_kind_of_operation_is_there(made):
     assert (made / "nova_cell1.shadow_instances.parquet").exists()
 
 
+def test_all_clocks_were_the_scripts(made):
+    for path in made.glob("nova*.parquet"):
+        times = pl.read_parquet(path).select(pl.col(pl.Datetime))
+        for column in times.iter_columns():
+            late = column.drop_nulls()
+            assert late.is_between(START, START + timedelta(DAYS)).all(), (path.name, column.name)
+
+
 OF_VMS = {
     *("reboot", "pause", "unpause", "suspend", "resume", "rescue", "unrescue", "resetState"),
     *("shelve", "shelveOffload", "unshelve", "resize", "confirmResize", "revertResize"),
@@ -141,7 +185,7 @@ OF_VMS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("release", "site"), SITES, ids=map("-".join, SITES))
+@pytest.mark.parametrize(("release", "site"), nova_make.MADE, ids=map("-".join, nova_make.MADE))
 def test_the_services_write_the_same_again(release, site, tmp_path):
     again = nova_make.make(release, site, tmp_path)
     kept = nova_make.FIXTURE / release / site
