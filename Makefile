@@ -107,7 +107,6 @@ bench-extract: $(READY) ## rows per second and memory of extraction, against Mar
 	PYTHONPATH=tests python tests/bench/extract.py
 clean: ## remove everything made, but not the environment
 	rm -rf build output $(TWIN) book/_build book/notebooks book/metrics.md
-
 # --- the environment --------------------------------------------------------------------------
 # uv is the fast way; where it cannot reach the index, plain pip takes the same lock.
 $(LOCK): requirements.txt
@@ -123,7 +122,6 @@ $(READY): pyproject.toml $(LOCK)
 	$(VENV)/bin/uv pip install -q --offline --python $(VENV)/bin/python --no-deps --no-build-isolation -e . \
 		|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --no-deps --no-build-isolation -e .; }
 	touch $@
-
 # --- data, pipeline, notebooks, book ----------------------------------------------------------
 # Results depend on the lock; on the package's metadata (lint rules and the like) they do not.
 $(TWIN)/%/manifest.json: $(SIMULATOR) $(LOCK) | $(READY)
