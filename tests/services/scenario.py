@@ -45,14 +45,14 @@ class Machine:
         reservation: the one in which it was launched, if any.
         until: when the reservation gives the host back.
         launching: it was never there yet: a failed attempt leaves nothing.
-        leaving: when its guest goes, it gives its host up.
+        keeps: when its guest goes it does not give its host up: it is made anew, or put back.
     """
 
     requested: dt.datetime
     reservation: str | None = None
     until: dt.datetime | None = None
     launching: bool = True
-    leaving: bool = False
+    keeps: bool = False
     node: str | None = None
     vcpus: int = 0
     since: dt.datetime | None = None
@@ -100,7 +100,7 @@ class Ledger:
             self.stops(machine)
         elif what == "gone" and node == machine.node:
             self.stops(machine)
-            if machine.launching or machine.leaving:
+            if not machine.keeps:
                 self.leaves(machine)
 
     def stops(self, machine: Machine) -> None:
@@ -275,13 +275,16 @@ class Story:
 
     def act(self, uuid: str, action: str, body: object = None, status: str | None = None) -> None:
         """Ask for an action, and see what became of the instance."""
+        # Periodic tasks take guests away unasked: whoever goes is gone, but for these.
+        machine = self.ledger.machines[uuid]
+        machine.keeps = action in {"rebuild", "revertResize"}
         self.cloud.act(uuid, action, body)
+        machine.keeps = False
         if status:
             self.see(uuid, status)
 
     def delete(self, uuid: str, *, softly: bool = False) -> None:
         """Delete an instance, and see that it is gone."""
-        self.ledger.machines[uuid].leaving = not softly
         self.cloud.api.delete_server(uuid)
         self.cloud.settle()
         if not softly:
@@ -371,21 +374,16 @@ class Lives:
     ) -> Life:
         uuid, _ = self._boot()
         yield self._wait()
-        machine = self.story.ledger.machines[uuid]
         with self.story.cloud.options(shelved_offload_time=grace):
-            machine.leaving = grace == 0
             self.story.act(uuid, "shelve", None, "SHELVED" if grace else "SHELVED_OFFLOADED")
         yield self._wait()
         if grace > 0:
             with self.story.cloud.options(shelved_offload_time=grace):
-                machine.leaving = True
                 self.story.cloud.periodic("_poll_shelved_instances")
             yield self._wait()
         if offload:
-            machine.leaving = True
             self.story.act(uuid, "shelveOffload", None, "SHELVED_OFFLOADED")
             yield self._wait()
-        machine.leaving = False
         if unshelve:
             with self.among_ours():
                 self.story.act(uuid, "unshelve", None, "ACTIVE")
@@ -450,19 +448,16 @@ class Lives:
         with self.story.cloud.options(reclaim_instance_interval=86400):
             self.story.delete(uuid, softly=True)
         yield self.story.between(0.4, 0.9)
-        machine = self.story.ledger.machines[uuid]
         if then == "restore":
             with self.story.cloud.options(reclaim_instance_interval=86400):
                 self.story.act(uuid, "restore", None, "ACTIVE")
             yield self._wait()
             self.story.delete(uuid)
         elif then == "force":
-            machine.leaving = True
             self.story.act(uuid, "forceDelete")
             self.story.ledger.deleted(uuid)
         elif then == "reclaim":
             yield 1
-            machine.leaving = True
             with self.story.cloud.options(reclaim_instance_interval=86400):
                 self.story.cloud.periodic("_reclaim_queued_deletes")
 
