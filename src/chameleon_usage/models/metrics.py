@@ -211,8 +211,6 @@ HOST_BY_HOST: dict[str, str] = {
     "holds it.",
     "occupied_ondemand_in_pool": "occupied_ondemand on hosts in the pool, where no lease can have "
     "it.",
-    "committed_unknown": "Nodes that leases held, as far as nobody can tell how many: their "
-    "allocations were deleted for good.",
     "status_known_in_pool": "Hosts in the pool of which a status record speaks.",
     "unusable_in_pool": "Those of them that one says are out of use.",
     "status_known": "Hosts of which a status record speaks, in the pool or not.",
@@ -224,7 +222,7 @@ HOST_BY_HOST: dict[str, str] = {
 }
 """What formulas speak of and only a reading host by host tells: the corrected collector's."""
 
-IN_POOL = frozenset({"maintenance_in_pool", "occupied_ondemand_in_pool", "committed_unknown"})
+IN_POOL = frozenset({"maintenance_in_pool", "occupied_ondemand_in_pool"})
 """Those that need only ``reservable``: a collector that does not count them takes them as 0. The
 others need ``total``, too, and are unknown to such a collector."""
 
@@ -238,6 +236,14 @@ OF_STATUS = frozenset(
     {"status_known_in_pool", "unusable_in_pool", "status_known", *CAUSES, "unexplained"}
 )
 """Those that need a source of ``STATUS``."""
+
+UNCOUNTED: dict[str, tuple[str, ...]] = {
+    "committed_unknown": ("committed",),
+    "occupied_reservation_unknown": ("occupied_reservation", "active_reservation"),
+    "occupied_ondemand_unknown": ("occupied_ondemand", "active_ondemand"),
+}
+"""Nodes that may belong to quantities, and nobody can tell, because what told was deleted for good:
+a quantity is unknown where they are more than 5 % of it. The corrected collector's alone."""
 
 MEASURED: tuple[str, ...] = tuple(
     name for name, metric in METRICS.items() if not metric.formula and name not in HOST_BY_HOST

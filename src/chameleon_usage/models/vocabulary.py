@@ -2,7 +2,7 @@
 
 from enum import StrEnum, unique
 
-from chameleon_usage.models.metrics import CAUSES, HOST_BY_HOST, MEASURED
+from chameleon_usage.models.metrics import CAUSES, HOST_BY_HOST, MEASURED, UNCOUNTED
 from chameleon_usage.models.raw import (
     AUDIT_COLUMNS,
     AUDIT_OPTIONAL,
@@ -18,8 +18,9 @@ BARE_METAL, KVM, DEVICE = "bare_metal", "kvm", "device"
 INDIRECT_EVIDENCE = "witnesses"
 """Stands in a source priority for every row that names a host and is not of the quantity's own
 sources."""
-HOLDINGS = (*MEASURED, *HOST_BY_HOST)
-"""What segments speak of: the measured quantity types, and what the derived states are made of."""
+HOLDINGS = (*MEASURED, *HOST_BY_HOST, *UNCOUNTED)
+"""What segments speak of: the measured quantity types, what derived states are made of, and what
+nobody can count."""
 SOURCES = (*sorted(RAW_TABLES), INDIRECT_EVIDENCE, *sorted(AUDIT_TABLES.values()))
 """Who can tell: every input table, in an order that settles ties; audit tables, of rejects only."""
 BROKEN, PLANNED, DISABLED = CAUSES

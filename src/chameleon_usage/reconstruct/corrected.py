@@ -97,8 +97,10 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     reservable = hosts.resolve_reservable(of, total, site, collected)
     # 6. and 7. What holds a host lives only within its parents.
     committed = holders.clamp_allocations(of["committed"], reservable, collected)
+    over = ~pl.col("entity_id").cast(pl.String).str.ends_with("/replaced")
+    purged = promised.select(over.any()).item()
     occupied = holders.clip_instances(
-        of["occupied"], committed, total, history, collected, leased=leased
+        of["occupied"], committed, total, history, collected, leased=leased, purged=purged
     )
     active = holders.clip_runs(of["active"], occupied, collected)
     # 8. What is held is united, or added up below its parent's share of the host.

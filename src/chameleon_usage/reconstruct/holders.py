@@ -86,6 +86,7 @@ def clip_instances(
     collected: Collected,
     *,
     leased: bool = True,
+    purged: bool = False,
 ) -> pl.DataFrame:
     """Clip instances to their reservation's commitment on their host, or to their host's life.
 
@@ -96,6 +97,8 @@ def clip_instances(
         history: of ``observed.profile_history``.
         collected: takes what lies outside, and what has no host or no reservation it needs.
         leased: whether a source tells of leases; if none does, every instance is on demand.
+        purged: whether leases leave no allocation when they are over. Then an instance whose
+            request is lost may have been in one.
 
     Returns:
         pieces with the columns of ``rows`` and ``origin``: reservation or ondemand. A container
@@ -139,6 +142,15 @@ def clip_instances(
     check_conservation(f"{stage}: clip to lease", on_devices, used, unused)
     collected.refuse(unused, stage, Reason.NOT_RESERVED)
     check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)
+    if purged:
+        requestless = pl.col("unreserved").is_null()
+        unsure = {
+            "reservation": pl.concat([stray.drop("_class"), lives.select(rows.columns)]),
+            "ondemand": lives.select(rows.columns),
+        }
+        for origin, pieces in unsure.items():
+            sized = with_sizes(pieces.filter(requestless), history, SIZED_AS["occupied"])
+            collected.emit(sized.filter(USABLE), f"occupied_{origin}_unknown")
     return pl.concat(
         [
             inside.with_columns(origin=pl.lit("reservation")),

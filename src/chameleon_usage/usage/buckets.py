@@ -17,6 +17,7 @@ from chameleon_usage.models.metrics import (
     OF_STATUS,
     RESOURCES,
     STATUS,
+    UNCOUNTED,
     needs,
 )
 
@@ -264,8 +265,9 @@ def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
             return pl.lit(None, pl.Float64)
         if availability.completeness.get(name, 1.0) < KNOWN_SHARE:
             return pl.when(~corrected).then(column(name))
-        if (missing := f"{name}_unknown") in means.columns:
-            enough = column(name) >= KNOWN_SHARE * (column(name) + pl.col(missing))
+        uncounted = [of for of, names in UNCOUNTED.items() if name in names and of in means.columns]
+        if uncounted:
+            enough = column(name) >= KNOWN_SHARE * pl.sum_horizontal(column(name), *uncounted)
             return pl.when(~corrected | enough).then(column(name))
         return column(name)
 
