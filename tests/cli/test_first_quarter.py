@@ -419,13 +419,15 @@ class TestInit:
         entry = yaml.safe_load(text)["mine"]
         assert entry["db_uri"] == "${MINE_DB_URI}"
         assert set(entry["adapters"]) == {
-            *("nova_hosts", "nova_instances"),
+            *("nova_hosts", "nova_instances", "status"),
             *("blazar_hosts", "blazar_allocations", "blazar_leases"),
         }
         assert entry["sources"]["total"]["order"] == [
             *("nova.compute_nodes", "nova.services", "witnesses"),
         ]
-        assert entry["sources"]["committed"]["order"] == ["blazar.computehost_allocations"]
+        assert entry["sources"]["committed"]["order"] == [
+            *("blazar.computehost_allocations", "blazar.leases"),
+        ]
         assert "# nova: release 2023.1 (revision 960aac0e09ea)" in text
         assert "# blazar: release 2024.1 or later" in text
         assert "compute_nodes: 7 rows, 2019-05-01 to 2026-03-01" in text
@@ -440,7 +442,7 @@ class TestInit:
     def test_a_cloud_without_leases(self):
         text = entry_of({name: rows for name, rows in CLOUD.items() if "blazar" not in name})
         entry = yaml.safe_load(text)["mine"]
-        assert set(entry["adapters"]) == {"nova_hosts", "nova_instances"}
+        assert set(entry["adapters"]) == {"nova_hosts", "nova_instances", "status"}
         assert "committed" not in entry["sources"]
         assert "# committed: nothing here tells of it" in text
         assert "# - blazar_hosts: no blazar.computehosts" in text
@@ -461,7 +463,8 @@ class TestInit:
         }
         text = entry_of(cells)
         assert "nova_cell0, nova_cell1, nova_cell2" in text
-        assert set(yaml.safe_load(text)["mine"]["adapters"]) == {"nova_hosts", "nova_instances"}
+        adapters = set(yaml.safe_load(text)["mine"]["adapters"])
+        assert adapters == {"nova_hosts", "nova_instances", "status"}
 
     @pytest.mark.parametrize(
         ("told", "release"),

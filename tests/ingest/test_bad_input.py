@@ -129,8 +129,8 @@ class TestTables:
         ("table", "column"),
         [
             ("nova.compute_nodes", "hypervisor_hostname"),
-            ("nova.instances", "launched_at"),
-            ("blazar.computehosts", "reservable"),
+            ("nova.instances", "node"),
+            ("blazar.computehosts", "hypervisor_hostname"),
             ("blazar.leases", "start_date"),
             ("blazar.reservations", "lease_id"),
             ("blazar.computehost_allocations", "compute_host_id"),

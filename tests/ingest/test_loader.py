@@ -148,7 +148,7 @@ class TestTypes:
         assert inputs.rows[NODES] == 3
         assert refused(inputs) == [
             (NODES, "2", "unreadable vcpus"),
-            (NODES, "3", "unreadable vcpus"),
+            (NODES, "3", "unreadable created_at"),
         ]
 
     def test_bytes_that_are_no_text_and_fractions_of_a_number_are_refused(self, tmp_path):
