@@ -170,7 +170,7 @@ class TestBesideNova:
 
     @pytest.fixture(autouse=True)
     def nova(self, fixture) -> None:
-        if not (fixture / "nova.compute_nodes.parquet").exists():
+        if not (fixture / "nova_cell1.compute_nodes.parquet").exists():
             pytest.skip("Nova's tables of the same days are not here")
 
     def test_what_is_told_is_true(self, told, truth, quantity):

@@ -61,11 +61,19 @@ def deletion_is_inferred() -> pl.Expr:
     return (flagged_undated() | back).fill_null(value=False)
 
 
-def speaks_of(source: str, *quantities: str, share: float = 1.0) -> pl.DataFrame:
-    """Say which quantity types a source tells, whether it has a row of them or not."""
-    return pl.DataFrame(
-        {"quantity_type": quantities, "source": source, "share": share}, schema=COMPLETENESS
-    )
+def speaks_of(
+    source: str, *quantities: str, share: float = 1.0, keeps: bool = True
+) -> pl.DataFrame:
+    """Say which quantity types a source tells, whether it has a row of them or not.
+
+    Args:
+        source: the table.
+        quantities: the quantity types.
+        share: of its rows, those that it still holds.
+        keeps: whether its service keeps the rows that it deletes.
+    """
+    told = {"quantity_type": quantities, "source": source, "share": share, "keeps": keeps}
+    return pl.DataFrame(told, schema=COMPLETENESS)
 
 
 def concat(parts: Iterable[Ingested]) -> Ingested:

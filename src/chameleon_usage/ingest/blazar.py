@@ -134,7 +134,7 @@ def _pool(
         how="diagonal",
     )
     return Ingested(
-        completeness=speaks_of(source, *quantities),
+        completeness=speaks_of(source, *quantities, keeps=_keeps(inputs, source)),
         intervals=pl.concat([present(rows, source, *quantities) for rows in (good, held, gone)]),
         profiles=conform(profile, Profiles),
         rejects=pl.concat([bad, gone_bad]),
@@ -233,6 +233,11 @@ def _allocation_intervals(
     )
 
 
+def _keeps(inputs: RawInputs, source: str) -> bool:
+    """Tell whether Blazar keeps the rows of a table that it deletes, as Chameleon's does."""
+    return source in inputs.tables and f"{source}.deleted_at" not in inputs.absent
+
+
 def _deleted(inputs: RawInputs, begins: str, ends: str) -> pl.Expr:
     """Tell when a row that holds from ``begins`` to ``ends`` was deleted, null if it was not.
 
@@ -304,7 +309,7 @@ def _committed(
     before = _replaced(held.filter(moved))
     held = held.with_columns(start=pl.when(moved).then("updated_at").otherwise("start"))
     return Ingested(
-        completeness=speaks_of(source, "committed"),
+        completeness=speaks_of(source, "committed", keeps=_keeps(inputs, source)),
         intervals=pl.concat(
             [
                 present(held, source, "committed"),
@@ -418,9 +423,8 @@ def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
         _until=pl.min_horizontal("end_date", _deleted(inputs, "start_date", "end_date")),
     )
     # Blazar itself gives every lease its hosts when it is made, and keeps no deleted allocation.
-    keeps_none = source not in inputs.tables or f"{source}.deleted_at" in inputs.absent
     ran = (pl.col("lease_status") == "TERMINATED") | (
-        pl.lit(value=keeps_none) & (pl.col("_from") <= inputs.as_of)
+        pl.lit(value=not _keeps(inputs, source)) & (pl.col("_from") <= inputs.as_of)
     )
     found = (
         reservations.join(inputs.get(source), left_on="id", right_on="reservation_id", how="anti")

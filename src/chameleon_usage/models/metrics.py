@@ -238,6 +238,7 @@ OF_STATUS = frozenset(
 """Those that need a source of ``STATUS``."""
 
 UNCOUNTED: dict[str, tuple[str, ...]] = {
+    "reservable_unknown": ("reservable",),
     "committed_unknown": ("committed",),
     "occupied_reservation_unknown": ("occupied_reservation", "active_reservation"),
     "occupied_ondemand_unknown": ("occupied_ondemand", "active_ondemand"),

@@ -39,11 +39,10 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.arithmetic import check_conservation
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
-from chameleon_usage.reconstruct import holders, hosts, inference, usable
+from chameleon_usage.reconstruct import holders, hosts, inference, uncounted, usable
 from chameleon_usage.reconstruct.observed import (
     HOST,
     SIZED_AS,
-    SIZES,
     Observed,
     whole_hosts,
     with_sizes,
@@ -66,9 +65,8 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
         the reading; per host and instant total >= reservable >= committed >=
         occupied_reservation >= active_reservation.
     """
-    made = corrections or Corrections()
-    rows, history = observed.intervals, observed.history
-    collected = Collected("corrected", made)
+    made, history = corrections or Corrections(), observed.history
+    rows, collected = observed.intervals, Collected("corrected", made)
     leased = "committed" in observed.spoken_of
     if not leased:  # A request that names a reservation tells of leases that nobody knows.
         rows = rows.with_columns(reservation_id=pl.lit(None, rows.schema["reservation_id"]))
@@ -88,17 +86,16 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     whole = pl.col("source") == LEASES
     kept, promised = of["committed"].filter(~whole), of["committed"].filter(whole)
     lost = inference.lost_allocations(kept, promised, of["occupied"])
-    if not made.infer_allocations:
-        lost = lost.clear()
-    unseen = _unseen(promised, lost, history, collected)
+    lost = lost if made.infer_allocations else lost.clear()
+    ended = ~pl.col("entity_id").cast(pl.String).str.ends_with("/replaced")
+    purged = "committed" in observed.forgotten or promised.select(ended.any()).item()
+    unseen = _unseen(promised, lost, history, collected, purged=purged)
     of["committed"] = pl.concat([kept, unseen, lost], how="diagonal")
     # 4. and 5. Hosts exist, and are in the pool.
     total = hosts.resolve_total(of, history, site, collected)
     reservable = hosts.resolve_reservable(of, total, site, collected)
     # 6. and 7. What holds a host lives only within its parents.
     committed = holders.clamp_allocations(of["committed"], reservable, collected)
-    over = ~pl.col("entity_id").cast(pl.String).str.ends_with("/replaced")
-    purged = promised.select(over.any()).item()
     occupied = holders.clip_instances(
         of["occupied"], committed, total, history, collected, leased=leased, purged=purged
     )
@@ -119,7 +116,14 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
         holders.merge_held(runs, history, seated[origin], f"active_{origin}", collected)
     pool_known = of["reservable"].group_by("hostname").agg(pl.col("start").min())
     windows = arithmetic.union(observed.maintenance, HOST)
-    out = _out_of_pool(room, pool_known, seated["ondemand"], windows, collected)
+    out = _out_of_pool(
+        room,
+        pool_known,
+        seated["ondemand"],
+        windows,
+        collected,
+        forgotten="reservable" in observed.forgotten,
+    )
     usable.split_by_status(observed.status, windows, room, out, collected)
     # Capacity in the pool that an instance without a reservation has taken cannot be leased.
     in_pool, _ = arithmetic.intersect(
@@ -132,27 +136,22 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
 
 
 def _unseen(
-    promised: pl.DataFrame, lost: pl.DataFrame, history: pl.DataFrame, collected: Collected
+    promised: pl.DataFrame,
+    lost: pl.DataFrame,
+    history: pl.DataFrame,
+    collected: Collected,
+    *,
+    purged: bool,
 ) -> pl.DataFrame:
     """Give what reservations held on hosts that nobody names; refuse what nobody can count."""
     stage = stage_of("corrected", "committed")
-    counted, uncounted, told = inference.unseen(promised, lost)
-    collected.refuse(told, stage, Reason.HIGHER_PRIORITY)
-    collected.refuse(uncounted, stage, Reason.NODES_NOT_KNOWN)
-    check_conservation(f"{stage}: reservations", promised, counted, uncounted, told)
-    on_kvm = pl.col("host_class") == KVM
-    sizes = history.filter(on_kvm)["vcpus"].drop_nulls()
-    size = int(sizes.median()) if len(sizes) else None  # type: ignore[arg-type]
-    sliced = (on_kvm & (pl.col("vcpus") > 0)).fill_null(value=False) & pl.lit(size is not None)
-    collected.emit(
-        uncounted.with_columns(
-            node_units=pl.when(sliced).then(pl.col("nodes") * pl.col("vcpus")).otherwise("nodes"),
-            node_size=pl.when(sliced).then(pl.lit(size, pl.Int64)).otherwise(1),
-            **{name: pl.lit(None, pl.Int64) for name in SIZES if name != "vcpus"},
-        ).with_columns(vcpus=pl.lit(None, pl.Int64)),
-        "committed_unknown",
-    )
-    return counted
+    unseen, bounds, shown = inference.unseen(promised, lost)
+    collected.refuse(shown, stage, Reason.HIGHER_PRIORITY)
+    collected.refuse(bounds, stage, Reason.NODES_NOT_KNOWN)
+    check_conservation(f"{stage}: reservations", promised, unseen, bounds, shown)
+    of_gone_leases = lost.filter(pl.col("lease_id").is_null() & pl.lit(value=purged))
+    uncounted.count_leases(bounds, of_gone_leases, history, collected)
+    return unseen
 
 
 def _out_of_pool(
@@ -161,6 +160,8 @@ def _out_of_pool(
     ondemand: pl.DataFrame,
     windows: pl.DataFrame,
     collected: Collected,
+    *,
+    forgotten: bool,
 ) -> pl.DataFrame:
     """Tell what total - reservable is: on-demand capacity on KVM, else maintenance or unknown.
 
@@ -173,6 +174,8 @@ def _out_of_pool(
     capacity = outside.filter(on_kvm)
     known_from = pool_known.drop_nulls("hostname").with_columns(end=arithmetic.MAX_TIME)
     known, unknown = arithmetic.intersect(outside.filter(~on_kvm), known_from, HOST)
+    if forgotten:
+        uncounted.count_hosts(outside, pool, known_from, collected)
     for quantity, pieces in (
         ("ondemand_capacity", capacity),
         ("maintenance_out_of_pool", known),

@@ -7,7 +7,7 @@ from chameleon_usage.intervals.arithmetic import REPORT, ConservationError, chec
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import rejects
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
-from chameleon_usage.reconstruct import inference
+from chameleon_usage.reconstruct import inference, uncounted
 from chameleon_usage.reconstruct.hosts import ranked_by_source
 from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, UNITS, USABLE, with_sizes
 from chameleon_usage.reconstruct.reading import Collected
@@ -143,14 +143,8 @@ def clip_instances(
     collected.refuse(unused, stage, Reason.NOT_RESERVED)
     check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)
     if purged:
-        requestless = pl.col("unreserved").is_null()
-        unsure = {
-            "reservation": pl.concat([stray.drop("_class"), lives.select(rows.columns)]),
-            "ondemand": lives.select(rows.columns),
-        }
-        for origin, pieces in unsure.items():
-            sized = with_sizes(pieces.filter(requestless), history, SIZED_AS["occupied"])
-            collected.emit(sized.filter(USABLE), f"occupied_{origin}_unknown")
+        mine = rows.columns
+        uncounted.count_instances(stray.select(mine), lives.select(mine), history, collected)
     return pl.concat(
         [
             inside.with_columns(origin=pl.lit("reservation")),

@@ -87,7 +87,7 @@ def lost_allocations(
 
     Returns:
         allocations of one node or slice, ``inferred``; source and entity_id are those of an
-        instance. Columns that are not told are left out.
+        instance. Some columns that are not told are left out.
     """
     pair = ["reservation_id", "hostname"]
     told = ["lease_id", "project_id", "host_class", "vcpus", "memory_mb", "disk_gb"]
@@ -132,6 +132,8 @@ def lost_allocations(
         .filter(pl.col("start") < pl.col("end"))
         .with_columns(
             quantity_type=pl.lit("committed", committed["quantity_type"].dtype),
+            node_type=pl.lit(None, committed["node_type"].dtype),
+            gpus=pl.lit(None, pl.Int64),
             nodes=pl.lit(1, pl.Int64),
             inferred=pl.lit(value=True),
         )

@@ -43,6 +43,7 @@ class Observed:
         status: what sources say of whether hosts can be used (StatusIntervals).
         rejects: Rejects, of what begins after the dump was made.
         spoken_of: the quantity types that some source of the site tells.
+        forgotten: those of them of which a source's service deletes rows for good.
     """
 
     intervals: pl.DataFrame
@@ -51,6 +52,7 @@ class Observed:
     status: pl.DataFrame
     rejects: pl.DataFrame
     spoken_of: frozenset[str]
+    forgotten: frozenset[str]
 
 
 def observe(ingested: Ingested, as_of: datetime) -> Observed:
@@ -85,6 +87,7 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
         status,
         pl.concat([ingested.rejects, *refused]),
         frozenset(ingested.completeness["quantity_type"]),
+        frozenset(ingested.completeness.filter(~pl.col("keeps"))["quantity_type"]),
     )
 
 

@@ -1,0 +1,78 @@
+"""What may have been, and nobody can tell, because a service deleted its rows for good.
+
+It is counted apart (``models.metrics.UNCOUNTED``): a quantity of which more than 5 % is in doubt is
+published as unknown, never as less than it was. Chameleon's Blazar keeps what it deletes; Blazar
+itself deletes hosts, allocations and leases for good.
+"""
+
+import polars as pl
+
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.vocabulary import KVM
+from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, SIZES, USABLE, with_sizes
+from chameleon_usage.reconstruct.reading import Collected
+
+
+def count_leases(
+    bounds: pl.DataFrame, lost: pl.DataFrame, history: pl.DataFrame, collected: Collected
+) -> None:
+    """Count what leases may have held beyond what is known of them.
+
+    Args:
+        bounds: reservations of which only is known how many ``nodes`` they held at most; of slices
+            of KVM hosts also ``vcpus`` of each.
+        lost: allocations that instances show, of leases that are gone with all their rows: such a
+            lease may have held as much again.
+        history: of ``observed.profile_history``.
+        collected: takes them.
+    """
+    on_kvm = pl.col("host_class") == KVM
+    sizes = history.filter(on_kvm)["vcpus"].drop_nulls()
+    size = int(sizes.median()) if len(sizes) else None  # type: ignore[arg-type]
+    sliced = (on_kvm & (pl.col("vcpus") > 0)).fill_null(value=False) & pl.lit(size is not None)
+    sized = bounds.with_columns(
+        node_units=pl.when(sliced).then(pl.col("nodes") * pl.col("vcpus")).otherwise("nodes"),
+        node_size=pl.when(sliced).then(pl.lit(size, pl.Int64)).otherwise(1),
+    ).with_columns(pl.lit(None, pl.Int64).alias(name) for name in SIZES)
+    collected.emit(sized, "committed_unknown")
+    collected.emit(with_sizes(lost, history, "allocation").filter(USABLE), "committed_unknown")
+
+
+def count_hosts(
+    outside: pl.DataFrame,
+    reservable: pl.DataFrame,
+    pool_known: pl.DataFrame,
+    collected: Collected,
+) -> None:
+    """Count hosts that may have been in the pool before the first row that Blazar has of them.
+
+    A KVM host that nothing ever shows in the pool counts as capacity on demand.
+
+    Args:
+        outside: total without reservable, as ``with_sizes`` gives it.
+        reservable: when hosts are shown in the pool: hostname.
+        pool_known: since when Blazar has a row of each host: hostname, start, end.
+        collected: takes them.
+    """
+    elsewhere = pl.col("host_class").ne_missing(pl.lit(KVM))
+    traced = outside.filter(elsewhere | pl.col("hostname").is_in(reservable["hostname"].implode()))
+    _, before = arithmetic.intersect(traced, pool_known, HOST)
+    collected.emit(before, "reservable_unknown")
+
+
+def count_instances(
+    stray: pl.DataFrame, ondemand: pl.DataFrame, history: pl.DataFrame, collected: Collected
+) -> None:
+    """Count instances that may have been in a reservation, as their request is lost, too.
+
+    Args:
+        stray: those on bare metal that no reservation covers.
+        ondemand: those on KVM that no reservation covers; they count as on demand.
+        history: of ``observed.profile_history``.
+        collected: takes them.
+    """
+    unsure = {"reservation": pl.concat([stray, ondemand]), "ondemand": ondemand}
+    for origin, pieces in unsure.items():
+        requestless = pieces.filter(pl.col("unreserved").is_null())
+        sized = with_sizes(requestless, history, SIZED_AS["occupied"])
+        collected.emit(sized.filter(USABLE), f"occupied_{origin}_unknown")
