@@ -265,6 +265,25 @@ class TestCase29:
         site.instance("I", "h1", 2, 3, lease="OLD")
         assert site.corrected("committed") == [0, 2, 2, 2, 0, 0, 1, 1, 1, 1]
 
+    @pytest.mark.parametrize("gone", [3, 5])
+    def test_case_29_a_host_replaced_in_a_lease_that_ended_counts_in_its_turn(self, gone):
+        site = metal("h1", "h2")
+        site.without = UPSTREAM
+        site.lease("OLD", 1, 8, [], status="TERMINATED")
+        site.instance("A", "h1", 2, gone, lease="OLD")
+        site.instance("B", "h2", 4, 6, lease="OLD")
+        moved = min(gone, 4)
+        assert site.corrected("committed") == on((1, 8))
+        assert site.corrected("committed", host="h1") == on((1, moved))
+        assert site.corrected("committed", host="h2") == on((moved, 8))
+
+    def test_case_29_of_a_lease_that_lost_a_host_the_rest_is_unknown(self):
+        site = self.ended(amount="2-2")
+        site.tables["blazar.reservations"][-2]["missing_resources"] = 1
+        site.instance("A", "h1", 1, 2, lease="OLD")
+        site.instance("B", "h2", 1, 4, lease="OLD")
+        assert site.corrected("committed") == [0, 2, None, None, 0, 0, 1, 1, 1, 1]
+
     def test_case_29_of_a_lease_deleted_for_good_instances_are_left(self):
         site = metal("h1", "h2")
         site.lease("NOW", 1, 9, ["b-h2"])
@@ -280,6 +299,25 @@ class TestCase29:
         site.lease("OLD", 1, 4, [], resource_type="virtual:instance", status="TERMINATED")
         site.add("blazar.instance_reservations", reservation_id=uid("OLD"), vcpus=12, amount=2)
         assert site.corrected("committed") == [0, None, None, None, *[0.0] * 6]
+
+    def test_case_29_slices_are_known_while_all_are_in_use(self):
+        site = kvm("k1", adapters=BLAZAR)
+        site.pool_host("k1", 0, hypervisor_type="QEMU")
+        site.without = UPSTREAM
+        site.lease("OLD", 1, 6, [], resource_type="virtual:instance", status="TERMINATED")
+        site.add("blazar.instance_reservations", reservation_id=uid("OLD"), vcpus=12, amount=2)
+        site.instance("A", "k1", 2, 5, lease="OLD", vcpus=12)
+        site.instance("B", "k1", 3, 4, lease="OLD", vcpus=12)
+        half = [0, None, None, 0.5, None, None]
+        assert site.corrected("committed") == [*half, *[0.0] * 4]
+
+    def test_case_29_a_purged_instance_that_no_lease_explains_was_in_one_that_is_gone(self):
+        site = self.ended()
+        for name, host, since in (("in OLD", "h1", 2), ("in none", "h2", 3)):
+            site.instance(name, host, since, 4, project_id="p")
+        for lease in site.tables["blazar.leases"]:
+            lease["project_id"] = "p"
+        assert site.corrected("committed") == [0, 1, 1, None, 0, 0, 1, 1, 1, 1]
 
     def test_case_29_an_allocation_moved_in_place_held_another_host_before(self):
         site = metal("h1", "h2")

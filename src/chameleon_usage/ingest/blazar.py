@@ -19,7 +19,15 @@ from chameleon_usage.ingest.base import (
 )
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import NAME, TIME, RawInputs
-from chameleon_usage.models.stages import Ingested, Leases, Profiles, rejects
+from chameleon_usage.models.stages import (
+    MISSING,
+    MORE,
+    REPLACED,
+    Ingested,
+    Leases,
+    Profiles,
+    rejects,
+)
 from chameleon_usage.models.vocabulary import DEVICE, INGEST, KVM, Reason
 
 COMPUTEHOSTS, ALLOCATIONS = "blazar.computehosts", "blazar.computehost_allocations"
@@ -387,9 +395,7 @@ def _replaced(moved: pl.DataFrame) -> pl.DataFrame:
     """Give what the healer wrote over: until it was changed, an allocation held another host."""
     sliced = pl.col("resource_type").is_in(SLICE_RESERVATIONS)
     return moved.with_columns(
-        entity_id=pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit("/replaced")).cast(
-            NAME
-        ),
+        entity_id=pl.concat_str(pl.col("entity_id").cast(pl.String), pl.lit(REPLACED)).cast(NAME),
         end="updated_at",
         hostname=None,
         host_id=None,
@@ -413,8 +419,8 @@ def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
     asked for at least as at most; which nodes, only their instances can tell.
 
     Returns:
-        entity_id (reservation_id; "<reservation_id>/more" of the nodes that may have been held),
-        nodes, vcpus of each slice, host_class of slices, start, end, inferred.
+        entity_id (reservation_id, with ``MORE`` or ``MISSING`` of the nodes that may have been
+        held), nodes, vcpus of each slice, host_class of slices, start, end, inferred.
     """
     reservations = inputs.get(RESERVATIONS).filter(
         pl.col("resource_type").is_in(_ALLOCATED_BY[source])
@@ -457,7 +463,8 @@ def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
     # Of a reservation that lost a host, and got none instead, fewer were held than asked for.
     short = (pl.col("missing_resources") == 1).fill_null(value=False)
     least = pl.when(~short).then(pl.min_horizontal("asked", "most")).fill_null(0)
-    more = pl.concat_str(pl.col("id").cast(pl.String), pl.lit("/more")).cast(NAME)
+    ending = pl.when(short).then(pl.lit(MISSING)).otherwise(pl.lit(MORE))
+    more = pl.concat_str(pl.col("id").cast(pl.String), ending).cast(NAME)
     return pl.concat(
         [
             found.with_columns(entity_id="id", nodes=least),

@@ -58,6 +58,11 @@ class Intervals(Entities):
     end = _time(nullable=True)  # null: no row tells an end
 
 
+MORE, MISSING, REPLACED = "/more", "/missing", "/replaced"
+"""End of the entity_id of what a reservation may have held beside what it did, of what it may have
+held of what it asked for, as a host was lost, and of an allocation before its host was changed."""
+
+
 class StatusIntervals(dy.Schema):
     """When a source speaks of whether a host can be used, and what it says; they may overlap."""
 

@@ -38,6 +38,7 @@ import polars as pl
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.arithmetic import check_conservation
 from chameleon_usage.models.site import Site
+from chameleon_usage.models.stages import REPLACED
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct import holders, hosts, inference, uncounted, usable
 from chameleon_usage.reconstruct.observed import (
@@ -87,7 +88,7 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     kept, promised = of["committed"].filter(~whole), of["committed"].filter(whole)
     lost = inference.lost_allocations(kept, promised, of["occupied"])
     lost = lost if made.infer_allocations else lost.clear()
-    ended = ~pl.col("entity_id").cast(pl.String).str.ends_with("/replaced")
+    ended = ~pl.col("entity_id").cast(pl.String).str.ends_with(REPLACED)
     purged = "committed" in observed.forgotten or promised.select(ended.any()).item()
     unseen = _unseen(promised, lost, history, collected, purged=purged)
     of["committed"] = pl.concat([kept, unseen, lost], how="diagonal")

@@ -143,8 +143,9 @@ def clip_instances(
     collected.refuse(unused, stage, Reason.NOT_RESERVED)
     check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)
     if purged:
-        mine = rows.columns
-        uncounted.count_instances(stray.select(mine), lives.select(mine), history, collected)
+        bare, sliced = stray.select(rows.columns), lives.select(rows.columns)
+        unnamed = committed.filter(pl.col("hostname").is_null())
+        uncounted.count_instances(bare, sliced, unnamed, history, collected)
     return pl.concat(
         [
             inside.with_columns(origin=pl.lit("reservation")),

@@ -2,6 +2,8 @@
 
 import polars as pl
 
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.stages import MISSING, MORE
 from chameleon_usage.models.vocabulary import KVM
 
 
@@ -101,7 +103,7 @@ def lost_allocations(
     last = (
         stays.sort(*pair, "end", "entity_id")
         .group_by(pair, maintain_order=True)
-        .agg(pl.col("source", "entity_id", "end").last())
+        .agg(pl.col("source", "entity_id", "end").last(), first=pl.col("start").min())
     )
     sliced = (pl.col("host_class") == KVM).fill_null(value=False)
     replaced = (
@@ -109,8 +111,8 @@ def lost_allocations(
         .join(by_promise, on="reservation_id", how="anti")
         .with_columns(start="_from", end=pl.min_horizontal("end", "_to"), open=pl.lit(value=False))
     )
-    ended = last.join(by_promise.filter(~sliced), on="reservation_id", how="inner").with_columns(
-        start="_from", end="_to", open=pl.lit(value=False)
+    ended = _in_turn(
+        last.join(by_promise.filter(~sliced), on="reservation_id", how="inner"), promised
     )
     ended_slices = (
         stays.drop(told)
@@ -140,6 +142,45 @@ def lost_allocations(
     )
 
 
+def _in_turn(shown: pl.DataFrame, promised: pl.DataFrame) -> pl.DataFrame:
+    """Tell when reservations of ended leases held the hosts on which their instances were.
+
+    From start to end, if no more hosts are shown than the reservation asked for. Of more, the one
+    first used was replaced by the one used first after all others: when its last instance ended,
+    or when the other's first one began. Of a reservation that lost a host and got no other, each
+    is sure to be held to the end of its last instance only.
+
+    Args:
+        shown: reservation_id, hostname, first and end of its instances there, _from and _to.
+        promised: of ``lost_allocations``.
+
+    Returns:
+        the rows with start, end and open.
+    """
+    asked = promised.group_by("reservation_id").agg(
+        _most=pl.col("nodes").sum(),
+        _short=pl.col("entity_id").cast(pl.String).str.ends_with(MISSING).any(),
+    )
+    placed = (
+        shown.join(asked, on="reservation_id")
+        .sort("reservation_id", "first", "hostname")
+        .with_columns(_place=pl.int_range(pl.len()).over("reservation_id"))
+    )
+    turn = ["reservation_id", "_place"]
+    nexts = placed.select(turn[0], _place=pl.col("_place") - pl.col("_most"), _next="first")
+    ends = placed.join(nexts, on=turn, how="left").with_columns(
+        end=pl.when(pl.col("_next").is_not_null())
+        .then(pl.min_horizontal("end", "_next"))
+        .otherwise(pl.when("_short").then(pl.min_horizontal("end", "_to")).otherwise("_to"))
+    )
+    befores = ends.filter(pl.col("_next").is_not_null()).select(
+        turn[0], _place=pl.col("_place") + pl.col("_most"), _since="end"
+    )
+    return ends.join(befores, on=turn, how="left").with_columns(
+        start=pl.coalesce("_since", "_from"), open=pl.lit(value=False)
+    )
+
+
 def unseen(
     promised: pl.DataFrame, lost: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -147,30 +188,33 @@ def unseen(
 
     Args:
         promised: reservations: entity_id (``<reservation_id>/more`` of nodes that may have been
-            held beside those that were), reservation_id, nodes, host_class.
+            held beside those that were, ``/missing`` where one was lost), reservation_id, nodes,
+            host_class.
         lost: of ``lost_allocations``.
 
     Returns:
-        (rows whose remaining ``nodes`` are known to have been held, those of which only the bound
+        (pieces whose remaining ``nodes`` are known to have been held, those of which only the bound
         is known, those of which every node is shown)
     """
-    shown = lost.group_by("reservation_id").agg(_shown=pl.col("hostname").n_unique().cast(pl.Int64))
-    sliced = (pl.col("host_class") == KVM).fill_null(value=False)
-    more = pl.col("entity_id").cast(pl.String).str.ends_with("/more")
-    certain = pl.col("nodes").filter(~more).sum().over("reservation_id")
-    left = (
-        promised.join(shown, on="reservation_id", how="left", maintain_order="left")
-        .with_columns(pl.col("_shown").fill_null(0), _certain=certain)
-        .with_columns(
-            nodes=pl.col("nodes")
-            - pl.when(more)
-            .then((pl.col("_shown") - pl.col("_certain")).clip(0))
-            .otherwise("_shown")
-        )
-        .drop("_shown", "_certain")
+    shown = lost.select("reservation_id", "start", "end", _shown="nodes")
+    shown = arithmetic.sum_overlaps(
+        shown.join(promised, on="reservation_id", how="semi"), ["reservation_id"], ["_shown"]
     )
+    more = pl.col("entity_id").cast(pl.String).str.contains(f"({MORE}|{MISSING})$")
+    certain = pl.col("nodes").filter(~more).sum().over("reservation_id")
+    partly, not_at_all = arithmetic.intersect(
+        promised.with_columns(_certain=certain), shown, ["reservation_id"]
+    )
+    left = pl.concat([partly, not_at_all], how="diagonal").with_columns(
+        nodes=pl.col("nodes")
+        - pl.when(more)
+        .then((pl.col("_shown") - pl.col("_certain")).clip(0))
+        .otherwise("_shown")
+        .fill_null(0)
+    )
+    left = left.drop("_shown", "_certain")
     some, none = left.filter(pl.col("nodes") > 0), left.filter(pl.col("nodes") <= 0)
-    bounded = more | sliced
+    bounded = more | (pl.col("host_class") == KVM).fill_null(value=False)
     return some.filter(~bounded), some.filter(bounded), none
 
 

@@ -33,8 +33,8 @@ def count_leases(
     sized = bounds.with_columns(
         node_units=pl.when(sliced).then(pl.col("nodes") * pl.col("vcpus")).otherwise("nodes"),
         node_size=pl.when(sliced).then(pl.lit(size, pl.Int64)).otherwise(1),
-    ).with_columns(pl.lit(None, pl.Int64).alias(name) for name in SIZES)
-    collected.emit(sized, "committed_unknown")
+    )
+    collected.emit(_sizeless(sized), "committed_unknown")
     collected.emit(with_sizes(lost, history, "allocation").filter(USABLE), "committed_unknown")
 
 
@@ -61,18 +61,40 @@ def count_hosts(
 
 
 def count_instances(
-    stray: pl.DataFrame, ondemand: pl.DataFrame, history: pl.DataFrame, collected: Collected
+    stray: pl.DataFrame,
+    ondemand: pl.DataFrame,
+    unnamed: pl.DataFrame,
+    history: pl.DataFrame,
+    collected: Collected,
 ) -> None:
     """Count instances that may have been in a reservation, as their request is lost, too.
+
+    If one was, so was its node: of a lease of its project whose hosts nobody names, as far as these
+    have nodes enough, else of one that is gone.
 
     Args:
         stray: those on bare metal that no reservation covers.
         ondemand: those on KVM that no reservation covers; they count as on demand.
+        unnamed: what reservations held on hosts that nobody names: project_id, nodes, start, end.
         history: of ``observed.profile_history``.
         collected: takes them.
     """
-    unsure = {"reservation": pl.concat([stray, ondemand]), "ondemand": ondemand}
-    for origin, pieces in unsure.items():
-        requestless = pieces.filter(pl.col("unreserved").is_null())
-        sized = with_sizes(requestless, history, SIZED_AS["occupied"])
-        collected.emit(sized.filter(USABLE), f"occupied_{origin}_unknown")
+    stray, ondemand = (rows.filter(pl.col("unreserved").is_null()) for rows in (stray, ondemand))
+    whole, parts = (
+        with_sizes(rows, history, SIZED_AS["occupied"]).filter(USABLE) for rows in (stray, ondemand)
+    )
+    for quantity in ("committed", "occupied_reservation", "occupied_ondemand"):
+        collected.emit(parts, f"{quantity}_unknown")
+    collected.emit(whole, "occupied_reservation_unknown")
+    project, nodes = ["project_id"], ["nodes"]
+    held = arithmetic.sum_overlaps(stray, project, nodes)
+    room = arithmetic.sum_overlaps(unnamed, project, nodes).rename({"nodes": "_room"})
+    within, without = arithmetic.intersect(held, room, project)
+    beyond = pl.concat([within, without], how="diagonal").with_columns(
+        node_units=pl.col("nodes") - pl.col("_room").fill_null(0), node_size=1
+    )
+    collected.emit(_sizeless(beyond.filter(pl.col("node_units") > 0)), "committed_unknown")
+
+
+def _sizeless(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.lit(None, pl.Int64).alias(name) for name in SIZES)
