@@ -160,10 +160,10 @@ class TestTypes:
         assert inputs.tables[NODES].select("id", "host", "vcpus").rows() == [
             (0, "h1", 48),
             (2, None, None),
+            (3, None, None),
         ]
         assert refused(inputs) == [
             (NODES, "1", "unreadable host"),
-            (NODES, "3", "unreadable vcpus"),
             (NODES, "4", "unreadable vcpus"),
         ]
 

@@ -531,19 +531,19 @@ def test_case_35_of_two_states_of_a_row_the_later_stands(seed, tmp_path):
     assert site.corrected("occupied") == on((2, 4))
 
 
-def test_case_36_the_past_does_not_depend_on_the_day_of_the_dump():
+@pytest.mark.parametrize("lost", ["hypervisor", "pool_host"])
+def test_case_36_the_past_does_not_depend_on_the_day_of_the_dump(lost):
     def told(as_of: float, *, again: bool) -> dict[str, list[float | None]]:
         site = TinySite(adapters=BLAZAR, as_of=as_of)
-        site.hypervisor("h1", 0, 4)
-        if again:
-            site.hypervisor("h1", 9)
-        site.pool_host("h1", 0)
+        for write, key in ((site.hypervisor, {}), (site.pool_host, {"host_id": "new"})):
+            ends = write.__name__ == lost
+            write("h1", 0, 4 if ends else None)
+            if again and ends:
+                write("h1", 9, **key)
         site.lease("L", 1, 8)
-        site.instance("I", "h1", 1, lease="L")
-        return {
-            name: site.corrected(name)[:7]
-            for name in ("total", "committed", "occupied_reservation")
-        }
+        site.instance("I", "h1", 1, 8 if again else None, lease="L")
+        quantities = ("total", "reservable", "committed", "occupied_reservation")
+        return {name: site.corrected(name)[:7] for name in quantities}
 
     assert told(7, again=False) == told(10, again=True)
     assert told(7, again=False)["occupied_reservation"] == [0, 1, 1, 1, 1, 1, 1]

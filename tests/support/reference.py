@@ -294,14 +294,7 @@ class Reference(Records):
         """One of the host's enrolments; elsewhere, an allocation is evidence."""
         if not self.total(host, t):
             return False
-        own = self._enrolled(host)
-        if covers(own, t):
-            return True
-        left = max((end for _, end in own), default=None)
-        later = [
-            span for span in self._allocated(host) if left is None or t < left or span[0] >= left
-        ]
-        return covers(later, t)
+        return covers(self._enrolled(host), t) or covers(self._allocated(host), t)
 
     def held(self, host: str, t: int) -> list[Hold]:
         """The allocations that hold the host at t."""

@@ -354,7 +354,7 @@ def _rejects(name: str, keys: pl.DataFrame, reason: pl.Series | str) -> pl.DataF
 
 
 def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
-    """Make null what stands for no value: an empty text, a blank name, a zero date."""
+    """Make null what stands for no value: an empty text, a blank name, a zero date, no number."""
     texts = [column for column in kinds if frame.schema[column] == pl.String]
     dumped_as_text = any(kinds[column] not in {pl.String, pl.Categorical} for column in texts)
     # To trim all would cost more than to see that none begins as a blank one might.
@@ -363,6 +363,8 @@ def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> It
         value = pl.col(column)
         if frame.schema[column] == pl.Binary:
             yield pl.when(value.bin.size() > 0).then(value)
+        elif frame.schema[column].is_float():
+            yield value.fill_nan(None)
         elif column in texts and kind not in {pl.String, pl.Categorical}:
             zero = value.str.slice(0, 10).is_in(ZERO_DATES)
             yield pl.when(~value.is_in(NO_NUMBERS) & ~zero).then(value)

@@ -468,7 +468,9 @@ AUDIT_COLUMNS = _ints("audit_id") | _texts("id", "audit_event_type") | _times("a
 AUDIT_OPTIONAL = _times("audit_event_time") | _texts("audit_changed_by", "data")
 """An audit table's own columns; beside them it has the audited row, as a document or in columns."""
 
-FLAGS = frozenset({"reservable", "disabled", "forced_down", "maintenance", "retired"})
+FLAGS = frozenset(
+    {"reservable", "missing_resources", "disabled", "forced_down", "maintenance", "retired"}
+)
 """Integers that are 0 or 1, which other databases and formats write as words."""
 
 LEGACY_CACHE = "chameleon_usage.node_usage_report_cache"

@@ -79,20 +79,7 @@ def resolve_reservable(
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
     """
-    # What a lease held before the host left the pool does not bring it back; what one took later
-    # does.
-    left = rows["reservable"].group_by("hostname").agg(_left=pl.col("end").max())
-    held = (
-        rows["committed"]
-        .join(left, on="hostname", how="left")
-        .with_columns(
-            end=pl.when(pl.col("start") < pl.col("_left"))
-            .then(pl.min_horizontal("end", "_left"))
-            .otherwise("end")
-        )
-        .drop("_left")
-    )
-    indirect = _indirect_evidence([held])
+    indirect = _indirect_evidence([rows["committed"]])
     resolved, own = _resolve(rows["reservable"], indirect, "reservable", site, collected)
     inside, outside = arithmetic.intersect(resolved, total.select("hostname", "start", "end"), HOST)
     check_conservation("corrected reservable: clamp", resolved, inside, outside)
