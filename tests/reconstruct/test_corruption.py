@@ -360,7 +360,6 @@ UNREADABLE: dict[str, Callable[[list[Any]], pl.Series]] = {
     "a word": lambda good: texts(good, "viele"),
     "a decimal comma": lambda good: texts(good, "48,5"),
     "half a number": lambda good: pl.Series([0.5, *good[1:]], dtype=pl.Float64),
-    "not a number": lambda good: pl.Series([float("nan"), *good[1:]], dtype=pl.Float64),
     "infinite": lambda good: pl.Series([float("inf"), *good[1:]], dtype=pl.Float64),
     "beyond 64 bits": lambda good: texts(good, "9" * 25),
     "hexadecimal": lambda good: texts(good, "0x30"),

@@ -29,7 +29,7 @@ def steps_of(site: TinySite) -> Steps:
     return steps
 
 
-def value(steps: Steps, collector: str, quantity: str, host: str, t: int) -> Fraction:
+def value(steps: Steps, collector: str, quantity: str, host: str | None, t: int) -> Fraction:
     """Add up what holds at an instant."""
     return sum(
         (n for start, end, n in steps[collector, quantity, host] if start <= t < end), Fraction(0)
@@ -91,8 +91,12 @@ def assert_as_designed(site: TinySite) -> None:
     plain = Reference(site)
     steps = steps_of(site)
     borders = plain.instants()
-    hosts = {host for _, _, host in steps} | plain.hosts()
-    assert None not in hosts
+    nameless = {(collector, quantity) for collector, quantity, host in steps if host is None}
+    assert nameless <= {("corrected", "committed_unknown")}
+    for t in borders[:-1]:
+        unknown = value(steps, "corrected", "committed_unknown", None, t) > 0
+        assert unknown == plain.nameless(t), t / 86400
+    hosts = {host for _, _, host in steps if host is not None} | plain.hosts()
     for (collector, quantity, host), spans in steps.items():
         ends = {time for start, end, _ in spans for time in (start, end)}
         assert ends <= set(borders), (collector, quantity, host, ends - set(borders))

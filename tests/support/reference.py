@@ -53,6 +53,12 @@ class Reference(Records):
             if span and (guest.reservation is not None or host in self.described)
             if not self.edge
         ]
+        self.stays = [
+            (guest.reservation, host, end)
+            for guest in self.guests
+            for host, _, end, _ in guest.seats
+            if guest.reservation is not None
+        ]
         self._place_guests()
         self._reserve_guests()
 
@@ -255,10 +261,6 @@ class Reference(Records):
         spans = [self._own_word(host, one["span"], one["open"]) for one in mine]
         return [span for span in spans if span]
 
-    def _allocated(self, host: str) -> list[Span]:
-        """Allocations with an end of their own."""
-        return [hold.span for hold in self.holds if hold.host == host and not hold.open]
-
     def _allocated_by_its_word(self, host: str) -> list[Span]:
         """Allocations as evidence of the host."""
         mine = [hold for hold in self.holds if hold.host == host]
@@ -294,7 +296,25 @@ class Reference(Records):
         """One of the host's enrolments; elsewhere, an allocation is evidence."""
         if not self.total(host, t):
             return False
-        return covers(self._enrolled(host), t) or covers(self._allocated(host), t)
+        own = self._enrolled(host)
+        return covers(own, t) or covers(self._borne_out(host, own), t)
+
+    def _borne_out(self, host: str, own: list[Span]) -> list[Span]:
+        """Allocations, of those that outlast the enrolment as far as an instance was there."""
+        left = max((end for _, end in own), default=None)
+        spans = []
+        for hold in self.holds:
+            if hold.host == host and not hold.open:
+                (start, end), reservation = hold.span, hold.reservation
+                if left is not None and start < left:
+                    used = [to for *pair, to in self.stays if pair == [reservation, host]]
+                    end = min(end, max([left, *used]))
+                spans.append((start, end))
+        return spans
+
+    def nameless(self, t: int) -> bool:
+        """Whether an allocation may hold a host that nobody names."""
+        return any(hold.host is None and covers([hold.span], t) for hold in self.holds)
 
     def held(self, host: str, t: int) -> list[Hold]:
         """The allocations that hold the host at t."""

@@ -96,7 +96,7 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     total = hosts.resolve_total(of, history, site, collected)
     reservable = hosts.resolve_reservable(of, total, site, collected)
     # 6. and 7. What holds a host lives only within its parents.
-    committed = holders.clamp_allocations(of["committed"], reservable, collected)
+    committed = holders.clamp_allocations(of["committed"], reservable, history, collected)
     occupied = holders.clip_instances(
         of["occupied"], committed, total, history, collected, leased=leased, purged=purged
     )
@@ -150,8 +150,9 @@ def _unseen(
     collected.refuse(shown, stage, Reason.HIGHER_PRIORITY)
     collected.refuse(bounds, stage, Reason.NODES_NOT_KNOWN)
     check_conservation(f"{stage}: reservations", promised, unseen, bounds, shown)
-    of_gone_leases = lost.filter(pl.col("lease_id").is_null() & pl.lit(value=purged))
-    uncounted.count_leases(bounds, of_gone_leases, history, collected)
+    uncounted.count_unnamed(bounds, history, collected)
+    if purged:
+        uncounted.count_gone_leases(lost.filter(pl.col("lease_id").is_null()), history, collected)
     return unseen
 
 

@@ -47,14 +47,16 @@ def instances(entities: pl.Series) -> pl.Series:
 
 
 def clamp_allocations(
-    rows: pl.DataFrame, reservable: pl.DataFrame, collected: Collected
+    rows: pl.DataFrame, reservable: pl.DataFrame, history: pl.DataFrame, collected: Collected
 ) -> pl.DataFrame:
     """Clamp allocations to their host's time in the pool.
 
     Args:
         rows: allocations: the columns of ``Observed.intervals``.
         reservable: when hosts were in the pool: hostname, start, end.
-        collected: takes what lies outside, and allocations of a host that nothing names.
+        history: of ``observed.profile_history``.
+        collected: takes what lies outside, and allocations of a host that nothing names, which are
+            unknown, too.
 
     Returns:
         the pieces that are left, with the columns of ``rows``; those of a lease that tells no
@@ -68,6 +70,7 @@ def clamp_allocations(
     nameless = rows.filter(pl.col("host_id").is_not_null() & pl.col("hostname").is_null())
     named = rows.filter(pl.col("hostname").is_not_null())
     collected.refuse(nameless, stage, Reason.HOST_NOT_NAMED)
+    uncounted.count_unnamed(nameless, history, collected)
     inside, outside = arithmetic.intersect(
         named, reservable.select("hostname", "start", "end"), HOST
     )

@@ -79,7 +79,7 @@ def resolve_reservable(
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
     """
-    indirect = _indirect_evidence([rows["committed"]])
+    indirect = _indirect_evidence([_borne_out(rows)])
     resolved, own = _resolve(rows["reservable"], indirect, "reservable", site, collected)
     inside, outside = arithmetic.intersect(resolved, total.select("hostname", "start", "end"), HOST)
     check_conservation("corrected reservable: clamp", resolved, inside, outside)
@@ -92,6 +92,34 @@ def resolve_reservable(
     ).drop("entity_id")
     collected.record_support("reservable", own, inside)
     return inside
+
+
+def _borne_out(rows: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """Cut allocations where they are no evidence that their host was in the pool.
+
+    Of one that began before the host's last row there ended, the rest is, as far as an instance of
+    its reservation was on the host: then the row was lost, and the lease went on.
+
+    Args:
+        rows: quantity to rows of ``Observed.intervals``: reservable, committed, occupied.
+
+    Returns:
+        the allocations.
+    """
+    left = rows["reservable"].group_by("hostname").agg(_left=pl.col("end").max())
+    pair = ["reservation_id", "hostname"]
+    used = rows["occupied"].drop_nulls(pair).group_by(pair).agg(_used=pl.col("end").max())
+    return (
+        rows["committed"]
+        .join(left, on="hostname", how="left")
+        .join(used, on=pair, how="left")
+        .with_columns(
+            end=pl.when(pl.col("start") < pl.col("_left"))
+            .then(pl.min_horizontal("end", pl.max_horizontal("_left", "_used")))
+            .otherwise("end")
+        )
+        .drop("_left", "_used")
+    )
 
 
 def _resolve(

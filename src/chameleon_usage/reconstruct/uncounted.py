@@ -13,28 +13,33 @@ from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, SIZES, USABLE, 
 from chameleon_usage.reconstruct.reading import Collected
 
 
-def count_leases(
-    bounds: pl.DataFrame, lost: pl.DataFrame, history: pl.DataFrame, collected: Collected
-) -> None:
-    """Count what leases may have held beyond what is known of them.
+def count_unnamed(bounds: pl.DataFrame, history: pl.DataFrame, collected: Collected) -> None:
+    """Count what reservations may have held on hosts that nobody names.
 
     Args:
-        bounds: reservations of which only is known how many ``nodes`` they held at most; of slices
-            of KVM hosts also ``vcpus`` of each.
-        lost: allocations that instances show, of leases that are gone with all their rows: such a
-            lease may have held as much again.
+        bounds: rows of which only is known how many ``nodes`` they held at most; of slices of KVM
+            hosts ``vcpus`` of each, else null.
         history: of ``observed.profile_history``.
         collected: takes them.
     """
-    on_kvm = pl.col("host_class") == KVM
-    sizes = history.filter(on_kvm)["vcpus"].drop_nulls()
+    sizes = history.filter(pl.col("host_class") == KVM)["vcpus"].drop_nulls()
     size = int(sizes.median()) if len(sizes) else None  # type: ignore[arg-type]
-    sliced = (on_kvm & (pl.col("vcpus") > 0)).fill_null(value=False) & pl.lit(size is not None)
+    sliced = (pl.col("vcpus") > 0).fill_null(value=False) & pl.lit(size is not None)
     sized = bounds.with_columns(
         node_units=pl.when(sliced).then(pl.col("nodes") * pl.col("vcpus")).otherwise("nodes"),
         node_size=pl.when(sliced).then(pl.lit(size, pl.Int64)).otherwise(1),
     )
     collected.emit(_sizeless(sized), "committed_unknown")
+
+
+def count_gone_leases(lost: pl.DataFrame, history: pl.DataFrame, collected: Collected) -> None:
+    """Count what leases that are gone with all their rows may have held beside what is known.
+
+    Args:
+        lost: allocations that their instances show: such a lease may have held as much again.
+        history: of ``observed.profile_history``.
+        collected: takes them.
+    """
     collected.emit(with_sizes(lost, history, "allocation").filter(USABLE), "committed_unknown")
 
 
