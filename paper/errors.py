@@ -24,6 +24,7 @@ from chameleon_twin.site import make
 from chameleon_usage import pipeline
 from chameleon_usage.cli.options import read_sites
 from chameleon_usage.io import files
+from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.site import DEFAULT_SOURCES, Site
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.viz.base import since_opening
@@ -58,17 +59,6 @@ ADAPTERS = {
 }
 """Service to what reads its tables."""
 
-COUNTED = (
-    "total",
-    "reservable",
-    "committed",
-    "occupied_reservation",
-    "occupied_ondemand",
-    "active_reservation",
-    "active_ondemand",
-)
-"""What the collectors count; everything else follows from it by formulas."""
-
 KEY = ("site", "damage", "seed", "era", "count_type")
 COLUMNS = {
     **dict.fromkeys(("site", "damage"), pl.String),
@@ -102,7 +92,7 @@ def measure(site: str, damage: str, seed: int) -> pl.DataFrame:
         intervals = pl.read_parquet(folder / site / "truth" / "intervals.parquet")
     usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
     days = since_opening(usage)["timestamp"].unique().sort()
-    truth = daily_truth(intervals, days, COUNTED)
+    truth = daily_truth(intervals, days, MEASURED)
     return _of_record(validation.errors(usage, truth, era=halves_of), damage, seed)
 
 
@@ -144,7 +134,7 @@ def measure_services(release: str, site: str) -> pl.DataFrame:
         entry = Site(key=site, name=site, adapters=adapters, sources=DEFAULT_SOURCES)
         tables, _ = pipeline.run_pipeline(entry, raw.parent, raw.parent / "output", window)
     usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
-    truth = daily_truth(shares_of_hosts(told), usage["timestamp"].unique().sort(), COUNTED)
+    truth = daily_truth(shares_of_hosts(told), usage["timestamp"].unique().sort(), MEASURED)
     return _of_record(validation.errors(usage, truth, era=halves_of), NOTHING, 0).select(
         pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:]
     )

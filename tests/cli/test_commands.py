@@ -258,7 +258,26 @@ def add_to(count_type: str, amount: float) -> pl.Expr:
     return pl.when(chosen).then(VALUE + amount).otherwise(VALUE)
 
 
+def uncountable(rejects: pl.DataFrame) -> pl.DataFrame:
+    """Give a row that says that a lease held nodes through all times, and not how many."""
+    told = {
+        "stage": "corrected committed",
+        "source": "blazar.leases",
+        "source_row_id": "lease",
+        "reason": "nobody tells how many nodes it held",
+        "start": day(-1),
+        "end": day(11),
+        "hours": 1.0,
+    }
+    return pl.DataFrame([told], schema=rejects.schema, strict=False).select(rejects.columns)
+
+
 TAMPERINGS = {
+    "none, where nobody knows": (
+        "rejects",
+        lambda t: pl.concat([t, uncountable(t)]),
+        "committed is 0",
+    ),
     "committed above reservable": (
         "usage_timeline",
         lambda t: t.with_columns(value=add_to("committed", 100)),

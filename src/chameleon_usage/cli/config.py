@@ -8,7 +8,13 @@ from pathlib import Path
 import click
 
 from chameleon_usage import pipeline
-from chameleon_usage.cli.options import OWN_CONFIG, config_option, quiet_option, say
+from chameleon_usage.cli.options import (
+    OWN_CONFIG,
+    config_option,
+    option_file_option,
+    quiet_option,
+    say,
+)
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS, tables_of
 from chameleon_usage.models.site import Site, judge_sites
@@ -22,11 +28,7 @@ from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE
     help="mysql://USER@HOST:PORT, or '${NAME}': an environment variable that holds the URI, "
     "password and all.",
 )
-@click.option(
-    "--option-file",
-    type=click.Path(path_type=Path),
-    help="User, password and the rest, in the form of ~/.my.cnf.",
-)
+@option_file_option
 @click.option("--site", "key", default="my_cloud", show_default=True, help="Key of the site.")
 @click.option(
     "--output",

@@ -9,6 +9,7 @@ import click
 from chameleon_usage.cli.options import (
     DATE,
     config_option,
+    option_file_option,
     output_option,
     progress,
     quiet_option,
@@ -51,11 +52,7 @@ def grants(config: Path, name: str, user: str, host: str) -> None:
     help="mysql://USER@HOST:PORT, or '${NAME}': an environment variable that holds the URI, "
     "password and all. Default: the site's db_uri.",
 )
-@click.option(
-    "--option-file",
-    type=click.Path(path_type=Path),
-    help="User, password and the rest, in the form of ~/.my.cnf.",
-)
+@option_file_option
 @click.option(
     "--data-dir",
     default="data/extracted",
@@ -175,11 +172,7 @@ def _tell(name: str, changes: dict[str, Changes]) -> None:
     metavar="NAME",
     help="Table; repeat it. Default: what dashboards ask in a database, elsewhere all.",
 )
-@click.option(
-    "--option-file",
-    type=click.Path(path_type=Path),
-    help="Option file of the MySQL client, for user and password.",
-)
+@option_file_option
 @quiet_option
 def export(
     *,

@@ -40,6 +40,11 @@ sites_option = click.option(
     "--site", "names", multiple=True, help="Site key; repeat it. Default: every site with data."
 )
 site_option = click.option("--site", "name", required=True, help="Site key.")
+option_file_option = click.option(
+    "--option-file",
+    type=click.Path(path_type=Path),
+    help="User, password and the rest, in the form of ~/.my.cnf.",
+)
 
 
 def _keep_quiet(context: click.Context, _option: click.Parameter, value: bool) -> None:

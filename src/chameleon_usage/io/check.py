@@ -6,9 +6,13 @@ import polars as pl
 
 from chameleon_usage.io.files import load_table
 from chameleon_usage.models.frames import dy
-from chameleon_usage.models.metrics import DERIVED, METRICS, PARTITION, names_in
+from chameleon_usage.models.metrics import DERIVED, MEASURED, METRICS, PARTITION, names_in
 from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.models.site import Site
+from chameleon_usage.models.vocabulary import Reason, stage_of
+
+UNCOUNTABLE = [str(Reason.HOST_NOT_NAMED), str(Reason.NODES_NOT_KNOWN)]
+"""Reasons to refuse what held a host or may have, nobody knows which or how many."""
 
 TOLERANCE = 1e-6
 GAP_SHARE = 0.5
@@ -46,12 +50,21 @@ def check_site(directory: Path, site: Site) -> list[str]:
     if "usage_timeline" in tables:
         problems += _laws(directory, tables["usage_timeline"])
         problems += _whole(directory, tables["usage_timeline"])
-    if {"usage_timeline", "usage_by_resource"} <= set(tables):
-        problems += _same_nodes(directory, tables)
+    problems += _between(directory, tables)
     if "comparison" in tables:
         problems += _differences(directory / "comparison.parquet", tables["comparison"])
     if "coverage" in tables:
         problems += _gaps(directory, tables["coverage"], site)
+    return problems
+
+
+def _between(directory: Path, tables: dict[str, pl.DataFrame]) -> list[str]:
+    """Hold tables to each other."""
+    problems = []
+    if {"usage_timeline", "rejects"} <= set(tables):
+        problems += _silences(directory, tables["usage_timeline"], tables["rejects"])
+    if {"usage_timeline", "usage_by_resource"} <= set(tables):
+        problems += _same_nodes(directory, tables)
     return problems
 
 
@@ -116,6 +129,40 @@ def _whole(directory: Path, timeline: pl.DataFrame) -> list[str]:
     if gap or lengths not in ([], [stamps.len()]):
         return [f"{directory}: usage_timeline lacks buckets; run 'chameleon-usage run' again"]
     return []
+
+
+def _silences(directory: Path, timeline: pl.DataFrame, rejects: pl.DataFrame) -> list[str]:
+    """Find a quantity that is said to be none while rows of it were refused that nobody can count.
+
+    Of such a bucket nobody knows, and the value is to be unknown.
+    """
+    problems = []
+    length = timeline["timestamp"].unique().sort().diff().median()
+    refused = rejects.cast({"reason": pl.String, "stage": pl.String}).filter(
+        pl.col("reason").is_in(UNCOUNTABLE)
+    )
+    for name in MEASURED:
+        stage = pl.col("stage") == stage_of("corrected", name)
+        none = timeline.filter(
+            (pl.col("collector_type") == "corrected")
+            & (pl.col("count_type") == name)
+            & (pl.col("value") == 0)
+        ).select(
+            first=pl.col("timestamp").dt.replace_time_zone(None),
+            last=pl.col("timestamp").dt.replace_time_zone(None) + length,
+        )
+        silent = none.join_where(
+            refused.filter(stage).select("source", "reason", "start", "end"),
+            pl.col("start") <= pl.col("first"),
+            pl.col("end") >= pl.col("last"),
+        )
+        if silent.height:
+            row = silent.sort("first", "source", "reason").row(0, named=True)
+            problems.append(
+                f"{directory}: {name} is 0 in {silent['first'].n_unique()} buckets of which nobody "
+                f"knows, first at {row['first']:%F %T} ({row['source']}: {row['reason']})"
+            )
+    return problems
 
 
 def _same_nodes(directory: Path, tables: dict[str, pl.DataFrame]) -> list[str]:
