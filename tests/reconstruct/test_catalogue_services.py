@@ -260,14 +260,12 @@ class TestCase29:
         assert site.corrected("idle") == [0, None, None, None, 0, 0, 1, 1, 1, 1]
         assert "nobody tells how many nodes it held" in {*site.outputs["rejects"]["reason"]}
 
-    def test_case_29_of_a_host_that_nobody_names_no_host_is_said_to_be_free(self):
-        site = self.ended()
-        assert site.corrected("reservable", host="h1") == ALWAYS
-        free = site.outputs["usage_by_host"].filter(
-            hypervisor_hostname="h1", count_type="available", collector_type="corrected"
+    def test_case_29_where_the_site_is_unknown_no_type_is_said_to_be_free(self):
+        site = self.ended(amount="1-2")
+        free = site.outputs["usage_by_node_type"].filter(
+            count_type="available", collector_type="corrected", resource="nodes"
         )
-        assert free["timestamp"].dt.day().to_list() == [1, 5, 6, 7, 8, 9, 10]
-        assert site.corrected("available") == [2, 1, 1, 1, 2, 2, 1, 1, 1, 1]
+        assert free["timestamp"].dt.day().unique().to_list() == [1, 5, 6, 7, 8, 9, 10]
 
     def test_case_29_nothing_is_counted_twice_that_instances_show(self):
         site = self.ended(amount="2-2")

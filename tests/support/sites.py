@@ -504,7 +504,7 @@ def lively_site(**options: Any) -> TinySite:
     site.lease("L3", 6, 8, created_at=1, node_type="compute_skylake")
     site.lease("L4", 8, 9, created_at=1, deleted_at=2, node_type="compute_skylake")
     site.lease("L5", 7, 6, ["b-h3"])
-    site.lease("L6", 8, 9, ["b-gone"], created_at=2)
+    site.lease("L6", 3, 3 + HOUR, ["b-gone"], created_at=2)
     site.instance("I1", "h1", 1.25, 5, lease="L1", active=1.5)
     site.action("I1", "stop", 3)
     site.action("I1", "start", 4)

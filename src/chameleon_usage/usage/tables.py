@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from chameleon_usage.models.frames import columns, conform, dy, finish
-from chameleon_usage.models.metrics import METRICS, WIDE_NAMES
+from chameleon_usage.models.metrics import METRICS, UNCOUNTED, WIDE_NAMES
 from chameleon_usage.models.outputs import (
     Comparison,
     ComparisonByNodeType,
@@ -18,7 +18,6 @@ from chameleon_usage.models.outputs import (
     UsageWide,
 )
 from chameleon_usage.usage.buckets import (
-    KNOWN_SHARE,
     READINGS,
     Availability,
     Window,
@@ -60,9 +59,12 @@ def usage_tables(
         ["node_type"],
     )
     cached = legacy_means(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
-    by_resource = _by_resource(sums, cached, availability, window)
-    unplaced = _unplaced(segments, window)
-    by_type = _by_type(sums, cached, unplaced, availability, window)
+    totals = {
+        resource: derive(frame, availability)
+        for resource, frame in mean_usage(sums, window).items()
+    }
+    by_resource = _by_resource(totals, cached, availability, window)
+    by_type = _by_type(sums, cached, totals, availability, window)
     timeline = by_resource.filter(pl.col("resource") == "nodes")
     timeline = finish(timeline, UsageTimeline, site)
     tables = {
@@ -76,7 +78,7 @@ def usage_tables(
         "usage_wide": _wide(by_resource, site),
     }
     if by_host:
-        by_hosts = pl.concat(_by_host(segments, unplaced, availability, window)).with_columns(
+        by_hosts = pl.concat(_by_host(segments, availability, window)).with_columns(
             site=pl.lit(site)
         )
         tables["usage_by_host"] = conform(by_hosts, UsageByHost)
@@ -84,7 +86,10 @@ def usage_tables(
 
 
 def _by_resource(
-    sums: pl.DataFrame, cached: pl.DataFrame, availability: Availability, window: Window
+    totals: dict[str, pl.DataFrame],
+    cached: pl.DataFrame,
+    availability: Availability,
+    window: Window,
 ) -> pl.DataFrame:
     """Give the rows of usage_by_resource: every bucket of each state that is emitted.
 
@@ -94,10 +99,8 @@ def _by_resource(
     timestamps = window.timestamps.select("timestamp")
     recorded = availability.buckets(window)
     totals = {
-        resource: _every_bucket(
-            derive(frame, availability).join(recorded, on="timestamp", how="semi"), timestamps
-        )
-        for resource, frame in mean_usage(sums, window).items()
+        resource: _every_bucket(frame.join(recorded, on="timestamp", how="semi"), timestamps)
+        for resource, frame in totals.items()
     }
     rows = [
         _long(
@@ -121,66 +124,39 @@ def _by_resource(
     return pl.concat([*rows, _long(legacy, "nodes")])
 
 
-def _unplaced(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """Tell how many nodes leases held, or may have held, on hosts that nobody names.
-
-    Returns:
-        collector_type, timestamp, unplaced; of the buckets in which they are more than 5 % of what
-        leases held or may have held.
-    """
-    held = segments.filter(pl.col("quantity_type").is_in(["committed", "committed_unknown"]))
-    hostless = held.filter(pl.col("hostname").is_null())
-    index = ["collector_type", "timestamp"]
-    if hostless.is_empty():
-        return window.timestamps.clear().select(
-            pl.lit("").alias(index[0]), index[1], unplaced=pl.lit(0.0)
-        )
-    nodes = {
-        name: mean_usage(unit_seconds(rows, window, [], ["nodes"]), window)["nodes"].select(
-            *index, pl.sum_horizontal(pl.exclude(index)).alias(name)
-        )
-        for name, rows in {"unplaced": hostless, "all": held}.items()
-    }
-    both = nodes["unplaced"].join(nodes["all"], on=index, maintain_order="left")
-    return both.filter(pl.col("unplaced") > (1 - KNOWN_SHARE) * pl.col("all")).drop("all")
-
-
-def _with_doubt(
-    frames: dict[str, pl.DataFrame], unplaced: pl.DataFrame
-) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Count, with each host or type, what leases may have held there of what nobody places.
+def _by_types(
+    frame: pl.DataFrame, site: pl.DataFrame, availability: Availability, window: Window
+) -> pl.DataFrame:
+    """Give the states of node types, as far as the site's are known, of which they are parts.
 
     Args:
-        frames: of ``mean_usage`` by host or by type.
-        unplaced: of ``_unplaced``.
-
-    Returns:
-        resource and frame, one by one; committed_unknown is as much as there was room for.
+        frame: of ``mean_usage``, by node type.
+        site: the site's states, of ``derive``.
+        availability: what the site's tables can tell of.
+        window: what they cover.
     """
-    if unplaced.is_empty() or not {"reservable", "committed"} <= {*frames["nodes"].columns}:
-        yield from frames.items()
-        return
-    room = (pl.col("reservable") - pl.col("committed")).clip(0)
-    share = frames["nodes"].join(
-        unplaced, on=["collector_type", "timestamp"], how="left", maintain_order="left"
+    states = derive(frame.drop(UNCOUNTED, strict=False), availability).join(
+        availability.buckets(window), on="timestamp", how="semi", maintain_order="left"
     )
-    share = share.select((pl.col("unplaced") / room).clip(0, 1).fill_nan(0).fill_null(0))
-    for resource, frame in frames.items():
-        told = pl.col("committed_unknown") if "committed_unknown" in frame.columns else pl.lit(0.0)
-        yield (
-            resource,
-            frame.with_columns(committed_unknown=told + (share.to_series() * room).fill_null(0)),
-        )
+    if not set(UNCOUNTED) & set(frame.columns):
+        return states
+    index = ["collector_type", "timestamp"]
+    known = site.select(*index, *(pl.col(name).is_not_null().alias(f"_{name}") for name in METRICS))
+    return (
+        states.join(known, on=index, how="left", maintain_order="left")
+        .with_columns(pl.when(f"_{name}").then(name).alias(name) for name in METRICS)
+        .select(states.columns)
+    )
 
 
 def _by_host(
-    segments: pl.DataFrame, unplaced: pl.DataFrame, availability: Availability, window: Window
+    segments: pl.DataFrame, availability: Availability, window: Window
 ) -> Iterator[pl.DataFrame]:
     """Give the rows of usage_by_host, as ``_series`` does, collector by collector."""
     named = segments.filter(pl.col("hostname").is_not_null())
     sums = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
     types = _types(sums, window)
-    hosts = dict(_with_doubt(mean_usage(sums, window, ["hostname"]), unplaced))["nodes"]
+    hosts = mean_usage(sums, window, ["hostname"])["nodes"]
     hosts = hosts.join(
         availability.buckets(window), on="timestamp", how="semi", maintain_order="left"
     )
@@ -229,7 +205,7 @@ def _long(frame: pl.DataFrame, resource: str) -> pl.DataFrame:
 def _by_type(
     sums: pl.DataFrame,
     cached: pl.DataFrame,
-    unplaced: pl.DataFrame,
+    totals: dict[str, pl.DataFrame],
     availability: Availability,
     window: Window,
 ) -> pl.DataFrame:
@@ -237,12 +213,9 @@ def _by_type(
     kinds = columns(UsageByNodeType)
     index = ["collector_type", "resource", "count_type", "node_type", "timestamp"]
     named = {name: kinds[name] for name in index[:3]}
-    recorded = availability.buckets(window)
     types = {
-        resource: derive(frame, availability).join(
-            recorded, on="timestamp", how="semi", maintain_order="left"
-        )
-        for resource, frame in _with_doubt(mean_usage(sums, window, ["node_type"]), unplaced)
+        resource: _by_types(frame, totals[resource], availability, window)
+        for resource, frame in mean_usage(sums, window, ["node_type"]).items()
     }
     legacy = cached.with_columns(resource=pl.lit("nodes")).cast(named)  # type: ignore[arg-type]
     parts = [legacy.select(*index, "value").sort(index)]
