@@ -336,6 +336,19 @@ class TestCase29:
         assert site.corrected("committed", host="h1") == on((1, 4))
         assert site.corrected("occupied") == on((1, 3), (5, 9))
 
+    @pytest.mark.parametrize(("asked", "both"), [("1-1", 1), ("2-2", 2)])
+    def test_case_29_a_row_that_tells_of_two_hosts_held_one_after_the_other(self, asked, both):
+        """The lease's end wrote over when the healer had written over the host."""
+        site = metal("h1", "h2")
+        site.lease("L", 1, 9, [])
+        site.tables["blazar.computehost_reservations"][-1]["count_range"] = asked
+        site.allocation("L", "b-h2", 1, updated_at=9)
+        site.instance("A", "h1", 1, 4, lease="L")
+        site.instance("B", "h2", 5, 9, lease="L")
+        assert site.corrected("committed") == [0, *[both] * 3, *[1] * 5, 0]
+        assert site.corrected("committed", host="h1") == on((1, 4))
+        assert site.corrected("occupied") == on((1, 4), (5, 9))
+
     def test_case_29_a_purged_spec_is_not_one_that_names_no_reservation(self):
         site = kvm("k1", adapters=BLAZAR)
         site.pool_host("k1", 0, hypervisor_type="QEMU")

@@ -6,6 +6,7 @@ Slow and plain: one host and one instant at a time, no data frames, nothing of t
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,10 @@ class Reference(Records):
         )
         self.recorded = list(self.holds)
         self.holds += self._lost_holds()
+        self.holds = [hold for hold in self._take_turns() if hold.span[0] < hold.span[1]]
         # A host that is found for an instance below is no evidence of itself.
         self.sightings = [
-            (host, (start, end))
+            (host, span)
             for guest in self.guests
             for host, start, end, still in guest.seats
             if host is not None
@@ -133,6 +135,55 @@ class Reference(Records):
                 ]  # fmt: skip
         return found
 
+    def _take_turns(self) -> list[Hold]:
+        """A reservation with more hosts than it asks for held the one used last after a lost one.
+
+        Its hosts in turn: the lost ones, then those that its rows name, each by its first use.
+        """
+        asked = {
+            row["reservation_id"]: int(row["count_range"].split("-")[1])
+            for table in ("computehost_reservations", "device_reservations")
+            for row in self.rows(f"blazar.{table}")
+            if row.get("count_range")
+        }
+        recorded = [replace(hold) for hold in self.recorded]
+        found = self.holds[len(recorded) :]
+        for reservation in {hold.reservation for hold in recorded} & asked.keys():
+            own, more = (
+                [h for h in holds if h.reservation == reservation and h.host]
+                for holds in (recorded, found)
+            )
+            mine = own + more
+            kept, lost = {h.host for h in own if h.vcpus is None}, {h.host for h in more}
+            used = {
+                host: min(a for _, who, a, _ in self._seats_of(reservation) if who == host)
+                for host in kept | lost
+                if any(who == host for _, who, _, _ in self._seats_of(reservation))
+            }
+            ends = {host: max(h.span[1] for h in mine if h.host == host) for host in kept | lost}
+            turns = [
+                *sorted(lost, key=lambda host: (used[host], host)),
+                *sorted(kept, key=lambda host: (used.get(host, 2**62), host)),
+            ]
+            for host, after in zip(turns[: len(lost)], turns[asked[reservation] :], strict=False):
+                given_up = min(ends[host], used.get(after, 2**62))
+                for hold in mine:
+                    start, end = hold.span
+                    if hold.host == host:
+                        hold.span = start, min(end, given_up)
+                    if hold.host == after:
+                        hold.span = min(max(start, given_up), end), end
+        self.told = recorded
+        return recorded + found
+
+    def _seats_of(self, reservation: str) -> list[tuple[str, str | None, int, int]]:
+        return [
+            (guest.name, host, a, b)
+            for guest in self.guests
+            if guest.reservation == reservation
+            for host, a, b, _ in guest.seats
+        ]
+
     def _last_word(self, host: str) -> int | None:
         """Until when the host's own rows tell of it, of whatever source."""
         spans = self._own(host) + self._other(host)
@@ -190,7 +241,7 @@ class Reference(Records):
             host, birth, *_ = min(guest.seats, key=lambda seat: seat[1])
             holds = [
                 (self._held_since(hold, birth), hold.reservation)
-                for hold in self.recorded
+                for hold in self.told
                 if hold.host == host
                 and hold.project == guest.project
                 and covers([hold.span], birth)

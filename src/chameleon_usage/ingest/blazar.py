@@ -289,6 +289,8 @@ def _committed(
     rows = _allocation_intervals(inputs, _given_back(inputs, rows), joins, source)
     rows = joins.left(f"{source} -> {host_table}", rows, names, "host_id")
     rows = joins.left(f"{source} -> {SLICES}", rows, slices, "reservation_id")
+    asks = _asks(inputs).select("reservation_id", asked="most")
+    rows = joins.left(f"{source} -> what is asked", rows, asks, "reservation_id")
     orphan = pl.col("lease_created").is_null() & pl.col("start_date").is_null()
     withdrawn = pl.col("end") <= pl.col("start_date")
     unsized = ~(pl.col("vcpus") > 0).fill_null(value=False)

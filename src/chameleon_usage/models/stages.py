@@ -37,6 +37,7 @@ class Entities(dy.Schema):
     host_class = dy.Categorical(nullable=True)  # bare_metal, kvm or device
     node_type = dy.Categorical(nullable=True)
     nodes = dy.Int64()  # whole nodes held; 1 but for rows that name no host
+    asked = dy.Int64(nullable=True)  # nodes that its reservation asks for at most
     vcpus = dy.Int64(nullable=True)
     memory_mb = dy.Int64(nullable=True)
     disk_gb = dy.Int64(nullable=True)

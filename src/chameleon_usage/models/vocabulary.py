@@ -68,6 +68,7 @@ class Reason(StrEnum):
     OUTSIDE_RESERVABLE = "outside reservable"
     OUTSIDE_RESERVATION = "outside its reservation"
     OUTSIDE_OCCUPIED = "outside occupied"
+    HELD_ANOTHER_HOST = "the lease held another host then"
     NODES_NOT_KNOWN = "nobody tells how many nodes it held"
     NO_HOST_INFERRED = "no host named and none inferred"
     NOT_RESERVED = "no reservation covers it"

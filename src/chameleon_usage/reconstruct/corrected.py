@@ -88,6 +88,8 @@ def collect(observed: Observed, site: Site, corrections: Corrections | None = No
     kept, promised = of["committed"].filter(~whole), of["committed"].filter(whole)
     lost = inference.lost_allocations(kept, promised, of["occupied"])
     lost = lost if made.infer_allocations else lost.clear()
+    kept, replaced, lost = inference.take_turns(kept, lost, of["occupied"])
+    collected.refuse(replaced, stage_of("corrected", "committed"), Reason.HELD_ANOTHER_HOST)
     ended = ~pl.col("entity_id").cast(pl.String).str.ends_with(REPLACED)
     purged = "committed" in observed.forgotten or promised.select(ended.any()).item()
     unseen = _unseen(promised, lost, history, collected, purged=purged)

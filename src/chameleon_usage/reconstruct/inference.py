@@ -142,6 +142,85 @@ def lost_allocations(
     )
 
 
+def take_turns(
+    committed: pl.DataFrame, lost: pl.DataFrame, occupied: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Cut what a reservation would hold beyond what it asks for: a host was written over another.
+
+    The healer writes the new host into the row of the old one, and when the lease ends nothing
+    tells when. The old host's last instance does: a row that was used last holds its host from
+    then on, or from its own first instance.
+
+    Args:
+        committed: allocations of ``Observed.intervals``, with what is ``asked``.
+        lost: of ``lost_allocations``.
+        occupied: stays of instances.
+
+    Returns:
+        (the allocations, what they did not hold, the lost ones, each until its host was replaced)
+    """
+    pair = ["reservation_id", "hostname"]
+    sizeless = pl.col("vcpus").is_null()
+    rows = committed.filter(sizeless).drop_nulls([*pair, "asked"])
+    known, shown = (
+        frame.group_by(pair).agg(pl.col("end").max())
+        for frame in (rows, lost.join(rows, on="reservation_id", how="semi"))
+    )
+    asked = rows.group_by("reservation_id").agg(_most=pl.col("asked").max())
+    first = occupied.drop_nulls(pair).group_by(pair).agg(first=pl.col("start").min())
+    hosts = (
+        pl.concat([shown.with_columns(_kept=False), known.with_columns(_kept=True)])
+        .join(shown.select("reservation_id").unique(), on="reservation_id", how="semi")
+        .join(asked, on="reservation_id")
+        .join(first, on=pair, how="left")
+        .with_columns(pl.col("first").fill_null(arithmetic.MAX_TIME))
+        .sort("reservation_id", "_kept", "first", "hostname")
+    )
+    turns = _turns(hosts)
+    by_lost = pl.col("_place") - pl.col("_most") < (~pl.col("_kept")).sum().over("reservation_id")
+    since = turns.filter(by_lost).select(*pair, "_since").drop_nulls("_since")
+    until = turns.filter(pl.col("_next").is_not_null() & ~pl.col("_kept")).select(
+        *pair, _until=pl.min_horizontal("end", "_next")
+    )
+    late = committed.join(since, on=pair, how="left", maintain_order="left").with_columns(
+        _since=pl.min_horizontal(pl.max_horizontal("start", "_since"), "end")
+    )
+    held = late.with_columns(start="_since").filter(pl.col("start") < pl.col("end"))
+    before = late.with_columns(end="_since").filter(pl.col("start") < pl.col("end"))
+    lost = (
+        lost.join(since, on=pair, how="left")
+        .join(until, on=pair, how="left")
+        .with_columns(
+            start=pl.max_horizontal("start", "_since"), end=pl.min_horizontal("end", "_until")
+        )
+        .filter(pl.col("start") < pl.col("end"))
+    )
+    return held.drop("_since"), before.drop("_since"), lost.drop("_since", "_until")
+
+
+def _turns(hosts: pl.DataFrame) -> pl.DataFrame:
+    """Tell which host of a reservation took another's place, of more than it asks for.
+
+    Args:
+        hosts: reservation_id, first and end of its instances there, _most of its nodes at once; in
+            the order in which they were held.
+
+    Returns:
+        the rows with _next, when the host that took its place was first used, and _since, when the
+        one whose place it took was given up; null where there is none.
+    """
+    turn = ["reservation_id", "_place"]
+    placed = hosts.with_columns(_place=pl.int_range(pl.len()).over("reservation_id"))
+    nexts = placed.select(turn[0], _place=pl.col("_place") - pl.col("_most"), _next="first")
+    ends = placed.join(nexts, on=turn, how="left", maintain_order="left")
+    befores = ends.filter(pl.col("_next").is_not_null()).select(
+        turn[0],
+        _place=pl.col("_place") + pl.col("_most"),
+        _since=pl.min_horizontal("end", "_next"),
+    )
+    return ends.join(befores, on=turn, how="left", maintain_order="left")
+
+
 def _in_turn(shown: pl.DataFrame, promised: pl.DataFrame) -> pl.DataFrame:
     """Tell when reservations of ended leases held the hosts on which their instances were.
 
@@ -161,23 +240,15 @@ def _in_turn(shown: pl.DataFrame, promised: pl.DataFrame) -> pl.DataFrame:
         _most=pl.col("nodes").sum(),
         _short=pl.col("entity_id").cast(pl.String).str.ends_with(MISSING).any(),
     )
-    placed = (
-        shown.join(asked, on="reservation_id")
-        .sort("reservation_id", "first", "hostname")
-        .with_columns(_place=pl.int_range(pl.len()).over("reservation_id"))
+    turns = _turns(
+        shown.join(asked, on="reservation_id").sort("reservation_id", "first", "hostname")
     )
-    turn = ["reservation_id", "_place"]
-    nexts = placed.select(turn[0], _place=pl.col("_place") - pl.col("_most"), _next="first")
-    ends = placed.join(nexts, on=turn, how="left").with_columns(
-        end=pl.when(pl.col("_next").is_not_null())
-        .then(pl.min_horizontal("end", "_next"))
-        .otherwise(pl.when("_short").then(pl.min_horizontal("end", "_to")).otherwise("_to"))
-    )
-    befores = ends.filter(pl.col("_next").is_not_null()).select(
-        turn[0], _place=pl.col("_place") + pl.col("_most"), _since="end"
-    )
-    return ends.join(befores, on=turn, how="left").with_columns(
-        start=pl.coalesce("_since", "_from"), open=pl.lit(value=False)
+    end = pl.when("_short").then(pl.min_horizontal("end", "_to")).otherwise("_to")
+    replaced = pl.col("_next").is_not_null()
+    return turns.with_columns(
+        start=pl.coalesce("_since", "_from"),
+        end=pl.when(replaced).then(pl.min_horizontal("end", "_next")).otherwise(end),
+        open=pl.lit(value=False),
     )
 
 
