@@ -169,7 +169,7 @@ def test_a_host_written_over_in_a_running_lease_is_found_by_its_instance():
     site.instance("first", "h1", 2, 5, lease="L")
     site.instance("second", "h2", 5, 8, lease="L")
     assert site.corrected("occupied") == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
-    assert site.corrected("committed") == [0, 0, 2, 2, 2, 1, 1, 1, 0, 0]
+    assert site.corrected("committed") == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
     assert (day(2), day(5)) in site.inferred("committed")
 
 

@@ -87,11 +87,12 @@ class TestAblation:
         # What the instance proves by itself is all that is left.
         assert without(site, "gone hosts", "committed") == on((2, 4))
 
-    def test_without_lost_allocations_a_host_that_was_written_over_is_not_committed(self):
+    def test_without_lost_allocations_a_host_whose_allocation_is_gone_is_not_committed(self):
         site = TinySite()
         site.host("h1")
         site.host("h2")
         site.lease("L", 2, 6, ["b-h2"])
+        site.tables["blazar.computehost_reservations"][-1]["count_range"] = "1-2"
         site.instance("I", "h1", 2, 4, lease="L")
         assert without(site, ablation.NOTHING, "committed") == [
             a + b for a, b in zip(on((2, 6)), on((2, 4)), strict=True)
