@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest import cells, loader, registry, renamed
+from chameleon_usage.ingest import loader, registry, renamed
 from chameleon_usage.io import files
+from chameleon_usage.models import cells
 from chameleon_usage.models.frames import columns
 from chameleon_usage.models.outputs import OUTPUTS, Coverage
 from chameleon_usage.models.raw import AT_THEIR_WORD

@@ -382,7 +382,7 @@ class FakeServer:
     def columns(self):
         found = {}
         for place in self.tables:
-            name = re.sub(r"^nova_cell\d", "nova", place)
+            name = re.sub(r"^(nova_cell\d|c2)\b", "nova", place)
             spec = RAW_TABLES.get(name)
             found[place] = {*spec.required, *spec.optional} if spec else {"id"}
         return found | {table: {column} for table, (column, _) in self.told.items()}
@@ -461,10 +461,18 @@ class TestInit:
             for n, rows in ((0, 0), (1, 5), (2, 6))
             for table in NOVA
         }
+        entry = yaml.safe_load(entry_of(cells))["mine"]
+        assert entry["cells"] == ["nova_cell0", "nova_cell1", "nova_cell2"]
+        assert set(entry["adapters"]) == {"nova_hosts", "nova_instances", "status"}
+        assert "cells" not in yaml.safe_load(entry_of(CLOUD))["mine"]
+
+    def test_a_cell_of_another_name_is_told(self):
+        cells = {
+            f"{cell}.{table}": (5, "2020-01-01", "") for cell in ("nova", "c2") for table in NOVA
+        }
         text = entry_of(cells)
-        assert "nova_cell0, nova_cell1, nova_cell2" in text
-        adapters = set(yaml.safe_load(text)["mine"]["adapters"])
-        assert adapters == {"nova_hosts", "nova_instances", "status"}
+        assert "dump its tables as nova_c2.<table>.parquet" in text
+        assert "cells" not in yaml.safe_load(text)["mine"]
 
     @pytest.mark.parametrize(
         ("told", "release"),

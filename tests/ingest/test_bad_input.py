@@ -314,6 +314,10 @@ class TestConfiguration:
     def test_a_merge_tolerance_that_is_no_duration(self, fails_with):
         assert "merge_tolerance" in fails_with(merge_tolerance="a while")
 
+    @pytest.mark.parametrize("cells", ["nova", [], ["nova", "nova"], ["nova_api"], ["cell 1"]])
+    def test_cells_that_are_none(self, fails_with, cells):
+        assert "'cells' must be a list of the databases" in fails_with(cells=cells)
+
     @pytest.mark.parametrize("text", ["", "- chi_tacc", "chi_tacc: [", "\x00"])
     def test_a_file_that_is_no_configuration(self, fails, tmp_path, text):
         path = tmp_path / "sites.yaml"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
 import shutil
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fsspec
 import polars as pl
 import pytest
+import yaml
 from click.testing import CliRunner
 from moto.server import ThreadedMotoServer
+from polars.testing import assert_frame_equal
 
 from chameleon_twin.cli import main as make_twin
 from support import PROJECT
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 SITES = ("chi_edge", "chi_tacc", "chi_uc", "kvm_tacc")
+FIXTURE = PROJECT / "tests" / "services" / "fixture" / "2026.2"
+PASSWORD = "secret-of-the-reader"
 BY_HAND = "inventory.node_intervals.parquet"
 
 
@@ -223,3 +230,98 @@ class TestAnotherCloud:
         assert set(usage["site"]) == {"my_cloud"}
         for count in ("total", "reservable", "committed", "occupied_ondemand"):
             assert usage.filter(collector_type="corrected", count_type=count)["value"].sum() > 0
+
+
+ENDED = datetime(2024, 3, 1, tzinfo=UTC)
+NEWEST = {
+    "kvm": ("nova_cell0", "nova_cell1", "nova_cell2"),
+    "baremetal": ("nova_cell0", "nova_cell1"),
+}
+"""The sites that the newest upstream Nova and Blazar wrote, with the cells of each."""
+
+
+class TestUpstream:
+    """The services' newest releases as everybody has them, with several cells."""
+
+    @pytest.fixture
+    def extracted(self, mariadb, usage, tmp_path, monkeypatch) -> Path:
+        """Find out what is there, have the grants run, and extract: as an operator would."""
+        monkeypatch.setenv("CLOUD_DB_URI", mariadb.uri())
+        for site, cells in NEWEST.items():
+            mariadb.clear()
+            mariadb.fill(FIXTURE / site)
+            for cell, table in itertools.product(cells, ("compute_nodes", "instances")):
+                if not (FIXTURE / site / f"{cell}.{table}.parquet").exists():  # it was empty
+                    mariadb.sql(
+                        f"CREATE DATABASE IF NOT EXISTS {cell}",
+                        f"CREATE TABLE {cell}.{table} LIKE nova_cell1.{table}",
+                    )
+            mariadb.sql(
+                "SET time_zone = '+00:00'",
+                f"SET GLOBAL init_connect = 'SET timestamp = {ENDED.timestamp():.0f}'",
+                f"CREATE USER reader_all@localhost IDENTIFIED BY '{PASSWORD}'",
+                "GRANT SELECT ON *.* TO reader_all@localhost",
+            )
+            monkeypatch.setenv("INIT_DB_URI", mariadb.uri("reader_all", PASSWORD))
+            said = usage(*("init", "--site", site, "--db-uri", "${INIT_DB_URI}", "--output", "-"))
+            assert said.status == 0, said.err
+            entry = yaml.safe_load(said.out)
+            assert tuple(entry[site]["cells"]) == cells
+            entry[site]["db_uri"] = "${CLOUD_DB_URI}"
+            config = tmp_path / f"{site}.yaml"
+            config.write_text(yaml.safe_dump(entry))
+            chosen = ["--config", config, "--site", site]
+            mariadb.script(usage("grants", *chosen, "--user", "reader").out)
+            mariadb.sql(f"ALTER USER reader@localhost IDENTIFIED BY '{PASSWORD}' ACCOUNT UNLOCK")
+            said = usage("extract", *chosen, "--data-dir", tmp_path / "data")
+            assert said.status == 0, said.err
+        (tmp_path / "sites.yaml").write_text(
+            "".join((tmp_path / f"{site}.yaml").read_text() for site in NEWEST)
+        )
+        return tmp_path
+
+    def test_run_gives_what_the_files_give(self, usage, extracted):
+        config = extracted / "sites.yaml"
+        for site in NEWEST:
+            raw = extracted / "raw" / site
+            shutil.copytree(FIXTURE / site, raw)
+            shutil.copy(extracted / "data" / site / "manifest.json", raw)
+        for source in ("data", "raw"):
+            out = extracted / "output" / source
+            said = usage(
+                *("run", "--config", config, "--data-dir", extracted / source, "--output", out)
+            )
+            assert said.status == 0, said.err
+            assert usage("combine", "--output", out).status == 0
+            said = usage("check", "--config", config, "--output", out)
+            assert said.status == 0, said.err
+        for site in NEWEST:
+            one, other = (
+                pl.read_parquet(extracted / "output" / source / site / "usage_timeline.parquet")
+                for source in ("data", "raw")
+            )
+            assert_frame_equal(one, other)
+
+    def test_the_book_is_made_of_them(self, extracted):
+        listed = subprocess.run(
+            ["git", "ls-files"], cwd=PROJECT, check=True, capture_output=True, text=True
+        )
+        tree = extracted / "tree"
+        for name in listed.stdout.splitlines():
+            if (PROJECT / name).is_file():
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(PROJECT / name, tree / name)
+        (tree / ".venv").symlink_to(PROJECT / ".venv")
+        installed = [f"--old-file=.venv/{name}.done" for name in ("lock", "package")]
+        choice = [f"DATA={extracted / 'data'}", f"CONFIG={extracted / 'sites.yaml'}"]
+        made = subprocess.run(
+            ["make", *installed, "book", *choice],
+            cwd=tree,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert made.returncode == 0, made.stdout + made.stderr
+        for site in NEWEST:
+            page = (tree / "book" / "_build" / "html" / "notebooks" / f"{site}.html").read_text()
+            assert "(from the site\N{RIGHT SINGLE QUOTATION MARK}s databases)" in page

@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 
 from chameleon_usage import pipeline
+from chameleon_usage.snapshots.record import add_snapshot
+from chameleon_usage.usage.buckets import Window
 from support.sites import DAYS, HOUR, TinySite, day, on, uid, write_table
 
 NEVER = [0.0] * DAYS
@@ -519,6 +521,32 @@ class TestCase33:
         tables = pipeline.outputs(pipeline.segments(stage, site.site), site.site, site.window)
         refused = tables["rejects"].filter(pl.col("reason") == "no hypervisor_hostname")
         assert refused["source_row_id"].to_list() == ["cell 2: 1", "cell 2: 2", "cell 2: 3"]
+
+    def test_case_33_what_a_cell_deleted_for_good_counts_from_its_record(self, tmp_path):
+        """Each cell has a host with number 1; that of the second goes, that of the first stays."""
+        for moment in (4, 8):
+            dump = tmp_path / f"dump-{moment}"
+            dump.mkdir()
+            (dump / "manifest.json").write_text(f'{{"as_of": "{day(moment):%FT%T}"}}')
+            for number in (1, 2):
+                site = kvm()
+                site.tables = {name: [] for name in site.tables}
+                for host in range(2):
+                    name = f"c{number}k{host}"
+                    if moment == 4 or (number, host) != (2, 0):
+                        site.numbers["nova.compute_nodes"] = host
+                        site.hypervisor(name, 0, hypervisor_type="QEMU")
+                rows = site.tables["nova.compute_nodes"]
+                file = f"nova_cell{number}.compute_nodes"
+                write_table(dump, "nova.compute_nodes", rows, file=file)
+            write_table(dump, "nova.instances", [])
+            add_snapshot(tmp_path / "kvm_tacc", dump)
+        site = kvm().site
+        stage, _ = pipeline.facts(site, tmp_path, skip_missing=True)
+        window = Window(day(0), day(8))
+        usage = pipeline.outputs(pipeline.segments(stage, site), site, window)["usage_timeline"]
+        total = usage.filter(count_type="total", collector_type="corrected").sort("timestamp")
+        assert total["value"].to_list() == [4] * 6 + [3] * 2
 
 
 def test_case_34_names_of_properties_before_2024():

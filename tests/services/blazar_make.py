@@ -22,6 +22,7 @@ from pathlib import Path
 
 import polars as pl
 
+from services.taking import take
 from support import PROJECT
 from support.mariadb import MariaDB
 
@@ -29,11 +30,8 @@ HERE = PROJECT / "tests" / "services"
 RELEASES = {"2023.1": "11.0.1", "2026.2": "18.0.0"}
 """OpenStack's name of a release to Blazar's version: the one that Chameleon runs, and today's."""
 SITES = ("baremetal", "kvm")
-SITES_FILE = """{site}:
-  name: {site}
-  adapters: [blazar_hosts, blazar_allocations, blazar_leases]
-  db_uri: ${{SERVICES_DB_URI}}
-"""
+OF_BLAZAR = ("blazar_hosts", "blazar_allocations", "blazar_leases")
+"""The adapters that read its tables."""
 CONFIGURATION = """[DEFAULT]
 transport_url = fake://
 [database]
@@ -105,30 +103,10 @@ def write(server: MariaDB, release: str, site: str, work: Path) -> dict[str, obj
     return truth
 
 
-def take(server: MariaDB, site: str, work: Path) -> Path:
-    """Take a site's tables as an operator would: grants, then extract; give their folder."""
-    sites = work / "sites.yaml"
-    sites.write_text(SITES_FILE.format(site=site))
-
-    def ask(verb: str, *more: str | Path) -> str:
-        return subprocess.run(
-            [Path(sys.executable).with_name("chameleon-usage"), verb, "--config", sites, *more],
-            check=True,
-            capture_output=True,
-            text=True,
-            env=os.environ | {"SERVICES_DB_URI": server.uri()},
-        ).stdout
-
-    server.script(ask("grants", "--site", site, "--user", "reader"))
-    server.sql("ALTER USER reader@localhost IDENTIFIED BY 'secret-of-the-reader' ACCOUNT UNLOCK")
-    ask("extract", "--site", site, "--data-dir", work / "data")
-    return work / "data" / site
-
-
 def make(server: MariaDB, release: str, site: str, work: Path) -> tuple[Path, list[object]]:
     """Give the folder of a site's tables and truth, made anew, and its reservations."""
     truth = write(server, release, site, work)
-    folder = take(server, site, work)
+    folder = take(server, site, OF_BLAZAR, work)
     rows = pl.DataFrame(truth["truth"], schema=TRUTH | dict.fromkeys(("start", "end"), pl.String()))
     rows.with_columns(pl.col("start", "end").str.to_datetime()).cast(TRUTH).write_parquet(
         folder / "blazar_truth.parquet"

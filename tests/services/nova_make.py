@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from services.taking import take
 from support import PROJECT
 from support.mariadb import MariaDB
 
@@ -42,28 +43,8 @@ MADE = [
     if (HERE / f"reservations-{release}-{site}.json").exists()
 ]
 """Releases and sites: those that Blazar has leases at."""
-ROW = "id created_at updated_at deleted_at deleted"
-WIDE = {
-    "compute_nodes": f"{ROW} uuid host hypervisor_hostname hypervisor_type vcpus memory_mb "
-    "local_gb",
-    "services": f"{ROW} uuid host binary report_count disabled disabled_reason last_seen_up "
-    "forced_down version",
-    "instances": f"{ROW} uuid host node launched_on project_id vm_state task_state power_state "
-    "vcpus memory_mb root_gb ephemeral_gb launched_at terminated_at instance_type_id hidden",
-    "instance_actions": f"{ROW} action instance_uuid start_time finish_time message",
-    "instance_actions_events": f"{ROW} action_id event start_time finish_time result host",
-    "migrations": f"{ROW} uuid instance_uuid migration_type status source_compute source_node "
-    "dest_compute dest_node old_instance_type_id new_instance_type_id hidden cross_cell_move",
-}
-"""Of each table of a cell the columns that may be of use; its archive has the same."""
-OF_API = {
-    "request_specs": "id created_at updated_at instance_uuid spec",
-    "instance_mappings": "id created_at updated_at instance_uuid cell_id project_id "
-    "queued_for_delete",
-    "cell_mappings": "id uuid name",
-    "flavors": "id name vcpus memory_mb root_gb",
-}
-TYPES = {"bigint": pl.Int64, "int": pl.Int64, "tinyint": pl.Int64, "datetime": pl.Datetime("us")}
+OF_NOVA = ("nova_hosts", "nova_instances")
+"""The adapters that read its tables."""
 QUIET = {"PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": "0"}
 
 
@@ -111,42 +92,16 @@ def make(release: str, site: str, out: Path) -> Path:
             if told.returncode:
                 raise RuntimeError(f"Nova {release}, {site}:\n{told.stderr[-20_000:]}")
             folder.mkdir(parents=True, exist_ok=True)
-            for name, frame in tables(server, site).items():
-                frame.write_parquet(folder / f"{name}.parquet", compression_level=19)
+            taken = take(server, site, OF_NOVA, Path(scratch), SITES[site])
+            for path in taken.glob("*.parquet"):
+                if pl.scan_parquet(path).select(pl.len()).collect().item():
+                    shutil.copy(path, folder)
         finally:
             server.stop()
         pl.read_csv(truth, try_parse_dates=True).with_columns(
             pl.col("start", "end").cast(pl.Datetime("us"))
         ).write_parquet(folder / "truth.parquet")
     return folder
-
-
-def tables(server: MariaDB, site: str) -> dict[str, pl.DataFrame]:
-    """Read what the services wrote, tables without rows left out."""
-    wanted = {("nova_api", name): columns for name, columns in OF_API.items()}
-    for cell in SITES[site]:
-        for name, columns in WIDE.items():
-            wanted |= {(cell, name): columns, (cell, f"shadow_{name}"): columns}
-    found = {}
-    for (schema, table), columns in wanted.items():
-        frame = _table(server, schema, table, columns.split())
-        if frame.height:
-            found[f"{schema}.{table}"] = frame
-    return found
-
-
-def _table(server: MariaDB, schema: str, table: str, columns: list[str]) -> pl.DataFrame:
-    listed: dict[str, Any] = dict(
-        server.sql(
-            "SELECT column_name, data_type FROM information_schema.columns "
-            f"WHERE table_schema = '{schema}' AND table_name = '{table}'"
-        )
-    )
-    names = [name for name in columns if name in listed]
-    quoted = ", ".join(f"`{name}`" for name in names)
-    rows = server.sql(f"SELECT {quoted} FROM {schema}.{table} ORDER BY id")
-    types = {name: TYPES.get(listed[name], pl.String) for name in names}
-    return pl.DataFrame(list(rows), schema=types, orient="row")
 
 
 def main() -> None:

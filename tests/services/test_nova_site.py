@@ -19,14 +19,14 @@ from chameleon_usage import pipeline
 from chameleon_usage.models.site import DEFAULT_SOURCES, Site
 from chameleon_usage.usage.buckets import Window
 from services import nova_make
+from services.blazar_make import OF_BLAZAR
+from services.nova_make import OF_NOVA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 START, DAYS = datetime(2024, 1, 1), 60  # noqa: DTZ001
-OF_NOVA = ("nova_hosts", "nova_instances")
-OF_BLAZAR = ("blazar_hosts", "blazar_allocations", "blazar_leases")
 BARS = {
     "total": 0.003,
     "occupied_reservation": 0.005,

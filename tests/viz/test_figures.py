@@ -415,6 +415,20 @@ class TestCrossSite:
         table = tables.cross_site_table(usage, every="1mo").filter(pl.col("site") == tables.ALL)
         assert table["used"].to_list() == [14, None, None]
 
+    def test_where_no_use_is_known_at_all_there_is_still_a_total(self, tmp_path):
+        frame = site_of(active=5).filter(pl.col("count_type") != "occupied")
+        frame = frame.with_columns(
+            pl.when(pl.col("count_type") == "total").then("value").alias("value")
+        )
+        for draw in (cross_site.cross_site_usage, cross_site.cross_site_percent):
+            page = draw(frame, site_names={"test": SITE}).save("all", tmp_path)._repr_html_()
+            assert "not known" in page
+
+    @pytest.mark.parametrize(("days", "label"), [(90, "Jan 2019"), (800, ">2019<")])
+    def test_of_less_than_two_years_months_are_named(self, days, label):
+        usage = site_of(days, active=5, available=5)
+        assert label in svg(cross_site.cross_site_usage(usage, site_names={"test": SITE}))
+
     def test_kvm_is_yellow(self):
         for shade in SHADES["kvm_tacc"]:
             red, green, blue = (int(shade[i : i + 2], 16) for i in (1, 3, 5))

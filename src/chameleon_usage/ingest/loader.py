@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 from tqdm import tqdm
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest import cells
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
+from chameleon_usage.models import cells
 from chameleon_usage.models.raw import AUDIT_TABLES, FLAGS, RAW_TABLES, RawInputs, RawTable
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION, UNREADABLE, Reason
 from chameleon_usage.snapshots import audit, history
@@ -85,7 +86,12 @@ def load_raw_inputs(
     files, wanted = files or {}, sorted(set(names))
     shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
     places = {name: _paths(directory, name, files) for name in wanted}
-    numbers = cells.numbers(path for paths in places.values() for path in paths)
+    numbers = cells.numbers(
+        [
+            *(path for paths in places.values() for path in paths),
+            *directory.glob(f"{history.HISTORY}/*/nova*.parquet"),
+        ]
+    )
     admitted = [_admit(name, directory, files, places[name], numbers) for name in shown]
     tables = {table.name: table.rows for table in admitted if table}
     audits = {
@@ -118,7 +124,7 @@ def load_raw_inputs(
     )
     _check_rows(inputs, audits.values())
     audited = {name: _with_earlier(table, name, directory) for name, table in audits.items()}
-    return history.complete(directory, inputs, _superseded, audited)
+    return history.complete(directory, inputs, partial(_superseded, numbers=numbers), audited)
 
 
 def _check_rows(inputs: RawInputs, audits: Iterable[_Admitted]) -> None:
@@ -199,11 +205,13 @@ def _judge_audit(frame: pl.DataFrame, path: Path, name: str) -> tuple[pl.DataFra
     return rows.filter(~unusable), pl.concat([bad, more])
 
 
-def _superseded(paths: list[Path], name: str) -> pl.DataFrame:
-    """Read the rows that increments kept of a table; none that cannot be read."""
+def _superseded(paths: list[Path], name: str, numbers: Mapping[str, int]) -> pl.DataFrame:
+    """Read the rows that increments kept of a table, all in one cell; none that cannot be read."""
     scan = pl.scan_parquet(paths, include_file_paths=history.FROM_FILE)
     changes = scan.select(history.CHANGE_TYPE, history.FROM_FILE).collect()
     good, _ = _judge(_read(paths[0], name, scan).hstack(changes), paths[0], name)
+    if RAW_TABLES[name].counted:
+        good = cells.raised(good, name, paths[0], numbers)
     return good.filter(pl.col(history.CHANGE_TYPE) != history.ADDED).unique(
         [*RAW_TABLES[name].key, history.FROM_FILE], keep="first", maintain_order=True
     )

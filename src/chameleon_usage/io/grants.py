@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS, tables_of
+from chameleon_usage.models.cells import place_of
 from chameleon_usage.models.raw import (
     AUDIT,
     AUDIT_COLUMNS,
@@ -64,9 +65,9 @@ def quote(identifier: str) -> str:
 def wanted(site: Site) -> list[Wanted]:
     """List the database tables that the adapters of a site read, by name.
 
-    The live tables, their archives (``nova.shadow_*``) and, for each live table, its audit table,
-    which holds the changes of its rows where a site has switched that on: as documents, or in
-    columns of the same names.
+    The live tables, those of Nova in the database of each cell, their archives (``nova.shadow_*``)
+    and, for each live table, its audit table, which holds the changes of its rows where a site has
+    switched that on: as documents, or in columns of the same names.
 
     Raises:
         UsageError: there are none.
@@ -78,9 +79,10 @@ def wanted(site: Site) -> list[Wanted]:
         if name.partition(".")[0] in FILES_ONLY:
             continue
         columns = tuple(spec.required), tuple(spec.optional)
-        found.append(Wanted(name, *columns, needed=name in needed))
-        if spec.archive:
-            found.append(Wanted(spec.archive, *columns, extra=True))
+        for cell in site.cells if name.startswith("nova.") else ("",):
+            found.append(Wanted(place_of(name, cell), *columns, needed=name in needed))
+            if spec.archive:
+                found.append(Wanted(place_of(spec.archive, cell), *columns, extra=True))
         found.append(
             Wanted(
                 AUDIT_TABLES[name],

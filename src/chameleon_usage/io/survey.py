@@ -11,6 +11,7 @@ import pymysql
 from chameleon_usage.ingest.registry import ADAPTERS, tables_of
 from chameleon_usage.io.databases import Address, connect
 from chameleon_usage.io.grants import REVISIONS, quote
+from chameleon_usage.models.cells import SCHEMA
 from chameleon_usage.models.raw import AUDIT, FILES_ONLY, RAW_TABLES
 from chameleon_usage.models.site import DEFAULT_SOURCES
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE
@@ -258,13 +259,14 @@ def write_entry(found: Survey, key: str, variable: str) -> str:
         lines += [f"#   {_described(table)}" for table in tables]
     if absent := [name for name in SCHEMAS if name not in found.releases]:
         lines += ["#", f"# Not there, or not granted: {', '.join(absent)}."]
-    if len(found.cells) > 1:
-        lines += [
-            "#",
-            f"# Cells of Nova: {', '.join(found.cells)}. Their tables are dumped as "
-            "<cell>.<table>.parquet",
-            "# into the site's one folder, and are read as one site.",
-        ]
+    readable = [cell for cell in found.cells if re.fullmatch(SCHEMA, cell)]
+    for cell in found.cells:
+        if cell not in readable:
+            lines.append(
+                f"# {cell} holds a cell of Nova that 'extract' does not read, for its name: dump "
+                f"its tables as nova_{cell}.<table>.parquet"
+            )
+    cells = [f"  cells: [{', '.join(readable)}] # Nova's"] * (readable not in ([], ["nova"]))
     able = found.adapters()
     lines += [
         "",
@@ -272,6 +274,7 @@ def write_entry(found: Survey, key: str, variable: str) -> str:
         f"  name: {key.replace('_', ' ').title()} # for readers",
         "  # The variable that holds mysql://USER:PASSWORD@HOST:PORT. No secret goes here.",
         f"  db_uri: ${{{variable}}}",
+        *cells,
         "  # What reads the tables. Take out what the site is not to count.",
         f"  adapters:{'' if able else ' [] # nothing that can be read was found'}",
         *(f"    - {name} # {', '.join(tables)}" for name, tables in able.items()),

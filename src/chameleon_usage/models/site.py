@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from chameleon_usage.errors import UsageError
+from chameleon_usage.models import cells
 from chameleon_usage.models.raw import QUANTITIES, RAW_TABLES
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, POLICIES, SOURCES
 
@@ -47,6 +48,7 @@ class Site:
         merge_tolerance: rows of one host less than this apart are one presence.
         files: table to path or glob, for layouts other than <schema>.<table>.parquet.
         db_uri: a reference to an environment variable, never a secret.
+        cells: the databases of Nova's cells, all on that server.
         twin: whether the simulator makes it.
         large: whether its steps are begun first.
         ablation: whether the paper leaves out each correction once.
@@ -63,6 +65,7 @@ class Site:
     merge_tolerance: str = DEFAULT_TOLERANCE
     files: Mapping[str, str] = field(default_factory=dict)
     db_uri: str = ""
+    cells: tuple[str, ...] = ("nova",)
     declared: Mapping[str, Priority] = field(default_factory=dict)
     twin: bool = False
     large: bool = False
@@ -186,8 +189,9 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
     if complaint := _strange("key", map(str, entry), _KEYS):
         raise wrong(complaint)
     names: Any = entry.get("adapters")
+    named: Any = entry.get("cells", ["nova"])
     drawn: dict[str, Any] = {key: entry[key] for key in _FOR_PAPER if key in entry}
-    if complaint := _misnamed(names, adapters) or _misdrawn(drawn):
+    if complaint := _misnamed(names, adapters) or _not_cells(named) or _misdrawn(drawn):
         raise wrong(complaint)
     db_uri = str(entry.get("db_uri", ""))
     if db_uri and not re.fullmatch(r"\$\{\w+\}", db_uri):
@@ -219,6 +223,7 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         merge_tolerance=tolerance,
         files={table: str(pattern).lstrip("/") for table, pattern in files.items()},
         db_uri=db_uri,
+        cells=tuple(named),
         **drawn,
     )
 
@@ -242,6 +247,21 @@ def _misnamed(names: object, adapters: frozenset[str]) -> str:
     if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
         return "'adapters' must be a list of at least one adapter, each once"
     return _strange("adapter", map(str, names), adapters)
+
+
+def _not_cells(names: object) -> str:
+    """Say what is wrong with a list of cells' databases; empty if nothing is."""
+    listed = list(map(str, names)) if isinstance(names, list) else []
+    if (
+        listed
+        and len(set(listed)) == len(listed)
+        and all(re.fullmatch(cells.SCHEMA, name) for name in listed)
+    ):
+        return ""
+    return (
+        "'cells' must be a list of the databases of Nova's cells, each once and named like nova or "
+        f"nova_cell1, not {names!r}"
+    )
 
 
 def _misplaced(

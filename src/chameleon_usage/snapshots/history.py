@@ -17,6 +17,7 @@ import polars as pl
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models import cells
 from chameleon_usage.models.raw import NAME, RAW_TABLES, TIME, WINDOWS, RawInputs, RawTable
 from chameleon_usage.snapshots import audit
 
@@ -92,8 +93,8 @@ def complete(
     Args:
         directory: the site's, with or without a ``history``.
         inputs: the current dump's tables.
-        load: reads files of increments, all of the same columns, for a table: its columns,
-            ``record_fate`` and ``record_file``, without the rows ``added``.
+        load: reads files of increments, all of one cell and of the same columns, for a table: its
+            columns, ``record_fate`` and ``record_file``, without the rows ``added``.
         audits: input table to the rows of its audit table (``audit.as_read``).
 
     Returns:
@@ -149,14 +150,15 @@ def _of_snapshots(
     kept = [
         (number, step, file, str(step.path / f"{file}.parquet"))
         for number, step in enumerate(steps)
-        for file in (name, table.archive)
-        if _superseded_rows(step, file)
+        for file in sorted(step.manifest["tables"])
+        if cells.table_of(file) in (name, table.archive) and _superseded_rows(step, file)
     ]
     if not kept:
         return current.clear()
-    alike: dict[str, list[Path]] = {}
-    for *_, path in kept:
-        alike.setdefault(str(pl.read_parquet_schema(path)), []).append(Path(path))
+    alike: dict[tuple[str, str], list[Path]] = {}
+    for _, _, file, path in kept:
+        kind = file.partition(".")[0], str(pl.read_parquet_schema(path))
+        alike.setdefault(kind, []).append(Path(path))
     rows = pl.concat(load(paths, name) for paths in alike.values())
     # Of a table that was not read, the next dump that has it again says what is gone.
     again = [
@@ -293,9 +295,9 @@ def _unmarked(rows: pl.DataFrame) -> dict[str, pl.Expr]:
     return {"deleted": pl.lit(None, rows.schema["deleted"])} if "deleted" in rows.columns else {}
 
 
-def _superseded_rows(step: Increment, file: str | None) -> int:
+def _superseded_rows(step: Increment, file: str) -> int:
     """Count the rows that an increment kept of a table."""
-    counts = step.manifest["tables"].get(file, {})
+    counts = step.manifest["tables"][file]
     return int(counts.get("changed", 0)) + int(counts.get("gone", 0))
 
 

@@ -21,6 +21,7 @@ import polars as pl
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import OLD, save_tables, whole_directory
+from chameleon_usage.models import cells
 from chameleon_usage.models.raw import AUDIT_TABLES, RAW_TABLES
 from chameleon_usage.snapshots.history import (
     ADDED,
@@ -161,7 +162,7 @@ def undo(new: pl.DataFrame, increment: pl.DataFrame, key: Sequence[str]) -> pl.D
 
 def key_of(name: str, columns: Sequence[str]) -> list[str]:
     """Tell by which columns the rows of a table are known."""
-    for key in (_KEYS.get(name, ()), ("uuid",), ("id",)):
+    for key in (_KEYS.get(cells.table_of(name), ()), ("uuid",), ("id",)):
         if key and set(key) <= set(columns):
             return list(key)
     return list(columns)

@@ -204,25 +204,35 @@ def inline_values(frame: pl.DataFrame) -> alt.InlineData:
 
 
 def time_axis(frame: pl.DataFrame, *, count: int = 12, title: str | None = None) -> alt.X:
-    """Give an axis of years over the time that the frame spans, with at most `count` labels."""
+    """Give an axis of years or months over the time that the frame spans.
+
+    It has at most `count` labels; of less than two years those of months.
+    """
     scale = alt.Scale(type="utc")
     ticks: Any = count
+    words = "%Y"
     first: Any = frame["timestamp"].min()
     last: Any = frame["timestamp"].max()
     if first is not None:
         scale.domain = [round(moment.timestamp() * 1000) for moment in (first, last)]
-        ticks = {"interval": "year", "step": max(1, -(-(1 + last.year - first.year) // count))}
+        years = 1 + last.year - first.year
+        ticks = {"interval": "year", "step": max(1, -(-years // count))}
+        if years <= 2:
+            words, months = "%b %Y", 12 * (years - 1) + last.month - first.month + 1
+            ticks = {"interval": "month", "step": -(-2 * months // count)}
     return alt.X(
         "timestamp:T",
         title=title,
         scale=scale,
-        axis=alt.Axis(format="%Y", tickCount=ticks, grid=False),
+        axis=alt.Axis(format=words, tickCount=ticks, grid=False),
     )
 
 
 def colour(field: str, shades: Mapping[str, str], **options: Any) -> alt.Color:  # noqa: ANN401
     """Colour by a field as `shades` has it, value by value in the order of the legend."""
     scale = alt.Scale(domain=list(shades), range=list(shades.values()))
+    if not shades:  # a legend of nothing has no size
+        options["legend"] = None
     return alt.Color(f"{field}:N", title=None, scale=scale, **options)
 
 
@@ -262,7 +272,8 @@ def gap_layers(table: pl.DataFrame, value: str, every: str) -> list[alt.Chart]:
     )
     if gaps.is_empty():
         return []
-    length = pl.col("until") - pl.col("timestamp")
+    # The axis ends where the last bucket begins.
+    length = pl.min_horizontal("until", table["timestamp"].max()) - pl.col("timestamp")
     long = gaps.filter(5 * length >= pl.col("until").max() - table["timestamp"].min()).select(
         pl.col("timestamp") + length / 2
     )
@@ -274,6 +285,7 @@ def gap_layers(table: pl.DataFrame, value: str, every: str) -> list[alt.Chart]:
             stroke=palette.UNKNOWN_EDGE,
             strokeWidth=0.6,
             tooltip="not known",
+            clip=True,
         )
         .encode(x=x, x2="until:T")
     )

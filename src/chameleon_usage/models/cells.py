@@ -17,7 +17,9 @@ CELL, MIXED = 10**12, 10**15
 """What numbers of the next cell are raised by: one of its own files, one in the same file."""
 
 ACTIONS, EVENTS = "nova.instance_actions", "nova.instance_actions_events"
-_FILE = re.compile(r"^(nova(?!_api\.)[^.]*)\.[a-z_]+\.(?:parquet|csv)$")
+SCHEMA = r"nova(?!_api\b)\w*"
+"""What the database of a cell is called: nova, nova_cell1 and the like."""
+_FILE = re.compile(rf"^({SCHEMA})\.[a-z_]+\.(?:parquet|csv)$")
 
 
 def pattern(table: str) -> str:
@@ -29,6 +31,16 @@ def pattern(table: str) -> str:
 def is_of_cell(path: Path) -> bool:
     """Tell whether a file is named like one of a cell of Nova."""
     return _FILE.match(path.name) is not None
+
+
+def place_of(table: str, cell: str) -> str:
+    """Name a table of Nova's as it is called in a cell."""
+    return table.replace("nova.", f"{cell}.", 1) if table.startswith("nova.") else table
+
+
+def table_of(place: str) -> str:
+    """Name a table as it is called where there is one cell: nova_cell1.instances is of nova's."""
+    return re.sub(rf"^{SCHEMA}\.", "nova.", place)
 
 
 def numbers(paths: Iterable[Path]) -> dict[str, int]:
