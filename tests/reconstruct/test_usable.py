@@ -7,7 +7,7 @@ from dataclasses import replace
 import duckdb
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chameleon_usage.io.check import check_site
@@ -297,9 +297,9 @@ ORACLE = """
             THEN count_if(pool AND why IS NULL) END AS reservable_usable,
         CASE WHEN count_if(pool AND known) >= 0.95 * count_if(pool)
             THEN count_if(pool AND why IS NOT NULL) END AS reservable_unusable,
-        CASE WHEN bool_and(known) THEN count_if(why = 'broken') END AS out_of_use_broken,
-        CASE WHEN bool_and(known) THEN count_if(why = 'planned') END AS out_of_use_planned,
-        CASE WHEN bool_and(known) THEN count_if(why = 'disabled') END AS out_of_use_disabled,
+        CASE WHEN bool_and(known) THEN count(*) FILTER (why = 'broken') END AS out_of_use_broken,
+        CASE WHEN bool_and(known) THEN count(*) FILTER (why = 'planned') END AS out_of_use_planned,
+        CASE WHEN bool_and(known) THEN count(*) FILTER (why = 'disabled') END AS out_of_use_disabled,
         CASE WHEN bool_and(known)
             THEN count_if(left_pool AND why IS NULL) END AS out_of_use_unexplained
     FROM moments GROUP BY d ORDER BY d
@@ -308,6 +308,7 @@ ORACLE = """
 
 @settings(max_examples=25, deadline=None)
 @given(SAID)
+@example([(host, (0, 1), None) for host in HOSTS])
 def test_the_pool_and_the_causes_are_as_a_database_counts_them(said):
     site = with_status(said)
     with duckdb.connect() as database:
