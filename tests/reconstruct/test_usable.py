@@ -299,7 +299,8 @@ ORACLE = """
             THEN count_if(pool AND why IS NOT NULL) END AS reservable_unusable,
         CASE WHEN bool_and(known) THEN count(*) FILTER (why = 'broken') END AS out_of_use_broken,
         CASE WHEN bool_and(known) THEN count(*) FILTER (why = 'planned') END AS out_of_use_planned,
-        CASE WHEN bool_and(known) THEN count(*) FILTER (why = 'disabled') END AS out_of_use_disabled,
+        CASE WHEN bool_and(known)
+            THEN count(*) FILTER (why = 'disabled') END AS out_of_use_disabled,
         CASE WHEN bool_and(known)
             THEN count_if(left_pool AND why IS NULL) END AS out_of_use_unexplained
     FROM moments GROUP BY d ORDER BY d
