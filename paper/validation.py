@@ -128,16 +128,16 @@ def with_more_damage(recorded: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def worst_of_each(doubled: pl.DataFrame, kinds: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
+def worst_of_each(felt: pl.DataFrame, kinds: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
     """Give each kind of damage the place at which more of it adds most.
 
     Args:
-        doubled: of `with_more_damage`.
+        felt: rows of `with_more_damage`.
         kinds: the calibration's: name to `what`, `rate`, `of`, `mark`.
 
     Returns:
         `what`, `rate`, `of`, `mark`, and `site`, `era`, `count_type`, `with_all`, `error` where it
-        adds most; the most first.
+        adds most, null where it is not felt; the most first.
     """
     told = pl.DataFrame(
         [
@@ -146,7 +146,7 @@ def worst_of_each(doubled: pl.DataFrame, kinds: Mapping[str, Mapping[str, Any]])
             for name, kind in kinds.items()
         ]
     )
-    worst = doubled.sort("added", *BY, descending=[True, *[False] * len(BY)]).unique(
+    worst = felt.sort("added", *BY, descending=[True, *[False] * len(BY)]).unique(
         "damage", keep="first", maintain_order=True
     )
     return (
