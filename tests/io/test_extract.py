@@ -231,7 +231,7 @@ class TestGrants:
 class TestValues:
     def test_types_are_those_of_the_columns(self, tiny):
         tiny.extract()
-        assert tiny.table(HOSTS).schema == {
+        assert dict(tiny.table(HOSTS).schema) == {
             **dict.fromkeys(("id", "vcpus", "memory_mb", "local_gb"), pl.Int32()),
             **dict.fromkeys(("hypervisor_hostname", "hypervisor_type"), pl.String()),
             **dict.fromkeys(("created_at", "deleted_at"), pl.Datetime("us")),

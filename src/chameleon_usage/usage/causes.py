@@ -58,8 +58,11 @@ def comparison_causes(
     kvm = segments.filter(pl.col("node_size") > 1).select(count_type("quantity_type")).unique()
     shared = set(kvm.to_series()) - {"total", "reservable"}
     refused = _refused(rejects, shared, years)
-    causes = pl.concat([inferred, refused])
-    explained = causes.group_by("bucket", "count_type").agg(_explained=pl.col("node_hours").sum())
+    # Sums of floats depend on their order.
+    causes = pl.concat([inferred, refused]).sort("bucket", "count_type", "cause")
+    explained = causes.group_by("bucket", "count_type", maintain_order=True).agg(
+        _explained=pl.col("node_hours").sum()
+    )
     rest = total.join(explained, on=["bucket", "count_type"], how="left").select(
         "bucket",
         "count_type",
