@@ -399,7 +399,7 @@ class Reference(Records):
         return self.kvm and host in told
 
     def size(self, host: str, t: int) -> int | None:
-        """The host's physical vcpus as last told before t, else as first told."""
+        """The host's physical vcpus as last told before t, else as first told, or without date."""
         told = [
             (first_known(row.get("created_at"), row.get("deleted_at")), 1, row["vcpus"])
             for row in self.rows("nova.compute_nodes")
@@ -409,13 +409,13 @@ class Reference(Records):
             for enrolment in self.pool
             if enrolment["host"] == host and enrolment["row"]
         ]
-        known = sorted(
-            (time, rank, vcpus)
-            for time, rank, vcpus in told
-            if time is not None and vcpus is not None and 0 < vcpus < 2**30
-        )
+        good = [one for one in told if one[2] is not None and 0 < one[2] < 2**30]
+        dated = [one for one in good if one[0] is not None]
+        known = sorted(dated) or good
+        if not dated:
+            return known[0][2] if known else None
         before = [vcpus for time, _, vcpus in known if time <= t]
-        return before[-1] if before else known[0][2] if known else None
+        return before[-1] if before else known[0][2]
 
     def corrected(self, host: str, t: int) -> dict[str, Fraction]:
         """Give every quantity of the corrected collector, in nodes."""
