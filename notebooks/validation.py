@@ -231,8 +231,8 @@ truth.seeds(of_seeds, site_names=names, count_types=counted).save("seeds", figur
 #
 # How often each kind of damage happens is an assumption, but for one share that the real row counts tell. So here each
 # kind in turn is made twice as frequent, on the book's own twin of one bare-metal site and of KVM, and the
-# count made again. A kind that changes no count by 0.005 points has a dash in the table below. What is already
-# in every row cannot be doubled, and the eras in which everything was deleted are no shares.
+# count made again. A kind that adds less than 0.005 points to every error has a dash in the table below. What is
+# already in every row cannot be doubled, and the eras in which everything was deleted are no shares.
 
 # %% tags=["remove-cell"]
 kinds = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))["damage"]

@@ -13,8 +13,9 @@ is lost: it is kept, or it is rejected with its reason (``reading.Collected``).
 3. ``inference.lost_allocations``: an instance on a host that its reservation does not list stands
    for an allocation that left no row. Assumes that it could not be there otherwise; finds nothing
    where no instance was started, so what was leased and never used stays lost, but for the number
-   of nodes, where Blazar still has the reservation. Allocations of a source that the site does not
-   list are refused here.
+   of nodes, where Blazar still has the reservation. ``inference.take_turns``: of more hosts than a
+   reservation asks for, one was written over another, and they held it in turn; what the row tells
+   beyond that is refused. Allocations of a source that the site does not list are refused here.
 4. ``hosts.resolve_total``: when each host existed, by source priority; rows of a host that overlap
    or lie less than the merge tolerance apart are one. What merely names a host fills in what its
    rows leave out, as far as its own end is known; a host that nobody used after its last row ends
