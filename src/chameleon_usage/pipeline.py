@@ -28,7 +28,7 @@ from chameleon_usage.stages import (
     save_segments,
     save_usage,
 )
-from chameleon_usage.usage import causes, coverage
+from chameleon_usage.usage import causes, coverage, lease_use
 from chameleon_usage.usage.buckets import Availability, Period, Window
 from chameleon_usage.usage.tables import leadtime_tables, usage_tables
 
@@ -133,6 +133,7 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
     return SegmentsStage(
         segments=pl.concat([plain.segments, mended.segments]),
         support=mended.support,
+        leased=mended.leased,
         legacy=ingested.legacy,
         leases=ingested.leases,
         rejects=pl.concat([observed.rejects, plain.rejects, mended.rejects]),
@@ -168,6 +169,9 @@ def outputs(
     tables = usage_tables(
         stage.segments, stage.legacy, availability, window, site.key, by_host=by_host
     ) | leadtime_tables(stage.leases, site.key)
+    tables["lease_use"] = lease_use.lease_use(
+        stage.leased, stage.leases, tables["usage_timeline"], window, site.key
+    )
     tables["coverage"] = coverage.coverage_table(
         stage.segments, stage.support, availability, window, site.key
     )

@@ -18,6 +18,7 @@ from chameleon_usage.models.stages import (
     Facts,
     Ingested,
     Intervals,
+    Leased,
     Segments,
     SourceSupport,
 )
@@ -46,6 +47,7 @@ class SegmentsStage:
 
     segments: pl.DataFrame
     support: pl.DataFrame
+    leased: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
     rejects: pl.DataFrame
@@ -59,7 +61,7 @@ def moment(as_of: datetime) -> pl.DataFrame:
     return pl.DataFrame({"as_of": [as_of]}, schema={"as_of": pl.Datetime("us")})
 
 
-_NAMED = {"segments": Segments, "support": SourceSupport}
+_NAMED = {"segments": Segments, "support": SourceSupport, "leased": Leased}
 
 
 def _settled(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:

@@ -34,6 +34,11 @@ COLUMNS = {
         "outcome",
     ],
     "leadtime_timeline": ["site", "timestamp", "leadtime_type", "value"],
+    "lease_use": [
+        "site", "timestamp", "node_type", "reserved_h", "used_h", "idle_before_h",
+        "idle_between_h", "idle_after_h", "never_used_h", "given_back_h", "leases", "no_shows",
+        "released_early", "extended",
+    ],
     "comparison": [
         "site", "timestamp", "count_type", "legacy", "uncorrected", "corrected", "difference",
         "relative_difference",
@@ -61,6 +66,7 @@ KEYS = {
     "usage_by_host": ["site", "timestamp", "collector_type", "count_type", "hypervisor_hostname"],
     "leadtime_leases": ["site", "lease_id"],
     "leadtime_timeline": ["site", "timestamp", "leadtime_type"],
+    "lease_use": ["site", "timestamp", "node_type"],
     "comparison": ["site", "timestamp", "count_type"],
     "comparison_by_node_type": ["site", "timestamp", "count_type", "node_type"],
     "comparison_causes": ["site", "timestamp", "count_type", "cause"],

@@ -239,6 +239,7 @@ def merge_held(
     check_conservation(f"{stage}: union per host", single, kept, twice)
     kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
     hostless = sized.filter(~shared & pl.col("hostname").is_null())
+    collected.record_leased(quantity, single, hostless)
     parts = [
         kept.select(*_SIZED_COLUMNS),
         hostless.select(*_SIZED_COLUMNS),

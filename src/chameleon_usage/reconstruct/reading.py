@@ -11,7 +11,7 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.stages import Rejects, Segments, SourceSupport, rejects
+from chameleon_usage.models.stages import Leased, Rejects, Segments, SourceSupport, rejects
 from chameleon_usage.models.vocabulary import Reason
 from chameleon_usage.reconstruct.observed import HOST
 
@@ -24,11 +24,13 @@ class Reading:
         segments: Segments.
         rejects: Rejects.
         support: SourceSupport (the corrected collector only).
+        leased: Leased (the corrected collector only).
     """
 
     segments: pl.DataFrame
     rejects: pl.DataFrame
     support: pl.DataFrame
+    leased: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Collected:
     Attributes:
         collector: the ``collector_type`` of its segments.
         corrections: what the collector does.
-        segments, rejects, support: the parts of the reading so far.
+        segments, rejects, support, leased: the parts of the reading so far.
         doubles: quantity to rows of a host beside another of its rows, where they are to count.
     """
 
@@ -70,6 +72,7 @@ class Collected:
     segments: list[pl.DataFrame] = field(default_factory=list)
     rejects: list[pl.DataFrame] = field(default_factory=list)
     support: list[pl.DataFrame] = field(default_factory=list)
+    leased: list[pl.DataFrame] = field(default_factory=list)
     doubles: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def emit(self, pieces: pl.DataFrame, quantity: str) -> None:
@@ -95,6 +98,12 @@ class Collected:
         self.support.append(
             conform(within.with_columns(quantity_type=pl.lit(quantity)), SourceSupport)
         )
+
+    def record_leased(self, quantity: str, *pieces: pl.DataFrame) -> None:
+        """Record which lease holds or uses whole nodes, before overlaps are merged."""
+        if quantity in ("committed", "occupied_reservation"):
+            named = (part.with_columns(quantity_type=pl.lit(quantity)) for part in pieces)
+            self.leased += [conform(part, Leased) for part in named]
 
     def refuse(self, pieces: pl.DataFrame, stage: str, reason: Reason) -> None:
         """Record pieces of intervals that are not counted; one row per source and stretch."""
@@ -122,4 +131,5 @@ class Collected:
             pl.concat([Segments.create_empty(), *self.segments]),
             pl.concat([Rejects.create_empty(), *self.rejects]),
             pl.concat([SourceSupport.create_empty(), *self.support]),
+            pl.concat([Leased.create_empty(), *self.leased]),
         )
