@@ -28,10 +28,10 @@ from chameleon_usage.models.frames import finish
 from chameleon_usage.models.metrics import KNOWN_SHARE
 from chameleon_usage.models.outputs import LeaseUse
 from chameleon_usage.usage.buckets import Window
+from chameleon_usage.usage.tables import UNTYPED
 
 _HOST = ["hostname"]
-_OF_LEASE = ["lease", "hostname"]
-_FIRST = ["_since", "reservation_id"]
+_FIRST = ["_since", "claim"]
 """Of two claims, or stays, the one counts that comes first by these."""
 IDLE = ("idle_before_h", "idle_between_h", "idle_after_h", "never_used_h")
 _HOURS = ("reserved_h", "used_h", *IDLE, "given_back_h")
@@ -87,35 +87,51 @@ def attribute(leased: pl.DataFrame) -> pl.DataFrame:
     Raises:
         ConservationError: the hours of the hosts that are claimed are not given once each.
     """
-    told = leased.with_columns(
-        pl.col("quantity_type", "hostname", "node_type", "reservation_id").cast(pl.String),
-        lease=pl.coalesce("lease_id", "reservation_id").cast(pl.String),
-    )
+    rows = _numbered(leased)
     claimed = pl.col("quantity_type") == "committed"
-    named = told.filter(pl.col("hostname").is_not_null())
-    unnamed = told.filter(claimed & pl.col("hostname").is_null())
-    claims = _merged(named.filter(claimed), ["reservation_id", "lease", "hostname", "node_type"])
-    stays, _ = arithmetic.split_overlaps(
-        _merged(named.filter(~claimed), ["reservation_id", "hostname"]), _HOST, _FIRST
-    )
-    taken = stays.select("hostname", "start", "end", _by="reservation_id")
+    named = rows.filter(pl.col("hostname").is_not_null())
+    unnamed = rows.filter(claimed & pl.col("hostname").is_null())
+    claims = _merged(named.filter(claimed), ["claim", "hostname", "node_type"])
+    stays = _merged(named.filter(~claimed), ["claim", "hostname"])
+    stays, _ = arithmetic.split_overlaps(stays, _HOST, _FIRST)
+    taken = stays.select("hostname", "start", "end", _by="claim")
     beside, free = arithmetic.intersect(claims, taken, _HOST)
-    whose = pl.col("_by").eq_missing(pl.col("reservation_id"))
+    whose = pl.col("_by").eq_missing(pl.col("claim"))
     own, others = beside.filter(whose).drop("_by"), beside.filter(~whose).drop("_by")
     own, _ = arithmetic.split_overlaps(own, _HOST, _FIRST)
     _, others = arithmetic.intersect(others, own.select("hostname", "start", "end"), _HOST)
     others, _ = arithmetic.split_overlaps(others, _HOST, _FIRST)
     free, _ = arithmetic.split_overlaps(free, _HOST, _FIRST)
     arithmetic.check_conservation("lease_use", arithmetic.union(claims, _HOST), own, others, free)
-    used = pl.concat([own, others]).with_columns(what=pl.lit("used_h"))
-    unused = pl.concat([free, unnamed], how="diagonal")
-    columns = ["lease", "hostname", "node_type", "nodes", "start", "end", "what"]
-    return (
-        pl.concat([used, _idle(unused, used)], how="diagonal")
-        .with_columns(pl.col("nodes").fill_null(1), pl.col("node_type").fill_null("unknown"))
-        .select(columns)
-        .sort(columns[:-1])
+    pieces = pl.concat(
+        [
+            own.with_columns(used=True),
+            others.with_columns(used=True),
+            free.with_columns(used=False),
+            unnamed.with_columns(used=False),
+        ],
+        how="diagonal",
     )
+    of_claim = rows.group_by("claim").agg(
+        lease=pl.coalesce(pl.col("lease_id").drop_nulls().first(), pl.col("reservation_id").first())
+    )
+    return (
+        _placed(pieces.join(of_claim, on="claim", how="left", nulls_equal=True))
+        .with_columns(pl.col("nodes").fill_null(1))
+        .select("lease", "hostname", "node_type", "nodes", "start", "end", "what")
+        .sort("start", "hostname", "node_type")
+    )
+
+
+def _numbered(leased: pl.DataFrame) -> pl.DataFrame:
+    """Give names that sort and compare by number: ``claim`` is the number of the reservation."""
+    typed = leased.with_columns(pl.col("node_type").cast(pl.String).fill_null(UNTYPED))
+    for name in ("hostname", "node_type"):
+        names = typed[name].unique().cast(pl.String).drop_nulls().sort()
+        typed = typed.with_columns(pl.col(name).cast(pl.Enum(names)))
+    claims = leased.select(pl.col("reservation_id").drop_nulls().unique())
+    ordered = claims.sort(pl.col("reservation_id").cast(pl.String)).with_row_index("claim")
+    return typed.join(ordered, on="reservation_id", how="left")
 
 
 def _merged(rows: pl.DataFrame, on: list[str]) -> pl.DataFrame:
@@ -123,17 +139,24 @@ def _merged(rows: pl.DataFrame, on: list[str]) -> pl.DataFrame:
     return arithmetic.union(rows, on).with_columns(_since="start")
 
 
-def _idle(unused: pl.DataFrame, used: pl.DataFrame) -> pl.DataFrame:
-    """Say where unused time lies beside the use of the same node by the same lease."""
-    uses = used.group_by(_OF_LEASE).agg(_first=pl.col("start").min(), _last=pl.col("end").max())
-    return unused.join(uses, on=_OF_LEASE, how="left").with_columns(
-        what=pl.when(pl.col("_first").is_null())
+def _placed(pieces: pl.DataFrame) -> pl.DataFrame:
+    """Say what pieces were: unused time lies beside the use of the same node by the same lease."""
+    uses = (
+        pieces.filter("used")
+        .group_by("lease", "hostname")
+        .agg(_first=pl.col("start").min(), _last=pl.col("end").max())
+    )
+    return pieces.join(uses, on=["lease", "hostname"], how="left").with_columns(
+        what=pl.when("used")
+        .then(pl.lit("used_h"))
+        .when(pl.col("_first").is_null())
         .then(pl.lit("never_used_h"))
         .when(pl.col("end") <= pl.col("_first"))
         .then(pl.lit("idle_before_h"))
         .when(pl.col("start") >= pl.col("_last"))
         .then(pl.lit("idle_after_h"))
         .otherwise(pl.lit("idle_between_h"))
+        .cast(pl.Enum(_HOURS))
     )
 
 
@@ -148,11 +171,11 @@ def given_back(held: pl.DataFrame, leases: pl.DataFrame) -> pl.DataFrame:
         the columns of ``attribute``, from the deletion to the end: of each node held until then.
     """
     early = leases.filter(pl.col("deleted_at") < pl.col("end_date")).select(
-        "end_date", "deleted_at", lease="lease_id"
+        "end_date", "deleted_at", lease=pl.col("lease_id").cast(pl.Categorical)
     )
     return (
         held.join(early, left_on=["lease", "end"], right_on=["lease", "deleted_at"])
-        .with_columns(start="end", end="end_date", what=pl.lit("given_back_h"))
+        .with_columns(start="end", end="end_date", what=pl.lit("given_back_h", pl.Enum(_HOURS)))
         .drop("end_date")
     )
 
@@ -186,23 +209,21 @@ def _count_leases(
     held: pl.DataFrame, returned: pl.DataFrame, leases: pl.DataFrame, window: Window
 ) -> pl.DataFrame:
     """Count leases in the month in which they began, by the type of the first node they held."""
-    by_lease = (
-        held.sort("start", "hostname", "node_type")
-        .group_by("lease", maintain_order=True)
-        .agg(
-            pl.col("start", "node_type").first(),
-            no_show=~(pl.col("what") == "used_h").any(),
-        )
-        .join(leases.select("extended", lease="lease_id"), on="lease", how="left")
+    used = held.filter(pl.col("what") == "used_h").select("lease", _used=True).unique()
+    early = returned.select("lease", _early=True).unique()
+    told = leases.select("extended", lease=pl.col("lease_id").cast(pl.Categorical))
+    begun = (
+        held.unique("lease", keep="first", maintain_order=True)  # by start, and then by host
+        .filter(pl.col("start").is_between(window.start, window.end, closed="left"))
+        .join(used, on="lease", how="left")
+        .join(early, on="lease", how="left")
+        .join(told, on="lease", how="left")
     )
-    begun = by_lease.filter(pl.col("start").is_between(window.start, window.end, closed="left"))
-    return begun.group_by(
-        "node_type",
-        timestamp=pl.col("start").dt.truncate("1mo").dt.replace_time_zone("UTC"),
-    ).agg(
+    month = pl.col("start").dt.truncate("1mo").dt.replace_time_zone("UTC")
+    return begun.group_by("node_type", timestamp=month).agg(
         leases=pl.len(),
-        no_shows=pl.col("no_show").sum(),
-        released_early=pl.col("lease").is_in(returned["lease"].unique().implode()).sum(),
+        no_shows=pl.col("_used").null_count(),
+        released_early=pl.col("_early").count(),
         extended=pl.when(pl.col("extended").is_not_null().any()).then(pl.col("extended").sum()),
     )
 
