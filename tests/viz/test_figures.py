@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
+import vl_convert as vlc
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.metrics import COLLECTORS, PARTITION
@@ -584,6 +589,33 @@ class TestPage:
         script = render.book_script()
         assert script.startswith("(() => {")
         assert script == render.book_script()
+
+
+class TestSvg:
+    def test_leaves_out_what_nobody_sees(self):
+        svg = (
+            '<svg width="9"><path class="background" d="M0,0h0v0h0Z"/>'
+            '<path aria-label="a: 1" d="M0,1.23456L2,1.23456L2,3" opacity="1" '
+            'fill="rgb(0, 16, 255)"/><text font-family="A">1.23456</text></svg>'
+        )
+        assert render._slim(svg) == (
+            '<svg width="9" font-family="A"><path d="M0,1.23H2V3" fill="#0010ff"/>'
+            "<text>1.23456</text></svg>"
+        )
+
+    @pytest.mark.parametrize("name", FIGURES)
+    def test_looks_the_same_and_is_shorter(self, name):
+        spec = json.dumps(drawn(name).chart.to_dict(), sort_keys=True)
+        whole = vlc.vegalite_to_svg(spec, allowed_base_urls=[])
+        slim = render.chart_svg(json.loads(spec))
+        assert len(slim) < 0.7 * len(whole)
+        before, after = (
+            np.asarray(Image.open(BytesIO(vlc.svg_to_png(svg))).convert("RGB")).astype(int)
+            for svg in (whole, slim)
+        )
+        differs = np.abs(before - after)
+        assert differs.mean() < 0.1
+        assert (differs > 64).mean() < 1e-3
 
 
 class TestNothing:

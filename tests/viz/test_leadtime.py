@@ -119,7 +119,7 @@ class TestPicture:
     def test_has_a_pixel_for_each_bin_counted_from_below(self):
         chart = raster.picture(
             pl.Series([0, 2]), pl.Series([0, 1]),
-            raster.painted(["#102030", "#ff0000"], pl.Series([1.0, 0.5])), (3, 2),
+            raster.painted(["#102030", "#ff0000"], pl.Series([1.0, 0.4])), (3, 2),
             {"x": 0, "x2": 3, "y": 0, "y2": 2}, x="x:Q", x2="x2:Q", y="y:Q",
         )  # fmt: skip
         drawn = pixels(chart.to_dict()["mark"]["url"])
