@@ -254,7 +254,7 @@ class TestSentences:
     def glued(self, notebook: str, found: dict, values: dict) -> set[str]:
         page = run.read_notebook(notebook)
         words = context(run.parameters(page, notebook, tuple(values.items())))
-        run.fill(page, notebook, words | {"found": found})
+        run.fill(page, notebook, words | {"found": found, "has_lease_use": True})
         text = "\n".join(c.source for c in page.cells if c.cell_type == "markdown")
         return set(re.findall(r"\{glue:text\}`(\w+):", text))
 
