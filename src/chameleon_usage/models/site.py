@@ -46,6 +46,8 @@ class Site:
         declared: those of ``sources`` that the entry itself gives; the rest are defaults.
         known_gaps: declared, and confirmed by coverage.
         merge_tolerance: rows of one host less than this apart are one presence.
+        longest_lease: the longest that a lease may be when it is made, if the site has such a rule;
+            a longer one was extended.
         files: table to path or glob, for layouts other than <schema>.<table>.parquet.
         db_uri: a reference to an environment variable, never a secret.
         cells: the databases of Nova's cells, all on that server.
@@ -63,6 +65,7 @@ class Site:
     sources: Mapping[str, Priority]
     known_gaps: tuple[KnownGap, ...] = ()
     merge_tolerance: str = DEFAULT_TOLERANCE
+    longest_lease: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     db_uri: str = ""
     cells: tuple[str, ...] = ("nova",)
@@ -211,8 +214,10 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
     if complaint := _misplaced(files, sources, gaps):
         raise wrong(complaint)
     tolerance = str(entry.get("merge_tolerance", DEFAULT_TOLERANCE))
-    if not re.fullmatch(r"\d+[smhd]", tolerance):
-        raise wrong(f"'merge_tolerance' must be a duration like 15m, not {tolerance!r}")
+    longest = str(entry.get("longest_lease", ""))
+    for name, value in (("merge_tolerance", tolerance), ("longest_lease", longest or "7d")):
+        if not re.fullmatch(r"\d+[smhd]", value):
+            raise wrong(f"'{name}' must be a duration like 15m or 7d, not {value!r}")
     return Site(
         key=key,
         name=str(entry.get("name", key)),
@@ -221,6 +226,7 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         declared=sources,
         known_gaps=gaps,
         merge_tolerance=tolerance,
+        longest_lease=longest,
         files={table: str(pattern).lstrip("/") for table, pattern in files.items()},
         db_uri=db_uri,
         cells=tuple(named),
