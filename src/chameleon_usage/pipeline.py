@@ -170,9 +170,7 @@ def outputs(
     tables = usage_tables(
         stage.segments, stage.legacy, availability, window, site.key, by_host=by_host
     ) | leadtime_tables(stage.leases, site.key)
-    waits = projected.leadtime_projected(
-        stage.segments, stage.schedule, availability, window, site
-    )
+    waits = projected.leadtime_projected(stage.segments, stage.schedule, availability, window, site)
     tables["leadtime_projected"] = waits
     tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
     tables["coverage"] = coverage.coverage_table(

@@ -128,6 +128,7 @@ def load_facts(directory: Path) -> FactsStage:
     tables = {name: load_table(folder / f"{name}.parquet") for name in names}
     facts, entities = conform(tables.pop("facts"), Facts), conform(tables.pop("entities"), Entities)
     tables["intervals"] = intervals_of(facts, entities)
+    tables["schedule"] = conform(tables["schedule"], Schedule)
     return FactsStage(Ingested(**tables), load_table(folder / "as_of.parquet").item())
 
 

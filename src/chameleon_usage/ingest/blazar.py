@@ -323,9 +323,7 @@ def _committed(
     before = _replaced(held.filter(moved))
     held = held.with_columns(start=pl.when(moved).then("updated_at").otherwise("start"))
     return Ingested(
-        completeness=speaks_of(
-            source, "committed", *(["schedule"] if keeps else []), keeps=keeps
-        ),
+        completeness=speaks_of(source, "committed", *(["schedule"] if keeps else []), keeps=keeps),
         schedule=schedule.bookings(inputs, booked),
         intervals=pl.concat(
             [

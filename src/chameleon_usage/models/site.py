@@ -213,11 +213,8 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         raise wrong("'files' must map table names to paths or globs below the data directory")
     if complaint := _misplaced(files, sources, gaps):
         raise wrong(complaint)
-    tolerance = str(entry.get("merge_tolerance", DEFAULT_TOLERANCE))
-    longest = str(entry.get("longest_lease", ""))
-    for name, value in (("merge_tolerance", tolerance), ("longest_lease", longest or "7d")):
-        if not re.fullmatch(r"\d+[smhd]", value):
-            raise wrong(f"'{name}' must be a duration like 15m or 7d, not {value!r}")
+    if complaint := _no_durations(entry):
+        raise wrong(complaint)
     return Site(
         key=key,
         name=str(entry.get("name", key)),
@@ -225,8 +222,8 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         sources=DEFAULT_SOURCES | sources,
         declared=sources,
         known_gaps=gaps,
-        merge_tolerance=tolerance,
-        longest_lease=longest,
+        merge_tolerance=str(entry.get("merge_tolerance", DEFAULT_TOLERANCE)),
+        longest_lease=str(entry.get("longest_lease", "")),
         files={table: str(pattern).lstrip("/") for table, pattern in files.items()},
         db_uri=db_uri,
         cells=tuple(named),
@@ -245,6 +242,14 @@ def _misdrawn(drawn: Mapping[str, Any]) -> str:
             or not all(re.fullmatch("#[0-9A-Fa-f]{6}", str(shade)) for shade in shades)
         ):
             return f"'{key}' must be {words}, not {value!r}"
+    return ""
+
+
+def _no_durations(entry: Mapping[str, Any]) -> str:
+    """Say which value is no duration; empty if none is wrong."""
+    for name in [key for key in ("merge_tolerance", "longest_lease") if key in entry]:
+        if not re.fullmatch(r"\d+[smhd]", str(entry[name])):
+            return f"'{name}' must be a duration like 15m or 7d, not {str(entry[name])!r}"
     return ""
 
 

@@ -84,7 +84,9 @@ def name_booked_hosts(schedule: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFram
     return (
         schedule.join(names, on="host_id", how="left", maintain_order="left")
         .with_columns(
-            pl.coalesce("hostname", pl.col("_name").cast(schedule.schema["hostname"])).alias("hostname")
+            pl.coalesce("hostname", pl.col("_name").cast(schedule.schema["hostname"])).alias(
+                "hostname"
+            )
         )
         .drop("_name")
     )

@@ -192,7 +192,10 @@ def waits_for(
     Returns:
         moment, node_type, nodes and ``wait`` (hours); no row where the pool has not as many.
     """
-    index, of = ["moment", "node_type"], pl.DataFrame({"moment": range(len(moments)), "at": moments})
+    index, of = (
+        ["moment", "node_type"],
+        pl.DataFrame({"moment": range(len(moments)), "at": moments}),
+    )
     sizes = pool.group_by(index).agg(size=pl.col("hostname").n_unique().cast(pl.Int64))
     # A request cannot start where the booking would begin before its end: so much earlier.
     busy = (
