@@ -39,6 +39,7 @@ COLUMNS = {
         "idle_between_h", "idle_after_h", "never_used_h", "given_back_h", "leases", "no_shows",
         "released_early", "extended",
     ],
+    "leadtime_projected": ["site", "timestamp", "node_type", "nodes", "value"],
     "comparison": [
         "site", "timestamp", "count_type", "legacy", "uncorrected", "corrected", "difference",
         "relative_difference",
@@ -67,6 +68,7 @@ KEYS = {
     "leadtime_leases": ["site", "lease_id"],
     "leadtime_timeline": ["site", "timestamp", "leadtime_type"],
     "lease_use": ["site", "timestamp", "node_type"],
+    "leadtime_projected": ["site", "timestamp", "node_type", "nodes"],
     "comparison": ["site", "timestamp", "count_type"],
     "comparison_by_node_type": ["site", "timestamp", "count_type", "node_type"],
     "comparison_causes": ["site", "timestamp", "count_type", "cause"],
@@ -371,7 +373,8 @@ class TestLeadTimes:
         assert points["value"].to_list() == [median]
 
     def test_its_time_is_the_requests(self, bare_metal):
-        stamps = set(bare_metal.outputs["leadtime_timeline"]["timestamp"])
+        rows = bare_metal.outputs["leadtime_timeline"]
+        stamps = set(rows.filter(pl.col("leadtime_type") != "projected")["timestamp"])
         assert stamps == {
             datetime(2019, 12, 12, tzinfo=UTC),
             *(day(n).replace(tzinfo=UTC) for n in (1, 2, 2.25, 7)),
