@@ -73,7 +73,10 @@ def assert_published(found: dict[tuple[str, str], float]) -> None:
     for nodes, figures in PUBLISHED.items():
         for figure, value in figures.items():
             # Shares were published to a tenth of a percent.
-            assert found[nodes, figure] == pytest.approx(value, rel=0.01, abs=0.0005), (nodes, figure)
+            assert found[nodes, figure] == pytest.approx(value, rel=0.01, abs=0.0005), (
+                nodes,
+                figure,
+            )
 
 
 def test_the_carried_figures_are_those_that_were_published():
