@@ -17,7 +17,6 @@ from chameleon_usage.models.metrics import COLLECTORS, PARTITION
 from chameleon_usage.models.site import load_sites
 from chameleon_usage.viz import base, collectors, cross_site, palette, render, tables
 from chameleon_usage.viz.availability import availability, coverage
-from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.rejects import rejects
 from chameleon_usage.viz.stack import node_types, out_of_use, resources, usage_stack
 from paper.figures import ablation, real_record, truth
@@ -435,37 +434,6 @@ class TestCrossSite:
             assert min(red, green) > 1.4 * blue
 
 
-class TestLeadtime:
-    def leases(self, count: int) -> pl.DataFrame:
-        return pl.DataFrame(
-            {
-                "created_at": [START + timedelta(hours=i) for i in range(count)],
-                "node_type": ["gpu_p100" if i % 3 else None for i in range(count)],
-                "requested_h": [0.0 if i % 2 else 24.0 for i in range(count)],
-                "effective_h": [None if i % 5 == 0 else 0.5 for i in range(count)],
-            }
-        ).cast(
-            {
-                "created_at": pl.Datetime("us", "UTC"),
-                "node_type": pl.String,
-                "requested_h": pl.Float64,
-                "effective_h": pl.Float64,
-            }
-        )
-
-    def test_few_leases_are_all_drawn(self):
-        figure = leadtime(self.leases(100), site_name=SITE)
-        assert figure.data.height == 180
-        assert figure.data["hours"].min() == pytest.approx(1 / 60, abs=1e-3)
-
-    def test_many_are_thinned_evenly_and_the_title_says_so(self):
-        figure = leadtime(self.leases(1000), site_name=SITE, most=100)
-        assert figure.data.height <= 202
-        spec = figure.chart.to_dict()
-        assert "every 5th" in spec["title"]["subtitle"]
-        assert "every 13th longer" in spec["title"]["subtitle"]
-
-
 def draw_anew(name: str) -> base.Figure:
     """Draw one figure anew."""
     usage = site_of(active=5, stopped=1, idle=2, available=10, maintenance=4, unknown=1)
@@ -484,7 +452,6 @@ def draw_anew(name: str) -> base.Figure:
         "cross_site": lambda: cross_site.cross_site_usage(usage, site_names={"test": SITE}),
         "cross_percent": lambda: cross_site.cross_site_percent(usage, site_names={"test": SITE}),
         "share": lambda: cross_site.site_comparison(usage, site_names={"test": SITE}),
-        "leadtime": lambda: leadtime(TestLeadtime().leases(50), site_name=SITE),
         "rejects": lambda: rejects(
             pl.DataFrame(
                 {
@@ -560,7 +527,7 @@ def draw_anew(name: str) -> base.Figure:
 FIGURES = (
     *("stack", "percent", "out_of_use", "facet", "node_types", "resources", "cross_site"),
     *("cross_percent", "share"),
-    *("leadtime", "rejects", "coverage", "availability", "comparison"),
+    *("rejects", "coverage", "availability", "comparison"),
     *("errors", "ablation", "records", "published"),
 )
 drawn = cache(draw_anew)
@@ -627,8 +594,6 @@ class TestNothing:
         figure = node_types(typed.clear(), site_name=SITE)
         assert "nothing to show" in figure.save("types", tmp_path)._repr_html_()
         assert (tmp_path / "types.png").stat().st_size > 0
-        leases = leadtime(TestLeadtime().leases(0), site_name=SITE)
-        assert "nothing to show" in leases.save("leadtime", tmp_path)._repr_html_()
 
 
 class TestPalette:

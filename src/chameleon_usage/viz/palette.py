@@ -59,6 +59,12 @@ REAL, OURS = TOTAL, COLLECTORS["corrected"][0]
 PLAIN, PALE = "#4D4D4D", "#B3B3B3"
 """Marks that mean nothing by their colour, and the lesser ones among them."""
 
+COUNTS = ("#DFD9EE", "#371A66")
+"""A bin with one row, and the fullest bin, in a picture of counts."""
+
+GPUS: dict[str, str] = {"with GPUs": "#371A66", "without GPUs": "#9483C2"}
+"""What leases are on."""
+
 _OTHER_SITES: tuple[tuple[str, str, str], ...] = (
     ("#A34700", "#D0824A", "#F5C9AB"),
     ("#A66F00", "#D3A441", "#F8DEA0"),
