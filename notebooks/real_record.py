@@ -19,7 +19,8 @@ import yaml
 from great_tables import GT
 from myst_nb import glue
 
-from paper import leases, record
+from chameleon_usage.viz.palette import site_shades
+from paper import leases, published, record
 from paper.figures import real_leases, real_record
 from paper.project import ROOT, is_twin, site_colours, site_names
 
@@ -42,7 +43,7 @@ usage = {
 # %% tags=["remove-cell"] when="has_published"
 present = [site for site in published_sites.split() if site in names]
 whole = leases.BOTH if len(present) > 1 else present[0]
-types = record.machine_types(
+types = published.machine_types(
     real,
     {s: pl.read_parquet(ROOT / output_dir / s / "usage_by_node_type.parquet") for s in present},
     ours,
@@ -59,7 +60,7 @@ for site in published_sites.split():
     off = off.filter(pl.col("month") >= "2017")
     glue(f"machines_{site}_off", off["disabled"].sum() / off["nodes"].sum(), display=False)
 
-# %% mystnb={"figure": {"name": "fig-real-machines", "caption": "Hosts by node type, monthly means. Left: the published machine events, which are complete to the second and so have no interval. Right: our corrected total ({{ source }}) in the same months, from 2016 on. A host that is named a type only later has it from its start, since the events name none before 2016. The events tell of no removal{% if twin %}; the twin takes Haswell nodes away from October 2019 on, since the caches do{% endif %}. Data: {{ output_dir }}/plots/real_machines.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-real-machines", "caption": "Hosts by node type, monthly means. Left: the published machine events, which are complete to the second and so have no interval. Right: our corrected total ({{ source }}) in the same months, as far as it covers them. A host that is named a type only later has it from its start, since the events name none before 2016. {{ words.removals() }} Data: {{ output_dir }}/plots/real_machines.csv."}} tags=["hide-input"] when="has_published"
 real_record.machines(types, site_names=names, ours=ours).save("real_machines", figures)
 
 # %% tags=["hide-input"] when="has_published"
@@ -87,9 +88,9 @@ turns = (
 # {{ words.usage() }}
 
 # %% tags=["remove-cell"] when="has_published"
-published = record.published_months(real, curves, present)
-counted = record.our_months(pl.concat([usage[site] for site in present]), published, ours)
-shares = record.share_published(published)
+by_month = published.published_months(real, curves, present)
+counted = published.our_months(pl.concat([usage[site] for site in present]), by_month, ours)
+shares = published.share_published(by_month)
 for label, of in (("before", pl.col("year") < 2018), ("after", pl.col("year") >= 2018)):
     found = shares.filter(of)["share"]
     glue(f"share_{label}_least", found.min(), display=False)
@@ -99,10 +100,10 @@ glue("share_after", (sums["files"] / sums["caches"]).item(), display=False)
 
 # %% mystnb={"figure": {"name": "fig-published-record", "caption": "Nodes by month: the published files (black), the caches of the time (grey bars, yearly means of the digitised curves, to about half a node), and our corrected count ({{ source }}, blue). Total: from the machine events. Committed: from the lease files, which hold only a part of the leases. So the black line lies far below the grey bars from 2018 on, and the blue line is to be held against the bars. Data: {{ output_dir }}/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
 real_record.published(
-    pl.concat([published, counted]),
+    pl.concat([by_month, counted]),
     site_names=names,
-    files=record.FILES,
-    caches=record.CACHES,
+    files=published.FILES,
+    caches=published.CACHES,
     ours=ours,
     partial=" (the files hold a part)",
 ).save("published_record", figures)
@@ -119,10 +120,12 @@ for label, of in (("before", early), ("after", ~early)):
     made = held.filter(of).select(pl.col("leases", "completed", "early").sum())
     glue(f"files_{label}_completed", (made["completed"] / made["leases"]).item(), display=False)
     glue(f"files_{label}_early", (made["early"] / made["leases"]).item(), display=False)
-glue("files_month", leases.CHANGED, display=False)
-shades = {site: colours[0] for site, colours in site_colours(published_sites, config).items()}
+changed = pl.Series([leases.CHANGED]).str.to_date("%Y-%m").dt.strftime("%B %Y").item()
+glue("files_month", changed, display=False)
+declared = site_colours(published_sites, config)
+shades = {site: site_shades(site, declared)[0] for site in published_sites.split()}
 
-# %% mystnb={"figure": {"name": "fig-real-files", "caption": "Leases in the published files by the month in which they were made, without robots' (left), and the share of them that their user deleted before their end (right; months with fewer than ten leases left out). Dotted line: December 2017, from which on the files hold another kind of leases. The fall in the last month is of leases still running when the files were made. Counts of all rows of the files, so without an interval. Data: {{ output_dir }}/plots/real_files.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-real-files", "caption": "Leases in the published files by the month in which they were made, without robots' (left), and the share of them that their user deleted before their end (right; months with fewer than ten leases left out). Dashed line: the month from which on the files hold another kind of leases. The fall in the last month is of leases still running when the files were made. Counts of all rows of the files, so without an interval. Data: {{ output_dir }}/plots/real_files.csv."}} tags=["hide-input"] when="has_published"
 real_leases.files(
     held,
     site_names=site_names(published_sites, config),
@@ -176,7 +179,7 @@ glue("leases_people", held["leases"].sum(), display=False)
 # %% tags=["remove-cell"] when="has_published"
 months = held["month"].unique().to_list()
 ours_made = pl.concat(
-    record.our_leases(
+    published.our_leases(
         pl.read_parquet(ROOT / output_dir / site / "leadtime_leases.parquet"),
         pl.read_parquet(ROOT / data_dir / site / "blazar.leases.parquet"),
         site,
@@ -202,8 +205,15 @@ real_leases.survival(both_curves, ours=ours).save("real_survival", figures)
 # %% tags=["remove-cell"] when="has_published"
 real_figures = pl.read_csv(real / "published_leases.csv").filter(site=whole)
 our_figures = leases.figures(ours_people).filter(site=whole, era="all")
-beside = record.figures_beside(real_figures.filter(era="all"), our_figures)
-by_era = record.figures_by_era(real_figures)
+beside = published.figures_beside(real_figures.filter(era="all"), our_figures)
+by_era = published.figures_by_era(real_figures)
+if whole == leases.BOTH:
+    apart = pl.read_csv(real / "published_leases.csv").filter(
+        site="chi_tacc", era="all", nodes="non_gpu", figure="requested_median_h"
+    )
+    glue("people_requested_tacc", apart["value"].item(), display=False)
+    together = real_figures.filter(era="all", nodes="non_gpu", figure="requested_median_h")
+    glue("people_requested_both", together["value"].item(), display=False)
 for label, era in (("before", 1), ("after", 2)):
     of_era = real_figures.filter(era=list(leases.ERAS)[era], nodes="all")
     for name, figure in (("early", "released_early_share"), ("held", "actual_median_h")):
@@ -290,10 +300,16 @@ glue("fit_near", blocks["near"].sum(), display=False)
 
 # %% tags=["hide-input"] when="has_calibration"
 (
-    GT(blocks, id="table-twin-against-reality", rowname_col="block")
+    GT(
+        blocks.with_columns(pl.col("which").str.replace_many(names)),
+        id="table-twin-against-reality",
+        rowname_col="block",
+    )
     .fmt_percent("median", decimals=1)
     .fmt_percent("worst", decimals=0, force_sign=True)
-    .sub_missing(missing_text="–")
-    .cols_label(near="within 5 %", median="median deviation", worst="worst", which="which that is")
+    .sub_missing(missing_text="–", columns="which")
+    .cols_label(
+        near="within 5 %", median="median deviation", worst="worst", which="the figure farthest off"
+    )
     .tab_header("Figures that the twin is calibrated to, and how near it came")
 )

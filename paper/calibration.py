@@ -29,6 +29,7 @@ LEFT_OUT: dict[str, str] = {
     "curves_end": "a date",
     "damage": "assumed rates: how often it happens nobody has published",
     "node_types.*.popularity": "a weight; seen in what is leased",
+    "sites.*.hardware.pool_delay_days": "a delay; seen in the rows of the pool",
     "sites.*.legacy": "habits of the collector; seen in the legacy curves",
     "sites.*.nova_recreated": "seen in the row counts and the uncorrected curves",
     "sites.*.inventory_unlisted_share": "seen in the error of the inventory",
@@ -150,7 +151,8 @@ def by_block(table: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         `block`, `figures`, `near` (how many are within 5 %, or 0 as they should be), `median` (of
-        the absolute deviations), `worst` (deviation), and `which` figure that is.
+        the absolute deviations), `worst` (deviation), and `which` figure that is
+        (null: all are exact).
     """
     size = pl.col("deviation").abs()
     as_none = (pl.col("target") == 0) & (pl.col("outcome") == 0)
@@ -162,5 +164,5 @@ def by_block(table: pl.DataFrame) -> pl.DataFrame:
         ((size <= NEAR).fill_null(value=False) | as_none).sum().alias("near"),
         size.median().alias("median"),
         pl.col("deviation").sort_by(size, nulls_last=False).last().alias("worst"),
-        name.sort_by(size, nulls_last=False).last().alias("which"),
+        pl.when(size.max() > 0).then(name.sort_by(size, nulls_last=False).last()).alias("which"),
     )

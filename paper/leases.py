@@ -169,6 +169,8 @@ def survival(leases: pl.DataFrame, *, resamples: int = 0) -> pl.DataFrame:
             continue
         for name, of in QUANTITIES.items():
             counted = part.filter(of.of)
+            if counted.is_empty():
+                continue
             longer = counted.select(of.value).to_numpy() > np.array(HOURS)
             draws = drawn(counted["user"], resamples)
             spread = (draws @ longer) / draws.sum(axis=1, keepdims=True)
