@@ -218,9 +218,9 @@ def figures_beside(real: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
 
 
 def figures_by_era(real: pl.DataFrame) -> pl.DataFrame:
-    """Give the figures of all nodes, a column an era, with their intervals, as text."""
+    """Give the figures of all nodes, a column a part of the time, with intervals, as text."""
     return (
-        real.filter(nodes="all")
+        real.filter(pl.col("era") != "all", nodes="all")
         .with_columns(pl.format("{} ({})", _told("value"), _interval()).alias("told"))
         .pivot(on="era", index="figure", values="told", maintain_order=True)
         .with_columns(pl.col("figure").replace(FIGURE_NAMES))
