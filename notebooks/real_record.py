@@ -312,4 +312,5 @@ glue("fit_near", blocks["near"].sum(), display=False)
         near="within 5 %", median="median deviation", worst="worst", which="the figure farthest off"
     )
     .tab_header("Figures that the twin is calibrated to, and how near it came")
+    .tab_options(table_font_size="80%")
 )

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 COLLECTORS = {"legacy": "legacy", "current": "uncorrected"}
 """What the published curves call a collector, and what we call it."""
 
-COMPARED = ("total", "reservable", "committed", "occupied", "idle")
+COMPARED = ("total", "occupied", "reservable", "committed", "idle")
+"""In the order of the panels: first those that every site has."""
+
 NEAR = 0.15
 """Yearly means at most so far apart are told as near."""
 
