@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -140,6 +141,23 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         availability=_availability(ingested),
         as_of=moment(stage.as_of),
     )
+
+
+def trace_parts(site: Site, output: Path) -> tuple[dict[str, pl.DataFrame], datetime]:
+    """Give what a public trace of a site is made of, from its saved facts.
+
+    Returns:
+        (hosts: when each existed, and what it was (Segments, and host_class); held: what held them
+        (HeldPieces); leases (Leases), as the corrected collector counts them), as_of
+    """
+    stage = load_facts(output / site.key)
+    observed = observe(stage.ingested, stage.as_of)
+    reading = corrected.collect(observed, site)
+    classes = observed.history.group_by("hostname").agg(pl.col("host_class").last())
+    total = reading.segments.filter(pl.col("quantity_type") == "total")
+    classes = classes.cast(pl.String)
+    hosts = total.cast({"hostname": pl.String}).join(classes, on="hostname", how="left")
+    return {"hosts": hosts, "held": reading.pieces, "leases": stage.ingested.leases}, stage.as_of
 
 
 def _availability(ingested: Ingested) -> pl.DataFrame:
