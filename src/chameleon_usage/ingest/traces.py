@@ -350,7 +350,8 @@ def lease_events(inputs: RawInputs) -> Ingested:
     turns = allocations.select(
         "entity_id", "order", timestamp="EVENT_TIME", on=pl.col("EVENT") == "ALLOCATE"
     )
-    lives = good.select("entity_id", "start", "end")
+    # No RELEASE says that it was held to the last: the events leave nothing out, as tables do.
+    lives = good.select("entity_id", "start", end=pl.col("end").fill_null(inputs.as_of))
     held = arithmetic.state_intervals(
         turns.cast({"entity_id": NAME}), lives.cast({"entity_id": NAME})
     )
