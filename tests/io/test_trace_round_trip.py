@@ -12,8 +12,8 @@ import pytest
 from hypothesis import Phase, given, settings
 
 from chameleon_usage import pipeline, stages
-from chameleon_usage.io.privacy import Privacy
 from chameleon_usage.intervals.arithmetic import union
+from chameleon_usage.io.privacy import Privacy
 from chameleon_usage.io.traces import export_traces
 from chameleon_usage.reconstruct.observed import UNITS
 from support.little_sites import little_sites
