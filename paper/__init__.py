@@ -8,6 +8,7 @@ ablation    the corrected count with one correction left out
 errors      the error from seed to seed, and with more of one damage: recorded apart
 figures/    figures that only the paper has
 truth       the twin's truth, day by day; `validation`: how far each collector is from it
+external    the public files that data/external.yaml lists, fetched and held to their checksums
 record      the published record of the real testbed beside our count
 html, metrics, checksums, pdf   the book, page of metrics, recorded sums, the paper as one file
 project     the source tree, its sites, and whether its data are simulated

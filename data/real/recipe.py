@@ -2,17 +2,15 @@
 
     python data/real/recipe.py DIRECTORY
 
-DIRECTORY holds the public files that ``sources.csv`` lists with their checksums, in two folders:
-``chameleon_machine_events`` and ``chameleon_leases_tacc``. Both come from the repository
-github.com/VUZhuangweiKang/CHISim (its machine events, and datasets/lease_info by kind and node
-type). The files carry no licence to pass them on, so only what is computed here is kept:
+DIRECTORY holds the public files of CHI@TACC that ``data/external.yaml`` lists with their checksums,
+as `make external` fetches them. They carry no licence to pass them on, so only what is computed
+here is kept:
 
 - published_monthly.csv: month, quantity_type (total, committed), nodes (time-weighted mean);
 - published_leadtime.csv: month, leases, and median and 90th percentile of their requested lead time
   in hours; robots' leases (shorter than five minutes) are counted apart.
 """
 
-import hashlib
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +22,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.site import load_sites
 from chameleon_usage.usage.buckets import Window
+from paper import external
 
 HERE = Path(__file__).parent
 SITE = "chi_tacc_published"
@@ -40,12 +39,9 @@ def check_sources(directory: Path) -> None:
     Raises:
         UsageError: a file is missing or differs.
     """
-    for name, recorded in pl.read_csv(HERE / "sources.csv").iter_rows():
-        path = directory / name
-        if not path.exists():
-            raise UsageError(f"{path}: missing; sources.csv lists it")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != recorded:
-            raise UsageError(f"{path}: not the file that sources.csv records")
+    for file in external.listed():
+        if "tacc" in file.name and file.sha256:
+            external.check(file, directory / file.name)
 
 
 def aggregates(directory: Path) -> dict[str, pl.DataFrame]:
