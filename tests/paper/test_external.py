@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pooch
 import pytest
 
 from chameleon_usage.errors import UsageError
@@ -108,7 +109,6 @@ class TestFetching:
     @pytest.fixture
     def server(self, monkeypatch):
         """Give what stands for the network: address to bytes, or an error."""
-        pooch = pytest.importorskip("pooch")
         answers: dict[str, bytes] = {}
 
         class Downloader:
