@@ -18,6 +18,7 @@ from chameleon_usage.models.stages import (
     Facts,
     Ingested,
     Intervals,
+    Schedule,
     Segments,
     SourceSupport,
 )
@@ -48,6 +49,7 @@ class SegmentsStage:
     support: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
+    schedule: pl.DataFrame
     rejects: pl.DataFrame
     join_log: pl.DataFrame
     availability: pl.DataFrame
@@ -59,7 +61,7 @@ def moment(as_of: datetime) -> pl.DataFrame:
     return pl.DataFrame({"as_of": [as_of]}, schema={"as_of": pl.Datetime("us")})
 
 
-_NAMED = {"segments": Segments, "support": SourceSupport}
+_NAMED = {"segments": Segments, "support": SourceSupport, "schedule": Schedule}
 
 
 def _settled(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
@@ -126,6 +128,7 @@ def load_facts(directory: Path) -> FactsStage:
     tables = {name: load_table(folder / f"{name}.parquet") for name in names}
     facts, entities = conform(tables.pop("facts"), Facts), conform(tables.pop("entities"), Entities)
     tables["intervals"] = intervals_of(facts, entities)
+    tables["schedule"] = conform(tables["schedule"], Schedule)
     return FactsStage(Ingested(**tables), load_table(folder / "as_of.parquet").item())
 
 
