@@ -149,7 +149,7 @@ def _started(rows: pl.DataFrame, witnessed: pl.DataFrame) -> pl.DataFrame:
 _FIRST = pl.lit(-1, pl.Int64)
 """Of changes at one instant, that of the row itself comes before those of events."""
 
-CREATE = "compute__do_build_and_run_instance"
+CREATE, TERMINATE = "compute__do_build_and_run_instance", "compute_terminate_instance"
 
 ARRIVALS = (
     CREATE,
@@ -263,7 +263,7 @@ def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame
     by_events = events.group_by("entity_id").agg(
         begun=pl.col("begin").filter(create).min(),
         created=pl.col("finish").filter(create).min(),
-        freed=pl.col("finish").filter(pl.col("event") == "compute_terminate_instance").max(),
+        freed=pl.col("finish").filter(pl.col("event") == TERMINATE).max(),
     )
     return rows.join(by_events, on="entity_id", how="left").with_columns(
         start=pl.coalesce("created_at", "begun", "launched_at"),

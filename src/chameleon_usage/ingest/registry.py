@@ -6,7 +6,17 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, status, traces, zun
+from chameleon_usage.ingest import (
+    blazar,
+    inventory,
+    legacy,
+    nova,
+    published,
+    status,
+    trace_instances,
+    traces,
+    zun,
+)
 from chameleon_usage.ingest.base import concat
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models.frames import conform
@@ -155,7 +165,7 @@ ADAPTERS: dict[str, Adapter] = {
         traces.machine_events, (MACHINE_EVENTS,), accounts={"intervals": (MACHINE_EVENTS,)}
     ),
     "instance_events": Adapter(
-        traces.instance_events,
+        trace_instances.instance_events,
         (INSTANCE_EVENTS,),
         (MACHINE_EVENTS,),
         accounts={"intervals": (INSTANCE_EVENTS,)},
