@@ -2,10 +2,9 @@
 
     python -m data.real.recipe DIRECTORY        (from the root of the project)
 
-DIRECTORY holds the public files that ``sources.csv`` lists: under which name, with which checksum,
-and as which file of github.com/VUZhuangweiKang/CHISim (commit 450d468) they were published. The
-files carry no licence to pass them on, so only what is computed here is kept, without the id of
-any lease, user or host:
+DIRECTORY holds the public files that ``data/external.yaml`` lists with their checksums, as `make
+external` fetches them. They carry no licence to pass them on, so only what is computed here is
+kept, without the id of any lease, user or host:
 
 - published_monthly.csv: site, month, quantity_type (total, committed), nodes (time-weighted mean);
 - published_machines.csv: site, month, node_type, nodes, disabled (of these, by the last event);
@@ -18,7 +17,6 @@ any lease, user or host:
 - published_survival.csv: what `paper.leases.survival` gives, without robots.
 """
 
-import hashlib
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +28,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.site import load_sites
 from chameleon_usage.usage.buckets import Window
+from paper import external
 from paper import leases as of_leases
 
 HERE = Path(__file__).parent
@@ -45,13 +44,10 @@ def check_sources(directory: Path, sites: list[str]) -> None:
     Raises:
         UsageError: a file is missing or differs.
     """
-    listed = pl.read_csv(HERE / "sources.csv").filter(pl.col("site").is_in(sites))
-    for name, recorded in listed.select("file", "sha256").iter_rows():
-        path = directory / name
-        if not path.exists():
-            raise UsageError(f"{path}: missing; sources.csv lists it")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != recorded:
-            raise UsageError(f"{path}: not the file that sources.csv records")
+    whose = tuple(SITES[site] for site in sites)
+    for file in external.listed():
+        if file.name.startswith("chameleon_") and any(one in file.name for one in whose):
+            external.check(file, directory / file.name)
 
 
 def read_leases(directory: Path, site: str) -> pl.DataFrame:

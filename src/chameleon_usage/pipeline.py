@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -134,7 +135,7 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
     return SegmentsStage(
         segments=pl.concat([plain.segments, mended.segments]),
         support=mended.support,
-        leased=mended.leased,
+        pieces=mended.pieces,
         legacy=ingested.legacy,
         leases=ingested.leases,
         schedule=name_booked_hosts(ingested.schedule, observed.intervals),
@@ -143,6 +144,23 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         availability=_availability(ingested),
         as_of=moment(stage.as_of),
     )
+
+
+def trace_parts(site: Site, output: Path) -> tuple[dict[str, pl.DataFrame], datetime]:
+    """Give what a public trace of a site is made of, from its saved facts.
+
+    Returns:
+        (hosts: when each existed, and what it was (Segments, and host_class); held: what held them
+        (HeldPieces); leases (Leases), as the corrected collector counts them), as_of
+    """
+    stage = load_facts(output / site.key)
+    observed = observe(stage.ingested, stage.as_of)
+    reading = corrected.collect(observed, site)
+    classes = observed.history.group_by("hostname").agg(pl.col("host_class").last())
+    total = reading.segments.filter(pl.col("quantity_type") == "total")
+    classes = classes.cast(pl.String)
+    hosts = total.cast({"hostname": pl.String}).join(classes, on="hostname", how="left")
+    return {"hosts": hosts, "held": reading.pieces, "leases": stage.ingested.leases}, stage.as_of
 
 
 def _availability(ingested: Ingested) -> pl.DataFrame:
@@ -172,7 +190,7 @@ def outputs(
         stage.segments, stage.legacy, availability, window, site.key, by_host=by_host
     ) | leadtime_tables(stage.leases, site.key)
     tables["lease_use"] = lease_use.lease_use(
-        stage.leased, stage.leases, tables["usage_timeline"], window, site.key
+        stage.pieces, stage.leases, tables["usage_timeline"], window, site.key
     )
     waits = projected.leadtime_projected(stage.segments, stage.schedule, availability, window, site)
     tables["leadtime_projected"] = waits

@@ -16,9 +16,9 @@ from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.stages import (
     Entities,
     Facts,
+    HeldPieces,
     Ingested,
     Intervals,
-    Leased,
     Schedule,
     Segments,
     SourceSupport,
@@ -48,7 +48,7 @@ class SegmentsStage:
 
     segments: pl.DataFrame
     support: pl.DataFrame
-    leased: pl.DataFrame
+    pieces: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
     schedule: pl.DataFrame
@@ -66,7 +66,7 @@ def moment(as_of: datetime) -> pl.DataFrame:
 _NAMED = {
     "segments": Segments,
     "support": SourceSupport,
-    "leased": Leased,
+    "pieces": HeldPieces,
     "schedule": Schedule,
 }
 

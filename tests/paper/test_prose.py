@@ -175,7 +175,15 @@ class TestNumbers:
 
     @pytest.mark.parametrize("page", sorted(PAGES))
     def test_no_measured_number_is_typed(self, page: str):
-        allowed = {"95 %", "0.1", "3.11", "2.0", "4.0"}  # a setting, versions, licences
+        allowed = {
+            "95 %",
+            "0.1",
+            "0.2",
+            "0.3",
+            "3.11",
+            "2.0",
+            "4.0",
+        }  # a setting, versions, licences
         typed = re.findall(r"\d+(?:\.\d+)?\s?%|\d{1,3}(?:,\d{3})+|\d+\.\d+", prose(PAGES[page]))
         assert set(typed) - allowed == set()
 
@@ -391,7 +399,7 @@ def test_a_page_speaks_of_its_subject_only(page: str):
     assert not re.findall(r"(?<![\w.:/>)\]])/(?:[a-z]+)/[\w./-]*", text)
     known = {"BLAZAR", "CITATION", "DATA", "SELECT", "WHERE", "GROUP", "ORDER", "SITES", "README"}
     known |= {"CONFIG", "FORMAT", "USENIX", "FILTER", "EVENT", "PHYSICAL", "PROPERTIES", "ADAPTERS"}
-    known |= {"INSERT", "UPDATE", "DELETE", "DATETIME", "TIMESTAMP"}
+    known |= {"INSERT", "UPDATE", "DELETE", "DATETIME", "TIMESTAMP", "RESULT", "VCPUS"}
     assert set(re.findall(r"\b[A-Z]{5,}\b", text)) <= known
 
 

@@ -133,15 +133,22 @@ class Segments(dy.Schema):
     inferred = dy.Bool()
 
 
-class Leased(dy.Schema):
-    """What the corrected count has of whole nodes held by leases, before overlaps are merged."""
+class HeldPieces(dy.Schema):
+    """When an allocation or an instance held a host, and how much of it it asked for."""
 
-    quantity_type = dy.Enum(["committed", "occupied_reservation"])
-    hostname = dy.Categorical(nullable=True)  # null: nobody names the host
+    quantity_type = dy.Enum(list(HOLDINGS))
+    entity_id = dy.Categorical()
+    hostname = dy.Categorical(nullable=True)  # null: nodes that no row names
+    host_class = dy.Categorical(nullable=True)
     node_type = dy.Categorical(nullable=True)
     nodes = dy.Int64()
+    vcpus = dy.Int64(nullable=True)
+    memory_mb = dy.Int64(nullable=True)
+    disk_gb = dy.Int64(nullable=True)
+    gpus = dy.Int64(nullable=True)
     reservation_id = dy.Categorical(nullable=True)
     lease_id = dy.Categorical(nullable=True)
+    project_id = dy.Categorical(nullable=True)
     start = _time()
     end = _time()
 

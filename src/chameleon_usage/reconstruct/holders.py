@@ -6,7 +6,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError, check_conservation
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import rejects
-from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
+from chameleon_usage.models.vocabulary import BARE_METAL, KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference, uncounted
 from chameleon_usage.reconstruct.hosts import ranked_by_source
 from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, UNITS, USABLE, with_sizes
@@ -112,7 +112,10 @@ def clip_instances(
     """
     stage = stage_of("corrected", "occupied")
     kept = inference.assign_hosts(rows, committed) if collected.corrections.assign_hosts else rows
-    nowhere = kept.filter(pl.col("hostname").is_null())
+    homeless = kept.filter(pl.col("hostname").is_null())
+    # That it held a node, and not which, a bare-metal instance's row can tell of itself.
+    some_node = (pl.col("host_class") == BARE_METAL).fill_null(value=False) & pl.lit(not leased)
+    nowhere, somewhere = homeless.filter(~some_node), homeless.filter(some_node)
     collected.refuse(nowhere, stage, Reason.NO_HOST_INFERRED)
     placed = kept.filter(pl.col("hostname").is_not_null())
     if collected.corrections.find_reservations:
@@ -144,7 +147,7 @@ def clip_instances(
     used, unused = arithmetic.intersect(on_devices, leases, HOST)
     check_conservation(f"{stage}: clip to lease", on_devices, used, unused)
     collected.refuse(unused, stage, Reason.NOT_RESERVED)
-    check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)
+    check_conservation(stage, rows, nowhere, somewhere, reserved, stray, ondemand, on_devices)
     if purged:
         bare, sliced = stray.select(rows.columns), lives.select(rows.columns)
         unnamed = committed.filter(pl.col("hostname").is_null())
@@ -154,6 +157,7 @@ def clip_instances(
             inside.with_columns(origin=pl.lit("reservation")),
             used.select(inside.columns).with_columns(origin=pl.lit("reservation")),
             lives.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
+            somewhere.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
         ]
     )
 
@@ -231,6 +235,7 @@ def merge_held(
     unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
     collected.refuse(unsized, stage, Reason.SIZE_UNKNOWN)
     check_conservation(f"{stage}: sizes", pieces, unsized, sized)
+    collected.keep(sized, quantity)
     shared = ((pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()).fill_null(
         value=False
     )
@@ -239,7 +244,6 @@ def merge_held(
     check_conservation(f"{stage}: union per host", single, kept, twice)
     kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
     hostless = sized.filter(~shared & pl.col("hostname").is_null())
-    collected.record_leased(quantity, single, hostless)
     parts = [
         kept.select(*_SIZED_COLUMNS),
         hostless.select(*_SIZED_COLUMNS),

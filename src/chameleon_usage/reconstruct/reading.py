@@ -11,7 +11,7 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.stages import Leased, Rejects, Segments, SourceSupport, rejects
+from chameleon_usage.models.stages import HeldPieces, Rejects, Segments, SourceSupport, rejects
 from chameleon_usage.models.vocabulary import Reason
 from chameleon_usage.reconstruct.observed import HOST
 
@@ -24,13 +24,14 @@ class Reading:
         segments: Segments.
         rejects: Rejects.
         support: SourceSupport (the corrected collector only).
-        leased: Leased (the corrected collector only).
+        pieces: what holds hosts, each under its own key, before it is united or added up
+            (HeldPieces; the corrected collector only).
     """
 
     segments: pl.DataFrame
     rejects: pl.DataFrame
     support: pl.DataFrame
-    leased: pl.DataFrame
+    pieces: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Collected:
     Attributes:
         collector: the ``collector_type`` of its segments.
         corrections: what the collector does.
-        segments, rejects, support, leased: the parts of the reading so far.
+        segments, rejects, support, pieces: the parts of the reading so far.
         doubles: quantity to rows of a host beside another of its rows, where they are to count.
     """
 
@@ -72,7 +73,7 @@ class Collected:
     segments: list[pl.DataFrame] = field(default_factory=list)
     rejects: list[pl.DataFrame] = field(default_factory=list)
     support: list[pl.DataFrame] = field(default_factory=list)
-    leased: list[pl.DataFrame] = field(default_factory=list)
+    pieces: list[pl.DataFrame] = field(default_factory=list)
     doubles: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def emit(self, pieces: pl.DataFrame, quantity: str) -> None:
@@ -92,18 +93,16 @@ class Collected:
             )
         )
 
+    def keep(self, pieces: pl.DataFrame, quantity: str) -> None:
+        """Keep pieces of what holds hosts, with the keys of which segments know nothing."""
+        self.pieces.append(conform(pieces.with_columns(quantity_type=pl.lit(quantity)), HeldPieces))
+
     def record_support(self, quantity: str, own: pl.DataFrame, published: pl.DataFrame) -> None:
         """Record how far each source's own presences reach within what is published."""
         within, _ = arithmetic.intersect(own, published.select("hostname", "start", "end"), HOST)
         self.support.append(
             conform(within.with_columns(quantity_type=pl.lit(quantity)), SourceSupport)
         )
-
-    def record_leased(self, quantity: str, *pieces: pl.DataFrame) -> None:
-        """Record which lease holds or uses whole nodes, before overlaps are merged."""
-        if quantity in ("committed", "occupied_reservation"):
-            named = (part.with_columns(quantity_type=pl.lit(quantity)) for part in pieces)
-            self.leased += [conform(part, Leased) for part in named]
 
     def refuse(self, pieces: pl.DataFrame, stage: str, reason: Reason) -> None:
         """Record pieces of intervals that are not counted; one row per source and stretch."""
@@ -131,5 +130,5 @@ class Collected:
             pl.concat([Segments.create_empty(), *self.segments]),
             pl.concat([Rejects.create_empty(), *self.rejects]),
             pl.concat([SourceSupport.create_empty(), *self.support]),
-            pl.concat([Leased.create_empty(), *self.leased]),
+            pl.concat([HeldPieces.create_empty(), *self.pieces]),
         )
