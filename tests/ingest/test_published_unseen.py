@@ -179,7 +179,6 @@ class TestRows:
     @pytest.mark.parametrize(
         ("row", "reason"),
         [
-            ("", "missing key"),
             (WHOLE.removeprefix("odd"), "missing key"),
             (
                 WHOLE.replace(",2020-01-02 00:00:00,2020-01-03", ",soon,2020-01-03"),

@@ -100,8 +100,8 @@ def profiles_of(events: pl.DataFrame) -> pl.DataFrame:
 def lease_events(inputs: RawInputs) -> Ingested:
     """Lease events -> committed, host by host, and lead times.
 
-    CREATE says when and for when a lease was asked for, START when its first instance ran,
-    ALLOCATE and RELEASE since and until when it held a host or a slice of one.
+    CREATE says when and for when a lease was asked for, START when its first instance ran, DELETE
+    when it was deleted, ALLOCATE and RELEASE since and until when it held a host or a slice of one.
     """
     rows = inputs.get(LEASE_EVENTS)
     if rows.is_empty():  # the published traces have none, and then say nothing of leases
@@ -112,20 +112,27 @@ def lease_events(inputs: RawInputs) -> Ingested:
     asked = rows.filter(pl.col("EVENT") == "CREATE").unique(
         "lease_id", keep="first", maintain_order=True
     )
-    started = (
-        rows.filter(pl.col("EVENT") == "START")
+    started, deleted = (
+        rows.filter(pl.col("EVENT") == event)
         .group_by("lease_id")
-        .agg(_started=pl.col("EVENT_TIME").min())
+        .agg(pl.col("EVENT_TIME").min().alias(name))
+        for event, name in (("START", "_started"), ("DELETE", "deleted_at"))
     )
-    due = property_of("start_date").str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False)
+    due, end = (
+        property_of(name).str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False)
+        for name in ("start_date", "end_date")
+    )
     made = pl.col("EVENT_TIME")
-    leases = asked.join(started, on="lease_id", how="left", maintain_order="left").with_columns(
+    dated = asked.join(started, on="lease_id", how="left", maintain_order="left")
+    leases = dated.join(deleted, on="lease_id", how="left", maintain_order="left").with_columns(
         created_at=made,
         node_type=property_of("node_type"),
         nodes=number_of("nodes"),
         requested_h=(due - made).dt.total_seconds() / 3600,
         effective_h=(pl.col("_started") - made).dt.total_seconds() / 3600,
         outcome=property_of("outcome").fill_null("started"),
+        end_date=end,
+        extended=property_of("extended").str.to_lowercase() == "true",
     )
     unasked = rows.select("lease_id").unique(maintain_order=True)
     allocations = rows.filter(pl.col("EVENT").is_in(["ALLOCATE", "RELEASE"]))
