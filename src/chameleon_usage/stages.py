@@ -16,9 +16,11 @@ from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.stages import (
     Entities,
     Facts,
+    Holdings,
     Ingested,
     Intervals,
     Segments,
+    Sessions,
     SourceSupport,
 )
 from chameleon_usage.models.vocabulary import ABSENT, PRESENT
@@ -42,10 +44,15 @@ class FactsStage:
 
 @dataclass(frozen=True)
 class SegmentsStage:
-    """Segments of a site and all that the usage tables need beside them."""
+    """Segments of a site and all that the usage tables need beside them.
+
+    ``holdings`` and ``sessions``, of projects, are empty unless they were asked for.
+    """
 
     segments: pl.DataFrame
     support: pl.DataFrame
+    holdings: pl.DataFrame
+    sessions: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
     rejects: pl.DataFrame
@@ -59,7 +66,12 @@ def moment(as_of: datetime) -> pl.DataFrame:
     return pl.DataFrame({"as_of": [as_of]}, schema={"as_of": pl.Datetime("us")})
 
 
-_NAMED = {"segments": Segments, "support": SourceSupport}
+_NAMED = {
+    "segments": Segments,
+    "support": SourceSupport,
+    "holdings": Holdings,
+    "sessions": Sessions,
+}
 
 
 def _settled(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:

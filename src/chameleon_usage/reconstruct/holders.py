@@ -10,6 +10,7 @@ from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference, uncounted
 from chameleon_usage.reconstruct.hosts import ranked_by_source
 from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, UNITS, USABLE, with_sizes
+from chameleon_usage.reconstruct.projects import divide
 from chameleon_usage.reconstruct.reading import Collected
 
 
@@ -239,13 +240,15 @@ def merge_held(
     check_conservation(f"{stage}: union per host", single, kept, twice)
     kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
     hostless = sized.filter(~shared & pl.col("hostname").is_null())
-    parts = [
-        kept.select(*_SIZED_COLUMNS),
-        hostless.select(*_SIZED_COLUMNS),
-        _slices(sized.filter(shared), ceiling, stage, collected),
-    ]
-    whole = pl.concat(parts)
+    slots = sized.filter(shared)
+    sums = _slices(slots, ceiling, stage, collected)
+    whole = pl.concat([kept.select(_SIZED_COLUMNS), hostless.select(_SIZED_COLUMNS), sums])
     collected.emit(whole, quantity)
+    if collected.projects is not None:
+        projects = collected.projects
+        projects.whole[quantity] = pl.concat([kept, hostless.select(kept.columns)])
+        projects.slices[quantity] = divide(slots, sums)
+        projects.pieces[quantity] = sized
     return whole
 
 

@@ -5,15 +5,23 @@ goes in comes out, as kept or as rejected; ``check_conservation`` holds each ste
 it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.stages import Rejects, Segments, SourceSupport, rejects
+from chameleon_usage.models.stages import (
+    Holdings,
+    Rejects,
+    Segments,
+    Sessions,
+    SourceSupport,
+    rejects,
+)
 from chameleon_usage.models.vocabulary import Reason
 from chameleon_usage.reconstruct.observed import HOST
+from chameleon_usage.reconstruct.projects import Projects
 
 
 @dataclass(frozen=True)
@@ -24,11 +32,14 @@ class Reading:
         segments: Segments.
         rejects: Rejects.
         support: SourceSupport (the corrected collector only).
+        holdings, sessions: of projects (Holdings, Sessions), if they were asked for.
     """
 
     segments: pl.DataFrame
     rejects: pl.DataFrame
     support: pl.DataFrame
+    holdings: pl.DataFrame = field(default_factory=Holdings.create_empty)
+    sessions: pl.DataFrame = field(default_factory=Sessions.create_empty)
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class Collected:
         corrections: what the collector does.
         segments, rejects, support: the parts of the reading so far.
         doubles: quantity to rows of a host beside another of its rows, where they are to count.
+        projects: takes what projects hold, if that is asked for.
     """
 
     collector: str
@@ -71,6 +83,7 @@ class Collected:
     rejects: list[pl.DataFrame] = field(default_factory=list)
     support: list[pl.DataFrame] = field(default_factory=list)
     doubles: dict[str, pl.DataFrame] = field(default_factory=dict)
+    projects: Projects | None = None
 
     def emit(self, pieces: pl.DataFrame, quantity: str) -> None:
         """Count pieces as segments.
@@ -118,8 +131,12 @@ class Collected:
 
     def result(self) -> Reading:
         """Put the parts together."""
-        return Reading(
+        reading = Reading(
             pl.concat([Segments.create_empty(), *self.segments]),
             pl.concat([Rejects.create_empty(), *self.rejects]),
             pl.concat([SourceSupport.create_empty(), *self.support]),
         )
+        if self.projects is None:
+            return reading
+        held = self.projects.holdings(reading.segments)
+        return replace(reading, holdings=held, sessions=self.projects.sessions())

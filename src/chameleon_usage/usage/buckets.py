@@ -280,7 +280,7 @@ def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
 
     index = [
         name
-        for name in ("collector_type", "node_type", "hostname", "timestamp")
+        for name in ("collector_type", "project_id", "node_type", "hostname", "timestamp")
         if name in means.columns
     ]
     states = means.select(

@@ -1,0 +1,176 @@
+"""What each project held of the corrected count, and its sessions; made on request only.
+
+Whole nodes and devices are held by one project at a time: of pieces that overlap, the one that
+began first has the node (``holders.merge_held``), and what sits in a lease of a whole node is that
+of the lease's project. On KVM the sum of a host's slices is divided among the slices that made it;
+where they claim more than their parent holds, those that began first have theirs first. So what
+projects held adds up to the segments at every instant, which ``check_division`` asserts.
+"""
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
+from chameleon_usage.models.frames import conform
+from chameleon_usage.models.metrics import HELD
+from chameleon_usage.models.stages import Holdings, Sessions
+from chameleon_usage.reconstruct.observed import HOST, UNITS
+
+_FIRST = ("_came", "source", "entity_id")
+"""The order in which slices that claim a host get their share of it."""
+
+
+@dataclass
+class Projects:
+    """What projects hold, in the making.
+
+    Attributes:
+        whole: quantity type to the pieces of whole nodes and devices, disjoint per host.
+        slices: quantity type to the shares of sums of KVM hosts.
+        pieces: quantity type to all pieces of instances, in whatever way they overlap.
+    """
+
+    whole: dict[str, pl.DataFrame] = field(default_factory=dict)
+    slices: dict[str, pl.DataFrame] = field(default_factory=dict)
+    pieces: dict[str, pl.DataFrame] = field(default_factory=dict)
+
+    def holdings(self, segments: pl.DataFrame) -> pl.DataFrame:
+        """Give what projects held (Holdings).
+
+        Args:
+            segments: of the corrected collector (Segments), which are divided.
+
+        Raises:
+            ConservationError: projects do not hold what the segments say.
+        """
+        leases = self.whole["committed"].drop_nulls("hostname")
+        leases = leases.select("hostname", "start", "end", "project_id")
+        parts = []
+        for quantity, pieces in self.whole.items():
+            whole = pieces
+            if quantity.endswith("_reservation"):
+                seats = pieces.rename({"project_id": "_own"})
+                inside, outside = arithmetic.intersect(seats, leases, HOST)
+                whole = pl.concat([inside, outside.with_columns(project_id="_own")], how="diagonal")
+            parts += [
+                conform(frame.with_columns(quantity_type=pl.lit(quantity)), Holdings)
+                for frame in (whole, self.slices[quantity])
+            ]
+        held = pl.concat([Holdings.create_empty(), *parts])
+        check_division(segments, held)
+        return held
+
+    def sessions(self) -> pl.DataFrame:
+        """Give the instances and containers that are counted (Sessions)."""
+        stays, runs = (
+            pl.concat(frame for name, frame in self.pieces.items() if name.startswith(kind))
+            for kind in ("occupied_", "active_")
+        )
+        began = stays.sort("instance", "start", "end", "node_type", "project_id").group_by(
+            "instance", maintain_order=True
+        )
+        ran = runs.group_by("instance").agg(launched_at=pl.col("start").min())
+        lives = began.agg(
+            pl.col("project_id", "node_type", "start").first(), pl.col("end").max()
+        ).join(ran, on="instance", how="left", maintain_order="left")
+        return conform(lives, Sessions)
+
+
+def divide(slots: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
+    """Divide the sums of KVM hosts among the slices that made them.
+
+    Args:
+        slots: slices: hostname, node_type, node_size, source, entity_id, start, end and ``UNITS``;
+            project_id and further columns are handed on.
+        sums: what is counted of them: hostname, node_type, node_size, start, end and ``UNITS``,
+            one row at a time for each of the first three.
+
+    Returns:
+        pieces of the slots with their shares of ``UNITS``: at each instant those of a host add up
+        to its sum, and are null where that is unknown.
+    """
+    key = ["hostname", "_type", "node_size"]
+    typed = pl.col("node_type").cast(pl.String).fill_null("").alias("_type")
+    levels = sums.select(
+        "hostname",
+        typed,
+        "node_size",
+        "start",
+        "end",
+        *(pl.col(name).alias(f"_sum_{name}") for name in UNITS),
+        _row=pl.int_range(pl.len()),
+        _length=arithmetic.SECONDS,
+    )
+    inside, _ = arithmetic.intersect(
+        slots.with_columns(typed, pl.col(UNITS).fill_null(0), _came="start"), levels, key
+    )
+    # Where slices claim as much as is counted, and they never claim less, each has what it claims.
+    claimed = inside.group_by("_row").agg(
+        *((pl.col(name) * arithmetic.SECONDS).sum() for name in UNITS),
+    )
+    even = levels.join(claimed, on="_row").filter(
+        pl.all_horizontal(
+            (pl.col(name) == pl.col(f"_sum_{name}") * pl.col("_length")).fill_null(value=True)
+            for name in UNITS
+        )
+    )
+    fits = pl.col("_row").is_in(even["_row"].implode())
+    shares = pl.concat([inside.filter(fits), _in_turn(inside.filter(~fits))])
+    return shares.with_columns(
+        pl.when(pl.col(f"_sum_{name}").is_not_null()).then(name).alias(name) for name in UNITS
+    )
+
+
+def _in_turn(claims: pl.DataFrame) -> pl.DataFrame:
+    """Give the slices that began first their share, and the later ones what is left."""
+    borders = pl.concat(claims.select("_row", start=bound) for bound in ("start", "end"))
+    steps = (
+        borders.unique()
+        .sort("_row", "start")
+        .with_columns(end=pl.col("start").shift(-1).over("_row"))
+        .drop_nulls("end")
+    )
+    cut, _ = arithmetic.intersect(claims, steps, ["_row"])
+    cut = cut.sort("_row", "start", *_FIRST)
+    running = [pl.col(name).cum_sum().over("_row", "start").alias(f"_to_{name}") for name in UNITS]
+    return (
+        cut.with_columns(running)
+        .with_columns(
+            pl.min_horizontal(f"_to_{name}", f"_sum_{name}")
+            - pl.min_horizontal(pl.col(f"_to_{name}") - pl.col(name), f"_sum_{name}")
+            for name in UNITS
+        )
+        .select(claims.columns)
+    )
+
+
+def check_division(segments: pl.DataFrame, holdings: pl.DataFrame) -> None:
+    """Assert that at every instant projects hold what is counted, in every unit.
+
+    Args:
+        segments: Segments of the corrected collector.
+        holdings: Holdings.
+
+    Raises:
+        ConservationError: they do not; names the quantity type and the time.
+    """
+    key = ["quantity_type", "node_size"]
+    kind = holdings.schema["quantity_type"]
+    counted = segments.filter(pl.col("quantity_type").is_in(HELD))
+    before, after = (
+        arithmetic.sum_overlaps(
+            frame.with_columns(pl.col("quantity_type").cast(kind), pl.col(UNITS).fill_null(0)),
+            key,
+            UNITS,
+        )
+        for frame in (counted, holdings)
+    )
+    if not before.equals(after):
+        rows = pl.concat([before.with_row_index(), after.with_row_index()])
+        first = rows.filter(~rows.is_duplicated()).sort("start").row(0, named=True)
+        raise ConservationError(
+            f"projects hold other than what is counted as {first['quantity_type']}, "
+            f"first at {first['start']:%F %T}; {REPORT}"
+        )
