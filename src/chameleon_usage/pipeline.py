@@ -195,38 +195,28 @@ def outputs(
     tables["rejects"] = refused.with_columns(source_row_id=cells.written(pl.col("source_row_id")))
     tables["join_log"] = stage.join_log.sort("name")
     if by_project is not None:
-        tables |= _by_project(
-            stage, tables["usage_by_resource"], availability, window, site, by_project
+        held = pl.col("quantity_type").is_in(HELD) & (pl.col("collector_type") == "corrected")
+        if stage.holdings.is_empty() and stage.segments.select(held.any()).item():
+            raise UsageError(
+                f"the saved segments of site {site.key} do not tell projects apart: "
+                "run with --by-project from the raw tables, or with --from facts"
+            )
+        tables["usage_by_project"] = projects.usage_by_project(
+            stage.holdings,
+            tables["usage_by_resource"],
+            availability,
+            window,
+            site=site.key,
+            naming=by_project,
+        )
+        tables["sessions_by_project"] = projects.sessions_by_project(
+            stage.sessions, window, availability.as_of, site=site.key, naming=by_project
         )
     caches = coverage.supported_by_caches(tables["usage_timeline"], site.key)
     tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
     for name, frame in tables.items():
         _hold(name, frame)
     return tables
-
-
-def _by_project(
-    stage: SegmentsStage,
-    by_resource: pl.DataFrame,
-    availability: Availability,
-    window: Window,
-    site: Site,
-    naming: Naming,
-) -> dict[str, pl.DataFrame]:
-    held = pl.col("quantity_type").is_in(HELD) & (pl.col("collector_type") == "corrected")
-    if stage.holdings.is_empty() and stage.segments.select(held.any()).item():
-        raise UsageError(
-            f"the saved segments of site {site.key} do not tell projects apart: "
-            "run with --by-project from the raw tables, or with --from facts"
-        )
-    return {
-        "usage_by_project": projects.usage_by_project(
-            stage.holdings, by_resource, availability, window, site.key, naming
-        ),
-        "sessions_by_project": projects.sessions_by_project(
-            stage.sessions, window, site.key, availability.as_of, naming
-        ),
-    }
 
 
 _ORDER = {

@@ -124,7 +124,7 @@ class Holdings(dy.Schema):
     """What each project held, when: the corrected collector's segments, divided among projects.
 
     Whole nodes on bare metal and devices, parts of a host's sum on KVM; at every instant they add
-    up to the segments of the quantity.
+    up to the segments of the quantity, where what is unknown counts as none.
     """
 
     quantity_type = dy.Enum(list(HELD))
@@ -132,10 +132,10 @@ class Holdings(dy.Schema):
     node_type = dy.Categorical(nullable=True)
     node_units = dy.Int64()  # nodes = node_units / node_size
     node_size = dy.Int64()
-    vcpus = dy.Int64(nullable=True)
-    memory_mb = dy.Int64(nullable=True)
-    disk_gb = dy.Int64(nullable=True)
-    gpus = dy.Int64(nullable=True)
+    vcpus = dy.Int64()
+    memory_mb = dy.Int64()
+    disk_gb = dy.Int64()
+    gpus = dy.Int64()
     start = _time()
     end = _time()
 

@@ -242,7 +242,9 @@ def merge_held(
     hostless = sized.filter(~shared & pl.col("hostname").is_null())
     slots = sized.filter(shared)
     sums = _slices(slots, ceiling, stage, collected)
-    whole = pl.concat([kept.select(_SIZED_COLUMNS), hostless.select(_SIZED_COLUMNS), sums])
+    whole = pl.concat(
+        [kept.select(_SIZED_COLUMNS), hostless.select(_SIZED_COLUMNS), sums.drop("less")]
+    )
     collected.emit(whole, quantity)
     if collected.projects is not None:
         projects = collected.projects
@@ -258,6 +260,9 @@ def _slices(
     """Add up the slices of each KVM host and bound the sum by its parent's.
 
     What goes beyond the parent is rejected per host, in node-hours: a sum has no single row.
+
+    Returns:
+        ``_SIZED_COLUMNS``, and less: not all that the slices claim is counted.
     """
     untold = [f"_untold_{name}" for name in UNITS]
     slots = sized.with_columns(
@@ -289,15 +294,19 @@ def _slices(
         )
         share = beyond.sort("hostname", "start").select(pl.col("_lost") / pl.col("node_size"))
         collected.rejects.append(lost.with_columns(hours=pl.col("hours") * share.to_series()))
+    counts = [
+        # What one slice does not tell is unknown, unless the host has none of it.
+        pl.when(pl.col(f"_max_{name}") == 0)
+        .then(0)
+        .when(pl.col(f"_untold_{name}") == 0)
+        .then(pl.min_horizontal(name, f"_max_{name}"))
+        .alias(name)
+        for name in UNITS
+    ]
     kept = inside.with_columns(
-        *(
-            # What one slice does not tell is unknown, unless the host has none of it.
-            pl.when(pl.col(f"_max_{name}") == 0)
-            .then(0)
-            .when(pl.col(f"_untold_{name}") == 0)
-            .then(pl.min_horizontal(name, f"_max_{name}"))
-            .alias(name)
-            for name in UNITS
+        *counts,
+        less=pl.any_horizontal(
+            count.fill_null(0) < pl.col(name) for name, count in zip(UNITS, counts, strict=True)
         ),
         source=pl.lit(None, sized["source"].dtype),
         inferred=pl.lit(value=False),
@@ -308,7 +317,7 @@ def _slices(
         raise ConservationError(
             f"stage {stage}: {difference / 3600:+.4f} vcpu-hours after against before; {REPORT}"
         )
-    return kept.select(_SIZED_COLUMNS)
+    return kept.select(*_SIZED_COLUMNS, "less")
 
 
 def _unit_seconds(pieces: pl.DataFrame, units: str) -> int:

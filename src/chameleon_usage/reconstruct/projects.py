@@ -16,7 +16,7 @@ from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.metrics import HELD
 from chameleon_usage.models.stages import Holdings, Sessions
-from chameleon_usage.reconstruct.observed import HOST, UNITS
+from chameleon_usage.reconstruct.observed import HOST, SIZES, UNITS
 
 _FIRST = ("_came", "source", "entity_id")
 """The order in which slices that claim a host get their share of it."""
@@ -55,7 +55,10 @@ class Projects:
                 inside, outside = arithmetic.intersect(seats, leases, HOST)
                 whole = pl.concat([inside, outside.with_columns(project_id="_own")], how="diagonal")
             parts += [
-                conform(frame.with_columns(quantity_type=pl.lit(quantity)), Holdings)
+                conform(
+                    frame.with_columns(pl.col(SIZES).fill_null(0), quantity_type=pl.lit(quantity)),
+                    Holdings,
+                )
                 for frame in (whole, self.slices[quantity])
             ]
         held = pl.concat([Holdings.create_empty(), *parts])
@@ -85,42 +88,28 @@ def divide(slots: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
         slots: slices: hostname, node_type, node_size, source, entity_id, start, end and ``UNITS``;
             project_id and further columns are handed on.
         sums: what is counted of them: hostname, node_type, node_size, start, end and ``UNITS``,
-            one row at a time for each of the first three.
+            one row at a time for each of the first three; less: not all that the slices claim is
+            counted.
 
     Returns:
         pieces of the slots with their shares of ``UNITS``: at each instant those of a host add up
-        to its sum, and are null where that is unknown.
+        to its sum, where what is unknown counts as none.
     """
     key = ["hostname", "_type", "node_size"]
     typed = pl.col("node_type").cast(pl.String).fill_null("").alias("_type")
-    levels = sums.select(
-        "hostname",
-        typed,
-        "node_size",
+    claims, sums = slots.with_columns(typed, pl.col(UNITS).fill_null(0)), sums.with_columns(typed)
+    whole, _ = arithmetic.intersect(
+        claims, arithmetic.union(sums.filter(~pl.col("less")), key), key
+    )
+    limits = sums.filter("less").select(
+        *key,
         "start",
         "end",
-        *(pl.col(name).alias(f"_sum_{name}") for name in UNITS),
+        *(pl.col(name).fill_null(0).alias(f"_sum_{name}") for name in UNITS),
         _row=pl.int_range(pl.len()),
-        _length=arithmetic.SECONDS,
     )
-    inside, _ = arithmetic.intersect(
-        slots.with_columns(typed, pl.col(UNITS).fill_null(0), _came="start"), levels, key
-    )
-    # Where slices claim as much as is counted, and they never claim less, each has what it claims.
-    claimed = inside.group_by("_row").agg(
-        *((pl.col(name) * arithmetic.SECONDS).sum() for name in UNITS),
-    )
-    even = levels.join(claimed, on="_row").filter(
-        pl.all_horizontal(
-            (pl.col(name) == pl.col(f"_sum_{name}") * pl.col("_length")).fill_null(value=True)
-            for name in UNITS
-        )
-    )
-    fits = pl.col("_row").is_in(even["_row"].implode())
-    shares = pl.concat([inside.filter(fits), _in_turn(inside.filter(~fits))])
-    return shares.with_columns(
-        pl.when(pl.col(f"_sum_{name}").is_not_null()).then(name).alias(name) for name in UNITS
-    )
+    cut, _ = arithmetic.intersect(claims.with_columns(_came="start"), limits, key)
+    return pl.concat([whole, _in_turn(cut).select(whole.columns)])
 
 
 def _in_turn(claims: pl.DataFrame) -> pl.DataFrame:

@@ -7,11 +7,17 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import columns, conform, finish
-from chameleon_usage.models.metrics import OF_PROJECTS, RESOURCES
+from chameleon_usage.models.metrics import OF_PROJECTS
 from chameleon_usage.models.outputs import SessionsByProject, UsageByProject
-from chameleon_usage.models.stages import Holdings
 from chameleon_usage.models.vocabulary import UNKNOWN_PROJECT
-from chameleon_usage.usage.buckets import Availability, Window, derive, mean_usage, unit_seconds
+from chameleon_usage.usage.buckets import (
+    Availability,
+    Window,
+    derive,
+    extents,
+    mean_usage,
+    unit_seconds,
+)
 from chameleon_usage.usage.tables import UNTYPED
 
 Naming = Callable[[pl.DataFrame], pl.DataFrame]
@@ -25,6 +31,7 @@ def usage_by_project(
     by_resource: pl.DataFrame,
     availability: Availability,
     window: Window,
+    *,
     site: str,
     naming: Naming,
 ) -> pl.DataFrame:
@@ -43,11 +50,11 @@ def usage_by_project(
         models.outputs.UsageByProject, series by series: by resource, count type, project, node
         type and time.
     """
-    named = _named(holdings, naming).with_columns(
-        pl.col(name).fill_null(0) for name in RESOURCES if name != "nodes"
+    held = arithmetic.clip(_named(holdings, naming), window.start, window.end)
+    spells = _with_spells(held, [*_GROUP, "node_size"], window)
+    sums = unit_seconds(
+        spells.with_columns(collector_type=pl.lit("corrected")), window, [*_GROUP, "spell"]
     )
-    named = arithmetic.clip(named, window.start, window.end)
-    sums = unit_seconds(_with_spells(named, window), window, [*_GROUP, "spell"])
     site_rows = by_resource.filter(
         pl.col("collector_type") == "corrected", pl.col("value").is_not_null()
     )
@@ -87,17 +94,20 @@ def _named(frame: pl.DataFrame, naming: Naming) -> pl.DataFrame:
     return texts.cast({name: pl.Enum(texts[name].unique().sort()) for name in _GROUP})
 
 
-def _with_spells(held: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """Number the runs of buckets in which a project holds nodes of a type.
+def _with_spells(held: pl.DataFrame, by: list[str], window: Window) -> pl.DataFrame:
+    """Number (``spell``) the runs of buckets in which a group, of ``by``, has anything.
 
-    As groups these take the room of what is held, and not that of all buckets for every project.
+    To integrate over these takes the room of what there is, not that of all buckets of each group.
     """
-    edges, first, last = window.edges, *_buckets(held, window)
-    whole = held.select(*_GROUP, "node_size", start=edges[first], end=edges[last + 1])
-    key = [*_GROUP, "node_size"]
-    spells = arithmetic.union(whole, key).with_row_index("spell")
-    inside, _ = arithmetic.intersect(held, spells, key)
-    return inside.with_columns(collector_type=pl.lit("corrected"))
+    spells = arithmetic.union(_whole_buckets(held.select(*by, "start", "end"), window), by)
+    inside, _ = arithmetic.intersect(held, spells.with_row_index("spell"), by)
+    return inside
+
+
+def _whole_buckets(spans: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Lengthen spans within the window to the borders of their buckets."""
+    edges, first, last = window.edges, *_buckets(spans, window)
+    return spans.with_columns(start=edges[first], end=edges[last + 1])
 
 
 def _buckets(spans: pl.DataFrame, window: Window) -> tuple[pl.Series, pl.Series]:
@@ -110,7 +120,7 @@ def _buckets(spans: pl.DataFrame, window: Window) -> tuple[pl.Series, pl.Series]
 
 
 def sessions_by_project(
-    sessions: pl.DataFrame, window: Window, site: str, as_of: datetime, naming: Naming
+    sessions: pl.DataFrame, window: Window, as_of: datetime, *, site: str, naming: Naming
 ) -> pl.DataFrame:
     """Count the sessions of projects.
 
@@ -124,7 +134,7 @@ def sessions_by_project(
     Returns:
         models.outputs.SessionsByProject.
     """
-    named = _named(sessions, naming)
+    named, edges, by = _named(sessions, naming), window.edges, [*_GROUP, "spell"]
     build = (pl.col("launched_at") - pl.col("start")).dt.total_seconds()
     second = pl.duration(seconds=1)
     ended = named.filter(pl.col("end") < as_of)
@@ -141,16 +151,14 @@ def sessions_by_project(
         ],
         how="vertical_relaxed",
     ).with_columns(end=pl.col("start") + second)
-    there = arithmetic.clip(named, window.start, window.end)
-    edges, first, last = window.edges, *_buckets(there, window)
-    whole = there.select(*_GROUP, start=edges[first], end=edges[last + 1], amount=1)
+    there = arithmetic.clip(named, window.start, window.end).with_columns(amount=1)
+    there = _with_spells(_whole_buckets(there, window), _GROUP, window)
     counted = arithmetic.clip(moments, window.start, window.end)
     counted = counted.with_columns(bucket=_buckets(counted, window)[0])
     rows = (
-        arithmetic.integrate(whole, edges, _GROUP, ["amount"])
+        arithmetic.integrate(there, edges, by, ["amount"], groups=extents(there, by, edges))
         .join(window.timestamps, on="bucket")
         .select(*_GROUP, "bucket", "timestamp", present=pl.col("amount") // pl.col("length"))
-        .filter(pl.col("present") > 0)
     )
     for what in ("started", "ended", "launched", "build_seconds"):
         sums = (
