@@ -122,17 +122,15 @@ def _in_turn(claims: pl.DataFrame) -> pl.DataFrame:
         .drop_nulls("end")
     )
     cut, _ = arithmetic.intersect(claims, steps, ["_row"])
-    cut = cut.sort("_row", "start", *_FIRST)
-    running = [pl.col(name).cum_sum().over("_row", "start").alias(f"_to_{name}") for name in UNITS]
-    return (
-        cut.with_columns(running)
-        .with_columns(
-            pl.min_horizontal(f"_to_{name}", f"_sum_{name}")
-            - pl.min_horizontal(pl.col(f"_to_{name}") - pl.col(name), f"_sum_{name}")
-            for name in UNITS
-        )
-        .select(claims.columns)
+    return cut.sort("_row", "start", *_FIRST).with_columns(
+        _share(pl.col(name), pl.col(f"_sum_{name}")).alias(name) for name in UNITS
     )
+
+
+def _share(claim: pl.Expr, limit: pl.Expr) -> pl.Expr:
+    """Give what is left of a limit for each claim, once those before it have theirs."""
+    upto = claim.cum_sum().over("_row", "start")
+    return pl.min_horizontal(upto, limit) - pl.min_horizontal(upto - claim, limit)
 
 
 def check_division(segments: pl.DataFrame, holdings: pl.DataFrame) -> None:
