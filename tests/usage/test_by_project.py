@@ -391,6 +391,9 @@ class TestLaws:
         unknown = tables["usage_by_resource"].with_columns(value=pl.lit(None, pl.Float64))
         assert project_laws.shares(tmp_path, tables[USE], unknown)
 
+    def test_no_session_breaks_no_law(self, tables, tmp_path):
+        assert project_laws.sessions(tmp_path, tables[SESSIONS].clear()) == []
+
     def test_a_session_from_nowhere_is_seen(self, tables, tmp_path):
         table = tables[SESSIONS]
         for column in ("started", "ended", "present"):

@@ -66,6 +66,8 @@ def sessions(directory: Path, table: pl.DataFrame) -> list[str]:
         directory: of the table, for the message.
         table: models.outputs.SessionsByProject.
     """
+    if table.is_empty():
+        return []
     group = ["project_id", "node_type"]
     stamps = table.select(pl.col("timestamp").unique().sort()).with_columns(
         next=pl.col("timestamp").shift(-1)

@@ -273,6 +273,10 @@ OF_PROJECTS: tuple[str, ...] = (
 """The count types that belong to a project: what it holds, and what is algebra of that alone."""
 
 
+HOLD: tuple[str, ...] = ("committed", "occupied_ondemand")
+"""What a project holds, and others cannot have: what it leased, and what it has without a lease."""
+
+
 def needs(name: str, collector: str) -> frozenset[str] | None:
     """List the measured quantity types without which a collector does not know a quantity.
 
