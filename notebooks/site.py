@@ -19,6 +19,7 @@ from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz.availability import availability, coverage
 from chameleon_usage.viz.collectors import comparison, usage_facet
 from chameleon_usage.viz.leadtime import leadtime
+from chameleon_usage.viz.leadtime_projected import projected
 from chameleon_usage.viz.rejects import rejects
 from chameleon_usage.viz.stack import node_types, out_of_use, resources, usage_stack
 from chameleon_usage.viz.tables import rejected
@@ -156,6 +157,13 @@ outcomes = tables.lease_outcomes(leases)
     .fmt_number(outcomes.columns[2:], decimals=2)
     .sub_missing(missing_text="–")
 )
+
+# %% [markdown] when="has_projected"
+# The *projected* lead time is how long anybody would have had to wait for nodes of a type ([how](#projected)).
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime-projected", "caption": "{{ words.projected() }} Data: {{ output_dir }}/plots/{{ site }}_leadtime_projected.csv."}} tags=["hide-input"] when="has_projected"
+waits = pl.read_parquet(here / "leadtime_projected.parquet")
+projected(waits, site_name=name).save(f"{site}_leadtime_projected", figures)
 
 # %% [markdown]
 # ## What did not count, and why

@@ -93,13 +93,15 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
     `site_name`; `devices`: it leases these rather than nodes; `predecessor`: what there was before
     its record begins. `has_causes`: causes of a difference between corrected and uncorrected that
     the table shows; `has_legacy`: figures of the legacy collector to compare with; `has_ondemand`:
-    capacity to use without a lease; `has_status`: records that tell whether nodes could be used, of
+    capacity to use without a lease; `has_projected`: nodes that are leased as a whole, which
+    can be waited for; `has_status`: records that tell whether nodes could be used, of
     some of the time; `use_unknown`: leased nodes of which nobody knows whether they
     were used; `has_unknown`: nodes or days of which the state is not known.
     """
     here = output / site
     entry = site_entries(site, config)[site]
     compared, caused = here / "comparison.parquet", here / "comparison_causes.parquet"
+    waits = here / "leadtime_projected.parquet"
     large = pl.col("node_hours").abs() >= LEAST_HOURS
     counts = corrected_counts(here / "usage_timeline.parquet")
     committed, total = counts.get("committed", EMPTY), counts.get("total", EMPTY)
@@ -112,6 +114,7 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
         "has_causes": caused.exists() and not pl.read_parquet(caused).filter(large).is_empty(),
         "has_legacy": compared.exists() and pl.read_parquet(compared)["legacy"].count() > 0,
         "has_ondemand": some(counts.get("ondemand_capacity", EMPTY)),
+        "has_projected": waits.exists() and not pl.read_parquet(waits).is_empty(),
         "has_status": any(
             some(of) for name, of in counts.items() if name.startswith(("reservable_", "out_of_"))
         ),

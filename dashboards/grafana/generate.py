@@ -427,7 +427,7 @@ def overview_panels() -> list[Panel]:
         for part, shade in (("used", dark), ("leased", middle), ("available", light)):
             nodes.override_by_name(f"{site} {part}", named(f"{name} {part}", shade))
         share.override_by_name(site, named(name, dark))
-        for kind, shade in zip(LEADTIMES, (light, dark), strict=True):
+        for kind, shade in zip(LEADTIMES, (light, dark, middle), strict=True):
             lead.override_by_name(f"{site} {kind}", named(f"{name} {kind}", shade))
     return [nodes.span(FULL_WIDTH), share, lead]
 

@@ -17,6 +17,7 @@ from chameleon_usage.models.raw import AT_THEIR_WORD
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import Ingested
 from chameleon_usage.reconstruct import corrected, uncorrected
+from chameleon_usage.reconstruct.inference import name_booked_hosts
 from chameleon_usage.reconstruct.observed import observe
 from chameleon_usage.stages import (
     FactsStage,
@@ -29,7 +30,7 @@ from chameleon_usage.stages import (
     save_segments,
     save_usage,
 )
-from chameleon_usage.usage import causes, coverage, projects
+from chameleon_usage.usage import causes, coverage, projected, projects
 from chameleon_usage.usage.buckets import Availability, Period, Window
 from chameleon_usage.usage.projects import Naming
 from chameleon_usage.usage.tables import leadtime_tables, usage_tables
@@ -140,6 +141,7 @@ def segments(stage: FactsStage, site: Site, *, by_project: bool = False) -> Segm
         sessions=mended.sessions,
         legacy=ingested.legacy,
         leases=ingested.leases,
+        schedule=name_booked_hosts(ingested.schedule, observed.intervals),
         rejects=pl.concat([observed.rejects, plain.rejects, mended.rejects]),
         join_log=ingested.join_log,
         availability=_availability(ingested),
@@ -185,6 +187,9 @@ def outputs(
     tables = usage_tables(
         stage.segments, stage.legacy, availability, window, site.key, by_host=by_host
     ) | leadtime_tables(stage.leases, site.key)
+    waits = projected.leadtime_projected(stage.segments, stage.schedule, availability, window, site)
+    tables["leadtime_projected"] = waits
+    tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
     tables["coverage"] = coverage.coverage_table(
         stage.segments, stage.support, availability, window, site.key
     )

@@ -19,6 +19,7 @@ from chameleon_usage.models.stages import (
     Holdings,
     Ingested,
     Intervals,
+    Schedule,
     Segments,
     Sessions,
     SourceSupport,
@@ -55,6 +56,7 @@ class SegmentsStage:
     sessions: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
+    schedule: pl.DataFrame
     rejects: pl.DataFrame
     join_log: pl.DataFrame
     availability: pl.DataFrame
@@ -71,6 +73,7 @@ _NAMED = {
     "support": SourceSupport,
     "holdings": Holdings,
     "sessions": Sessions,
+    "schedule": Schedule,
 }
 
 
@@ -138,6 +141,7 @@ def load_facts(directory: Path) -> FactsStage:
     tables = {name: load_table(folder / f"{name}.parquet") for name in names}
     facts, entities = conform(tables.pop("facts"), Facts), conform(tables.pop("entities"), Entities)
     tables["intervals"] = intervals_of(facts, entities)
+    tables["schedule"] = conform(tables["schedule"], Schedule)
     return FactsStage(Ingested(**tables), load_table(folder / "as_of.parquet").item())
 
 

@@ -314,6 +314,11 @@ class TestConfiguration:
     def test_a_merge_tolerance_that_is_no_duration(self, fails_with):
         assert "merge_tolerance" in fails_with(merge_tolerance="a while")
 
+    def test_a_longest_lease_that_is_no_duration(self, fails_with):
+        assert "'longest_lease' must be a duration like 15m or 7d" in fails_with(
+            longest_lease="a week"
+        )
+
     @pytest.mark.parametrize("cells", ["nova", [], ["nova", "nova"], ["nova_api"], ["cell 1"]])
     def test_cells_that_are_none(self, fails_with, cells):
         assert "'cells' must be a list of the databases" in fails_with(cells=cells)

@@ -14,18 +14,12 @@ import pytest
 from chameleon_usage import pipeline
 from chameleon_usage.snapshots.record import add_snapshot
 from chameleon_usage.usage.buckets import Window
-from support.sites import DAYS, HOUR, TinySite, day, on, uid, write_table
+from support.sites import DAYS, HOUR, UPSTREAM, TinySite, day, on, uid, write_table
 
 NEVER = [0.0] * DAYS
 ALWAYS = [1.0] * DAYS
 NOVA = ("nova_hosts", "nova_instances")
 BLAZAR = (*NOVA, "blazar_hosts", "blazar_allocations", "blazar_leases")
-UPSTREAM = {
-    f"blazar.{table}.{column}"
-    for table in ("leases", "computehosts", "computehost_allocations")
-    for column in ("deleted", "deleted_at")
-}
-"""The columns that Chameleon added to Blazar."""
 
 
 def kvm(*hosts: str, adapters: tuple[str, ...] = NOVA, start: float = 0) -> TinySite:

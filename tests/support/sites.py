@@ -46,6 +46,14 @@ type_of_event = {
 """Nova's event name for an action, where it is not compute_<action>_instance."""
 
 
+UPSTREAM = {
+    f"blazar.{table}.{column}"
+    for table in ("leases", "computehosts", "computehost_allocations")
+    for column in ("deleted", "deleted_at")
+}
+"""The columns that Chameleon added to Blazar."""
+
+
 def day(number: float) -> datetime:
     """Give the moment so many days after DAY0, in whole seconds."""
     return DAY0 + timedelta(seconds=round(number * 86400))

@@ -41,6 +41,7 @@ COLUMNS = {
         "outcome",
     ],
     "leadtime_timeline": ["site", "timestamp", "leadtime_type", "value"],
+    "leadtime_projected": ["site", "timestamp", "node_type", "nodes", "value"],
     "comparison": [
         "site", "timestamp", "count_type", "legacy", "uncorrected", "corrected", "difference",
         "relative_difference",
@@ -72,6 +73,7 @@ KEYS = {
     "sessions_by_project": ["site", "timestamp", "project_id", "node_type"],
     "leadtime_leases": ["site", "lease_id"],
     "leadtime_timeline": ["site", "timestamp", "leadtime_type"],
+    "leadtime_projected": ["site", "timestamp", "node_type", "nodes"],
     "comparison": ["site", "timestamp", "count_type"],
     "comparison_by_node_type": ["site", "timestamp", "count_type", "node_type"],
     "comparison_causes": ["site", "timestamp", "count_type", "cause"],
@@ -378,7 +380,8 @@ class TestLeadTimes:
         assert points["value"].to_list() == [median]
 
     def test_its_time_is_the_requests(self, bare_metal):
-        stamps = set(bare_metal.outputs["leadtime_timeline"]["timestamp"])
+        rows = bare_metal.outputs["leadtime_timeline"]
+        stamps = set(rows.filter(pl.col("leadtime_type") != "projected")["timestamp"])
         assert stamps == {
             datetime(2019, 12, 12, tzinfo=UTC),
             *(day(n).replace(tzinfo=UTC) for n in (1, 2, 2.25, 7)),

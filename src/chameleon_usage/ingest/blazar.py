@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from chameleon_usage.ingest import schedule
 from chameleon_usage.ingest.base import (
     Joins,
     amount,
@@ -309,6 +310,7 @@ def _committed(
         .then(pl.lit(Reason.NO_SLICE_SIZE))
     )
     good, bad = refuse(rows, source, "id", reason)
+    whole = rows.filter(pl.col("resource_type").is_in([HOST_RESERVATION, DEVICE_RESERVATION]))
     held = good.rename({"id": "entity_id"}).with_columns(
         inferred=pl.col("end_date").is_null() | pl.col("undated")
     )
@@ -316,10 +318,13 @@ def _committed(
         (pl.col("updated_at") < pl.col("end")).fill_null(value=True)
     )
     moved = moved.fill_null(value=False)
+    keeps = _keeps(inputs, source)
+    booked = whole.with_columns(moved_at=pl.when(moved).then("updated_at"))
     before = _replaced(held.filter(moved))
     held = held.with_columns(start=pl.when(moved).then("updated_at").otherwise("start"))
     return Ingested(
-        completeness=speaks_of(source, "committed", keeps=_keeps(inputs, source)),
+        completeness=speaks_of(source, "committed", *(["schedule"] if keeps else []), keeps=keeps),
+        schedule=schedule.bookings(inputs, booked),
         intervals=pl.concat(
             [
                 present(held, source, "committed"),

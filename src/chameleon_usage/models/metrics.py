@@ -358,4 +358,6 @@ LEADTIMES: dict[str, str] = {
     "requested": "lease start_date - lease created_at, in hours",
     "effective": "first real start (first successful create among the lease's instances, "
     "else its completed start_lease event) - lease created_at, in hours",
+    "projected": "wait until the scheduler, by the bookings that it knew at the time, could have "
+    "given one node for 24 hours, in hours",
 }

@@ -113,6 +113,20 @@ class LeadtimeTimeline(dy.Schema):
     value = dy.Float64(allow_inf=False, allow_nan=False)
 
 
+class LeadtimeProjected(dy.Schema):
+    """Wait for a number of nodes of a type, by what the scheduler knew at the start of each day.
+
+    Hours until that many nodes of the pool were first free together for 24 hours; no row where the
+    pool had fewer, null where an end that was written over makes a difference of more than an hour.
+    """
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    node_type = dy.String(primary_key=True)
+    nodes = dy.Int64(primary_key=True, min=1)
+    value = dy.Float64(nullable=True, min=0, allow_inf=False, allow_nan=False)
+
+
 class Comparison(dy.Schema):
     """The three collectors side by side, in nodes."""
 
@@ -184,6 +198,7 @@ OUTPUTS: dict[str, type[dy.Schema]] = {
     "sessions_by_project": SessionsByProject,
     "leadtime_leases": LeadtimeLeases,
     "leadtime_timeline": LeadtimeTimeline,
+    "leadtime_projected": LeadtimeProjected,
     "comparison": Comparison,
     "comparison_by_node_type": ComparisonByNodeType,
     "comparison_causes": ComparisonCauses,

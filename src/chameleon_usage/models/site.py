@@ -46,6 +46,8 @@ class Site:
         declared: those of ``sources`` that the entry itself gives; the rest are defaults.
         known_gaps: declared, and confirmed by coverage.
         merge_tolerance: rows of one host less than this apart are one presence.
+        longest_lease: the longest that a lease may be when it is made, if the site has such a rule;
+            a longer one was extended.
         files: table to path or glob, for layouts other than <schema>.<table>.parquet.
         db_uri: a reference to an environment variable, never a secret.
         cells: the databases of Nova's cells, all on that server.
@@ -63,6 +65,7 @@ class Site:
     sources: Mapping[str, Priority]
     known_gaps: tuple[KnownGap, ...] = ()
     merge_tolerance: str = DEFAULT_TOLERANCE
+    longest_lease: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     db_uri: str = ""
     cells: tuple[str, ...] = ("nova",)
@@ -210,9 +213,8 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         raise wrong("'files' must map table names to paths or globs below the data directory")
     if complaint := _misplaced(files, sources, gaps):
         raise wrong(complaint)
-    tolerance = str(entry.get("merge_tolerance", DEFAULT_TOLERANCE))
-    if not re.fullmatch(r"\d+[smhd]", tolerance):
-        raise wrong(f"'merge_tolerance' must be a duration like 15m, not {tolerance!r}")
+    if complaint := _no_durations(entry):
+        raise wrong(complaint)
     return Site(
         key=key,
         name=str(entry.get("name", key)),
@@ -220,7 +222,8 @@ def _site(path: Path, key: str, entry: object, adapters: frozenset[str]) -> Site
         sources=DEFAULT_SOURCES | sources,
         declared=sources,
         known_gaps=gaps,
-        merge_tolerance=tolerance,
+        merge_tolerance=str(entry.get("merge_tolerance", DEFAULT_TOLERANCE)),
+        longest_lease=str(entry.get("longest_lease", "")),
         files={table: str(pattern).lstrip("/") for table, pattern in files.items()},
         db_uri=db_uri,
         cells=tuple(named),
@@ -239,6 +242,14 @@ def _misdrawn(drawn: Mapping[str, Any]) -> str:
             or not all(re.fullmatch("#[0-9A-Fa-f]{6}", str(shade)) for shade in shades)
         ):
             return f"'{key}' must be {words}, not {value!r}"
+    return ""
+
+
+def _no_durations(entry: Mapping[str, Any]) -> str:
+    """Say which value is no duration; empty if none is wrong."""
+    for name in [key for key in ("merge_tolerance", "longest_lease") if key in entry]:
+        if not re.fullmatch(r"\d+[smhd]", str(entry[name])):
+            return f"'{name}' must be a duration like 15m or 7d, not {str(entry[name])!r}"
     return ""
 
 

@@ -64,6 +64,19 @@ MORE, MISSING, REPLACED = "/more", "/missing", "/replaced"
 held of what it asked for, as a host was lost, and of an allocation before its host was changed."""
 
 
+class Schedule(dy.Schema):
+    """Bookings of whole nodes: what the scheduler had planned, and from when to when it knew so."""
+
+    entity_id = dy.Categorical()  # the allocation
+    host_id = dy.Categorical()  # Blazar's id of the host or device
+    hostname = dy.Categorical(nullable=True)
+    known_from = _time()
+    known_to = _time(nullable=True)  # null: to this day
+    start = _time()
+    end = _time()
+    overwritten = dy.Bool()  # an extension may have moved the end, and nothing tells of it
+
+
 class StatusIntervals(dy.Schema):
     """When a source speaks of whether a host can be used, and what it says; they may overlap."""
 
@@ -229,6 +242,7 @@ class Ingested:
         intervals: when each entity was present, and what is known of it (Intervals).
         profiles: node type and physical size of hosts over time (Profiles).
         leases: lead times of leases that ask for nodes (Leases).
+        schedule: what was booked, and since when that was known (Schedule).
         legacy: the legacy caches as count types (Legacy).
         maintenance: windows of hosts: hostname, start, end.
         status: what sources say of whether hosts can be used (StatusIntervals).
@@ -242,6 +256,7 @@ class Ingested:
     intervals: pl.DataFrame = field(default_factory=Intervals.create_empty)
     profiles: pl.DataFrame = field(default_factory=Profiles.create_empty)
     leases: pl.DataFrame = field(default_factory=Leases.create_empty)
+    schedule: pl.DataFrame = field(default_factory=Schedule.create_empty)
     legacy: pl.DataFrame = field(default_factory=Legacy.create_empty)
     maintenance: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MAINTENANCE))
     status: pl.DataFrame = field(default_factory=StatusIntervals.create_empty)

@@ -69,6 +69,29 @@ def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def name_booked_hosts(schedule: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Name the hosts of bookings as ``name_gone_hosts`` does.
+
+    Args:
+        schedule: models.stages.Schedule.
+        rows: all of ``Observed.intervals``.
+
+    Returns:
+        the schedule, with hostname where it was found.
+    """
+    named = name_gone_hosts(rows).filter(pl.col("hostname").is_not_null())
+    names = named.drop_nulls("host_id").group_by("host_id").agg(_name=pl.col("hostname").min())
+    return (
+        schedule.join(names, on="host_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.coalesce("hostname", pl.col("_name").cast(schedule.schema["hostname"])).alias(
+                "hostname"
+            )
+        )
+        .drop("_name")
+    )
+
+
 def lost_allocations(
     committed: pl.DataFrame, promised: pl.DataFrame, occupied: pl.DataFrame
 ) -> pl.DataFrame:
