@@ -117,11 +117,11 @@ def published(held: pl.DataFrame, top: int, least: int) -> pl.DataFrame:
         .sort("_place", last.cast(pl.Int8), "node_type", "_project")
         .group_by("project_id", "node_type", maintain_order=True)
         .agg(
-            projects=pl.col("_project").n_unique().cast(pl.Int64),
+            projects=pl.col("_project").drop_nulls().n_unique().cast(pl.Int64),
             node_hours=pl.col("node_hours").sum(),
         )
         .with_columns(share=pl.col("node_hours") / pl.col("node_hours").sum())
-        .select(PUBLISHED)
+        .select(*PUBLISHED)
     )
 
 
@@ -139,7 +139,7 @@ def _merged_types(rows: pl.DataFrame, least: int) -> list[str]:
 
 
 def _sizes(rows: pl.DataFrame, by: str) -> pl.DataFrame:
-    """Count projects, those of them that are not named, and rows that name none or are not named."""
+    """Count all projects, those that are not named, and the rows that are not of a named one."""
     unnamed = pl.col("project_id") == EVERYTHING_ELSE
     return rows.group_by(by).agg(
         projects=pl.col("_project").drop_nulls().n_unique(),
