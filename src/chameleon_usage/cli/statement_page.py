@@ -6,10 +6,11 @@ from html import escape
 import polars as pl
 
 from chameleon_usage.models.metrics import METRICS, RESOURCES
-from chameleon_usage.usage.statement import ALL_TYPES, STATES, Statement
+from chameleon_usage.usage.statement import ALL_TYPES, LEASED, STATES, Statement
 
-COLOURS = {"active": "#0072B2", "stopped": "#CC79A7", "idle": "#E69F00"}
+COLOURS = {"active": "#0072B2", "stopped": "#CC79A7", "idle": "#E69F00", LEASED: "#64708F"}
 """State to its colour, that of viz.palette, which draws by libraries that operators do not have."""
+_LABELS = {name: METRICS[name].label for name in STATES} | {LEASED: "Leased, use unknown"}
 _WIDTH, _HEIGHT, _LEFT, _BELOW = 720, 200, 56, 24
 _STYLE = """\
 body{font:16px/1.5 sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -66,9 +67,9 @@ def page(told: Statement) -> str:
         ),
         _table(
             "Node-hours by day",
-            ("day", *(METRICS[name].label for name in STATES)),
+            ("day", *_LABELS.values()),
             (
-                (f"{row['timestamp']:%F}", *(_number(row[name]) for name in STATES))
+                (f"{row['timestamp']:%F}", *(_number(row[name]) for name in _LABELS))
                 for row in _by_day(told.days).iter_rows(named=True)
             ),
         ),
@@ -90,8 +91,8 @@ def chart(days: pl.DataFrame) -> str:
     Args:
         days: of a ``Statement``.
     """
-    daily = _by_day(days).with_columns(pl.col(STATES).clip(0))
-    most = float(max(1.0, *daily.select(pl.sum_horizontal(STATES)).to_series()))
+    daily = _by_day(days).with_columns(pl.col(*_LABELS).clip(0))
+    most = float(max(1.0, *daily.select(pl.sum_horizontal(*_LABELS)).to_series()))
     step = (_WIDTH - _LEFT) / daily.height
     scale = (_HEIGHT - 2 * _BELOW) / most
     ground = _HEIGHT - _BELOW
@@ -104,7 +105,7 @@ def chart(days: pl.DataFrame) -> str:
     ]
     for number, row in enumerate(daily.iter_rows(named=True)):
         x, y = _LEFT + number * step, float(ground)
-        for name in STATES:
+        for name in _LABELS:
             height = row[name] * scale
             y -= height
             if height > 0:
@@ -117,15 +118,15 @@ def chart(days: pl.DataFrame) -> str:
                 f'<text x="{x + step / 2:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">'
                 f"{row['timestamp'].day}</text>"
             )
-    for number, name in enumerate(STATES):
+    for number, name in enumerate(_LABELS):
         x = _LEFT + 120 * number
         drawn.append(
             f'<rect x="{x}" y="2" width="12" height="12" fill="{COLOURS[name]}"/>'
-            f'<text x="{x + 18}" y="13">{METRICS[name].label}</text>'
+            f'<text x="{x + 18}" y="13">{_LABELS[name]}</text>'
         )
     label = (
         f"Node-hours of each day, at most {_number(most)}, stacked: "
-        + ", ".join(f"{METRICS[name].label} {_number(float(daily[name].sum()))}" for name in STATES)
+        + ", ".join(f"{_LABELS[name]} {_number(float(daily[name].sum()))}" for name in _LABELS)
         + " in all."
     )
     return (
@@ -135,7 +136,7 @@ def chart(days: pl.DataFrame) -> str:
 
 
 def _by_day(days: pl.DataFrame) -> pl.DataFrame:
-    return days.group_by("timestamp", maintain_order=True).agg(pl.col(STATES).sum())
+    return days.group_by("timestamp", maintain_order=True).agg(pl.col(*_LABELS).sum())
 
 
 def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

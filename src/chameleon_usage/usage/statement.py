@@ -8,6 +8,7 @@ import polars as pl
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.models.metrics import HOLD, OF_PROJECTS
+from chameleon_usage.usage.causes import NEGLIGIBLE
 from chameleon_usage.usage.summary import buckets_of
 
 TABLES = ("usage_timeline", "usage_by_resource", "usage_by_project", "sessions_by_project")
@@ -15,7 +16,9 @@ TABLES = ("usage_timeline", "usage_by_resource", "usage_by_project", "sessions_b
 ALL_TYPES = "all"
 """The node type of rows that sum over all."""
 STATES = ("active", "stopped", "idle")
-"""What a project does with what it holds: disjoint, and together all of it."""
+"""What a project does with what it holds: disjoint, and together all of it where all is known."""
+LEASED = "leased"
+"""What it holds, and nobody knows how much of it it used."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Statement:
             share of the site's where all types are meant, known_share of the month.
         sessions: node_type (``ALL_TYPES`` first), started, ended, present (at some time of the
             month), launched, build_hours (mean of those launched, null without any).
-        days: timestamp, node_type, and node-hours in each of ``STATES``, for every day.
+        days: timestamp, node_type, and node-hours in each of ``STATES`` and ``LEASED``, for every
+            day.
     """
 
     site: str
@@ -163,15 +167,23 @@ def _days(use: pl.DataFrame, buckets: pl.DataFrame) -> pl.DataFrame:
     nodes = use.filter(pl.col("resource") == "nodes")
     hours = pl.col("value") * pl.col("hours")
     day = pl.col("timestamp").dt.truncate("1d")
-    spent = nodes.group_by(day, "node_type").agg(
-        hours.filter(pl.col("count_type") == name).sum().alias(name) for name in STATES
+    spent = (
+        nodes.sort("count_type")
+        .group_by(day, "node_type", maintain_order=True)
+        .agg(
+            *(hours.filter(pl.col("count_type") == name).sum().alias(name) for name in STATES),
+            held=hours.filter(pl.col("count_type").is_in(HOLD)).sum(),
+        )
     )
+    left = pl.col("held") - pl.sum_horizontal(STATES)
+    spent = spent.with_columns(pl.when(left > NEGLIGIBLE).then(left).otherwise(0.0).alias(LEASED))
     days = buckets.select(day).unique()
     return (
         days.join(spent, on="timestamp", how="left")
         .with_columns(
             pl.col("node_type").fill_null(ALL_TYPES),
-            pl.col(STATES).fill_null(0.0),
+            pl.col(*STATES, LEASED).fill_null(0.0),
         )
+        .select("timestamp", "node_type", *STATES, LEASED)
         .sort("timestamp", "node_type")
     )
