@@ -17,7 +17,8 @@ body{font:16px/1.5 sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem;co
 table{border-collapse:collapse;margin:1rem 0;width:100%}
 caption{text-align:left;font-weight:bold;padding:.3rem 0}
 td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right}
-td:first-child,th:first-child{text-align:left}svg{width:100%;height:auto}"""
+td:first-child,th:first-child{text-align:left}
+figure{margin:1rem 0}svg{width:100%;height:auto}"""
 
 
 def page(told: Statement) -> str:
@@ -30,7 +31,8 @@ def page(told: Statement) -> str:
         f"<h1>{escape(title)}</h1>",
         f"<p>From {told.start:%F} to {told.end:%F}, the last day excluded, UTC. The project held "
         f"{_number(told.held)} node-hours, by leases and outside of them.</p>",
-        chart(told.days),
+        f"<figure>{chart(told.days)}<figcaption>Node-hours of each day of the month, by what the "
+        "project did with the nodes that it held.</figcaption></figure>",
         _table(
             "By resource, of all node types",
             ("count", "unit × hours", "amount", "share of the site", "known of the month"),
@@ -93,6 +95,7 @@ def chart(days: pl.DataFrame) -> str:
     """
     daily = _by_day(days).with_columns(pl.col(*_LABELS).clip(0))
     most = float(max(1.0, *daily.select(pl.sum_horizontal(*_LABELS)).to_series()))
+    shown = [name for name in _LABELS if daily[name].sum() > 0]
     step = (_WIDTH - _LEFT) / daily.height
     scale = (_HEIGHT - 2 * _BELOW) / most
     ground = _HEIGHT - _BELOW
@@ -118,7 +121,7 @@ def chart(days: pl.DataFrame) -> str:
                 f'<text x="{x + step / 2:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">'
                 f"{row['timestamp'].day}</text>"
             )
-    for number, name in enumerate(_LABELS):
+    for number, name in enumerate(shown):
         x = _LEFT + 120 * number
         drawn.append(
             f'<rect x="{x}" y="2" width="12" height="12" fill="{COLOURS[name]}"/>'
@@ -126,11 +129,12 @@ def chart(days: pl.DataFrame) -> str:
         )
     label = (
         f"Node-hours of each day, at most {_number(most)}, stacked: "
-        + ", ".join(f"{_LABELS[name]} {_number(float(daily[name].sum()))}" for name in _LABELS)
+        + ", ".join(f"{_LABELS[name]} {_number(float(daily[name].sum()))}" for name in shown)
         + " in all."
     )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" font-size="12" aria-label="{label}">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}" '
+        f'font-family="sans-serif" font-size="12">'
         f"<title>{label}</title>{''.join(drawn)}</svg>"
     )
 
