@@ -17,10 +17,12 @@ from chameleon_usage.models.stages import (
     Entities,
     Facts,
     HeldPieces,
+    Holdings,
     Ingested,
     Intervals,
     Schedule,
     Segments,
+    Sessions,
     SourceSupport,
 )
 from chameleon_usage.models.vocabulary import ABSENT, PRESENT
@@ -44,11 +46,16 @@ class FactsStage:
 
 @dataclass(frozen=True)
 class SegmentsStage:
-    """Segments of a site and all that the usage tables need beside them."""
+    """Segments of a site and all that the usage tables need beside them.
+
+    ``holdings`` and ``sessions``, of projects, are empty unless they were asked for.
+    """
 
     segments: pl.DataFrame
     support: pl.DataFrame
     pieces: pl.DataFrame
+    holdings: pl.DataFrame
+    sessions: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
     schedule: pl.DataFrame
@@ -67,6 +74,8 @@ _NAMED = {
     "segments": Segments,
     "support": SourceSupport,
     "pieces": HeldPieces,
+    "holdings": Holdings,
+    "sessions": Sessions,
     "schedule": Schedule,
 }
 

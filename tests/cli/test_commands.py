@@ -76,6 +76,15 @@ class TestRun:
         assert set(more) - set(plain) == {"usage_by_host.parquet"}
         assert {name: more[name] for name in plain} == plain
 
+    @pytest.mark.parametrize("site", LIVELY)
+    def test_by_project_adds_two_tables_and_changes_no_other(self, lively_outputs, site):
+        plain = bytes_of(lively_outputs() / site)
+        more = bytes_of(lively_outputs("--by-project") / site)
+        assert set(more) - set(plain) == {
+            *("usage_by_project.parquet", "sessions_by_project.parquet"),
+        }
+        assert {name: more[name] for name in plain} == plain
+
     def test_by_host_holds_every_host(self, lively_outputs):
         out = lively_outputs("--by-host", "--save-stages")
         hosts = pl.read_parquet(out / "chi_tacc" / "usage_by_host.parquet")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 import polars as pl
 
 from chameleon_usage.models.frames import conform, dy
-from chameleon_usage.models.metrics import CAUSES, COLLECTORS
+from chameleon_usage.models.metrics import CAUSES, COLLECTORS, HELD
 from chameleon_usage.models.raw import QUANTITIES
 from chameleon_usage.models.vocabulary import (
     HOLDINGS,
@@ -151,6 +151,36 @@ class HeldPieces(dy.Schema):
     project_id = dy.Categorical(nullable=True)
     start = _time()
     end = _time()
+
+
+class Holdings(dy.Schema):
+    """What each project held, when: the corrected collector's segments, divided among projects.
+
+    Whole nodes on bare metal and devices, parts of a host's sum on KVM; at every instant they add
+    up to the segments of the quantity, where what is unknown counts as none.
+    """
+
+    quantity_type = dy.Enum(list(HELD))
+    project_id = dy.Categorical(nullable=True)
+    node_type = dy.Categorical(nullable=True)
+    node_units = dy.Int64()  # nodes = node_units / node_size
+    node_size = dy.Int64()
+    vcpus = dy.Int64()
+    memory_mb = dy.Int64()
+    disk_gb = dy.Int64()
+    gpus = dy.Int64()
+    start = _time()
+    end = _time()
+
+
+class Sessions(dy.Schema):
+    """Instances and containers that the corrected collector counts, from first to last second."""
+
+    project_id = dy.Categorical(nullable=True)
+    node_type = dy.Categorical(nullable=True)  # of the node on which it began
+    start = _time()
+    end = _time()
+    launched_at = _time(nullable=True)  # when it first ran
 
 
 class SourceSupport(dy.Schema):

@@ -10,6 +10,7 @@ from chameleon_usage.models.vocabulary import BARE_METAL, KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference, uncounted
 from chameleon_usage.reconstruct.hosts import ranked_by_source
 from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, UNITS, USABLE, with_sizes
+from chameleon_usage.reconstruct.projects import divide
 from chameleon_usage.reconstruct.reading import Collected
 
 
@@ -244,13 +245,17 @@ def merge_held(
     check_conservation(f"{stage}: union per host", single, kept, twice)
     kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
     hostless = sized.filter(~shared & pl.col("hostname").is_null())
-    parts = [
-        kept.select(*_SIZED_COLUMNS),
-        hostless.select(*_SIZED_COLUMNS),
-        _slices(sized.filter(shared), ceiling, stage, collected),
-    ]
-    whole = pl.concat(parts)
+    slots = sized.filter(shared)
+    sums = _slices(slots, ceiling, stage, collected)
+    whole = pl.concat(
+        [kept.select(_SIZED_COLUMNS), hostless.select(_SIZED_COLUMNS), sums.drop("less")]
+    )
     collected.emit(whole, quantity)
+    if collected.projects is not None:
+        projects = collected.projects
+        projects.whole[quantity] = pl.concat([kept, hostless.select(kept.columns)])
+        projects.slices[quantity] = divide(slots, sums)
+        projects.pieces[quantity] = sized
     return whole
 
 
@@ -260,6 +265,9 @@ def _slices(
     """Add up the slices of each KVM host and bound the sum by its parent's.
 
     What goes beyond the parent is rejected per host, in node-hours: a sum has no single row.
+
+    Returns:
+        ``_SIZED_COLUMNS``, and less: not all that the slices claim is counted.
     """
     untold = [f"_untold_{name}" for name in UNITS]
     slots = sized.with_columns(
@@ -291,15 +299,19 @@ def _slices(
         )
         share = beyond.sort("hostname", "start").select(pl.col("_lost") / pl.col("node_size"))
         collected.rejects.append(lost.with_columns(hours=pl.col("hours") * share.to_series()))
+    counts = [
+        # What one slice does not tell is unknown, unless the host has none of it.
+        pl.when(pl.col(f"_max_{name}") == 0)
+        .then(0)
+        .when(pl.col(f"_untold_{name}") == 0)
+        .then(pl.min_horizontal(name, f"_max_{name}"))
+        .alias(name)
+        for name in UNITS
+    ]
     kept = inside.with_columns(
-        *(
-            # What one slice does not tell is unknown, unless the host has none of it.
-            pl.when(pl.col(f"_max_{name}") == 0)
-            .then(0)
-            .when(pl.col(f"_untold_{name}") == 0)
-            .then(pl.min_horizontal(name, f"_max_{name}"))
-            .alias(name)
-            for name in UNITS
+        *counts,
+        less=pl.any_horizontal(
+            count.fill_null(0) < pl.col(name) for name, count in zip(UNITS, counts, strict=True)
         ),
         source=pl.lit(None, sized["source"].dtype),
         inferred=pl.lit(value=False),
@@ -310,7 +322,7 @@ def _slices(
         raise ConservationError(
             f"stage {stage}: {difference / 3600:+.4f} vcpu-hours after against before; {REPORT}"
         )
-    return kept.select(_SIZED_COLUMNS)
+    return kept.select(*_SIZED_COLUMNS, "less")
 
 
 def _unit_seconds(pieces: pl.DataFrame, units: str) -> int:

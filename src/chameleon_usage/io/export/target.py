@@ -76,7 +76,8 @@ def export(
     if missing := set(chosen) - set(tables):
         raise UsageError(
             f"{output}: no table {', '.join(sorted(missing))}; leave it out, or run "
-            "'chameleon-usage run' so that it is written (usage_by_host needs --by-host)"
+            "'chameleon-usage run' so that it is written (usage_by_host needs --by-host, "
+            "those of projects need --by-project)"
         )
     if kind == "database":
         sql.write_sql(tables, sites, target, option_file=option_file)
