@@ -230,7 +230,7 @@ class TestCombine:
             ]
             assert combined.height == sum(parts), table
             # Nothing was refused at the KVM site, and its hosts are given in slices.
-            if table not in {"rejects", "leadtime_projected"}:
+            if table not in {"rejects", "leadtime_projected", "lease_use"}:
                 assert set(combined["site"]) == {"chi_tacc", "kvm_tacc", "chi_edge"}, table
 
     def test_combining_again_does_not_combine_the_combined(self, usage, done):
@@ -474,7 +474,7 @@ class TestStart:
         said = usage("--help")
         listed = set(re.findall(r"^  ([a-z-]+)  ", said.out, re.MULTILINE)) - {"--version"}
         commands = {"check", "combine", "run", "export", "extract", "grants", "record"}
-        commands |= {"init", "check-config", "summary", "forecast"}
+        commands |= {"init", "check-config", "summary", "forecast", "projects", "statement"}
         assert listed == commands
         for command in commands:
             assert usage(command, "--help").status == 0
