@@ -18,6 +18,7 @@ from chameleon_usage.models.stages import (
     Facts,
     Ingested,
     Intervals,
+    Leased,
     Schedule,
     Segments,
     SourceSupport,
@@ -47,6 +48,7 @@ class SegmentsStage:
 
     segments: pl.DataFrame
     support: pl.DataFrame
+    leased: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
     schedule: pl.DataFrame
@@ -61,7 +63,12 @@ def moment(as_of: datetime) -> pl.DataFrame:
     return pl.DataFrame({"as_of": [as_of]}, schema={"as_of": pl.Datetime("us")})
 
 
-_NAMED = {"segments": Segments, "support": SourceSupport, "schedule": Schedule}
+_NAMED = {
+    "segments": Segments,
+    "support": SourceSupport,
+    "leased": Leased,
+    "schedule": Schedule,
+}
 
 
 def _settled(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:

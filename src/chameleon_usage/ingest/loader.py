@@ -233,8 +233,7 @@ def _read(
     spec = spec or RAW_TABLES[name]
     try:
         if scan is None and path.suffix == ".csv":
-            lines = pl.scan_csv(path, infer_schema=False)
-            scan = lines.filter(~pl.all_horizontal(pl.all().is_null()))  # an empty line is no row
+            scan = pl.scan_csv(path, infer_schema=False)
         elif scan is None:
             scan = pl.scan_parquet(path)
         kinds = scan.collect_schema()

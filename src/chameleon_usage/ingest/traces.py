@@ -39,7 +39,9 @@ def machine_events(inputs: RawInputs) -> Ingested:
     A host whose first CREATE is lost existed at least from its first other event on. ENABLE and
     DISABLE say whether it took leases, UPDATE what it was.
     """
-    events = inputs.get(MACHINE_EVENTS).with_columns(entity_id=HOST, hostname=HOST)
+    events = inputs.get(MACHINE_EVENTS).with_columns(
+        pl.col("EVENT").str.strip_chars().str.to_uppercase(), entity_id=HOST, hostname=HOST
+    )
     seen = events.filter(pl.col("EVENT") != "DELETE").group_by("entity_id", "hostname")
     hosts = seen.agg(
         start=pl.col("EVENT_TIME").min(),
@@ -98,8 +100,8 @@ def profiles_of(events: pl.DataFrame) -> pl.DataFrame:
 def lease_events(inputs: RawInputs) -> Ingested:
     """Lease events -> committed, host by host, and lead times.
 
-    CREATE says when and for when a lease was asked for, START when its first instance ran,
-    ALLOCATE and RELEASE since and until when it held a host or a slice of one.
+    CREATE says when and for when a lease was asked for, START when its first instance ran, DELETE
+    when it was deleted, ALLOCATE and RELEASE since and until when it held a host or a slice of one.
     """
     rows = inputs.get(LEASE_EVENTS)
     if rows.is_empty():  # the published traces have none, and then say nothing of leases
@@ -110,20 +112,24 @@ def lease_events(inputs: RawInputs) -> Ingested:
     asked = rows.filter(pl.col("EVENT") == "CREATE").unique(
         "lease_id", keep="first", maintain_order=True
     )
-    started = (
-        rows.filter(pl.col("EVENT") == "START")
-        .group_by("lease_id")
-        .agg(_started=pl.col("EVENT_TIME").min())
+    when = pl.col("EVENT_TIME")
+    later = rows.group_by("lease_id").agg(
+        _started=when.filter(pl.col("EVENT") == "START").min(),
+        deleted_at=when.filter(pl.col("EVENT") == "DELETE").min(),
     )
-    due = property_of("start_date").str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False)
-    made = pl.col("EVENT_TIME")
-    leases = asked.join(started, on="lease_id", how="left", maintain_order="left").with_columns(
-        created_at=made,
+    start_date, end_date = (
+        property_of(name).str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False)
+        for name in ("start_date", "end_date")
+    )
+    leases = asked.join(later, on="lease_id", how="left", maintain_order="left").with_columns(
+        created_at=when,
         node_type=property_of("node_type"),
         nodes=number_of("nodes"),
-        requested_h=(due - made).dt.total_seconds() / 3600,
-        effective_h=(pl.col("_started") - made).dt.total_seconds() / 3600,
+        requested_h=(start_date - when).dt.total_seconds() / 3600,
+        effective_h=(pl.col("_started") - when).dt.total_seconds() / 3600,
         outcome=property_of("outcome").fill_null("started"),
+        end_date=end_date,
+        extended=property_of("extended").str.to_lowercase() == "true",
     )
     unasked = rows.select("lease_id").unique(maintain_order=True)
     allocations = rows.filter(pl.col("EVENT").is_in(["ALLOCATE", "RELEASE"]))

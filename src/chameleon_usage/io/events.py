@@ -205,7 +205,7 @@ def _turns(
 
 
 def leases(asked: pl.DataFrame, held: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
-    """Write CREATE and START of leases, ALLOCATE and RELEASE of what they held.
+    """Write CREATE, START and DELETE of leases, ALLOCATE and RELEASE of what they held.
 
     Args:
         asked: Leases.
@@ -224,22 +224,27 @@ def leases(asked: pl.DataFrame, held: pl.DataFrame, as_of: datetime) -> pl.DataF
         EVENT=pl.lit("CREATE"),
         PROPERTIES=_properties(
             start_date=_quoted(later("requested_h").dt.strftime(ISO)),
+            end_date=_quoted(pl.col("end_date").dt.strftime(ISO)),
             nodes=pl.col("nodes").cast(pl.String),
             node_type=_quoted("node_type"),
             outcome=_quoted("outcome"),
+            extended=pl.col("extended").cast(pl.String),
         ),
     )
     started = asked.drop_nulls("effective_h").with_columns(
         EVENT_TIME=later("effective_h"), EVENT=pl.lit("START"), PROPERTIES=pl.lit("{}")
+    )
+    deleted = asked.drop_nulls("deleted_at").with_columns(
+        EVENT_TIME="deleted_at", EVENT=pl.lit("DELETE"), PROPERTIES=pl.lit("{}")
     )
     parts = _allocations(held)
     given = parts.with_columns(EVENT_TIME="start", EVENT=pl.lit("ALLOCATE"))
     back = parts.filter(pl.col("end") < as_of).with_columns(
         EVENT_TIME="end", EVENT=pl.lit("RELEASE")
     )
-    in_turn = pl.col("EVENT").cast(pl.Enum(["RELEASE", "CREATE", "START", "ALLOCATE"]))
+    in_turn = pl.col("EVENT").cast(pl.Enum(["RELEASE", "CREATE", "START", "ALLOCATE", "DELETE"]))
     events = (
-        pl.concat([created, started, given, back], how="diagonal_relaxed")
+        pl.concat([created, started, deleted, given, back], how="diagonal_relaxed")
         .rename({"lease_id": "LEASE_UUID", "project_id": "PROJECT_ID", "hostname": HOST})
         .sort("EVENT_TIME", "LEASE_UUID", in_turn, "PROPERTIES")
     )

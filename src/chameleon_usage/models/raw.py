@@ -476,9 +476,8 @@ RAW_TABLES: dict[str, RawTable] = {
     "published.leases": RawTable(
         label="published leases",
         key=("lease_id",),
-        required=_texts("lease_id", "project_id", "user_id", "status", "node_type")
-        | _ints("node_cnt")
-        | _times("created_at", "deleted_at", "start_on", "end_on"),
+        required=_texts("lease_id") | _ints("node_cnt") | _times("start_on", "end_on"),
+        optional=_texts("project_id", "node_type") | _times("created_at", "deleted_at"),
         begin="start_on",
         end="end_on",
         tells=("committed",),

@@ -11,8 +11,15 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.stages import HeldPieces, Rejects, Segments, SourceSupport, rejects
-from chameleon_usage.models.vocabulary import Reason
+from chameleon_usage.models.stages import (
+    HeldPieces,
+    Leased,
+    Rejects,
+    Segments,
+    SourceSupport,
+    rejects,
+)
+from chameleon_usage.models.vocabulary import KVM, Reason
 from chameleon_usage.reconstruct.observed import HOST
 
 
@@ -32,6 +39,13 @@ class Reading:
     rejects: pl.DataFrame
     support: pl.DataFrame
     pieces: pl.DataFrame
+
+    @property
+    def leased(self) -> pl.DataFrame:
+        """Of the pieces, whole nodes that leases hold or use (Leased)."""
+        sliced = (pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()
+        of_leases = pl.col("quantity_type").is_in(["committed", "occupied_reservation"])
+        return conform(self.pieces.filter(of_leases & ~sliced.fill_null(value=False)), Leased)
 
 
 @dataclass(frozen=True)
