@@ -30,7 +30,7 @@ from chameleon_usage.stages import (
     save_segments,
     save_usage,
 )
-from chameleon_usage.usage import causes, coverage, projected, projects
+from chameleon_usage.usage import causes, coverage, lease_use, projected, projects
 from chameleon_usage.usage.buckets import Availability, Period, Window
 from chameleon_usage.usage.projects import Naming
 from chameleon_usage.usage.tables import leadtime_tables, usage_tables
@@ -139,6 +139,7 @@ def segments(stage: FactsStage, site: Site, *, by_project: bool = False) -> Segm
         support=mended.support,
         holdings=mended.holdings,
         sessions=mended.sessions,
+        leased=mended.leased,
         legacy=ingested.legacy,
         leases=ingested.leases,
         schedule=name_booked_hosts(ingested.schedule, observed.intervals),
@@ -187,6 +188,9 @@ def outputs(
     tables = usage_tables(
         stage.segments, stage.legacy, availability, window, site.key, by_host=by_host
     ) | leadtime_tables(stage.leases, site.key)
+    tables["lease_use"] = lease_use.lease_use(
+        stage.leased, stage.leases, tables["usage_timeline"], window, site.key
+    )
     waits = projected.leadtime_projected(stage.segments, stage.schedule, availability, window, site)
     tables["leadtime_projected"] = waits
     tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)

@@ -19,6 +19,7 @@ from chameleon_usage.models.stages import (
     Holdings,
     Ingested,
     Intervals,
+    Leased,
     Schedule,
     Segments,
     Sessions,
@@ -54,6 +55,7 @@ class SegmentsStage:
     support: pl.DataFrame
     holdings: pl.DataFrame
     sessions: pl.DataFrame
+    leased: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
     schedule: pl.DataFrame
@@ -73,6 +75,7 @@ _NAMED = {
     "support": SourceSupport,
     "holdings": Holdings,
     "sessions": Sessions,
+    "leased": Leased,
     "schedule": Schedule,
 }
 

@@ -474,7 +474,7 @@ class TestStart:
         said = usage("--help")
         listed = set(re.findall(r"^  ([a-z-]+)  ", said.out, re.MULTILINE)) - {"--version"}
         commands = {"check", "combine", "run", "export", "extract", "grants", "record"}
-        commands |= {"init", "check-config", "summary", "forecast"}
+        commands |= {"init", "check-config", "summary", "forecast", "projects", "statement"}
         assert listed == commands
         for command in commands:
             assert usage(command, "--help").status == 0

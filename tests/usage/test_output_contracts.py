@@ -41,6 +41,11 @@ COLUMNS = {
         "outcome",
     ],
     "leadtime_timeline": ["site", "timestamp", "leadtime_type", "value"],
+    "lease_use": [
+        "site", "timestamp", "node_type", "reserved_h", "used_h", "idle_before_h",
+        "idle_between_h", "idle_after_h", "never_used_h", "given_back_h", "leases", "no_shows",
+        "released_early", "extended",
+    ],
     "leadtime_projected": ["site", "timestamp", "node_type", "nodes", "value"],
     "comparison": [
         "site", "timestamp", "count_type", "legacy", "uncorrected", "corrected", "difference",
@@ -73,6 +78,7 @@ KEYS = {
     "sessions_by_project": ["site", "timestamp", "project_id", "node_type"],
     "leadtime_leases": ["site", "lease_id"],
     "leadtime_timeline": ["site", "timestamp", "leadtime_type"],
+    "lease_use": ["site", "timestamp", "node_type"],
     "leadtime_projected": ["site", "timestamp", "node_type", "nodes"],
     "comparison": ["site", "timestamp", "count_type"],
     "comparison_by_node_type": ["site", "timestamp", "count_type", "node_type"],

@@ -13,9 +13,10 @@ MACHINE_EVENTS, PUBLISHED_LEASES = "trace.machine_events", "published.leases"
 
 
 def _property(name: str) -> pl.Expr:
-    """Read one value of the PROPERTIES column, a Python dictionary in text."""
-    pattern = rf"'{name.replace('.', '[.]')}': '?([^',}}]+)"
-    return pl.col("PROPERTIES").str.extract(pattern)
+    """Read one value of the PROPERTIES column, a Python dictionary or a JSON object in text."""
+    pattern = rf"""['"]{name.replace(".", "[.]")}['"]: *['"]?([^'",}}]+)"""
+    value = pl.col("PROPERTIES").str.extract(pattern)
+    return pl.when(~value.is_in(["None", "null"])).then(value)
 
 
 def machine_events(inputs: RawInputs) -> Ingested:
@@ -26,7 +27,9 @@ def machine_events(inputs: RawInputs) -> Ingested:
     traces, format of ChameleonCloud/starcompactor.
     """
     events = inputs.get(MACHINE_EVENTS).with_columns(
-        entity_id="HOST_NAME (PHYSICAL)", hostname="HOST_NAME (PHYSICAL)"
+        pl.col("EVENT").str.strip_chars().str.to_uppercase(),
+        entity_id="HOST_NAME (PHYSICAL)",
+        hostname="HOST_NAME (PHYSICAL)",
     )
     seen = events.filter(pl.col("EVENT") != "DELETE").group_by("entity_id", "hostname")
     hosts = seen.agg(

@@ -113,6 +113,25 @@ class LeadtimeTimeline(dy.Schema):
     value = dy.Float64(allow_inf=False, allow_nan=False)
 
 
+class LeaseUse(dy.Schema):
+    """How leases used the whole nodes they held, in node-hours of a month; see usage.lease_use."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)  # the month's first instant
+    node_type = dy.String(primary_key=True)
+    reserved_h = dy.Float64(allow_inf=False, allow_nan=False)  # the sum of the next five
+    used_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    idle_before_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    idle_between_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    idle_after_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    never_used_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    given_back_h = dy.Float64(allow_inf=False, allow_nan=False)  # not reserved any more
+    leases = dy.Int64()  # that began to hold a node in the month
+    no_shows = dy.Int64(nullable=True)  # of them
+    released_early = dy.Int64()
+    extended = dy.Int64(nullable=True)  # null: no earlier version of their rows is known
+
+
 class LeadtimeProjected(dy.Schema):
     """Wait for a number of nodes of a type, by what the scheduler knew at the start of each day.
 
@@ -198,6 +217,7 @@ OUTPUTS: dict[str, type[dy.Schema]] = {
     "sessions_by_project": SessionsByProject,
     "leadtime_leases": LeadtimeLeases,
     "leadtime_timeline": LeadtimeTimeline,
+    "lease_use": LeaseUse,
     "leadtime_projected": LeadtimeProjected,
     "comparison": Comparison,
     "comparison_by_node_type": ComparisonByNodeType,

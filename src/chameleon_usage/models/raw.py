@@ -429,7 +429,8 @@ RAW_TABLES: dict[str, RawTable] = {
     "trace.machine_events": RawTable(
         label="published machine events",
         key=("HOST_NAME (PHYSICAL)", "EVENT_TIME", "EVENT"),
-        required=_texts("HOST_NAME (PHYSICAL)", "EVENT", "PROPERTIES") | _times("EVENT_TIME"),
+        required=_texts("HOST_NAME (PHYSICAL)", "EVENT") | _times("EVENT_TIME"),
+        optional=_texts("PROPERTIES"),
         begin="EVENT_TIME",
         end=None,
         tells=("total",),
@@ -440,9 +441,8 @@ RAW_TABLES: dict[str, RawTable] = {
     "published.leases": RawTable(
         label="published leases",
         key=("lease_id",),
-        required=_texts("lease_id", "project_id", "user_id", "status", "node_type")
-        | _ints("node_cnt")
-        | _times("created_at", "deleted_at", "start_on", "end_on"),
+        required=_texts("lease_id") | _ints("node_cnt") | _times("start_on", "end_on"),
+        optional=_texts("project_id", "node_type") | _times("created_at", "deleted_at"),
         begin="start_on",
         end="end_on",
         tells=("committed",),

@@ -133,6 +133,19 @@ class Segments(dy.Schema):
     inferred = dy.Bool()
 
 
+class Leased(dy.Schema):
+    """What the corrected count has of whole nodes held by leases, before overlaps are merged."""
+
+    quantity_type = dy.Enum(["committed", "occupied_reservation"])
+    hostname = dy.Categorical(nullable=True)  # null: nobody names the host
+    node_type = dy.Categorical(nullable=True)
+    nodes = dy.Int64()
+    reservation_id = dy.Categorical(nullable=True)
+    lease_id = dy.Categorical(nullable=True)
+    start = _time()
+    end = _time()
+
+
 class Holdings(dy.Schema):
     """What each project held, when: the corrected collector's segments, divided among projects.
 
@@ -214,6 +227,9 @@ class Leases(dy.Schema):
     requested_h = dy.Float64(nullable=True)
     effective_h = dy.Float64(nullable=True)
     outcome = dy.String()
+    end_date = _time(nullable=True)  # as it was last asked for
+    deleted_at = _time(nullable=True)
+    extended = dy.Bool(nullable=True)  # an earlier version of the row had an earlier end
 
 
 MAINTENANCE = {

@@ -240,6 +240,7 @@ def merge_held(
     check_conservation(f"{stage}: union per host", single, kept, twice)
     kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
     hostless = sized.filter(~shared & pl.col("hostname").is_null())
+    collected.record_leased(quantity, single, hostless)
     slots = sized.filter(shared)
     sums = _slices(slots, ceiling, stage, collected)
     whole = pl.concat(

@@ -13,6 +13,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.stages import (
     Holdings,
+    Leased,
     Rejects,
     Segments,
     Sessions,
@@ -32,12 +33,14 @@ class Reading:
         segments: Segments.
         rejects: Rejects.
         support: SourceSupport (the corrected collector only).
+        leased: Leased (the corrected collector only).
         holdings, sessions: of projects (Holdings, Sessions), if they were asked for.
     """
 
     segments: pl.DataFrame
     rejects: pl.DataFrame
     support: pl.DataFrame
+    leased: pl.DataFrame
     holdings: pl.DataFrame = field(default_factory=Holdings.create_empty)
     sessions: pl.DataFrame = field(default_factory=Sessions.create_empty)
 
@@ -72,7 +75,7 @@ class Collected:
     Attributes:
         collector: the ``collector_type`` of its segments.
         corrections: what the collector does.
-        segments, rejects, support: the parts of the reading so far.
+        segments, rejects, support, leased: the parts of the reading so far.
         doubles: quantity to rows of a host beside another of its rows, where they are to count.
         projects: takes what projects hold, if that is asked for.
     """
@@ -82,6 +85,7 @@ class Collected:
     segments: list[pl.DataFrame] = field(default_factory=list)
     rejects: list[pl.DataFrame] = field(default_factory=list)
     support: list[pl.DataFrame] = field(default_factory=list)
+    leased: list[pl.DataFrame] = field(default_factory=list)
     doubles: dict[str, pl.DataFrame] = field(default_factory=dict)
     projects: Projects | None = None
 
@@ -109,6 +113,12 @@ class Collected:
             conform(within.with_columns(quantity_type=pl.lit(quantity)), SourceSupport)
         )
 
+    def record_leased(self, quantity: str, *pieces: pl.DataFrame) -> None:
+        """Record which lease holds or uses whole nodes, before overlaps are merged."""
+        if quantity in ("committed", "occupied_reservation"):
+            named = (part.with_columns(quantity_type=pl.lit(quantity)) for part in pieces)
+            self.leased += [conform(part, Leased) for part in named]
+
     def refuse(self, pieces: pl.DataFrame, stage: str, reason: Reason) -> None:
         """Record pieces of intervals that are not counted; one row per source and stretch."""
         if pieces.height:
@@ -135,6 +145,7 @@ class Collected:
             pl.concat([Segments.create_empty(), *self.segments]),
             pl.concat([Rejects.create_empty(), *self.rejects]),
             pl.concat([SourceSupport.create_empty(), *self.support]),
+            pl.concat([Leased.create_empty(), *self.leased]),
         )
         if self.projects is None:
             return reading
