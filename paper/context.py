@@ -81,7 +81,10 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
         words["source"] = "simulated" if words["twin"] else "from the site's databases"
     if "real_dir" in values:
         sites = set(site_entries(values["sites"], values["config"]))
-        words["has_published"] = values["published_site"] in sites
+        published = set(values["published_sites"].split())
+        words["has_published"] = not sites.isdisjoint(published)
+        words["both_published"] = published <= sites
+        words["has_calibration"] = words["twin"] and words["has_published"]
         text = (ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8")
         words["has_curves"] = not sites.isdisjoint(yaml.safe_load(text)["real_curves"])
     return words

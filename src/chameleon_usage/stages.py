@@ -16,11 +16,13 @@ from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.stages import (
     Entities,
     Facts,
+    HeldPieces,
+    Holdings,
     Ingested,
     Intervals,
-    Leased,
     Schedule,
     Segments,
+    Sessions,
     SourceSupport,
 )
 from chameleon_usage.models.vocabulary import ABSENT, PRESENT
@@ -44,11 +46,16 @@ class FactsStage:
 
 @dataclass(frozen=True)
 class SegmentsStage:
-    """Segments of a site and all that the usage tables need beside them."""
+    """Segments of a site and all that the usage tables need beside them.
+
+    ``holdings`` and ``sessions``, of projects, are empty unless they were asked for.
+    """
 
     segments: pl.DataFrame
     support: pl.DataFrame
-    leased: pl.DataFrame
+    pieces: pl.DataFrame
+    holdings: pl.DataFrame
+    sessions: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
     schedule: pl.DataFrame
@@ -66,7 +73,9 @@ def moment(as_of: datetime) -> pl.DataFrame:
 _NAMED = {
     "segments": Segments,
     "support": SourceSupport,
-    "leased": Leased,
+    "pieces": HeldPieces,
+    "holdings": Holdings,
+    "sessions": Sessions,
     "schedule": Schedule,
 }
 

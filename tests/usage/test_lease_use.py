@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.stages import Leased, Leases
+from chameleon_usage.models.stages import HeldPieces, Leases
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.usage.lease_use import IDLE, attribute, given_back, lease_use
 from support.sites import LIVELY, day, lively
@@ -34,7 +34,7 @@ def leased(claims: list[Row], stays: list[Row]) -> pl.DataFrame:
         for lease, host, start, end in part
     ]
     names = ["quantity_type", "reservation_id", "lease_id", "hostname", "start", "end"]
-    return conform(pl.DataFrame(rows, [*names, "nodes", "node_type"], orient="row"), Leased)
+    return conform(pl.DataFrame(rows, [*names, "nodes", "node_type"], orient="row"), HeldPieces)
 
 
 def hours_of(held: pl.DataFrame) -> dict[tuple[str, str], float]:

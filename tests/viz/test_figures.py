@@ -519,10 +519,25 @@ def draw_anew(name: str) -> base.Figure:
             count_types=["total"],
         ),
         "published": lambda: real_record.published(
-            pl.DataFrame({"panel": ["total"] * 2, "record": ["real", "twin"], "value": [1.0, 2.0]})
-            .with_columns(month)
-            .select("panel", "timestamp", "record", "value"),
-            site_name=SITE,
+            pl.DataFrame(
+                {
+                    "site": "test",
+                    "count_type": "total",
+                    "record": ["files", "caches", "twin"],
+                    "value": [1.0, 2.0, 3.0],
+                }
+            ).with_columns(month),
+            site_names={"test": SITE},
+            files="files",
+            caches="caches",
+            ours="twin",
+            partial="",
+        ),
+        "machines": lambda: real_record.machines(
+            pl.DataFrame(
+                {"site": "test", "record": ["files", "twin"], "node_type": "gpu", "value": 2.0}
+            ).with_columns(month),
+            site_names={"test": SITE},
             ours="twin",
         ),
     }
@@ -533,7 +548,7 @@ FIGURES = (
     *("stack", "percent", "out_of_use", "facet", "node_types", "resources", "cross_site"),
     *("cross_percent", "share"),
     *("rejects", "coverage", "availability", "comparison"),
-    *("errors", "ablation", "records", "published"),
+    *("errors", "ablation", "records", "published", "machines"),
 )
 drawn = cache(draw_anew)
 

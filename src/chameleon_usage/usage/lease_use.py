@@ -27,6 +27,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import finish
 from chameleon_usage.models.metrics import KNOWN_SHARE
 from chameleon_usage.models.outputs import LeaseUse
+from chameleon_usage.models.vocabulary import KVM
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.usage.tables import UNTYPED
 
@@ -40,7 +41,7 @@ _NEED_STAYS = ("used_h", *IDLE, "no_shows")
 
 
 def lease_use(
-    leased: pl.DataFrame,
+    pieces: pl.DataFrame,
     leases: pl.DataFrame,
     timeline: pl.DataFrame,
     window: Window,
@@ -49,7 +50,7 @@ def lease_use(
     """Make lease_use, a row for each month and node type with a lease.
 
     Args:
-        leased: Leased.
+        pieces: HeldPieces.
         leases: Leases.
         timeline: models.outputs.UsageTimeline of the site: a month in which it does not know what
             was committed has no rows; one in which it does not know what was occupied has null.
@@ -59,7 +60,7 @@ def lease_use(
     Returns:
         models.outputs.LeaseUse.
     """
-    held = attribute(leased)
+    held = attribute(pieces)
     returned = given_back(held, leases)
     hours = _by_month(pl.concat([held, returned], how="diagonal"), window).sort("timestamp")
     counts = _count_leases(held, returned, leases, window)
@@ -73,11 +74,11 @@ def lease_use(
     return finish(rows, LeaseUse, site)
 
 
-def attribute(leased: pl.DataFrame) -> pl.DataFrame:
+def attribute(pieces: pl.DataFrame) -> pl.DataFrame:
     """Give each hour of a reserved node to one lease, and say whether it was used.
 
     Args:
-        leased: Leased.
+        pieces: HeldPieces.
 
     Returns:
         lease (its id, or that of the reservation where nobody knows the lease), hostname,
@@ -87,7 +88,7 @@ def attribute(leased: pl.DataFrame) -> pl.DataFrame:
     Raises:
         ConservationError: the hours of the hosts that are claimed are not given once each.
     """
-    rows = _numbered(leased)
+    rows = _numbered(pieces)
     claimed = pl.col("quantity_type") == "committed"
     named = rows.filter(pl.col("hostname").is_not_null())
     unnamed = rows.filter(claimed & pl.col("hostname").is_null())
@@ -123,13 +124,21 @@ def attribute(leased: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _numbered(leased: pl.DataFrame) -> pl.DataFrame:
-    """Give names that sort and compare by number: ``claim`` is the number of the reservation."""
-    typed = leased.with_columns(pl.col("node_type").cast(pl.String).fill_null(UNTYPED))
+def _numbered(pieces: pl.DataFrame) -> pl.DataFrame:
+    """Keep what holds whole nodes by leases, with names that sort and compare by number.
+
+    ``claim`` is the number of the reservation or, where none is told, of what tells of the lease.
+    """
+    slices = (pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()
+    held = pieces.filter(
+        pl.col("quantity_type").is_in(["committed", "occupied_reservation"])
+        & ~slices.fill_null(value=False)
+    ).with_columns(reservation_id=pl.coalesce("reservation_id", "lease_id", "entity_id"))
+    typed = held.with_columns(pl.col("node_type").cast(pl.String).fill_null(UNTYPED))
     for name in ("hostname", "node_type"):
         names = typed[name].unique().cast(pl.String).drop_nulls().sort()
         typed = typed.with_columns(pl.col(name).cast(pl.Enum(names)))
-    claims = leased.select(pl.col("reservation_id").drop_nulls().unique())
+    claims = held.select(pl.col("reservation_id").drop_nulls().unique())
     ordered = claims.sort(pl.col("reservation_id").cast(pl.String)).with_row_index("claim")
     return typed.join(ordered, on="reservation_id", how="left")
 
