@@ -42,7 +42,7 @@ class TestConfiguration:
         text = (BOOK / "_config.yml").read_text(encoding="utf-8")
         assert "://" not in text
         assert "sphinx_thebe" not in CONFIG["sphinx"]["config"]["extensions"]
-        assert CONFIG["sphinx"]["config"]["mathjax_path"] == "tex-svg.js"
+        assert CONFIG["sphinx"]["config"]["html_math_renderer"] == "mathml"
 
     def test_every_prose_page_has_a_place(self):
         prose = {path.stem for path in BOOK.glob("*.md")} | {"metrics"}
