@@ -115,8 +115,8 @@ def simplify_text(page: Tag) -> None:
         code.name, code["class"] = "pre", language
         code.string = code.get_text().strip("\n")
     for formula in page.select("math"):
-        left, right = r"\[ \]".split() if formula.get("display") else r"\( \)".split()
-        formula.replace_with(f"{left}{formula['alttext']}{right}")
+        tex = str(formula["alttext"])
+        formula.replace_with(rf"\[{tex}\]" if formula.get("display") else rf"\({tex}\)")
     for link in page.select("a.github, a.gitlab"):
         link.string = str(link["href"])  # which the theme abbreviates
 
