@@ -9,7 +9,7 @@ import click
 
 from chameleon_usage.errors import UsageError
 
-COMMANDS = ("ablation", "checksums", "errors", "html", "metrics", "pdf", "run")
+COMMANDS = ("ablation", "checksums", "errors", "external", "html", "metrics", "pdf", "run")
 
 
 class Commands(click.Group):

@@ -525,6 +525,7 @@ def leases(inputs: RawInputs) -> Ingested:
     every = inputs.get(LEASES).rename({"id": "lease_id"})
     rows = every.join(by_lease, on="lease_id", how="inner", maintain_order="left")
     rows = joins.left("leases -> start events", rows, started, "lease_id")
+    rows = rows.join(_extended(inputs), on="lease_id", how="left", maintain_order="left")
     undated = rows.filter(pl.col("created_at").is_null())
     dated = rows.filter(pl.col("created_at").is_not_null())
     cancelled = (pl.col("deleted_at") <= pl.col("start_date")).fill_null(value=False)
@@ -562,6 +563,20 @@ def leases(inputs: RawInputs) -> Ingested:
             undated, stage=INGEST, source=LEASES, reason=Reason.NO_CREATED_AT, row_id="lease_id"
         ),
         join_log=joins.log(),
+    )
+
+
+def _extended(inputs: RawInputs) -> pl.DataFrame:
+    """Tell of leases with earlier versions whether their end was moved later: lease_id, extended.
+
+    Blazar writes a new end over the old one, so that only earlier snapshots and audit tables tell.
+    """
+    versions = inputs.versions(LEASES).filter(pl.len().over("id") > 1)
+    later = pl.col("end_date").diff().over("id") > pl.duration(seconds=0)
+    return (
+        versions.with_columns(later=later)
+        .group_by(lease_id="id")
+        .agg(extended=pl.col("later").any())
     )
 
 

@@ -126,7 +126,7 @@ def unit_seconds(
         ["quantity_type", *index],
         list(columns.values()),
         groups=quantities.join(
-            _extents(clipped, index, borders), how="cross", maintain_order="left_right"
+            extents(clipped, index, borders), how="cross", maintain_order="left_right"
         ),
     )
     height = sums.height // max(quantities.height, 1)
@@ -140,7 +140,7 @@ def unit_seconds(
     )
 
 
-def _extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
+def extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
     """Give the ``first`` and ``last`` bucket of every group that occurs, sorted."""
     groups = segments.group_by(index).agg(pl.col("start").min(), pl.col("end").max()).sort(index)
     return groups.select(
@@ -280,7 +280,7 @@ def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
 
     index = [
         name
-        for name in ("collector_type", "node_type", "hostname", "timestamp")
+        for name in ("collector_type", "project_id", "node_type", "hostname", "timestamp")
         if name in means.columns
     ]
     states = means.select(
