@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from docutils import nodes
 from math_core import LatexError, LatexToMathML
 from sphinx.errors import ExtensionError
 
 if TYPE_CHECKING:
-    from docutils import nodes
     from sphinx.application import Sphinx
     from sphinx.writers.html5 import HTML5Translator
 
@@ -32,6 +32,7 @@ def mathml(tex: str, *, block: bool) -> str:
 def inline(page: HTML5Translator, node: nodes.Element) -> None:
     """Write a formula inside a line."""
     page.body.append(mathml(node.astext(), block=False))
+    raise nodes.SkipNode
 
 
 def block(page: HTML5Translator, node: nodes.Element) -> None:
@@ -41,6 +42,7 @@ def block(page: HTML5Translator, node: nodes.Element) -> None:
     """
     page.body.append(page.starttag(node, "div", CLASS="math pst-scrollable-table-container"))
     page.body.append(f"{mathml(node.astext(), block=True)}</div>\n")
+    raise nodes.SkipNode
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
