@@ -19,6 +19,7 @@ from chameleon_usage.ingest.base import (
     speaks_of,
 )
 from chameleon_usage.models.frames import conform
+from chameleon_usage.models.metrics import SCHEDULE
 from chameleon_usage.models.raw import NAME, TIME, RawInputs
 from chameleon_usage.models.stages import (
     MISSING,
@@ -323,7 +324,7 @@ def _committed(
     before = _replaced(held.filter(moved))
     held = held.with_columns(start=pl.when(moved).then("updated_at").otherwise("start"))
     return Ingested(
-        completeness=speaks_of(source, "committed", *(["schedule"] if keeps else []), keeps=keeps),
+        completeness=speaks_of(source, "committed", *([SCHEDULE] if keeps else []), keeps=keeps),
         schedule=schedule.bookings(inputs, booked),
         intervals=pl.concat(
             [

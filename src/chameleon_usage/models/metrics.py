@@ -240,6 +240,9 @@ CAUSES = ("broken", "planned", "disabled")
 STATUS = "status"
 """Told of where a source says whether hosts can be used; no quantity type of its own."""
 
+SCHEDULE = "schedule"
+"""What a source speaks of whose service keeps the bookings that are over."""
+
 OF_STATUS = frozenset(
     {"status_known_in_pool", "unusable_in_pool", "status_known", *CAUSES, "unexplained"}
 )

@@ -62,7 +62,8 @@ class Availability:
     """What the tables of a site can tell of.
 
     Attributes:
-        quantities: measured quantity types that some source of the site tells, and ``STATUS``.
+        quantities: measured quantity types that some source of the site tells, ``STATUS`` and
+            ``SCHEDULE``.
         completeness: quantity type to the share of its rows that are still there.
         as_of: when they were read; a bucket that reaches further is unknown.
     """
