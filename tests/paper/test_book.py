@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sphinx.errors import ExtensionError
 
 from paper.html import table_of_contents
 from paper.project import site_entries
@@ -26,11 +27,18 @@ NOTEBOOKS = {path.stem for path in (PROJECT / "notebooks").iterdir() if path.is_
 TOC = table_of_contents(COMPLETE, [*site_entries("", "data/sites.yaml"), *NOTEBOOKS])
 CHAPTERS = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
 
-_spec = importlib.util.spec_from_file_location("absent", BOOK / "_ext" / "absent.py")
-assert _spec is not None
-assert _spec.loader is not None
-absent = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(absent)
+
+def extension(name: str):
+    """Import an extension of Sphinx that is the book's own."""
+    spec = importlib.util.spec_from_file_location(name, BOOK / "_ext" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+absent, formulas, reachable = map(extension, ("absent", "formulas", "reachable"))
 
 
 class TestConfiguration:
@@ -59,6 +67,27 @@ class TestConfiguration:
         first, second, *_ = results["chapters"]
         assert first == {"file": "notebooks/real_record"}
         assert second == {"file": "notebooks/chi_edge"}
+
+
+class TestFormulas:
+    def test_a_formula_is_an_element_that_keeps_its_tex(self):
+        told = formulas.mathml(r"a < \text{b\_c}", block=True)
+        assert told == (
+            r'<math alttext="a &lt; \text{b\_c}" display="block">'
+            "<mi>a</mi><mo>&lt;</mo><mtext>b_c</mtext></math>"
+        )
+
+    def test_what_is_no_formula_is_an_error_that_shows_it(self):
+        with pytest.raises(ExtensionError, match=r"no MathML for the formula .*frac"):
+            formulas.mathml(r"\frac{1}", block=False)
+
+
+def test_a_diagram_is_a_picture_with_its_words():
+    diagram = '<object data="a.svg">\n<p class="warning">Boxes: "a" to\nb.</p></object>'
+    told = reachable.reachable(diagram)
+    assert told.startswith(
+        '<object role="img" aria-label="Boxes: &quot;a&quot; to b." data="a.svg">'
+    )
 
 
 class TestAbsentResults:
