@@ -120,16 +120,17 @@ def book_script() -> str:
 
 # Charts start when they come into view, follow the theme of the page, and start again, from the
 # specification, when it changes. The static picture is removed, not hidden, once the live one
-# stands, and comes back if that fails.
+# stands, and comes back if that fails. Vega gives the box the chart's description, and so no mark
+# needs one (aria: false).
 _LIVE = """
 const dark = () => document.documentElement.dataset.theme === "dark";
 const look = () => dark()
-  ? {background: "transparent", title: {color: "#ddd", subtitleColor: "#bbb"},
+  ? {aria: false, background: "transparent", title: {color: "#ddd", subtitleColor: "#bbb"},
      style: {"guide-label": {fill: "#ddd"}, "guide-title": {fill: "#ddd"}},
      header: {labelColor: "#ddd", titleColor: "#ddd"},
      axis: {domainColor: "#999", gridColor: "#444", tickColor: "#999"},
      view: {stroke: "#555"}}
-  : {background: "transparent"};
+  : {aria: false, background: "transparent"};
 const ink = (value) => {
   if (Array.isArray(value)) return value.map(ink);
   if (value && typeof value === "object")
