@@ -9,7 +9,9 @@ import click
 
 from chameleon_usage.errors import UsageError
 
-COMMANDS = ("ablation", "checksums", "errors", "html", "metrics", "pdf", "run")
+COMMANDS = (
+    "ablation", "checksums", "errors", "html", "metrics", "pdf", "run", "seeds", "thresholds",
+)  # fmt: skip
 
 
 class Commands(click.Group):
