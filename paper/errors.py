@@ -7,6 +7,7 @@ reads the record.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,8 @@ from paper.twins import SEEDS, SIZE, WINDOW, measure_all, put, twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from chameleon_usage.stages import FactsStage
 
 RECORD = ROOT / "data" / "errors.csv"
 NOTHING = "nothing"
@@ -100,6 +103,18 @@ def measure_services(release: str, site: str) -> pl.DataFrame:
     Returns:
         the columns of the record; `site` as `services_site` names it, and seed 0.
     """
+    with services_of(release, site) as (entry, facts, window, intervals):
+        tables = pipeline.outputs(pipeline.segments(facts, entry), entry, window)
+    usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
+    truth = daily_truth(intervals, usage["timestamp"].unique().sort(), MEASURED)
+    return _of_record(validation.errors(usage, truth, era=halves_of), NOTHING, 0).select(
+        pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:]
+    )
+
+
+@contextmanager
+def services_of(release: str, site: str) -> Iterator[tuple[Site, FactsStage, Window, pl.DataFrame]]:
+    """Read a site that the services wrote: its entry, facts, window, and the true intervals."""
     folder = SERVICES / release / site
     told = pl.concat(
         pl.read_parquet(path, columns=["kind", "hypervisor_hostname", "start", "end", "vcpus"])
@@ -115,12 +130,8 @@ def measure_services(release: str, site: str) -> pl.DataFrame:
         here = [name for name in ADAPTERS if any(raw.glob(f"{name}*.parquet"))]
         adapters = tuple(adapter for name in here for adapter in ADAPTERS[name])
         entry = Site(key=site, name=site, adapters=adapters, sources=DEFAULT_SOURCES)
-        tables, _ = pipeline.run_pipeline(entry, raw.parent, raw.parent / "output", window)
-    usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
-    truth = daily_truth(shares_of_hosts(told), usage["timestamp"].unique().sort(), MEASURED)
-    return _of_record(validation.errors(usage, truth, era=halves_of), NOTHING, 0).select(
-        pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:]
-    )
+        facts, _ = pipeline.facts(entry, raw.parent)
+        yield entry, facts, window, shares_of_hosts(told)
 
 
 def services_sites() -> list[tuple[str, str]]:

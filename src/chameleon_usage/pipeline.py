@@ -11,6 +11,7 @@ from chameleon_usage.ingest import loader, registry, renamed
 from chameleon_usage.io import files
 from chameleon_usage.models import cells
 from chameleon_usage.models.frames import columns
+from chameleon_usage.models.metrics import KNOWN_SHARE
 from chameleon_usage.models.outputs import OUTPUTS, Coverage
 from chameleon_usage.models.raw import AT_THEIR_WORD
 from chameleon_usage.models.site import Site
@@ -154,9 +155,21 @@ def _availability(ingested: Ingested) -> pl.DataFrame:
 
 
 def outputs(
-    stage: SegmentsStage, site: Site, window: Window, *, by_host: bool = False
+    stage: SegmentsStage,
+    site: Site,
+    window: Window,
+    *,
+    by_host: bool = False,
+    known_share: float = KNOWN_SHARE,
 ) -> dict[str, pl.DataFrame]:
     """Make every output table of a site, each held to its contract.
+
+    Args:
+        stage: what to count.
+        site: its configuration.
+        window: the time to cover.
+        by_host: give usage_by_host, too.
+        known_share: what is known to a smaller share is null.
 
     Returns:
         table name to frame (OUTPUTS).
@@ -165,6 +178,7 @@ def outputs(
         frozenset(stage.availability["quantity_type"]),
         dict(stage.availability.iter_rows()),
         stage.as_of.item(),
+        known_share,
     )
 
     tables = usage_tables(
