@@ -60,7 +60,7 @@ THREADS = $(shell n=$$(( $$(getconf _NPROCESSORS_ONLN) / $(AT_ONCE) )); echo $$(
 LOCK := $(VENV)/lock.done
 READY := $(VENV)/package.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
-DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums html metrics pdf)
+DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums external html metrics pdf)
 FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/*/*))
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
 TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/*) book/metrics.md
@@ -80,7 +80,7 @@ PLACES := -p data_dir $(DATA) -p config $(CONFIG) -p output_dir
 show = test "$$(cat book/_build/$(1).of 2>/dev/null)" = $(<D) -a ! $< -nt book/_build/$(1)/$(<F) || { rm -rf book/_build/$(1); \
 	mkdir -p book/_build; cp -r $(<D) book/_build/$(1); echo $(<D) > book/_build/$(1).of; }; \
 	echo "The paper: book/_build/$(1)/$(<F). Its tables: $(OUT)"
-.PHONY: help book pdf test data run notebooks verify record bench bench-extract clean
+.PHONY: help book pdf test data external run notebooks verify record bench bench-extract clean
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@sed -n '/^#$$/,/^$$/s/^#//p' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,8 @@ test: $(READY) ## the quick tests, style and types
 	mypy --no-error-summary
 	POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) -m "not slow and not real"
 data: $(SITES:%=$(TWIN)/%/manifest.json) ## the twin: simulated raw tables and their truth
+external: $(READY) ## public files that need no database, to data/external; FROM=DIR takes them from there
+	python -m paper external $(FROM:%=--from %)
 run: $(USAGE) $(COMBINED) ## the pipeline: output tables
 notebooks: $(NOTEBOOKS) $(FIGURES_OF_ONE) ## the notebooks, and the figures under output/plots
 verify: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## contracts, laws and, for the default choice, recorded checksums
@@ -107,8 +109,7 @@ bench-extract: $(READY) ## rows per second and memory of extraction, against Mar
 	PYTHONPATH=tests python tests/bench/extract.py
 clean: ## remove everything made, but not the environment
 	rm -rf build output $(TWIN) book/_build book/notebooks book/metrics.md
-# --- the environment --------------------------------------------------------------------------
-# uv is the fast way; where it cannot reach the index, plain pip takes the same lock.
+# --- the environment: by uv, the fast way; where it cannot reach the index, plain pip takes the same lock -----
 $(LOCK): requirements.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' \
@@ -122,8 +123,7 @@ $(READY): pyproject.toml $(LOCK)
 	$(VENV)/bin/uv pip install -q --offline --python $(VENV)/bin/python --no-deps --no-build-isolation -e . \
 		|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --no-deps --no-build-isolation -e .; }
 	touch $@
-# --- data, pipeline, notebooks, book ----------------------------------------------------------
-# Results depend on the lock; on the package's metadata (lint rules and the like) they do not.
+# --- data, pipeline, notebooks, book: results depend on the lock, and not on the package's metadata -----------
 $(TWIN)/%/manifest.json: $(SIMULATOR) $(LOCK) | $(READY)
 	chameleon-twin make --site $* --data-dir $(TWIN)
 # The twin's years are the paper's; of other data all that they cover is counted.

@@ -5,7 +5,7 @@ config = "data/sites.yaml"
 sites = ""
 real_dir = "data/real"
 facts_file = "data/facts.yaml"
-published_site = "chi_tacc"
+published_sites = "chi_tacc chi_uc"
 
 # %% [markdown]
 # (real-record)=
@@ -19,15 +19,222 @@ import yaml
 from great_tables import GT
 from myst_nb import glue
 
-from paper import record
-from paper.figures import real_record
-from paper.project import ROOT, is_twin, site_names
+from chameleon_usage.viz.palette import site_shades
+from paper import leases, published, record
+from paper.figures import real_leases, real_record
+from paper.project import ROOT, is_twin, site_colours, site_names
 
 figures = ROOT / output_dir / "plots"
+real = ROOT / real_dir
 names = site_names(sites, config)
 ours = "twin" if is_twin(ROOT / data_dir) else "database"
 calibration = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))
 facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
+curves = record.published_means(calibration, facts)
+usage = {
+    site: pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet") for site in names
+}
+
+# %% [markdown] when="has_published"
+# ## The machines, 2015 to 2020
+#
+# {{ words.machines() }}
+
+# %% tags=["remove-cell"] when="has_published"
+present = [site for site in published_sites.split() if site in names]
+whole = leases.BOTH if len(present) > 1 else present[0]
+types = published.machine_types(
+    real,
+    {s: pl.read_parquet(ROOT / output_dir / s / "usage_by_node_type.parquet") for s in present},
+    ours,
+)
+machines = pl.read_csv(real / "published_machines.csv")
+events = pl.read_csv(real / "published_machine_events.csv")
+last = machines.filter(pl.col("month") == pl.col("month").max().over("site"))
+for site in published_sites.split():
+    own = events.filter(site=site)
+    glue(f"machines_{site}_events", own["events"].sum(), display=False)
+    glue(f"machines_{site}_last", last.filter(site=site)["nodes"].sum(), display=False)
+    glue(f"machines_{site}_deleted", own.filter(event="DELETE")["events"].sum(), display=False)
+    off = machines.filter(site=site).group_by("month").agg(pl.col("disabled", "nodes").sum())
+    off = off.filter(pl.col("month") >= "2017")
+    glue(f"machines_{site}_off", off["disabled"].sum() / off["nodes"].sum(), display=False)
+
+# %% mystnb={"figure": {"name": "fig-real-machines", "caption": "Hosts by node type, monthly means. Left: the published machine events, which are complete to the second and so have no interval. Right: our corrected total ({{ source }}) in the same months, as far as it covers them. A host that is named a type only later has it from its start, since the events name none before 2016. {{ words.removals() }} Data: {{ output_dir }}/plots/real_machines.csv."}} tags=["hide-input"] when="has_published"
+real_record.machines(types, site_names=names, ours=ours).save("real_machines", figures)
+
+# %% tags=["hide-input"] when="has_published"
+turns = (
+    events.filter(pl.col("event").is_in(["CREATE", "DISABLE", "ENABLE"]))
+    .with_columns(pl.col("site").replace(names), pl.col("event").str.to_lowercase() + "d")
+    .pivot(
+        on="event",
+        index=["site", "year"],
+        values="hosts",
+        on_columns=["created", "disabled", "enabled"],
+    )
+    .with_columns(pl.col("created", "disabled", "enabled").fill_null(0))
+    .sort("site", "year")
+)
+(
+    GT(turns.rename({"created": "enrolled"}), id="table-real-machines", groupname_col="site")
+    .cols_label(disabled="taken out of service", enabled="put into service")
+    .tab_header("Hosts with an event of the kind, by year (published machine events)")
+)
+
+# %% [markdown] when="has_published"
+# ## The use of the machines
+#
+# {{ words.usage() }}
+
+# %% tags=["remove-cell"] when="has_published"
+by_month = published.published_months(real, curves, present)
+counted = published.our_months(pl.concat([usage[site] for site in present]), by_month, ours)
+shares = published.share_published(by_month)
+for label, of in (("before", pl.col("year") < 2018), ("after", pl.col("year") >= 2018)):
+    found = shares.filter(of)["share"]
+    glue(f"share_{label}_least", found.min(), display=False)
+    glue(f"share_{label}_most", found.max(), display=False)
+sums = shares.filter(pl.col("year") >= 2018).select(pl.col("files", "caches").sum())
+glue("share_after", (sums["files"] / sums["caches"]).item(), display=False)
+
+# %% mystnb={"figure": {"name": "fig-published-record", "caption": "Nodes by month: the published files (black), the caches of the time (grey bars, yearly means of the digitised curves, to about half a node), and our corrected count ({{ source }}, blue). Total: from the machine events. Committed: from the lease files, which hold only a part of the leases. So the black line lies far below the grey bars from 2018 on, and the blue line is to be held against the bars. Data: {{ output_dir }}/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
+real_record.published(
+    pl.concat([by_month, counted]),
+    site_names=names,
+    files=published.FILES,
+    caches=published.CACHES,
+    ours=ours,
+    partial=" (the files hold a part)",
+).save("published_record", figures)
+
+# %% [markdown] when="has_published"
+# ## What the lease files hold
+#
+# {{ words.files() }}
+
+# %% tags=["remove-cell"] when="has_published"
+held = pl.read_csv(real / "published_files.csv")
+early = pl.col("month") < leases.CHANGED
+for label, of in (("before", early), ("after", ~early)):
+    made = held.filter(of).select(pl.col("leases", "completed", "early").sum())
+    glue(f"files_{label}_completed", (made["completed"] / made["leases"]).item(), display=False)
+    glue(f"files_{label}_early", (made["early"] / made["leases"]).item(), display=False)
+changed = pl.Series([leases.CHANGED]).str.to_date("%Y-%m").dt.strftime("%B %Y").item()
+glue("files_month", changed, display=False)
+declared = site_colours(published_sites, config)
+shades = {site: site_shades(site, declared)[0] for site in published_sites.split()}
+
+# %% mystnb={"figure": {"name": "fig-real-files", "caption": "Leases in the published files by the month in which they were made, without robots' (left), and the share of them that their user deleted before their end (right; months with fewer than ten leases left out). Dashed line: the month from which on the files hold another kind of leases. The fall in the last month is of leases still running when the files were made. Counts of all rows of the files, so without an interval. Data: {{ output_dir }}/plots/real_files.csv."}} tags=["hide-input"] when="has_published"
+real_leases.files(
+    held,
+    site_names=site_names(published_sites, config),
+    colours=shades,
+    changed=leases.CHANGED,
+).save("real_files", figures)
+
+# %% [markdown] when="has_published"
+# ### Robots
+#
+# {{ words.robots() }}
+
+# %% tags=["remove-cell"] when="has_published"
+robots = pl.read_csv(real / "published_robots.csv")
+glue("robot_minutes", leases.ROBOT_MINUTES, display=False)
+glue("robot_least", leases.ROBOT_LEASES, display=False)
+glue("robot_leases", robots["leases"].sum(), display=False)
+glue("robot_hours", robots["node_hours"].sum(), display=False)
+glue(
+    "leases_all",
+    held.select((pl.col("leases") + pl.col("robot_leases")).sum()).item(),
+    display=False,
+)
+glue("leases_people", held["leases"].sum(), display=False)
+
+# %% tags=["hide-input"] when="has_published"
+(
+    GT(
+        robots.with_columns(pl.col("site").replace(site_names(published_sites, config))),
+        id="table-real-robots",
+    )
+    .fmt_integer(["leases", "node_hours"])
+    .fmt_number("median_minutes", decimals=2)
+    .fmt_percent("share_of_leases", decimals=1)
+    .fmt_percent("share_of_node_hours", decimals=2)
+    .cols_label(
+        users="users found",
+        median_minutes="held, median (min)",
+        node_hours="node-hours",
+        share_of_leases="of all leases",
+        share_of_node_hours="of all node-hours",
+    )
+    .tab_header("What the rule for robots sets apart in the published leases")
+)
+
+# %% [markdown] when="has_published"
+# ## How people lease
+#
+# {{ words.people() }}
+
+# %% tags=["remove-cell"] when="has_published"
+months = held["month"].unique().to_list()
+ours_made = pl.concat(
+    published.our_leases(
+        pl.read_parquet(ROOT / output_dir / site / "leadtime_leases.parquet"),
+        pl.read_parquet(ROOT / data_dir / site / "blazar.leases.parquet"),
+        site,
+        months,
+    )
+    for site in present
+)
+ours_measured = leases.measured(ours_made)
+ours_people = leases.without_robots(ours_measured)
+real_curve = pl.read_csv(real / "published_survival.csv").filter(site=whole, era="all")
+our_curve = leases.survival(ours_people).filter(site=whole, era="all")
+both_curves = pl.concat(
+    [
+        real_curve.with_columns(pl.lit("real").alias("record")),
+        our_curve.with_columns(pl.lit(ours).alias("record")),
+    ],
+    how="vertical_relaxed",
+)
+
+# %% mystnb={"figure": {"name": "fig-real-survival", "caption": "Share of leases longer than a time, on nodes with GPUs and without: lead time of those made in advance, requested duration of all, actual duration of those that held nodes. Solid, with bands: real, {{ words.where() }}, 2016-09 to 2021-06, without robots; the band is the 95 % interval when users are drawn with replacement. Dashed: ours ({{ source }}), of the same months and by the same rules. A step is a limit or a round number that people ask for: a day, a week. Data: {{ output_dir }}/plots/real_survival.csv."}} tags=["hide-input"] when="has_published"
+real_leases.survival(both_curves, ours=ours).save("real_survival", figures)
+
+# %% tags=["remove-cell"] when="has_published"
+real_figures = pl.read_csv(real / "published_leases.csv").filter(site=whole)
+our_figures = leases.figures(ours_people).filter(site=whole, era="all")
+beside = published.figures_beside(real_figures.filter(era="all"), our_figures)
+by_era = published.figures_by_era(real_figures)
+if whole == leases.BOTH:
+    apart = pl.read_csv(real / "published_leases.csv").filter(
+        site="chi_tacc", era="all", nodes="non_gpu", figure="requested_median_h"
+    )
+    glue("people_requested_tacc", apart["value"].item(), display=False)
+    together = real_figures.filter(era="all", nodes="non_gpu", figure="requested_median_h")
+    glue("people_requested_both", together["value"].item(), display=False)
+for label, era in (("before", 1), ("after", 2)):
+    of_era = real_figures.filter(era=list(leases.ERAS)[era], nodes="all")
+    for name, figure in (("early", "released_early_share"), ("held", "actual_median_h")):
+        value = of_era.filter(figure=figure)["value"].item()
+        glue(f"people_{name}_{label}", value, display=False)
+
+# %% tags=["hide-input"] when="has_published"
+(
+    GT(beside, id="table-real-leases", groupname_col="nodes", rowname_col="figure")
+    .cols_label(leases="leases", real="real", interval="95 % interval", ours=ours)
+    .fmt_integer("leases")
+    .cols_align("right", ["real", "interval", "ours"])
+    .tab_header("Lead times and durations of published leases, without robots")
+)
+
+# %% tags=["hide-input"] when="has_published"
+(
+    GT(by_era, id="table-real-eras", rowname_col="figure")
+    .cols_align("right", pl.selectors.exclude("figure"))
+    .tab_header("The same before the files changed and after: real leases, with 95 % intervals")
+)
 
 # %% [markdown] when="has_curves"
 # ## Published curves
@@ -36,19 +243,14 @@ facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
 # word, which we call *uncorrected*.
 
 # %% tags=["remove-cell"] when="has_curves"
-made = [
-    record.our_means(
-        pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet"), calibration, ours
-    )
-    for site in names
-]
-both = pl.concat([record.published_means(calibration, facts), *made]).filter(
+made = [record.our_means(table, calibration, ours) for table in usage.values()]
+both = pl.concat([curves, *made]).filter(
     pl.col("site").is_in([s for s in names if s in calibration["real_curves"]]),
     pl.col("count_type").is_in(record.COMPARED),
     pl.col("collector_type").is_in(list(record.COLLECTORS.values())),
 )
 
-# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, large points) beside ours (dashed, small points; {{ source }}), a panel for each site and count type that has a real curve; each panel has its own scale. Grey: legacy; purple: uncorrected. The nearer a dashed line lies to the solid one of its colour, the more alike. No solid line where the published plot gives no value, and nothing before a site opened: a year's mean is over the days since, and over the part of the year that the curve has. Data: {{ output_dir }}/plots/real_record.csv."}} tags=["hide-input"] when="has_curves"
+# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, large points) beside ours (dashed, small points; {{ source }}), a row for each count type and a column for each site; each panel has its own scale. Grey: legacy; purple: uncorrected. The nearer a dashed line lies to the solid one of its colour, the more alike. No solid line where the published plot gives no value, and nothing before a site opened: a year's mean is over the days since, and over the part of the year that the curve has. The curves were read off plots to about half a node. Data: {{ output_dir }}/plots/real_record.csv."}} tags=["hide-input"] when="has_curves"
 real_record.records(both, site_names=names, count_types=record.COMPARED).save(
     "real_record", figures
 )
@@ -76,60 +278,39 @@ summary = record.likeness_by_series(measured).with_columns(pl.col("site").replac
 # {glue:text}`record_idle:.0f` in the median, and by {glue:text}`record_idle_most:.0f` at most. *Uncorrected* idle is negative
 # before 2022, as the real one is: more nodes in use than leased.
 
-# %% [markdown] when="has_published"
-# ## Published machine events and leases
+# %% [markdown] when="has_calibration"
+# ## The twin against reality
 #
-# The testbed published its machine events, and others published a part of its leases. The pipeline
-# reads them like any other source. `data/README.md` says where the files are; this page has their
-# monthly means.
-#
-# {{ words.machine_events() }}
+# {{ words.calibration() }}
 
-# %% tags=["remove-cell"] when="has_published"
-here = ROOT / output_dir / published_site
-published = record.published_months(ROOT / real_dir)
-leases = record.peoples_leases(
-    pl.read_parquet(here / "leadtime_leases.parquet"),
-    pl.read_parquet(ROOT / data_dir / published_site / "blazar.leases.parquet"),
+# %% tags=["remove-cell"] when="has_calibration"
+from chameleon_usage.io.files import whole_file
+from paper.calibration import beside as set_beside
+from paper.calibration import by_block, targets
+from paper.outcome import outcome
+
+fit = set_beside(
+    targets(calibration), outcome(ROOT / data_dir, calibration, ours_measured), list(names)
 )
-usage = pl.read_parquet(here / "usage_timeline.parquet")
-months = record.months_of_both(published, record.our_months(usage, leases, ours))
+with whole_file(figures / "twin_against_reality.csv") as part:
+    fit.with_columns(pl.col("outcome", "difference", "deviation").round(4)).write_csv(part)
+blocks = by_block(fit)
+glue("fit_figures", fit.height, display=False)
+glue("fit_near", blocks["near"].sum(), display=False)
 
-# %% mystnb={"figure": {"name": "fig-published-record", "caption": "What the published machine events (total), leases (committed) and requests (lead time) of CHI@TACC say by month, in black, beside the corrected count ({{ source }}), in dark blue, on the months of which both tell. Lead time: the 90th percentile of a month's leases, without robots'. Data: {{ output_dir }}/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
-real_record.published(
-    months, site_name=site_names(published_site, config)[published_site], ours=ours
-).save("published_record", figures)
-
-# %% tags=["remove-cell"] when="has_published"
-totals = months.filter(pl.col("panel") == "total (nodes)")
-for name, label in (("real", "real"), (ours, "ours")):
-    highest = totals.filter(pl.col("record") == name)["value"].max()
-    glue(f"published_total_{label}", highest, display=False)
-
-# %% [markdown] when="has_published"
-# At its highest, the real total is {glue:text}`published_total_real:.0f` nodes, and ours
-# {glue:text}`published_total_ours:.0f`.
-
-# %% [markdown] when="has_published"
-# The 90th percentile jumps between minutes and days, since it depends on whether a tenth of a month's
-# leases were made in advance. Their share over the whole time is steadier. The published files say
-# which leases were made in advance, and one user is left out as a robot; of ours, a lease was made in advance
-# if it starts more than an hour after it was made, and leases of less than five minutes are left out.
-
-# %% tags=["hide-input"] when="has_published"
-advance = record.advance_shares(leases, published)
+# %% tags=["hide-input"] when="has_calibration"
 (
     GT(
-        pl.DataFrame(
-            {
-                "leases of": ["nodes with GPU", "nodes without GPU"],
-                "real": [facts["leases_advance_gpu"]["value"], facts["leases_advance"]["value"]],
-                ours: [advance.get(True), advance.get(False)],
-            }
-        ),
-        id="table-published-advance",
+        blocks.with_columns(pl.col("which").str.replace_many(names)),
+        id="table-twin-against-reality",
+        rowname_col="block",
     )
-    .fmt_percent(["real", ours], decimals=1)
-    .sub_missing(missing_text="–")
-    .tab_header("Share of leases reserved in advance")
+    .fmt_percent("median", decimals=1)
+    .fmt_percent("worst", decimals=0, force_sign=True)
+    .sub_missing(missing_text="–", columns="which")
+    .cols_label(
+        near="within 5 %", median="median deviation", worst="worst", which="the figure farthest off"
+    )
+    .tab_header("Figures that the twin is calibrated to, and how near it came")
+    .tab_options(table_font_size="80%")
 )

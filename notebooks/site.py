@@ -18,8 +18,10 @@ from myst_nb import glue
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz.availability import availability, coverage
 from chameleon_usage.viz.collectors import comparison, usage_facet
-from chameleon_usage.viz.leadtime import leadtime
+from chameleon_usage.viz.leadtime import density, leadtime
 from chameleon_usage.viz.leadtime_projected import projected
+from chameleon_usage.viz.leadtime_shares import delays, hours_of_week, survival
+from chameleon_usage.viz.lease_use import lease_use
 from chameleon_usage.viz.rejects import rejects
 from chameleon_usage.viz.stack import node_types, out_of_use, resources, usage_stack
 from chameleon_usage.viz.tables import rejected
@@ -137,11 +139,29 @@ resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=name).s
 # ## Lead times
 #
 # The *requested* lead time is how long before its start a lease was made. The *effective* one is how long it took until
-# the first instance of the lease was built or, where that is not known, until its start event.
+# the first instance of the lease was built or, where that is not known, until its start event. Every lease is in
+# these figures. What is at most a minute starts *at once* and has a band of its own.
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime", "caption": "Hours from a lease's creation to its requested start, and to its first real start, at {{ site_name }} ({{ source }}); a point is a lease, and where there are many, only some are drawn, as the title says; colour is the node type, log scale. Most leases start at once: they lie on the lower edge. Data: {{ output_dir }}/plots/{{ site }}_leadtime.csv."}} tags=["hide-input"]
-leases = pl.read_parquet(here / "leadtime_leases.parquet")
+# %% tags=["remove-cell"]
+leases = tables.with_gpus(
+    pl.read_parquet(here / "leadtime_leases.parquet"),
+    pl.read_parquet(here / "usage_by_node_type.parquet"),
+)
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime-density", "caption": "{{ words.density() }} Data: {{ output_dir }}/plots/{{ site }}_leadtime_density.csv."}} tags=["hide-input"]
+density(leases, site_name=name).save(f"{site}_leadtime_density", figures)
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime", "caption": "{{ words.points() }} Data: {{ output_dir }}/plots/{{ site }}_leadtime.csv."}} tags=["hide-input"]
 leadtime(leases, site_name=name).save(f"{site}_leadtime", figures)
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime-survival", "caption": "{{ words.survival() }} Data: {{ output_dir }}/plots/{{ site }}_leadtime_survival.csv."}} tags=["hide-input"]
+survival(leases, site_name=name).save(f"{site}_leadtime_survival", figures)
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime-delays", "caption": "{{ words.delays() }} Data: {{ output_dir }}/plots/{{ site }}_leadtime_delays.csv."}} tags=["hide-input"]
+delays(leases, site_name=name).save(f"{site}_leadtime_delays", figures)
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime-week", "caption": "{{ words.week() }} Data: {{ output_dir }}/plots/{{ site }}_leadtime_week.csv."}} tags=["hide-input"]
+hours_of_week(leases, site_name=name).save(f"{site}_leadtime_week", figures)
 
 # %% [markdown]
 # The start date of a lease that begins at once is cut to the full minute and so lies just before
@@ -164,6 +184,28 @@ outcomes = tables.lease_outcomes(leases)
 # %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime-projected", "caption": "{{ words.projected() }} Data: {{ output_dir }}/plots/{{ site }}_leadtime_projected.csv."}} tags=["hide-input"] when="has_projected"
 waits = pl.read_parquet(here / "leadtime_projected.parquet")
 projected(waits, site_name=name).save(f"{site}_leadtime_projected", figures)
+
+# %% [markdown] when="has_lease_use"
+# ## Leased, and not used
+#
+# {{ words.lease_use() }}
+
+# %% mystnb={"figure": {"name": "fig-{{ site }}-lease-use", "caption": "{{ words.waste() }} Data: {{ output_dir }}/plots/{{ site }}_lease_use.csv."}} tags=["hide-input"] when="has_lease_use"
+use = pl.read_parquet(here / "lease_use.parquet")
+lease_use(use, site_name=name).save(f"{site}_lease_use", figures)
+
+# %% tags=["hide-input"] when="has_lease_use"
+(
+    GT(tables.lease_use_by_year(use), id=f"table-{site}-lease-use")
+    .fmt_integer("leases")
+    .fmt_number(["reserved", "given back"], decimals=0)
+    .fmt_percent(["no-shows", "released early", "used", "idle"], decimals=1)
+    .sub_missing(missing_text="unknown")
+    .tab_spanner("share of leases", ["no-shows", "released early"])
+    .tab_spanner("node-hours", ["reserved", "given back"])
+    .tab_spanner("share of reserved", ["used", "idle"])
+    .tab_options(table_font_size="85%")
+)
 
 # %% [markdown]
 # ## What did not count, and why

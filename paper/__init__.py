@@ -8,6 +8,10 @@ ablation    the corrected count with one correction left out
 errors      the error from seed to seed, and with more of one damage: recorded apart
 figures/    figures that only the paper has
 truth       the twin's truth, day by day; `validation`: how far each collector is from it
+record      the published curves of the real testbed beside our count
+published   the published machine events and leases beside ours; `leases`: what leases say of users
+calibration the figures that the twin is calibrated to; `outcome`: what came out, measured
+external    the public files that data/external.yaml lists, fetched and held to their checksums
 record      the published record of the real testbed beside our count
 html, metrics, checksums, pdf   the book, page of metrics, recorded sums, the paper as one file
 project     the source tree, its sites, and whether its data are simulated

@@ -10,8 +10,9 @@ import click
 from chameleon_usage.errors import UsageError
 
 COMMANDS = (
-    "ablation", "checksums", "errors", "html", "metrics", "pdf", "run", "seeds", "thresholds",
-)  # fmt: skip
+    *("ablation", "checksums", "errors", "external", "html", "metrics", "pdf", "run", "seeds"),
+    "thresholds",
+)
 
 
 class Commands(click.Group):

@@ -81,7 +81,10 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
         words["source"] = "simulated" if words["twin"] else "from the site's databases"
     if "real_dir" in values:
         sites = set(site_entries(values["sites"], values["config"]))
-        words["has_published"] = values["published_site"] in sites
+        published = set(values["published_sites"].split())
+        words["has_published"] = not sites.isdisjoint(published)
+        words["both_published"] = published <= sites
+        words["has_calibration"] = words["twin"] and words["has_published"]
         text = (ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8")
         words["has_curves"] = not sites.isdisjoint(yaml.safe_load(text)["real_curves"])
     return words
@@ -92,15 +95,17 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
 
     `site_name`; `devices`: it leases these rather than nodes; `predecessor`: what there was before
     its record begins. `has_causes`: causes of a difference between corrected and uncorrected that
-    the table shows; `has_legacy`: figures of the legacy collector to compare with; `has_ondemand`:
-    capacity to use without a lease; `has_projected`: nodes that are leased as a whole, which
-    can be waited for; `has_status`: records that tell whether nodes could be used, of
-    some of the time; `use_unknown`: leased nodes of which nobody knows whether they
-    were used; `has_unknown`: nodes or days of which the state is not known.
+    the table shows; `has_legacy`: figures of the legacy collector to compare with;
+    `has_lease_use`: leases of whole nodes; `has_ondemand`: capacity to use without a lease;
+    `has_projected`: nodes that are leased as a whole, which can be waited for; `has_status`:
+    records that tell whether nodes could be used, of some of the time; `use_unknown`: leased nodes
+    of which nobody knows whether they were used; `has_unknown`: nodes or days of which the state
+    is not known.
     """
     here = output / site
     entry = site_entries(site, config)[site]
     compared, caused = here / "comparison.parquet", here / "comparison_causes.parquet"
+    used = here / "lease_use.parquet"
     waits = here / "leadtime_projected.parquet"
     large = pl.col("node_hours").abs() >= LEAST_HOURS
     counts = corrected_counts(here / "usage_timeline.parquet")
@@ -113,6 +118,7 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
         "prefix": f"{site}_",
         "has_causes": caused.exists() and not pl.read_parquet(caused).filter(large).is_empty(),
         "has_legacy": compared.exists() and pl.read_parquet(compared)["legacy"].count() > 0,
+        "has_lease_use": used.exists() and not pl.read_parquet(used).is_empty(),
         "has_ondemand": some(counts.get("ondemand_capacity", EMPTY)),
         "has_projected": waits.exists() and not pl.read_parquet(waits).is_empty(),
         "has_status": any(

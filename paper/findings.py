@@ -50,6 +50,7 @@ def of_site(folder: Path) -> Findings:
         **at_their_word(usage),
         **busiest(table("usage_by_node_type")),
         **ahead(table("leadtime_leases")),
+        **waste(table("lease_use")),
         **refused(table("rejects")),
     }
 
@@ -272,6 +273,33 @@ def ahead(leases: pl.DataFrame) -> Findings:
     median = advance["requested_h"].median()
     if isinstance(median, float):
         found["advance_hours"] = median
+    return found
+
+
+def waste(use: pl.DataFrame) -> Findings:
+    """Say how much of what leases held they did not use, and what they gave back.
+
+    Args:
+        use: `lease_use` of one site.
+
+    Returns:
+        `unused_share` of the node-hours that leases held, `never_share` on nodes that never had an
+        instance, `waiting_share` before the first one; `no_show_share` of the leases, all of them
+        over the months whose use is known. `given_back_share` of the node-hours asked for.
+    """
+    whole = use.select(pl.col("reserved_h", "given_back_h").sum()).row(0)
+    known = use.drop_nulls("used_h").select(pl.col(pl.Float64, pl.Int64).sum())
+    found: Findings = {}
+    if whole[0] > 0:
+        found["given_back_share"] = whole[1] / sum(whole)
+    if known["reserved_h"].item() > 0:
+        of = known.row(0, named=True)
+        found |= {
+            "unused_share": 1 - of["used_h"] / of["reserved_h"],
+            "never_share": of["never_used_h"] / of["reserved_h"],
+            "waiting_share": of["idle_before_h"] / of["reserved_h"],
+            "no_show_share": of["no_shows"] / max(of["leases"], 1),
+        }
     return found
 
 

@@ -1,4 +1,4 @@
-"""The published record of the real testbed, and our count beside it.
+"""The published curves of the real testbed, and our count beside them.
 
 The published plots show two collectors: the legacy caches, and today's databases taken at their
 word, here `uncorrected`.
@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from chameleon_usage.viz.base import as_text, coarsen, since_opening
+from chameleon_usage.viz.base import as_text, since_opening
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 COLLECTORS = {"legacy": "legacy", "current": "uncorrected"}
 """What the published curves call a collector, and what we call it."""
 
-COMPARED = ("total", "reservable", "committed", "occupied", "idle")
+COMPARED = ("total", "occupied", "reservable", "committed", "idle")
+"""In the order of the panels: first those that every site has."""
+
 NEAR = 0.15
 """Yearly means at most so far apart are told as near."""
 
 KEY = ["site", "collector_type", "count_type", "year"]
-LEAD_TIME = "requested lead time, 90th percentile (h)"
-ROBOTS = pl.duration(minutes=5)
-"""Leases held for less are robots', as in data/real/recipe.py."""
 
 
 def published_means(calibration: Mapping[str, Any], facts: Mapping[str, Any]) -> pl.DataFrame:
@@ -155,97 +153,3 @@ def idle_apart(both: pl.DataFrame, ours: str) -> pl.Series:
         .select((pl.col(ours) - pl.col("real")).abs())
         .to_series()
     )
-
-
-def published_months(real_dir: Path) -> pl.DataFrame:
-    """Give what the published files say by month.
-
-    Args:
-        real_dir: the folder of aggregates made of them.
-
-    Returns:
-        `panel`, `timestamp`, `record` (`real`), `value`: nodes of each quantity, and the 90th
-        percentile of the requested lead time.
-    """
-    month = pl.col("month").str.to_datetime("%Y-%m", time_zone="UTC").alias("timestamp")
-    real = pl.lit("real").alias("record")
-    monthly = pl.read_csv(real_dir / "published_monthly.csv").select(
-        (pl.col("quantity_type") + " (nodes)").alias("panel"),
-        month,
-        real,
-        pl.col("nodes").alias("value"),
-    )
-    requested = pl.read_csv(real_dir / "published_leadtime.csv").select(
-        pl.lit(LEAD_TIME).alias("panel"), month, real, pl.col("requested_h_p90").alias("value")
-    )
-    return pl.concat([monthly, requested])
-
-
-def peoples_leases(leases: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
-    """Leave out the leases that robots made.
-
-    Args:
-        leases: `leadtime_leases` of one site.
-        raw: `blazar.leases` of it, which says how long each was held.
-    """
-    held = raw.select(
-        pl.col("id").alias("lease_id"),
-        (
-            pl.min_horizontal("end_date", "deleted_at")
-            - pl.max_horizontal("start_date", "created_at")
-        ).alias("held"),
-    )
-    return leases.join(held, on="lease_id", how="left").remove(
-        pl.col("held").is_between(pl.duration(), ROBOTS, closed="none")
-    )
-
-
-def our_months(usage: pl.DataFrame, leases: pl.DataFrame, ours: str) -> pl.DataFrame:
-    """Give what our count says by month, as `published_months`.
-
-    Args:
-        usage: `usage_timeline` of one site.
-        leases: from `peoples_leases`.
-        ours: what to call our record.
-    """
-    counted = usage.filter(
-        pl.col("collector_type") == "corrected", pl.col("count_type").is_in(["total", "committed"])
-    )
-    record = pl.lit(ours).alias("record")
-    return pl.concat(
-        [
-            coarsen(counted, "1mo", by=["count_type"]).select(
-                (pl.col("count_type") + " (nodes)").alias("panel"), "timestamp", record, "value"
-            ),
-            leases.group_by(pl.col("created_at").dt.truncate("1mo").alias("timestamp"))
-            .agg(pl.col("requested_h").quantile(0.9, "linear").alias("value"))
-            .select(pl.lit(LEAD_TIME).alias("panel"), "timestamp", record, "value"),
-        ]
-    )
-
-
-def months_of_both(published: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
-    """Put our months below the published ones: those of which both tell."""
-    return pl.concat([published, counted.join(published, on=["panel", "timestamp"], how="semi")])
-
-
-def advance_shares(leases: pl.DataFrame, published: pl.DataFrame) -> dict[bool, float]:
-    """Give the share of leases made more than an hour ahead, of nodes with GPU and of others.
-
-    Args:
-        leases: from `peoples_leases`.
-        published: from `published_months`: only leases made in its time count.
-    """
-    made = published.filter(pl.col("panel") == LEAD_TIME).select(
-        pl.col("timestamp").min().alias("first"),
-        # The last day that every month has.
-        pl.col("timestamp").max().dt.replace(day=28).alias("last"),
-    )
-    gpu = pl.col("node_type").str.contains("gpu").fill_null(value=False)
-    shares = (
-        leases.join(made, how="cross")
-        .filter(pl.col("created_at").is_between("first", "last"))
-        .group_by(gpu.alias("gpu"))
-        .agg((pl.col("requested_h") > 1).mean().alias("share"))
-    )
-    return dict(shares.iter_rows())

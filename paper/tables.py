@@ -9,6 +9,7 @@ import polars as pl
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.models.vocabulary import Reason, stage_of
 from chameleon_usage.viz.base import coarsen, since_opening
+from chameleon_usage.viz.lease_use import by_year
 from chameleon_usage.viz.tables import ALL, cross_site_table
 from paper.eras import era_label, era_of
 
@@ -102,6 +103,46 @@ def lease_outcomes(leases: pl.DataFrame) -> pl.DataFrame:
             pl.col("effective_h").median().clip(0).alias("effective, median (h)"),
         )
         .sort("leases", "outcome", descending=[True, False])
+    )
+
+
+def with_gpus(leases: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
+    """Tell of each lease whether its node type has GPUs.
+
+    Args:
+        leases: `leadtime_leases` of one site.
+        usage: `usage_by_node_type` of the site.
+
+    Returns:
+        the leases and `gpu`: null where the node type is not known, or of none of the site's hosts.
+    """
+    nodes = usage.filter(pl.col("count_type") == "total", pl.col("collector_type") == "corrected")
+    types = nodes.group_by("node_type").agg(gpu=(pl.col("resource") == "gpus").any())
+    return leases.join(types, on="node_type", how="left", maintain_order="left")
+
+
+def lease_use_by_year(use: pl.DataFrame) -> pl.DataFrame:
+    """Give how leases used their nodes, year by year.
+
+    Args:
+        use: `lease_use` of one site.
+
+    Returns:
+        `year`, `leases`, `no-shows` and `released early` as shares of them, `reserved` in
+        node-hours, `used` and `idle` as shares of these, `given back` in node-hours. A share is
+        null where nobody knows it.
+    """
+    known = pl.col("reserved_h") - pl.col("unknown_h")
+    used = pl.when(known > 0).then(pl.col("used_h") / known)
+    return by_year(use).select(
+        "year",
+        "leases",
+        (pl.col("no_shows") / pl.col("leases")).alias("no-shows"),
+        (pl.col("released_early") / pl.col("leases")).alias("released early"),
+        pl.col("reserved_h").alias("reserved"),
+        used.alias("used"),
+        (1 - used).alias("idle"),
+        pl.col("given_back_h").alias("given back"),
     )
 
 

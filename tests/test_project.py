@@ -174,7 +174,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "usage": ("errors", "models", "intervals", "reconstruct"),
     "stages": ("errors", "models", "intervals", "io.files"),
     "pipeline": (*("errors", "models", "ingest", "reconstruct", "usage", "stages", "io.files"),),
-    "io": ("errors", "models", "snapshots", "ingest", "stages", "io.files"),
+    "io": ("errors", "models", "intervals", "snapshots", "ingest", "stages", "io.files"),
     "viz": ("models", "io.files"),
     "cli": (
         *("errors", "models", "snapshots", "ingest", "usage", "stages", "pipeline"),

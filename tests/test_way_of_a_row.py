@@ -25,7 +25,7 @@ WAY = (
 """The files that carry or change an allocation, from the command to the output's file."""
 EVIDENCE = (
     *("snapshots/history.py", "reconstruct/uncorrected.py", "reconstruct/hosts.py"),
-    *("reconstruct/inference.py", "ingest/schedule.py", "usage/projected.py"),
+    *("reconstruct/inference.py", "ingest/schedule.py", "usage/projected.py", "usage/lease_use.py"),
 )
 """Those that look at it: for what it tells of others, or to count it another way."""
 TOOLS = ("intervals", "models")

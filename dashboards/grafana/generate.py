@@ -34,6 +34,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.metrics import (
     COLLECTORS,
+    HOLD,
     LEADTIMES,
     METRICS,
     RESOURCES,
@@ -58,6 +59,8 @@ SITES = {
 SOURCE = DataSourceRef(type_val="mysql", uid="chameleon-usage")
 FULL_WIDTH, HALF_WIDTH, HEIGHT = 24, 12, 9
 DAY = "1d"
+
+TOP_PROJECTS = 10
 
 PARTS = tuple(name for name in palette.STATES if name in METRICS)
 """The disjoint states that the database tells, in the order of stacking, from the bottom."""
@@ -234,6 +237,41 @@ def used_share_query() -> str:
         time="used.timestamp",
         metric="used.site",
     )
+
+
+def top_projects_query() -> str:
+    """Give the nodes that each of the greatest projects held, and all others together.
+
+    The greatest are those of the shown time. A project has no row where it held nothing: the days
+    are counted by the timeline, which has them all.
+    """
+    held = f"{BY_SITE} AND resource = 'nodes'\n    AND count_type IN {HOLD}"
+    return f"""\
+WITH held AS (
+  SELECT timestamp, project_id, SUM(value) AS nodes
+  FROM usage_by_project
+  WHERE {held}
+  GROUP BY timestamp, project_id
+), ranked AS (
+  SELECT project_id, ROW_NUMBER() OVER (ORDER BY SUM(nodes) DESC, project_id) AS place
+  FROM held
+  GROUP BY project_id
+), days AS (
+  SELECT $__timeGroup(timestamp, $__interval) AS bucket, COUNT(DISTINCT timestamp) AS number
+  FROM usage_timeline
+  WHERE {BY_SITE}
+  GROUP BY 1
+), spent AS (
+  SELECT
+    $__timeGroup(held.timestamp, $__interval) AS bucket,
+    CASE WHEN ranked.place <= {TOP_PROJECTS} THEN held.project_id ELSE 'all others' END AS project,
+    SUM(held.nodes) AS nodes
+  FROM held JOIN ranked ON ranked.project_id = held.project_id
+  GROUP BY 1, 2
+)
+SELECT spent.bucket AS time, spent.project AS metric, spent.nodes / days.number AS value
+FROM spent JOIN days ON days.bucket = spent.bucket
+ORDER BY 1, 2"""
 
 
 def leadtime_query() -> str:
@@ -513,9 +551,33 @@ def sites() -> Dashboard:
     return filled(built, site_panels(), start=2)
 
 
+def projects() -> Dashboard:
+    """Show who held most; apart from the others, for those who may see projects named."""
+    built = dashboard(
+        "Usage: by project",
+        "chameleon-usage-projects",
+        "Who held most of the nodes. It needs usage_by_project, which is in a database only where "
+        "the operator ran --by-project and exported that table by name.",
+    )
+    top = stacked(
+        panel(
+            "Top projects",
+            f"Nodes held, by leases and outside of them, by each of the {TOP_PROJECTS} projects "
+            "with the most node-hours in the shown time, and by all others.",
+            top_projects_query(),
+            unit="short",
+        )
+    ).override_by_name("all others", fixed(palette.PALE))
+    return filled(built, [top.span(FULL_WIDTH)], start=1)
+
+
 def texts() -> dict[str, str]:
     """Give the file name and the JSON of every dashboard."""
-    made: dict[str, Any] = {"overview.json": overview(), "sites.json": sites()}
+    made: dict[str, Any] = {
+        "overview.json": overview(),
+        "sites.json": sites(),
+        "projects.json": projects(),
+    }
     encoder = JSONEncoder(sort_keys=True, indent=2)
     return {name: encoder.encode(built.build()) + "\n" for name, built in made.items()}
 

@@ -1,8 +1,8 @@
 """How like the real testbed a twin is in years that did not steer it.
 
-`python -m chameleon_twin.halves`: twins are steered by the real curves of the even years alone, of the odd ones alone, and of all, and
-their yearly means are recorded beside the real ones in data/halves.csv. The calendar of the
-hardware and the behaviour of leases are the same in all of them.
+`python -m chameleon_twin.halves` makes twins that are steered by the real curves of the even years
+alone, of the odd ones alone, and of all, and records their yearly means beside the real ones in
+data/halves.csv. The calendar of the hardware and the behaviour of leases are the same in all.
 """
 
 from collections.abc import Iterator

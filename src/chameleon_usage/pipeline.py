@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ from chameleon_usage.ingest import loader, registry, renamed
 from chameleon_usage.io import files
 from chameleon_usage.models import cells
 from chameleon_usage.models.frames import columns
-from chameleon_usage.models.metrics import KNOWN_SHARE
+from chameleon_usage.models.metrics import HELD, KNOWN_SHARE
 from chameleon_usage.models.outputs import OUTPUTS, Coverage
 from chameleon_usage.models.raw import AT_THEIR_WORD
 from chameleon_usage.models.site import Site
@@ -30,8 +31,9 @@ from chameleon_usage.stages import (
     save_segments,
     save_usage,
 )
-from chameleon_usage.usage import causes, coverage, projected
+from chameleon_usage.usage import causes, coverage, lease_use, projected, projects
 from chameleon_usage.usage.buckets import Availability, Period, Window
+from chameleon_usage.usage.projects import Naming
 from chameleon_usage.usage.tables import leadtime_tables, usage_tables
 
 SAVED_STAGES = ("facts", "segments", "usage")
@@ -127,14 +129,18 @@ def check_window(window: Window) -> Window:
     return window
 
 
-def segments(stage: FactsStage, site: Site) -> SegmentsStage:
-    """Read the intervals twice: each row at its word, and reconstructed."""
+def segments(stage: FactsStage, site: Site, *, by_project: bool = False) -> SegmentsStage:
+    """Read the intervals twice: each row at its word, and reconstructed; by project, if asked."""
     ingested = stage.ingested
     observed = observe(ingested, stage.as_of)
-    plain, mended = uncorrected.collect(observed), corrected.collect(observed, site)
+    plain = uncorrected.collect(observed)
+    mended = corrected.collect(observed, site, by_project=by_project)
     return SegmentsStage(
         segments=pl.concat([plain.segments, mended.segments]),
         support=mended.support,
+        pieces=mended.pieces,
+        holdings=mended.holdings,
+        sessions=mended.sessions,
         legacy=ingested.legacy,
         leases=ingested.leases,
         schedule=name_booked_hosts(ingested.schedule, observed.intervals),
@@ -143,6 +149,23 @@ def segments(stage: FactsStage, site: Site) -> SegmentsStage:
         availability=_availability(ingested),
         as_of=moment(stage.as_of),
     )
+
+
+def trace_parts(site: Site, output: Path) -> tuple[dict[str, pl.DataFrame], datetime]:
+    """Give what a public trace of a site is made of, from its saved facts.
+
+    Returns:
+        (hosts: when each existed, and what it was (Segments, and host_class); held: what held them
+        (HeldPieces); leases (Leases), as the corrected collector counts them), as_of
+    """
+    stage = load_facts(output / site.key)
+    observed = observe(stage.ingested, stage.as_of)
+    reading = corrected.collect(observed, site)
+    classes = observed.history.group_by("hostname").agg(pl.col("host_class").last())
+    total = reading.segments.filter(pl.col("quantity_type") == "total")
+    classes = classes.cast(pl.String)
+    hosts = total.cast({"hostname": pl.String}).join(classes, on="hostname", how="left")
+    return {"hosts": hosts, "held": reading.pieces, "leases": stage.ingested.leases}, stage.as_of
 
 
 def _availability(ingested: Ingested) -> pl.DataFrame:
@@ -160,15 +183,17 @@ def outputs(
     window: Window,
     *,
     by_host: bool = False,
+    by_project: Naming | None = None,
     known_share: float = KNOWN_SHARE,
 ) -> dict[str, pl.DataFrame]:
     """Make every output table of a site, each held to its contract.
 
     Args:
-        stage: what to count.
+        stage: of ``segments``.
         site: its configuration.
-        window: the time to cover.
-        by_host: give usage_by_host, too.
+        window: the time to cover and its buckets.
+        by_host: make usage_by_host, too.
+        by_project: make the tables of projects, too, with their names changed so.
         known_share: what is known to a smaller share is null.
 
     Returns:
@@ -184,6 +209,9 @@ def outputs(
     tables = usage_tables(
         stage.segments, stage.legacy, availability, window, site.key, by_host=by_host
     ) | leadtime_tables(stage.leases, site.key)
+    tables["lease_use"] = lease_use.lease_use(
+        stage.pieces, stage.leases, tables["usage_timeline"], window, site.key
+    )
     waits = projected.leadtime_projected(stage.segments, stage.schedule, availability, window, site)
     tables["leadtime_projected"] = waits
     tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
@@ -196,6 +224,24 @@ def outputs(
     refused = stage.rejects.sort(stage.rejects.columns)
     tables["rejects"] = refused.with_columns(source_row_id=cells.written(pl.col("source_row_id")))
     tables["join_log"] = stage.join_log.sort("name")
+    if by_project is not None:
+        held = pl.col("quantity_type").is_in(HELD) & (pl.col("collector_type") == "corrected")
+        if stage.holdings.is_empty() and stage.segments.select(held.any()).item():
+            raise UsageError(
+                f"the saved segments of site {site.key} do not tell projects apart: "
+                "run with --by-project from the raw tables, or with --from facts"
+            )
+        tables["usage_by_project"] = projects.usage_by_project(
+            stage.holdings,
+            tables["usage_by_resource"],
+            availability,
+            window,
+            site=site.key,
+            naming=by_project,
+        )
+        tables["sessions_by_project"] = projects.sessions_by_project(
+            stage.sessions, window, availability.as_of, site=site.key, naming=by_project
+        )
     caches = coverage.supported_by_caches(tables["usage_timeline"], site.key)
     tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
     for name, frame in tables.items():
@@ -204,6 +250,7 @@ def outputs(
 
 
 _ORDER = {
+    "usage_by_project": ("resource", "count_type", "project_id", "node_type", "timestamp"),
     "usage_by_node_type": ("collector_type", "resource", "count_type", "node_type", "timestamp"),
     "usage_by_host": ("collector_type", "count_type", "hypervisor_hostname", "timestamp"),
 }
@@ -257,6 +304,7 @@ def run_pipeline(
     save_stages: bool = False,
     resume_from: str | None = None,
     by_host: bool = False,
+    by_project: Naming | None = None,
     skip_missing: bool = False,
     progress: bool = False,
 ) -> tuple[dict[str, pl.DataFrame], Notes]:
@@ -271,6 +319,7 @@ def run_pipeline(
         resume_from: ``facts``, ``segments`` or ``usage``: read that saved stage instead of what
             goes before it. From ``usage`` only the contracts are checked again.
         by_host: write usage_by_host, too.
+        by_project: write the tables of projects, too, with their names changed so.
         skip_missing: leave out adapters whose table is absent.
         progress: show bars on a terminal.
 
@@ -295,11 +344,11 @@ def run_pipeline(
             else:
                 early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
                 notes = Notes(absent, early.left_out)
-            late = segments(early, site)
+            late = segments(early, site, by_project=by_project is not None)
             if not save_stages and resume_from is None:
                 early = None  # its memory serves the outputs
         window = window_of(late, window)
-        tables = outputs(late, site, window, by_host=by_host)
+        tables = outputs(late, site, window, by_host=by_host, by_project=by_project)
         with files.whole_directory(target) as scratch:
             save_usage(scratch, tables)
             if save_stages or resume_from:

@@ -16,10 +16,13 @@ from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.stages import (
     Entities,
     Facts,
+    HeldPieces,
+    Holdings,
     Ingested,
     Intervals,
     Schedule,
     Segments,
+    Sessions,
     SourceSupport,
 )
 from chameleon_usage.models.vocabulary import ABSENT, PRESENT
@@ -43,10 +46,16 @@ class FactsStage:
 
 @dataclass(frozen=True)
 class SegmentsStage:
-    """Segments of a site and all that the usage tables need beside them."""
+    """Segments of a site and all that the usage tables need beside them.
+
+    ``holdings`` and ``sessions``, of projects, are empty unless they were asked for.
+    """
 
     segments: pl.DataFrame
     support: pl.DataFrame
+    pieces: pl.DataFrame
+    holdings: pl.DataFrame
+    sessions: pl.DataFrame
     legacy: pl.DataFrame
     leases: pl.DataFrame
     schedule: pl.DataFrame
@@ -61,7 +70,14 @@ def moment(as_of: datetime) -> pl.DataFrame:
     return pl.DataFrame({"as_of": [as_of]}, schema={"as_of": pl.Datetime("us")})
 
 
-_NAMED = {"segments": Segments, "support": SourceSupport, "schedule": Schedule}
+_NAMED = {
+    "segments": Segments,
+    "support": SourceSupport,
+    "pieces": HeldPieces,
+    "holdings": Holdings,
+    "sessions": Sessions,
+    "schedule": Schedule,
+}
 
 
 def _settled(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:

@@ -76,6 +76,15 @@ class TestRun:
         assert set(more) - set(plain) == {"usage_by_host.parquet"}
         assert {name: more[name] for name in plain} == plain
 
+    @pytest.mark.parametrize("site", LIVELY)
+    def test_by_project_adds_two_tables_and_changes_no_other(self, lively_outputs, site):
+        plain = bytes_of(lively_outputs() / site)
+        more = bytes_of(lively_outputs("--by-project") / site)
+        assert set(more) - set(plain) == {
+            *("usage_by_project.parquet", "sessions_by_project.parquet"),
+        }
+        assert {name: more[name] for name in plain} == plain
+
     def test_by_host_holds_every_host(self, lively_outputs):
         out = lively_outputs("--by-host", "--save-stages")
         hosts = pl.read_parquet(out / "chi_tacc" / "usage_by_host.parquet")
@@ -221,7 +230,7 @@ class TestCombine:
             ]
             assert combined.height == sum(parts), table
             # Nothing was refused at the KVM site, and its hosts are given in slices.
-            if table not in {"rejects", "leadtime_projected"}:
+            if table not in {"rejects", "leadtime_projected", "lease_use"}:
                 assert set(combined["site"]) == {"chi_tacc", "kvm_tacc", "chi_edge"}, table
 
     def test_combining_again_does_not_combine_the_combined(self, usage, done):
@@ -465,7 +474,7 @@ class TestStart:
         said = usage("--help")
         listed = set(re.findall(r"^  ([a-z-]+)  ", said.out, re.MULTILINE)) - {"--version"}
         commands = {"check", "combine", "run", "export", "extract", "grants", "record"}
-        commands |= {"init", "check-config", "summary", "forecast"}
+        commands |= {"init", "check-config", "summary", "forecast", "projects", "statement"}
         assert listed == commands
         for command in commands:
             assert usage(command, "--help").status == 0

@@ -8,6 +8,7 @@ import re
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import polars as pl
 import pymysql
 import pytest
@@ -24,7 +25,7 @@ from chameleon_usage.viz import palette
 from support.sites import PROJECT, SITES
 
 GRAFANA = PROJECT / "dashboards" / "grafana"
-NAMES = ("overview.json", "sites.json")
+NAMES = ("overview.json", "sites.json", "projects.json")
 CHOSEN = ["chi_edge", "chi_tacc", "kvm_tacc"]
 FROM, TO = datetime(2019, 12, 1, tzinfo=UTC), datetime(2020, 1, 31, tzinfo=UTC)
 
@@ -166,7 +167,49 @@ def expand(sql: str, *, interval: str = "1d", sites=CHOSEN, **variables: str) ->
 
 @pytest.fixture(scope="module")
 def tables(lively_outputs) -> dict[str, pl.DataFrame]:
-    return load_combined(lively_outputs(), CHOSEN)
+    return load_combined(lively_outputs("--by-project"), CHOSEN)
+
+
+class TestTopProjects:
+    """In DuckDB, which is taught the three functions of MySQL that the query takes."""
+
+    @pytest.mark.parametrize("interval", ["1d", "7d"])
+    def test_ten_are_named_and_all_together_are_what_is_held(self, interval):
+        stamps = [FROM + timedelta(days=number) for number in range(14)]
+        rows = [  # project n holds n nodes on every n-th day, and what it runs is no more
+            (site, stamp, count_type, "nodes", f"p{n:02}", "one", float(n))
+            for site in CHOSEN
+            for number, stamp in enumerate(stamps)
+            for n in range(1, 13)
+            for count_type in ("committed", "occupied")
+            if number % n == 0
+        ]
+        database = duckdb.connect()
+        database.sql("SET TimeZone = 'UTC'")
+        database.sql("CREATE MACRO unix_timestamp(t) AS epoch(t)::BIGINT")
+        database.sql("CREATE MACRO from_unixtime(s) AS to_timestamp(s)")
+        names = ["site", "timestamp", "count_type", "resource", "project_id", "node_type", "value"]
+        held = pl.DataFrame(rows, schema=names, orient="row")
+        database.register("usage_by_project", held)
+        database.register("usage_timeline", pl.DataFrame({"site": "chi_tacc", "timestamp": stamps}))
+        sql = titled("Top projects")["targets"][0]["rawSql"]
+        found = database.sql(expand(sql, interval=interval).replace(" DIV ", " // ")).pl()
+        assert found["metric"].n_unique() == 11
+        assert "all others" in found["metric"]
+        length = seconds(interval)
+        bucket = pl.col("timestamp").dt.epoch("s") // length * length
+        days = pl.DataFrame({"timestamp": stamps}).group_by(time=bucket).len("days")
+        expected = (
+            held.filter(pl.col("count_type") == "committed")
+            .group_by(time=bucket)
+            .agg(pl.col("value").sum())
+            .join(days, on="time")
+            .select("time", pl.col("value") / pl.col("days"))
+            .sort("time")
+        )
+        sums = found.group_by("time").agg(pl.col("value").sum()).sort("time")
+        assert sums["time"].to_list() == expected["time"].to_list()
+        assert sums["value"].to_list() == pytest.approx(expected["value"].to_list())
 
 
 @pytest.mark.slow
@@ -182,7 +225,8 @@ class TestQueries:
             "GRANT SELECT ON usage_history.* TO reader@'%'",
         )
         monkeypatch.setenv("URI", mariadb.uri("reader_writer", "w") + "/usage_history")
-        write_sql({name: tables[name] for name in DASHBOARD_TABLES}, CHOSEN, "${URI}")
+        asked = (*DASHBOARD_TABLES, "usage_by_project")
+        write_sql({name: tables[name] for name in asked}, CHOSEN, "${URI}")
         session = pymysql.connect(
             host="127.0.0.1",
             port=mariadb.port,
@@ -278,6 +322,14 @@ class TestQueries:
             expected = wide.filter(col("site") == site).select(free).to_series().drop_nulls()
             shown = found.filter(pl.col("metric") == f"{site} available")
             assert shown["value"].to_list() == pytest.approx(expected.to_list(), abs=1e-9)
+
+    def test_projects_add_up_to_what_is_held(self, ask, tables):
+        found = ask(titled("Top projects")["targets"][0]["rawSql"])
+        held = tables["usage_timeline"].filter(
+            pl.col("collector_type") == "corrected",
+            pl.col("count_type").is_in(["committed", "occupied_ondemand"]),
+        )
+        assert found["value"].sum() == pytest.approx(held["value"].sum())
 
     @pytest.mark.parametrize("interval", ["1d", "7d"])
     def test_lead_times_are_medians(self, ask, tables, interval):

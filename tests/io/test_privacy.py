@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chameleon_usage.cli import cli
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.privacy import PERSONAL, Privacy, read_key
-from chameleon_usage.models.outputs import OUTPUTS
+from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS, PROJECT_TABLES
 from chameleon_usage.models.raw import RAW_TABLES
 from support.sites import PROJECT, TEN_DAYS, lively_site
 
@@ -103,9 +103,14 @@ class TestOutputs:
         )
         assert hidden == plain
 
-    def test_no_output_has_a_column_of_projects_or_users(self):
-        columns = {name for contract in OUTPUTS.values() for name in contract.column_names()}
-        assert not [name for name in columns if "project" in name or "user" in name]
+    def test_projects_are_named_only_in_the_tables_of_projects_and_users_nowhere(self):
+        named = {
+            table: [name for name in contract.column_names() if "project" in name or "user" in name]
+            for table, contract in OUTPUTS.items()
+        }
+        told = {table: columns for table, columns in named.items() if columns}
+        assert told == {table: ["project_id"] for table in PROJECT_TABLES}
+        assert PROJECT_TABLES <= OPTIONAL_OUTPUTS
 
     def test_no_other_column_that_is_read_names_a_project_or_a_user(self):
         read = {column for table in RAW_TABLES.values() for column in table.columns}

@@ -14,8 +14,10 @@ from support.sites import MAKERS, SITES
 TABLES = sorted(RAW_TABLES)
 ENDING = ("deleted_at", "end_time", "valid_to", "end_on")
 """How columns are called that say until when a row holds."""
-PUBLISHED = tables_of(SITES["chi_tacc_published"].adapters)
-"""Files of other makers; tests/ingest/test_published.py has rows of them."""
+PUBLISHED = tables_of(
+    [name for site in ("chi_tacc_published", "chi_tacc_trace") for name in SITES[site].adapters]
+)
+"""Files of other makers; test_published.py and test_traces.py of tests/ingest have rows of them."""
 IN_NO_ORDER = {"doni.hardware"}
 """Tables that tell and are asked by no site, as book/sources.md says of each."""
 

@@ -55,9 +55,11 @@ class TestConfiguration:
         assert NOTEBOOKS <= pages <= NOTEBOOKS | set(sites)
         assert not set(sites) & set(re.findall(r"\w+", (BOOK / "_toc.yml").read_text("utf-8")))
 
-    def test_the_edge_site_comes_first_of_the_results(self):
+    def test_the_real_record_comes_first_of_the_results_and_then_the_edge_site(self):
         results = next(part for part in TOC["parts"] if part["caption"] == "Results")
-        assert results["chapters"][0] == {"file": "notebooks/chi_edge"}
+        first, second, *_ = results["chapters"]
+        assert first == {"file": "notebooks/real_record"}
+        assert second == {"file": "notebooks/chi_edge"}
 
 
 class TestAbsentResults:

@@ -216,7 +216,7 @@ class TestAcrossSites:
 
 def empty(folder):
     """Write the output tables of a site of which nothing is known."""
-    for name in ("usage_timeline", "usage_by_node_type", "leadtime_leases", "rejects"):
+    for name in ("usage_timeline", "usage_by_node_type", "leadtime_leases", "lease_use", "rejects"):
         OUTPUTS[name].create_empty().write_parquet(folder / f"{name}.parquet")
     for name in ("comparison", "comparison_by_node_type"):
         OUTPUTS[name].create_empty().write_parquet(folder / f"{name}.parquet")
@@ -240,6 +240,8 @@ class TestSentences:
         "untyped": {"untyped_share": 0.1},
         "leases": {"leases": 5, "advance_share": 0.1, "failed_share": 0.1},
         "advance": {"advance_hours": 3.0},
+        "unused": {f"{w}_share": 0.1 for w in ("unused", "never", "waiting", "no_show")},
+        "given back": {"given_back_share": 0.4},
         "gap": {"gap_year": 1, "gap_count": "total", "gap_nodes": 3.0, "gap_word": "more"},
         "gap share": {"gap_share": 0.5},
         "gap types": {"gap_types": 1.0},
@@ -252,7 +254,7 @@ class TestSentences:
     def glued(self, notebook: str, found: dict, values: dict) -> set[str]:
         page = run.read_notebook(notebook)
         words = context(run.parameters(page, notebook, tuple(values.items())))
-        run.fill(page, notebook, words | {"found": found})
+        run.fill(page, notebook, words | {"found": found, "has_lease_use": True})
         text = "\n".join(c.source for c in page.cells if c.cell_type == "markdown")
         return set(re.findall(r"\{glue:text\}`(\w+):", text))
 

@@ -112,7 +112,8 @@ class TestTemplates:
         notebook = build.read_notebook("real_record")
         words = context(build.parameters(notebook, "real_record", (("sites", sites),)))
         assert words["has_curves"] == (sites != "my_cloud")
-        assert words["has_published"] == (sites == "chi_tacc")
+        assert words["has_published"] == (sites != "my_cloud")
+        assert not words["both_published"]
         build.fill(notebook, "real_record", words)
         code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
         assert ("real_record.records" in code) == words["has_curves"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
 
-from paper import record
+from paper import published, record
 
 STAMP = pl.Datetime("us", "UTC")
 CALIBRATION = {
@@ -78,46 +78,113 @@ class TestYears:
 
 
 class TestMonths:
-    MADE = datetime(2017, 3, 1, tzinfo=UTC)
+    MEANS = pl.DataFrame(
+        {
+            "site": "chi_tacc",
+            "collector_type": "legacy",
+            "count_type": ["committed", "committed", "occupied"],
+            "year": [2017, 2030, 2017],
+            "value": [30.0, 9.0, 9.0],
+        }
+    )
 
-    def leases(self, *hours: float, node_type: str | None = None) -> pl.DataFrame:
-        return pl.DataFrame(
-            {
-                "lease_id": [f"{node_type}{n}" for n in range(len(hours))],
-                "created_at": pl.Series([self.MADE] * len(hours), dtype=STAMP),
-                "requested_h": list(hours),
-                "node_type": pl.Series([node_type] * len(hours), dtype=pl.String),
-            }
-        )
+    def months(self, folder, *months: str) -> pl.DataFrame:
+        rows = [f"chi_tacc,{m},committed,12.0" for m in months]
+        rows += ["chi_uc,2017-05,total,9.0", "chi_tacc,2017-05,total,5.0"]
+        text = "\n".join(["site,month,quantity_type,nodes", *rows])
+        (folder / "published_monthly.csv").write_text(text)
+        return published.published_months(folder, self.MEANS, ["chi_tacc"])
 
-    def test_leases_of_less_than_five_minutes_are_robots(self):
-        leases = self.leases(0.0, 0.0, 0.0)
-        held = [timedelta(minutes=4), timedelta(minutes=5), None]
-        raw = pl.DataFrame(
-            {
-                "id": leases["lease_id"],
-                "created_at": leases["created_at"],
-                "start_date": leases["created_at"],
-                "end_date": pl.Series([h and self.MADE + h for h in held], dtype=STAMP),
-                "deleted_at": pl.Series([None] * 3, dtype=STAMP),
-            }
-        )
-        assert record.peoples_leases(leases, raw)["lease_id"].to_list() == ["None1", "None2"]
-
-    def test_both_records_tell_of_the_same_months(self, tmp_path):
-        (tmp_path / "published_monthly.csv").write_text(
-            "quantity_type,month,nodes\ntotal,2017-03,5.0\ncommitted,2017-04,3.0\n"
-        )
-        (tmp_path / "published_leadtime.csv").write_text("month,requested_h_p90\n2017-03,7.0\n")
-        published = record.published_months(tmp_path)
-        counted = usage([(date(2017, m, 1), 4.0) for m in (3, 4, 5)], collector="corrected")
-        ours = record.our_months(counted, self.leases(0.0, 10.0), "twin")
-        both = record.months_of_both(published, ours)
-        assert both.filter(pl.col("record") == "twin").select("panel", "value").rows() == [
-            ("total (nodes)", 4),
-            (record.LEAD_TIME, 9),
+    def test_files_and_caches_stand_side_by_side(self, tmp_path):
+        told = self.months(tmp_path, "2017-04")
+        assert told.select("count_type", "record", "value").rows() == [
+            ("committed", published.FILES, 12),
+            ("total", published.FILES, 5),
+            ("committed", published.CACHES, 30),
         ]
-        gpu = self.leases(0.0, 2.0, node_type="gpu_p100")
-        later = self.leases(5.0).with_columns(pl.col("created_at").dt.offset_by("1y"))
-        leases = pl.concat([self.leases(0.5, 2.0, 3.0, 4.0), gpu, later])
-        assert record.advance_shares(leases, published) == {False: 0.75, True: 0.5}
+        assert told["timestamp"].dt.month().to_list() == [4, 5, 1]
+
+    def test_ours_are_of_the_months_that_were_published(self, tmp_path):
+        told = self.months(tmp_path, "2017-04")
+        counted = usage([(date(2017, m, 1), 4.0) for m in (3, 4, 5)], "committed", "corrected")
+        ours = published.our_months(
+            counted.with_columns(pl.lit("chi_tacc").alias("site")), told, "twin"
+        )
+        assert ours.select(pl.col("timestamp").dt.month(), "record", "value").rows() == [
+            (4, "twin", 4)
+        ]
+
+    def test_a_share_is_told_of_whole_years_only(self, tmp_path):
+        months = [f"2017-{m:02}" for m in range(1, 13)]
+        (row,) = published.share_published(self.months(tmp_path, *months)).to_dicts()
+        assert row == {"site": "chi_tacc", "year": 2017, "files": 12, "caches": 30, "share": 0.4}
+        assert published.share_published(self.months(tmp_path, *months[1:])).is_empty()
+
+    def test_hosts_by_type_are_means_over_the_month(self, tmp_path):
+        (tmp_path / "published_machines.csv").write_text(
+            "site,month,node_type,nodes,disabled\nchi_tacc,2017-04,compute,3.0,0.0\n"
+        )
+        days = [datetime(2017, 4, day, tzinfo=UTC) for day in range(1, 16)]
+        ours = pl.DataFrame(
+            {
+                "timestamp": pl.Series([*days, datetime(2017, 5, 1, tzinfo=UTC)], dtype=STAMP),
+                "collector_type": "corrected",
+                "count_type": "total",
+                "resource": "nodes",
+                "node_type": pl.Series([None] * 16, dtype=pl.String),
+                "value": 8.0,
+            }
+        )
+        types = published.machine_types(tmp_path, {"chi_tacc": ours}, "twin")
+        # Half of April, of which the table has no rows where there is no host.
+        assert types.select("record", "node_type", "value").rows() == [
+            (published.FILES, "compute", 3),
+            ("twin", "unknown", 4),
+        ]
+
+    @pytest.mark.parametrize("column", ["user_id", "project_id"])
+    def test_our_leases_are_those_that_others_would_have_published(self, column):
+        made = [datetime(2017, 4, 1, tzinfo=UTC), datetime(2018, 4, 1, tzinfo=UTC)]
+        told = pl.DataFrame(
+            {
+                "lease_id": ["a", "b", "c", "d"],
+                "node_type": ["gpu_p100", None, "compute", "compute"],
+                "nodes": [2, 1, 1, 1],
+                "created_at": pl.Series([made[0]] * 3 + [made[1]], dtype=STAMP),
+                "outcome": ["started", "cancelled", "error", "started"],
+            }
+        )
+        moment = pl.Series([made[0]] * 4, dtype=STAMP)
+        rows = pl.DataFrame(
+            {"id": ["d", "c", "b", "a"], column: ["u", "u", "v", "w"]}
+        ).with_columns(
+            *(moment.alias(n) for n in ("created_at", "start_date", "end_date", "deleted_at"))
+        )
+        leases = published.our_leases(told, rows, "here", ["2017-04"])
+        assert leases.select("site", "user", "gpu", "nodes").rows() == [
+            ("here", "w", True, 2),
+            ("here", "v", False, 1),
+        ]
+
+
+def test_figures_are_written_in_percent_and_hours_with_their_intervals():
+    real = pl.DataFrame(
+        {
+            "era": "all",
+            "nodes": ["gpu", "all"],
+            "figure": ["actual_median_h", "advance_share"],
+            "leases": [7, 9],
+            "value": [22.44, 0.0957],
+            "low": [20.0, 0.08],
+            "high": [24.06, 0.11],
+        }
+    )
+    found = real.with_columns(pl.col("value") * 2).head(1)
+    assert published.figures_beside(real, found).rows() == [
+        ("all nodes", "made in advance", 9, "9.6 %", "8.0 to 11.0 %", None),
+        ("nodes with GPU", "actual duration, median (h)", 7, "22.4", "20.0 to 24.1", "44.9"),
+    ]
+    eras = pl.concat([real, real.with_columns(era=pl.lit("before"))])
+    by_era = published.figures_by_era(eras)
+    assert by_era.columns == ["figure", "before"]
+    assert by_era.rows() == [("made in advance", "9.6 % (8.0 to 11.0 %)")]

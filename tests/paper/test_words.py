@@ -93,6 +93,15 @@ class TestTemplates:
         assert [bool(text) for text in told] == [twin, twin]
         assert ("twin" in spoken("real_record", "opening", **words)) == twin
 
+    @pytest.mark.parametrize("both", [True, False])
+    def test_beside_a_database_the_real_record_says_nothing_of_the_twin(self, both):
+        words = {"twin": False, "has_curves": True, "both_published": both, "output_dir": "o"}
+        macros = ("opening", "machines", "removals", "usage", "files", "robots", "people", "where")
+        told = " ".join(spoken("real_record", macro, **words) for macro in macros)
+        assert "twin" not in told
+        assert ("CHI@TACC and CHI@UC together" in told) == both
+        assert ("people_requested_tacc" in told) == both
+
     def test_a_word_that_nobody_gives_is_an_error(self):
         with pytest.raises(jinja2.UndefinedError, match="'site_name' is undefined"):
             spoken("site", "percent", source="simulated", use_unknown=False)

@@ -263,7 +263,9 @@ class TestRowsThatChanged:
             def state(site, now, ends=(before, after)):
                 leased(site, 1, ends[now > 5])
 
-            assert Recorded(state).corrected("committed") == on((1, after))
+            site = Recorded(state)
+            assert site.corrected("committed") == on((1, after))
+            assert site.outputs["lease_use"]["extended"].to_list() == [int(after > before)]
 
     def test_a_host_that_a_service_took_from_an_instance_is_the_one_it_had(self):
         def state(site, now):

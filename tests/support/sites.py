@@ -421,13 +421,15 @@ class TinySite:
 
     @cached_property
     def stage(self) -> stages.SegmentsStage:
-        """The segments stage."""
-        return pipeline.segments(self.facts, self.site)
+        """The segments stage, which tells projects apart."""
+        return pipeline.segments(self.facts, self.site, by_project=True)
 
     @cached_property
     def outputs(self) -> dict[str, pl.DataFrame]:
-        """Every output table, usage_by_host included."""
-        return pipeline.outputs(self.stage, self.site, self.window, by_host=True)
+        """Every output table, those included that are made on request."""
+        return pipeline.outputs(
+            self.stage, self.site, self.window, by_host=True, by_project=pl.DataFrame.clone
+        )
 
     def daily(
         self,

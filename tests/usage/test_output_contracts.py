@@ -29,11 +29,23 @@ COLUMNS = {
         "site", "timestamp", "collector_type", "count_type", "hypervisor_hostname", "node_type",
         "value",
     ],
+    "usage_by_project": [
+        "site", "timestamp", "count_type", "resource", "project_id", "node_type", "value",
+    ],
+    "sessions_by_project": [
+        "site", "timestamp", "project_id", "node_type", "started", "ended", "present", "launched",
+        "build_seconds",
+    ],
     "leadtime_leases": [
         "site", "lease_id", "node_type", "created_at", "nodes", "requested_h", "effective_h",
         "outcome",
     ],
     "leadtime_timeline": ["site", "timestamp", "leadtime_type", "value"],
+    "lease_use": [
+        "site", "timestamp", "node_type", "reserved_h", "used_h", "idle_before_h",
+        "idle_between_h", "idle_after_h", "never_used_h", "given_back_h", "leases", "no_shows",
+        "released_early", "extended",
+    ],
     "leadtime_projected": ["site", "timestamp", "node_type", "nodes", "value"],
     "comparison": [
         "site", "timestamp", "count_type", "legacy", "uncorrected", "corrected", "difference",
@@ -60,8 +72,13 @@ KEYS = {
         "site", "timestamp", "collector_type", "count_type", "resource", "node_type",
     ],
     "usage_by_host": ["site", "timestamp", "collector_type", "count_type", "hypervisor_hostname"],
+    "usage_by_project": [
+        "site", "timestamp", "count_type", "resource", "project_id", "node_type",
+    ],
+    "sessions_by_project": ["site", "timestamp", "project_id", "node_type"],
     "leadtime_leases": ["site", "lease_id"],
     "leadtime_timeline": ["site", "timestamp", "leadtime_type"],
+    "lease_use": ["site", "timestamp", "node_type"],
     "leadtime_projected": ["site", "timestamp", "node_type", "nodes"],
     "comparison": ["site", "timestamp", "count_type"],
     "comparison_by_node_type": ["site", "timestamp", "count_type", "node_type"],
@@ -143,7 +160,9 @@ class TestColumnsAndKeys:
             assert site.outputs[name].schema["timestamp"] == pl.Datetime("us", "UTC"), name
 
     def test_tables_with_rows_that_have_a_value_only(self, site):
-        for name in ("usage_by_node_type", "usage_by_host", "leadtime_timeline"):
+        for name in (
+            *("usage_by_node_type", "usage_by_host", "usage_by_project", "leadtime_timeline"),
+        ):
             assert site.outputs[name]["value"].null_count() == 0, name
 
     def test_every_table_says_something(self, bare_metal):
@@ -439,8 +458,11 @@ class TestSameBytes:
     )
     def test_the_order_of_input_rows_changes_no_byte(self, site, seed, tmp_path):
         site.write(tmp_path / "in", shuffle=seed)
-        stage = pipeline.segments(pipeline.facts(site.site, tmp_path / "in")[0], site.site)
-        tables = pipeline.outputs(stage, site.site, site.window, by_host=True)
+        facts = pipeline.facts(site.site, tmp_path / "in")[0]
+        stage = pipeline.segments(facts, site.site, by_project=True)
+        tables = pipeline.outputs(
+            stage, site.site, site.window, by_host=True, by_project=pl.DataFrame.clone
+        )
         expected = digests(site.outputs, tmp_path / "plain")
         assert len(expected) == len(OUTPUTS)
         assert digests(tables, tmp_path / "shuffled") == expected
@@ -466,11 +488,12 @@ class TestSameBytes:
 class TestSeriesBySeries:
     """The longest tables' keys are unique if no series comes twice and each ascends."""
 
-    @pytest.mark.parametrize("name", ["usage_by_node_type", "usage_by_host"])
+    @pytest.mark.parametrize("name", ["usage_by_node_type", "usage_by_host", "usage_by_project"])
     def test_what_is_not_of_the_contract_stops_the_run(self, name):
         site = TinySite()
         site.host("h1", node_type="one")
         site.host("h2", node_type="two")
+        site.lease("L1", 1, 9, ["b-h1", "b-h2"])
         table = site.outputs[name]
         pipeline._hold(name, table)
         third = pl.int_range(pl.len()) == 2

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.usage.forecast import forecast
 from chameleon_usage.usage.projected import as_extended, planned_at, pool_at, waits_for
 from support.audit import AuditedSite
@@ -117,6 +118,11 @@ class TestWait:
         site.lease("L", 1, 9, node_type="compute")
         values = site.outputs["leadtime_projected"]["value"]
         assert values.len() == values.null_count() > 0
+
+
+def test_coverage_tells_of_what_is_counted_and_not_of_bookings():
+    told = set(site_of().outputs["coverage"]["quantity_type"])
+    assert told <= set(METRICS)
 
 
 class TestExtension:

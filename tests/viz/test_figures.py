@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
+import vl_convert as vlc
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.metrics import COLLECTORS, PARTITION
 from chameleon_usage.models.site import load_sites
 from chameleon_usage.viz import base, collectors, cross_site, palette, render, tables
 from chameleon_usage.viz.availability import availability, coverage
-from chameleon_usage.viz.leadtime import leadtime
 from chameleon_usage.viz.rejects import rejects
 from chameleon_usage.viz.stack import node_types, out_of_use, resources, usage_stack
 from paper.figures import ablation, real_record, truth
@@ -435,37 +439,6 @@ class TestCrossSite:
             assert min(red, green) > 1.4 * blue
 
 
-class TestLeadtime:
-    def leases(self, count: int) -> pl.DataFrame:
-        return pl.DataFrame(
-            {
-                "created_at": [START + timedelta(hours=i) for i in range(count)],
-                "node_type": ["gpu_p100" if i % 3 else None for i in range(count)],
-                "requested_h": [0.0 if i % 2 else 24.0 for i in range(count)],
-                "effective_h": [None if i % 5 == 0 else 0.5 for i in range(count)],
-            }
-        ).cast(
-            {
-                "created_at": pl.Datetime("us", "UTC"),
-                "node_type": pl.String,
-                "requested_h": pl.Float64,
-                "effective_h": pl.Float64,
-            }
-        )
-
-    def test_few_leases_are_all_drawn(self):
-        figure = leadtime(self.leases(100), site_name=SITE)
-        assert figure.data.height == 180
-        assert figure.data["hours"].min() == pytest.approx(1 / 60, abs=1e-3)
-
-    def test_many_are_thinned_evenly_and_the_title_says_so(self):
-        figure = leadtime(self.leases(1000), site_name=SITE, most=100)
-        assert figure.data.height <= 202
-        spec = figure.chart.to_dict()
-        assert "every 5th" in spec["title"]["subtitle"]
-        assert "every 13th longer" in spec["title"]["subtitle"]
-
-
 def draw_anew(name: str) -> base.Figure:
     """Draw one figure anew."""
     usage = site_of(active=5, stopped=1, idle=2, available=10, maintenance=4, unknown=1)
@@ -484,7 +457,6 @@ def draw_anew(name: str) -> base.Figure:
         "cross_site": lambda: cross_site.cross_site_usage(usage, site_names={"test": SITE}),
         "cross_percent": lambda: cross_site.cross_site_percent(usage, site_names={"test": SITE}),
         "share": lambda: cross_site.site_comparison(usage, site_names={"test": SITE}),
-        "leadtime": lambda: leadtime(TestLeadtime().leases(50), site_name=SITE),
         "rejects": lambda: rejects(
             pl.DataFrame(
                 {
@@ -547,10 +519,25 @@ def draw_anew(name: str) -> base.Figure:
             count_types=["total"],
         ),
         "published": lambda: real_record.published(
-            pl.DataFrame({"panel": ["total"] * 2, "record": ["real", "twin"], "value": [1.0, 2.0]})
-            .with_columns(month)
-            .select("panel", "timestamp", "record", "value"),
-            site_name=SITE,
+            pl.DataFrame(
+                {
+                    "site": "test",
+                    "count_type": "total",
+                    "record": ["files", "caches", "twin"],
+                    "value": [1.0, 2.0, 3.0],
+                }
+            ).with_columns(month),
+            site_names={"test": SITE},
+            files="files",
+            caches="caches",
+            ours="twin",
+            partial="",
+        ),
+        "machines": lambda: real_record.machines(
+            pl.DataFrame(
+                {"site": "test", "record": ["files", "twin"], "node_type": "gpu", "value": 2.0}
+            ).with_columns(month),
+            site_names={"test": SITE},
             ours="twin",
         ),
     }
@@ -560,8 +547,8 @@ def draw_anew(name: str) -> base.Figure:
 FIGURES = (
     *("stack", "percent", "out_of_use", "facet", "node_types", "resources", "cross_site"),
     *("cross_percent", "share"),
-    *("leadtime", "rejects", "coverage", "availability", "comparison"),
-    *("errors", "ablation", "records", "published"),
+    *("rejects", "coverage", "availability", "comparison"),
+    *("errors", "ablation", "records", "published", "machines"),
 )
 drawn = cache(draw_anew)
 
@@ -619,6 +606,33 @@ class TestPage:
         assert script == render.book_script()
 
 
+class TestSvg:
+    def test_leaves_out_what_nobody_sees(self):
+        svg = (
+            '<svg width="9"><path class="background" d="M0,0h0v0h0Z"/>'
+            '<path aria-label="a: 1" d="M0,1.23456L2,1.23456L2,3" opacity="1" '
+            'fill="rgb(0, 16, 255)"/><text font-family="A">1.23456</text></svg>'
+        )
+        assert render._slim(svg) == (
+            '<svg width="9" font-family="A"><path d="M0,1.23H2V3" fill="#0010ff"/>'
+            "<text>1.23456</text></svg>"
+        )
+
+    @pytest.mark.parametrize("name", FIGURES)
+    def test_looks_the_same_and_is_shorter(self, name):
+        spec = json.dumps(drawn(name).chart.to_dict(), sort_keys=True)
+        whole = vlc.vegalite_to_svg(spec, allowed_base_urls=[])
+        slim = render.chart_svg(json.loads(spec))
+        assert len(slim) < 0.7 * len(whole)
+        before, after = (
+            np.asarray(Image.open(BytesIO(vlc.svg_to_png(svg))).convert("RGB")).astype(int)
+            for svg in (whole, slim)
+        )
+        differs = np.abs(before - after)
+        assert differs.mean() < 0.1
+        assert (differs > 64).mean() < 1e-3
+
+
 class TestNothing:
     def test_an_empty_table_is_a_figure_that_says_so(self, tmp_path):
         typed = site_of().with_columns(
@@ -627,8 +641,6 @@ class TestNothing:
         figure = node_types(typed.clear(), site_name=SITE)
         assert "nothing to show" in figure.save("types", tmp_path)._repr_html_()
         assert (tmp_path / "types.png").stat().st_size > 0
-        leases = leadtime(TestLeadtime().leases(0), site_name=SITE)
-        assert "nothing to show" in leases.save("leadtime", tmp_path)._repr_html_()
 
 
 class TestPalette:

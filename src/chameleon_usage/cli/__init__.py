@@ -1,8 +1,8 @@
 """The operator's command line.
 
 config.py begins: init, check-config. data.py moves data in and out: grants, extract, record,
-export. run.py computes: run, combine, check; summary.py shows what came of it, and forecast.py what
-is booked ahead. options.py holds what several commands ask for.
+export. run.py computes: run, combine, check; summary.py shows what came of it, forecast.py what is
+booked ahead, and projects.py who used how much. options.py holds what several commands ask for.
 """
 
 import importlib
@@ -17,6 +17,7 @@ MODULES = {
     **dict.fromkeys(("run", "combine", "check"), "run"),
     "summary": "summary",
     "forecast": "forecast",
+    **dict.fromkeys(("projects", "statement"), "projects"),
     **dict.fromkeys(("grants", "extract", "record", "export"), "data"),
 }
 """Command to its module, loaded when asked for: libraries of databases take seconds to start."""

@@ -8,6 +8,7 @@ import click
 
 from chameleon_usage.cli.options import (
     DATE,
+    choose,
     config_option,
     option_file_option,
     output_option,
@@ -25,10 +26,13 @@ from chameleon_usage.io.export.target import export as export_outputs
 from chameleon_usage.io.extract import extract as extract_site
 from chameleon_usage.io.files import is_store
 from chameleon_usage.io.grants import grants as grants_sql
-from chameleon_usage.io.privacy import parse_privacy
+from chameleon_usage.io.privacy import OMIT, parse_privacy
+from chameleon_usage.io.traces import export_traces
 from chameleon_usage.models.outputs import OUTPUTS
+from chameleon_usage.pipeline import trace_parts
 from chameleon_usage.snapshots.record import Changes, add_snapshot, last_changes, restore
 
+_TRACE, _KEEP = "trace:", "keep"
 _NOTES = {"zero_dates": "zero dates are null", "not_utf8": "values are Latin-1, not UTF-8"}
 
 
@@ -161,6 +165,7 @@ def _tell(name: str, changes: dict[str, Changes]) -> None:
 
 
 @click.command(epilog=f"\b\n{TARGETS}")
+@config_option
 @output_option
 @sites_option
 @click.option("--to", "target", required=True, metavar="TARGET", help="Where to; see below.")
@@ -172,17 +177,37 @@ def _tell(name: str, changes: dict[str, Changes]) -> None:
     metavar="NAME",
     help="Table; repeat it. Default: what dashboards ask in a database, elsewhere all.",
 )
+@click.option(
+    "--privacy",
+    metavar="KEY|omit|keep",
+    default=OMIT,
+    show_default=True,
+    help="Of a trace, hosts, instances, leases and projects: under pseudonyms with the key in "
+    "'${NAME}' or in a file, numbered and without projects ('omit'), or as they are ('keep').",
+)
 @option_file_option
 @quiet_option
 def export(
     *,
+    config: Path,
     output: Path,
     names: Sequence[str],
     target: str,
     chosen: Sequence[str],
+    privacy: str,
     option_file: Path | None,
 ) -> None:
     """Put output tables into a database or into files, whole or not at all."""
-    written = export_outputs(output, target, names=names, chosen=chosen, option_file=option_file)
+    if target.startswith(_TRACE):
+        sites = choose(read_sites(config, names), names, output, "run 'chameleon-usage run' first")
+        written = export_traces(
+            Path(target.removeprefix(_TRACE)),
+            {site.key: trace_parts(site, output) for site in sites},
+            None if privacy == _KEEP else parse_privacy(privacy),
+        )
+    else:
+        written = export_outputs(
+            output, target, names=names, chosen=chosen, option_file=option_file
+        )
     for name, rows in written.items():
         say(f"{name}: {rows:,} rows")

@@ -27,6 +27,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import files
 from chameleon_usage.io.check import check_site
+from chameleon_usage.io.privacy import KEEP, project_names
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
@@ -63,6 +64,16 @@ EXTRACT_FIRST = (
     help="Start from a saved stage instead of the raw tables.",
 )
 @click.option("--by-host", is_flag=True, help="Write usage_by_host, too.")
+@click.option("--by-project", is_flag=True, help="Write the use and sessions of projects, too.")
+@click.option(
+    "--projects",
+    "naming",
+    metavar="keep|omit|KEY",
+    default=KEEP,
+    show_default=True,
+    help="With --by-project: names as they are, left out, or under pseudonyms with the key in "
+    "'${NAME}' or in a file.",
+)
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
 @quiet_option
 def run(
@@ -77,9 +88,14 @@ def run(
     resume_from: str | None,
     save_stages: bool,
     by_host: bool,
+    by_project: bool,
+    naming: str,
     skip_missing: bool,
 ) -> None:
     """Turn raw tables into the output tables of each site."""
+    if naming != KEEP and not by_project:
+        raise UsageError("--projects says how --by-project names them: give that, too")
+    named = project_names(naming) if by_project else None
     period = Period(start, end, _bucket(bucket))
     if start and end:  # wrong before anything is read
         pipeline.check_window(Window(start, end, bucket))
@@ -98,6 +114,7 @@ def run(
                 save_stages=save_stages,
                 resume_from=resume_from,
                 by_host=by_host,
+                by_project=named,
                 skip_missing=skip_missing,
                 progress=progress(),
             )

@@ -19,6 +19,7 @@ from chameleon_usage.ingest.base import (
     speaks_of,
 )
 from chameleon_usage.models.frames import conform
+from chameleon_usage.models.metrics import SCHEDULE
 from chameleon_usage.models.raw import NAME, TIME, RawInputs
 from chameleon_usage.models.stages import (
     MISSING,
@@ -323,7 +324,7 @@ def _committed(
     before = _replaced(held.filter(moved))
     held = held.with_columns(start=pl.when(moved).then("updated_at").otherwise("start"))
     return Ingested(
-        completeness=speaks_of(source, "committed", *(["schedule"] if keeps else []), keeps=keeps),
+        completeness=speaks_of(source, "committed", *([SCHEDULE] if keeps else []), keeps=keeps),
         schedule=schedule.bookings(inputs, booked),
         intervals=pl.concat(
             [
@@ -525,6 +526,7 @@ def leases(inputs: RawInputs) -> Ingested:
     every = inputs.get(LEASES).rename({"id": "lease_id"})
     rows = every.join(by_lease, on="lease_id", how="inner", maintain_order="left")
     rows = joins.left("leases -> start events", rows, started, "lease_id")
+    rows = rows.join(_extended(inputs), on="lease_id", how="left", maintain_order="left")
     undated = rows.filter(pl.col("created_at").is_null())
     dated = rows.filter(pl.col("created_at").is_not_null())
     cancelled = (pl.col("deleted_at") <= pl.col("start_date")).fill_null(value=False)
@@ -562,6 +564,20 @@ def leases(inputs: RawInputs) -> Ingested:
             undated, stage=INGEST, source=LEASES, reason=Reason.NO_CREATED_AT, row_id="lease_id"
         ),
         join_log=joins.log(),
+    )
+
+
+def _extended(inputs: RawInputs) -> pl.DataFrame:
+    """Tell of leases with earlier versions whether their end was moved later: lease_id, extended.
+
+    Blazar writes a new end over the old one, so that only earlier snapshots and audit tables tell.
+    """
+    versions = inputs.versions(LEASES).filter(pl.len().over("id") > 1)
+    later = pl.col("end_date").diff().over("id") > pl.duration(seconds=0)
+    return (
+        versions.with_columns(later=later)
+        .group_by(lease_id="id")
+        .agg(extended=pl.col("later").any())
     )
 
 

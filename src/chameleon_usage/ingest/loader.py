@@ -233,7 +233,8 @@ def _read(
     spec = spec or RAW_TABLES[name]
     try:
         if scan is None and path.suffix == ".csv":
-            scan = pl.scan_csv(path, infer_schema=False)
+            lines = pl.scan_csv(path, infer_schema=False)
+            scan = lines.filter(~pl.all_horizontal(pl.all().is_null()))  # an empty line is no row
         elif scan is None:
             scan = pl.scan_parquet(path)
         kinds = scan.collect_schema()
@@ -474,7 +475,9 @@ def _as_of(manifest: Path, admitted: Iterable[_Admitted]) -> datetime:
         return history.manifest_as_of(manifest)
     times: Counter[datetime] = Counter()
     for table in admitted:
-        kept = [name for name in (*STAMPED, "EVENT_TIME") if name in table.rows.columns]
+        kept = [
+            name for name in (*STAMPED, "EVENT_TIME", "FINISH_TIME") if name in table.rows.columns
+        ]
         stored = Counter(moment for path in table.paths for moment in _stamps(path))
         # Files of other makers need not end together: one that many rows carry on is no odd clock.
         most = FEW_ROWS + 1 if RAW_TABLES[table.name].remade else 2

@@ -149,9 +149,9 @@ def _started(rows: pl.DataFrame, witnessed: pl.DataFrame) -> pl.DataFrame:
 _FIRST = pl.lit(-1, pl.Int64)
 """Of changes at one instant, that of the row itself comes before those of events."""
 
-CREATE = "compute__do_build_and_run_instance"
+CREATE, TERMINATE = "compute__do_build_and_run_instance", "compute_terminate_instance"
 
-_ARRIVALS = (
+ARRIVALS = (
     CREATE,
     "compute_finish_resize",
     "compute_finish_revert_resize",
@@ -203,6 +203,10 @@ _EFFECTS = pl.DataFrame(
 )
 
 
+RUNS = tuple(_EFFECTS.filter("runs")["event"])
+"""Events that show that an instance ran."""
+
+
 def instances(inputs: RawInputs) -> Ingested:
     """nova.instances and their actions -> occupied and active.
 
@@ -230,7 +234,7 @@ def instances(inputs: RawInputs) -> Ingested:
     known = _known_of_stays(good, moves, stays, flavors).drop("start", "end")
     occupied, active = (
         _by_stay(held, stays).join(known, on="entity_id", maintain_order="left")
-        for held in _replay(good, events, moves)
+        for held in replay(good, events, moves)
     )
     return Ingested(
         completeness=speaks_of(INSTANCES, *HELD),
@@ -259,7 +263,7 @@ def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame
     by_events = events.group_by("entity_id").agg(
         begun=pl.col("begin").filter(create).min(),
         created=pl.col("finish").filter(create).min(),
-        freed=pl.col("finish").filter(pl.col("event") == "compute_terminate_instance").max(),
+        freed=pl.col("finish").filter(pl.col("event") == TERMINATE).max(),
     )
     return rows.join(by_events, on="entity_id", how="left").with_columns(
         start=pl.coalesce("created_at", "begun", "launched_at"),
@@ -335,7 +339,7 @@ def _moves(events: pl.DataFrame, inputs: RawInputs) -> pl.DataFrame:
         .explode("hostname")
     )
     arrivals = (
-        events.filter(pl.col("event").is_in(_ARRIVALS))
+        events.filter(pl.col("event").is_in(ARRIVALS))
         .join(names, on="host", how="left", maintain_order="left")
         .select("entity_id", "event", "finish", "hostname", "order", old=pl.lit(None, pl.Int64))
     )
@@ -506,7 +510,7 @@ def _by_stay(intervals: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _replay(
+def replay(
     rows: pl.DataFrame, events: pl.DataFrame, moves: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Replay the events of instances that have any: when they occupied, and when they ran.

@@ -1,72 +1,14 @@
-"""The published record of the testbed: machine events -> total, lease files -> committed."""
+"""Published lease files -> committed, without hosts, and requested lead times."""
 
 import polars as pl
 
 from chameleon_usage.ingest.base import present, refuse, speaks_of
-from chameleon_usage.intervals.arithmetic import state_intervals
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import TIME, RawInputs
-from chameleon_usage.models.stages import Ingested, Leases, Profiles
+from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.stages import Ingested, Leases
 from chameleon_usage.models.vocabulary import BARE_METAL, Reason
 
-MACHINE_EVENTS, PUBLISHED_LEASES = "trace.machine_events", "published.leases"
-
-
-def _property(name: str) -> pl.Expr:
-    """Read one value of the PROPERTIES column, a Python dictionary in text."""
-    pattern = rf"'{name.replace('.', '[.]')}': '?([^',}}]+)"
-    return pl.col("PROPERTIES").str.extract(pattern)
-
-
-def machine_events(inputs: RawInputs) -> Ingested:
-    """Cloud trace format 0.3 -> total: a host exists from CREATE to DELETE, as often as they come.
-
-    A host whose first CREATE is lost existed at least from its first other event on. ENABLE and
-    DISABLE say whether it took leases, UPDATE what it was. Source: the Chameleon cloud
-    traces, format of ChameleonCloud/starcompactor.
-    """
-    events = inputs.get(MACHINE_EVENTS).with_columns(
-        entity_id="HOST_NAME (PHYSICAL)", hostname="HOST_NAME (PHYSICAL)"
-    )
-    seen = events.filter(pl.col("EVENT") != "DELETE").group_by("entity_id", "hostname")
-    hosts = seen.agg(
-        start=pl.col("EVENT_TIME").min(),
-        inferred=(pl.col("EVENT") == "CREATE").not_().all(),
-        end=pl.lit(None, TIME),
-    )
-    deletes = events.filter(pl.col("EVENT") == "DELETE")
-    never = deletes.join(hosts, on="entity_id", how="anti").select(
-        "entity_id", start=None, end="EVENT_TIME"
-    )
-    good, bad = refuse(pl.concat([hosts, never], how="diagonal"), MACHINE_EVENTS, "entity_id")
-    turns = pl.concat(
-        [
-            good.select("entity_id", timestamp="start", on=pl.lit(value=True)),
-            events.filter(pl.col("EVENT").is_in(["CREATE", "DELETE"])).select(
-                "entity_id", timestamp="EVENT_TIME", on=pl.col("EVENT") == "CREATE"
-            ),
-        ]
-    ).with_columns(order=pl.col("on").cast(pl.Int64))
-    lives = state_intervals(turns, good.select("entity_id", "start", "end"))
-    good = lives.join(good.drop("start", "end"), on="entity_id", maintain_order="left")
-    gib = 1024**3
-    profile = events.with_columns(
-        start="EVENT_TIME",
-        source=pl.lit(MACHINE_EVENTS),
-        host_class=pl.lit(BARE_METAL),
-        node_type=_property("node_type"),
-        vcpus=_property("architecture.smt_size").cast(pl.Int64, strict=False),
-        memory_mb=_property("main_memory.ram_size").cast(pl.Int64, strict=False) // 1024**2,
-        disk_gb=_property("storage_devices.0.size").cast(pl.Int64, strict=False) // gib,
-    ).unique(["hostname", "start"], keep="first", maintain_order=True)
-    return Ingested(
-        completeness=speaks_of(MACHINE_EVENTS, "total"),
-        intervals=present(
-            good.with_columns(host_class=pl.lit(BARE_METAL)), MACHINE_EVENTS, "total"
-        ),
-        profiles=conform(profile, Profiles),
-        rejects=bad,
-    )
+PUBLISHED_LEASES = "published.leases"
 
 
 def leases(inputs: RawInputs) -> Ingested:

@@ -6,11 +6,28 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest import blazar, inventory, legacy, nova, published, status, zun
+from chameleon_usage.ingest import (
+    blazar,
+    inventory,
+    legacy,
+    nova,
+    published,
+    status,
+    trace_instances,
+    traces,
+    zun,
+)
 from chameleon_usage.ingest.base import concat
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import NAME, RAW_TABLES, RawInputs
+from chameleon_usage.models.raw import (
+    INSTANCE_EVENTS,
+    LEASE_EVENTS,
+    MACHINE_EVENTS,
+    NAME,
+    RAW_TABLES,
+    RawInputs,
+)
 from chameleon_usage.models.stages import Ingested, Rejects
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION
 from chameleon_usage.snapshots import history
@@ -145,9 +162,16 @@ ADAPTERS: dict[str, Adapter] = {
         },
     ),
     "machine_events": Adapter(
-        published.machine_events,
-        ("trace.machine_events",),
-        accounts={"intervals": ("trace.machine_events",)},
+        traces.machine_events, (MACHINE_EVENTS,), accounts={"intervals": (MACHINE_EVENTS,)}
+    ),
+    "instance_events": Adapter(
+        trace_instances.instance_events,
+        (INSTANCE_EVENTS,),
+        (MACHINE_EVENTS,),
+        accounts={"intervals": (INSTANCE_EVENTS,)},
+    ),
+    "lease_events": Adapter(
+        traces.lease_events, (), (LEASE_EVENTS,), accounts={"leases": (LEASE_EVENTS,)}
     ),
     "published_leases": Adapter(
         published.leases, ("published.leases",), accounts={"intervals": ("published.leases",)}

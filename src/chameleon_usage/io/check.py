@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from chameleon_usage.io import project_laws
 from chameleon_usage.io.files import load_table
 from chameleon_usage.models.frames import dy
 from chameleon_usage.models.metrics import DERIVED, MEASURED, METRICS, PARTITION, names_in
@@ -65,6 +66,12 @@ def _between(directory: Path, tables: dict[str, pl.DataFrame]) -> list[str]:
         problems += _silences(directory, tables["usage_timeline"], tables["rejects"])
     if {"usage_timeline", "usage_by_resource"} <= set(tables):
         problems += _same_nodes(directory, tables)
+    if {"usage_by_project", "usage_by_resource"} <= set(tables):
+        problems += project_laws.shares(
+            directory, tables["usage_by_project"], tables["usage_by_resource"]
+        )
+    if "sessions_by_project" in tables:
+        problems += project_laws.sessions(directory, tables["sessions_by_project"])
     return problems
 
 

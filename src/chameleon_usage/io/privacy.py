@@ -12,16 +12,21 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from chameleon_usage.errors import UsageError
+from chameleon_usage.models.vocabulary import ALL_PROJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PERSONAL = ("project_id", "user_id")
 """Columns, and members of JSON documents, that name a project or a user."""
 DOCUMENTS = ("spec", "data")
 """Columns that hold a JSON document."""
-OMIT = "omit"
+KEEP, OMIT = "keep", "omit"
 SHORTEST_KEY, LONGEST_KEY = 16, hashlib.blake2b.MAX_KEY_SIZE
 _MEMBER = re.compile(rf'("(?:{"|".join(PERSONAL)})"\s*:\s*)"((?:[^"\\]|\\.)*)"')
 
@@ -109,6 +114,22 @@ def read_key(reference: str) -> bytes:
             "make one with 'openssl rand -hex 32' and keep it, as another gives other pseudonyms"
         )
     return key
+
+
+def project_names(text: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Give what becomes of ``project_id`` in a frame.
+
+    Args:
+        text: ``keep``, ``omit`` (all are one), or where the key of the pseudonyms is.
+
+    Returns:
+        A function that gives a frame its names; those that are null stay null but for ``omit``.
+    """
+    if text == KEEP:
+        return pl.DataFrame.clone
+    if text == OMIT:
+        return lambda frame: frame.with_columns(project_id=pl.lit(ALL_PROJECTS))
+    return Privacy(read_key(text)).protect
 
 
 def parse_privacy(text: str) -> Privacy:

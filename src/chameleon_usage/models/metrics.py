@@ -58,6 +58,14 @@ def _where_known(name: str, known: str, of: str) -> str:
     return f"CASE WHEN {known} >= {KNOWN_SHARE} * {of} THEN {name} END"
 
 
+def _of_holders(metric: Metric) -> bool:
+    """Tell whether a formula speaks, through others, of nothing but what somebody holds."""
+    return all(
+        name in HELD or (name in DERIVED and _of_holders(DERIVED[name]))
+        for name in names_in(metric.formula)
+    )
+
+
 def _by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
@@ -232,6 +240,9 @@ CAUSES = ("broken", "planned", "disabled")
 STATUS = "status"
 """Told of where a source says whether hosts can be used; no quantity type of its own."""
 
+SCHEDULE = "schedule"
+"""What a source speaks of whose service keeps the bookings that are over."""
+
 OF_STATUS = frozenset(
     {"status_known_in_pool", "unusable_in_pool", "status_known", *CAUSES, "unexplained"}
 )
@@ -253,6 +264,20 @@ MEASURED: tuple[str, ...] = tuple(
 
 DERIVED: dict[str, Metric] = _by_name(metric for metric in METRICS.values() if metric.formula)
 """The count types that are algebra, each after those of which its formula speaks."""
+
+
+HELD: tuple[str, ...] = tuple(name for name in MEASURED if name not in ("total", "reservable"))
+"""The measured quantity types that somebody holds: those that belong to a project."""
+
+OF_PROJECTS: tuple[str, ...] = (
+    *HELD,
+    *(name for name, metric in DERIVED.items() if _of_holders(metric)),
+)
+"""The count types that belong to a project: what it holds, and what is algebra of that alone."""
+
+
+HOLD: tuple[str, ...] = ("committed", "occupied_ondemand")
+"""What a project holds, and others cannot have: what it leased, and what it has without a lease."""
 
 
 def needs(name: str, collector: str) -> frozenset[str] | None:

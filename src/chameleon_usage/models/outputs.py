@@ -53,6 +53,44 @@ class UsageByHost(_Counted):
     value = dy.Float64(allow_inf=False, allow_nan=False)
 
 
+class UsageByProject(dy.Schema):
+    """Mean use per project, corrected collector only; rows with a value other than 0 only.
+
+    A project may use several node types at once, so that node_type is part of the key. Over
+    projects and node types the rows add up to usage_by_resource, wherever that is known. What no
+    row gives a project is that of ``unknown``. Of two projects that claim a node at once the one
+    that came first holds it. What sits or runs in a lease of a whole node or device is that of the
+    lease's project. Idle is negative where a project's slices of a KVM host hold more than it
+    leased there.
+    """
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
+    resource = dy.Enum(_RESOURCES, primary_key=True)
+    project_id = dy.String(primary_key=True)
+    node_type = dy.String(primary_key=True)
+    value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+class SessionsByProject(dy.Schema):
+    """Instances and containers of each project, by the node type on which they began.
+
+    A session lasts from its creation to its last second on a node, what it was shelved included.
+    Rows for buckets in which there is at least one.
+    """
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)
+    project_id = dy.String(primary_key=True)
+    node_type = dy.String(primary_key=True)
+    started = dy.Int64(min=0)  # began in the bucket
+    ended = dy.Int64(min=0)  # had its last second in it
+    present = dy.Int64(min=1)  # was there at some time of it
+    launched = dy.Int64(min=0)  # first ran in it
+    build_seconds = dy.Int64(min=0)  # from their creation till then, added up
+
+
 class LeadtimeLeases(dy.Schema):
     """One row per lease that asks for nodes; hours between its creation and its start."""
 
@@ -73,6 +111,25 @@ class LeadtimeTimeline(dy.Schema):
     timestamp = _stamp(primary_key=True)
     leadtime_type = dy.Enum(list(LEADTIMES), primary_key=True)
     value = dy.Float64(allow_inf=False, allow_nan=False)
+
+
+class LeaseUse(dy.Schema):
+    """How leases used the whole nodes they held, in node-hours of a month; see usage.lease_use."""
+
+    site = dy.String(primary_key=True)
+    timestamp = _stamp(primary_key=True)  # the month's first instant
+    node_type = dy.String(primary_key=True)
+    reserved_h = dy.Float64(allow_inf=False, allow_nan=False)  # the sum of the next five
+    used_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    idle_before_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    idle_between_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    idle_after_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    never_used_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
+    given_back_h = dy.Float64(allow_inf=False, allow_nan=False)  # not reserved any more
+    leases = dy.Int64()  # that began to hold a node in the month
+    no_shows = dy.Int64(nullable=True)  # of them
+    released_early = dy.Int64()
+    extended = dy.Int64(nullable=True)  # null: no earlier version of their rows is known
 
 
 class LeadtimeProjected(dy.Schema):
@@ -156,8 +213,11 @@ OUTPUTS: dict[str, type[dy.Schema]] = {
     "usage_by_resource": UsageByResource,
     "usage_by_node_type": UsageByNodeType,
     "usage_by_host": UsageByHost,
+    "usage_by_project": UsageByProject,
+    "sessions_by_project": SessionsByProject,
     "leadtime_leases": LeadtimeLeases,
     "leadtime_timeline": LeadtimeTimeline,
+    "lease_use": LeaseUse,
     "leadtime_projected": LeadtimeProjected,
     "comparison": Comparison,
     "comparison_by_node_type": ComparisonByNodeType,
@@ -169,5 +229,8 @@ OUTPUTS: dict[str, type[dy.Schema]] = {
 }
 """Output table to its contract: exactly these columns, types and keys."""
 
-OPTIONAL_OUTPUTS = frozenset({"usage_by_host"})
+PROJECT_TABLES = frozenset({"usage_by_project", "sessions_by_project"})
+"""Those that tell projects apart."""
+
+OPTIONAL_OUTPUTS = frozenset({"usage_by_host"}) | PROJECT_TABLES
 """Written on request only."""

@@ -16,6 +16,9 @@ TIME, INT, FLOAT, TEXT = pl.Datetime("us"), pl.Int64(), pl.Float64(), pl.String(
 NAME = pl.Categorical()
 """Type of the keys by which large tables are joined: each distinct name is stored once."""
 
+MACHINE_EVENTS, INSTANCE_EVENTS = "trace.machine_events", "trace.instance_events"
+LEASE_EVENTS = "trace.lease_events"
+
 QUANTITIES = ("total", "reservable", "committed", "occupied", "active")
 """Quantity types of intervals; segments have more (``vocabulary.HOLDINGS``)."""
 
@@ -426,10 +429,13 @@ RAW_TABLES: dict[str, RawTable] = {
         remade=True,
     ),
     # The published record
-    "trace.machine_events": RawTable(
+    MACHINE_EVENTS: RawTable(
         label="published machine events",
         key=("HOST_NAME (PHYSICAL)", "EVENT_TIME", "EVENT"),
-        required=_texts("HOST_NAME (PHYSICAL)", "EVENT", "PROPERTIES") | _times("EVENT_TIME"),
+        required=_texts("HOST_NAME (PHYSICAL)", "EVENT") | _times("EVENT_TIME"),
+        # Sizes have columns in format 0.2, and stand in PROPERTIES in 0.3.
+        optional=_texts("PROPERTIES")
+        | _ints("VCPU_CAPACITY", "MEMORY_CAPACITY_MB", "DISK_CAPACITY_GB"),
         begin="EVENT_TIME",
         end=None,
         tells=("total",),
@@ -437,12 +443,41 @@ RAW_TABLES: dict[str, RawTable] = {
         entity=("HOST_NAME (PHYSICAL)",),
         remade=True,
     ),
+    INSTANCE_EVENTS: RawTable(
+        label="published instance events",
+        key=("INSTANCE_UUID", "EVENT", "FINISH_TIME"),
+        required=_names("INSTANCE_UUID")
+        | _texts("EVENT", "RESULT", "HOST_NAME (PHYSICAL)")
+        | _times("START_TIME", "FINISH_TIME"),
+        # Sizes have columns in formats 0.1 and 0.2.
+        optional=_texts("PROJECT_ID", "PROPERTIES") | _ints("VCPUS", "MEMORY_MB", "DISK_GB"),
+        begin="START_TIME",
+        end=None,
+        tells=("occupied", "active"),
+        at_its_word=True,
+        entity=("INSTANCE_UUID",),
+        names_hosts=False,  # not which, where it names Nova's compute service
+        remade=True,
+    ),
+    LEASE_EVENTS: RawTable(
+        label="lease events",
+        key=("LEASE_UUID", "EVENT", "EVENT_TIME", "PROPERTIES"),
+        required=_texts("LEASE_UUID", "EVENT", "HOST_NAME (PHYSICAL)", "PROPERTIES")
+        | _times("EVENT_TIME"),
+        optional=_texts("PROJECT_ID"),
+        begin="EVENT_TIME",
+        end=None,
+        tells=("committed",),
+        at_its_word=True,
+        entity=("LEASE_UUID",),
+        names_hosts=False,  # a lost allocation's host is not known
+        remade=True,
+    ),
     "published.leases": RawTable(
         label="published leases",
         key=("lease_id",),
-        required=_texts("lease_id", "project_id", "user_id", "status", "node_type")
-        | _ints("node_cnt")
-        | _times("created_at", "deleted_at", "start_on", "end_on"),
+        required=_texts("lease_id") | _ints("node_cnt") | _times("start_on", "end_on"),
+        optional=_texts("project_id", "node_type") | _times("created_at", "deleted_at"),
         begin="start_on",
         end="end_on",
         tells=("committed",),

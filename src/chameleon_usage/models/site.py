@@ -100,11 +100,18 @@ DEFAULT_SOURCES = {
             "blazar.device_allocations",
             "blazar.leases",
             "published.leases",
+            "trace.lease_events",
         ),
     ),
     **dict.fromkeys(
         ("occupied", "active"),
-        Priority("authoritative", ("nova.instance_actions", "nova.instances", "zun.container")),
+        Priority(
+            "authoritative",
+            (
+                *("nova.instance_actions", "nova.instances"),
+                *("zun.container", "trace.instance_events"),
+            ),
+        ),
     ),
 }
 """Where a site's entry says nothing: one source of each instance, never two."""

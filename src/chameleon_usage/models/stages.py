@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 import polars as pl
 
 from chameleon_usage.models.frames import conform, dy
-from chameleon_usage.models.metrics import CAUSES, COLLECTORS
+from chameleon_usage.models.metrics import CAUSES, COLLECTORS, HELD
 from chameleon_usage.models.raw import QUANTITIES
 from chameleon_usage.models.vocabulary import (
     HOLDINGS,
@@ -133,6 +133,56 @@ class Segments(dy.Schema):
     inferred = dy.Bool()
 
 
+class HeldPieces(dy.Schema):
+    """When an allocation or an instance held a host, and how much of it it asked for."""
+
+    quantity_type = dy.Enum(list(HOLDINGS))
+    entity_id = dy.Categorical()
+    hostname = dy.Categorical(nullable=True)  # null: nodes that no row names
+    host_class = dy.Categorical(nullable=True)
+    node_type = dy.Categorical(nullable=True)
+    nodes = dy.Int64()
+    vcpus = dy.Int64(nullable=True)
+    memory_mb = dy.Int64(nullable=True)
+    disk_gb = dy.Int64(nullable=True)
+    gpus = dy.Int64(nullable=True)
+    reservation_id = dy.Categorical(nullable=True)
+    lease_id = dy.Categorical(nullable=True)
+    project_id = dy.Categorical(nullable=True)
+    start = _time()
+    end = _time()
+
+
+class Holdings(dy.Schema):
+    """What each project held, when: the corrected collector's segments, divided among projects.
+
+    Whole nodes on bare metal and devices, parts of a host's sum on KVM; at every instant they add
+    up to the segments of the quantity, where what is unknown counts as none.
+    """
+
+    quantity_type = dy.Enum(list(HELD))
+    project_id = dy.Categorical(nullable=True)
+    node_type = dy.Categorical(nullable=True)
+    node_units = dy.Int64()  # nodes = node_units / node_size
+    node_size = dy.Int64()
+    vcpus = dy.Int64()
+    memory_mb = dy.Int64()
+    disk_gb = dy.Int64()
+    gpus = dy.Int64()
+    start = _time()
+    end = _time()
+
+
+class Sessions(dy.Schema):
+    """Instances and containers that the corrected collector counts, from first to last second."""
+
+    project_id = dy.Categorical(nullable=True)
+    node_type = dy.Categorical(nullable=True)  # of the node on which it began
+    start = _time()
+    end = _time()
+    launched_at = _time(nullable=True)  # when it first ran
+
+
 class SourceSupport(dy.Schema):
     """Each source's own presences within what is published, disjoint per host and source."""
 
@@ -184,6 +234,9 @@ class Leases(dy.Schema):
     requested_h = dy.Float64(nullable=True)
     effective_h = dy.Float64(nullable=True)
     outcome = dy.String()
+    end_date = _time(nullable=True)  # as it was last asked for
+    deleted_at = _time(nullable=True)
+    extended = dy.Bool(nullable=True)  # an earlier version of the row had an earlier end
 
 
 MAINTENANCE = {

@@ -23,6 +23,8 @@ HOLDINGS = (*MEASURED, *HOST_BY_HOST, *UNCOUNTED)
 nobody can count."""
 SOURCES = (*sorted(RAW_TABLES), INDIRECT_EVIDENCE, *sorted(AUDIT_TABLES.values()))
 """Who can tell: every input table, in an order that settles ties; audit tables, of rejects only."""
+UNKNOWN_PROJECT, ALL_PROJECTS = "unknown", "all"
+"""Stand for the project of what no row gives one, and for any where names are left out."""
 BROKEN, PLANNED, DISABLED = CAUSES
 """Why a host is out of use."""
 POLICIES = ("authoritative", "gap-fill", "supplement")

@@ -5,5 +5,6 @@
 - ``corrected`` reconstructs; begin there. Its steps are in ``inference`` (what no row tells),
   ``hosts`` (when a host existed), ``holders`` (what held it, and how much of it) and ``usable``
   (whether it could be used).
+- ``projects`` divides what is held among projects, on request.
 - ``reading`` is what both give back: segments, rejects, source support.
 """

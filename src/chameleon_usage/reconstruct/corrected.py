@@ -49,26 +49,35 @@ from chameleon_usage.reconstruct.observed import (
     whole_hosts,
     with_sizes,
 )
+from chameleon_usage.reconstruct.projects import Projects
 from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading
 
 LEASES = "blazar.leases"
 """Tells of allocations that are gone, and not of which hosts."""
 
 
-def collect(observed: Observed, site: Site, corrections: Corrections | None = None) -> Reading:
+def collect(
+    observed: Observed,
+    site: Site,
+    corrections: Corrections | None = None,
+    *,
+    by_project: bool = False,
+) -> Reading:
     """Reconstruct: source priority, gap-filling, merging, clamping.
 
     Args:
         observed: of ``observed.observe``.
         site: source priority and merge tolerance.
         corrections: for an ablation, what to leave out.
+        by_project: tell, too, what projects held.
 
     Returns:
         the reading; per host and instant total >= reservable >= committed >=
         occupied_reservation >= active_reservation.
     """
     made, history = corrections or Corrections(), observed.history
-    rows, collected = observed.intervals, Collected("corrected", made)
+    rows = observed.intervals
+    collected = Collected("corrected", made, projects=Projects() if by_project else None)
     leased = "committed" in observed.spoken_of
     if not leased:  # A request that names a reservation tells of leases that nobody knows.
         rows = rows.with_columns(reservation_id=pl.lit(None, rows.schema["reservation_id"]))

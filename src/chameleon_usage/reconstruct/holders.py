@@ -6,10 +6,11 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError, check_conservation
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import rejects
-from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
+from chameleon_usage.models.vocabulary import BARE_METAL, KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference, uncounted
 from chameleon_usage.reconstruct.hosts import ranked_by_source
 from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, UNITS, USABLE, with_sizes
+from chameleon_usage.reconstruct.projects import divide
 from chameleon_usage.reconstruct.reading import Collected
 
 
@@ -112,7 +113,10 @@ def clip_instances(
     """
     stage = stage_of("corrected", "occupied")
     kept = inference.assign_hosts(rows, committed) if collected.corrections.assign_hosts else rows
-    nowhere = kept.filter(pl.col("hostname").is_null())
+    homeless = kept.filter(pl.col("hostname").is_null())
+    # That it held a node, and not which, a bare-metal instance's row can tell of itself.
+    some_node = (pl.col("host_class") == BARE_METAL).fill_null(value=False) & pl.lit(not leased)
+    nowhere, somewhere = homeless.filter(~some_node), homeless.filter(some_node)
     collected.refuse(nowhere, stage, Reason.NO_HOST_INFERRED)
     placed = kept.filter(pl.col("hostname").is_not_null())
     if collected.corrections.find_reservations:
@@ -144,7 +148,7 @@ def clip_instances(
     used, unused = arithmetic.intersect(on_devices, leases, HOST)
     check_conservation(f"{stage}: clip to lease", on_devices, used, unused)
     collected.refuse(unused, stage, Reason.NOT_RESERVED)
-    check_conservation(stage, rows, nowhere, reserved, stray, ondemand, on_devices)
+    check_conservation(stage, rows, nowhere, somewhere, reserved, stray, ondemand, on_devices)
     if purged:
         bare, sliced = stray.select(rows.columns), lives.select(rows.columns)
         unnamed = committed.filter(pl.col("hostname").is_null())
@@ -154,6 +158,7 @@ def clip_instances(
             inside.with_columns(origin=pl.lit("reservation")),
             used.select(inside.columns).with_columns(origin=pl.lit("reservation")),
             lives.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
+            somewhere.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
         ]
     )
 
@@ -231,6 +236,7 @@ def merge_held(
     unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
     collected.refuse(unsized, stage, Reason.SIZE_UNKNOWN)
     check_conservation(f"{stage}: sizes", pieces, unsized, sized)
+    collected.keep(sized, quantity)
     shared = ((pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()).fill_null(
         value=False
     )
@@ -239,13 +245,17 @@ def merge_held(
     check_conservation(f"{stage}: union per host", single, kept, twice)
     kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
     hostless = sized.filter(~shared & pl.col("hostname").is_null())
-    parts = [
-        kept.select(*_SIZED_COLUMNS),
-        hostless.select(*_SIZED_COLUMNS),
-        _slices(sized.filter(shared), ceiling, stage, collected),
-    ]
-    whole = pl.concat(parts)
+    slots = sized.filter(shared)
+    sums = _slices(slots, ceiling, stage, collected)
+    whole = pl.concat(
+        [kept.select(_SIZED_COLUMNS), hostless.select(_SIZED_COLUMNS), sums.drop("less")]
+    )
     collected.emit(whole, quantity)
+    if collected.projects is not None:
+        projects = collected.projects
+        projects.whole[quantity] = pl.concat([kept, hostless.select(kept.columns)])
+        projects.slices[quantity] = divide(slots, sums)
+        projects.pieces[quantity] = sized
     return whole
 
 
@@ -255,6 +265,9 @@ def _slices(
     """Add up the slices of each KVM host and bound the sum by its parent's.
 
     What goes beyond the parent is rejected per host, in node-hours: a sum has no single row.
+
+    Returns:
+        ``_SIZED_COLUMNS``, and less: not all that the slices claim is counted.
     """
     untold = [f"_untold_{name}" for name in UNITS]
     slots = sized.with_columns(
@@ -286,15 +299,19 @@ def _slices(
         )
         share = beyond.sort("hostname", "start").select(pl.col("_lost") / pl.col("node_size"))
         collected.rejects.append(lost.with_columns(hours=pl.col("hours") * share.to_series()))
+    counts = [
+        # What one slice does not tell is unknown, unless the host has none of it.
+        pl.when(pl.col(f"_max_{name}") == 0)
+        .then(0)
+        .when(pl.col(f"_untold_{name}") == 0)
+        .then(pl.min_horizontal(name, f"_max_{name}"))
+        .alias(name)
+        for name in UNITS
+    ]
     kept = inside.with_columns(
-        *(
-            # What one slice does not tell is unknown, unless the host has none of it.
-            pl.when(pl.col(f"_max_{name}") == 0)
-            .then(0)
-            .when(pl.col(f"_untold_{name}") == 0)
-            .then(pl.min_horizontal(name, f"_max_{name}"))
-            .alias(name)
-            for name in UNITS
+        *counts,
+        less=pl.any_horizontal(
+            count.fill_null(0) < pl.col(name) for name, count in zip(UNITS, counts, strict=True)
         ),
         source=pl.lit(None, sized["source"].dtype),
         inferred=pl.lit(value=False),
@@ -305,7 +322,7 @@ def _slices(
         raise ConservationError(
             f"stage {stage}: {difference / 3600:+.4f} vcpu-hours after against before; {REPORT}"
         )
-    return kept.select(_SIZED_COLUMNS)
+    return kept.select(*_SIZED_COLUMNS, "less")
 
 
 def _unit_seconds(pieces: pl.DataFrame, units: str) -> int:

@@ -5,15 +5,24 @@ goes in comes out, as kept or as rejected; ``check_conservation`` holds each ste
 it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.stages import Rejects, Segments, SourceSupport, rejects
+from chameleon_usage.models.stages import (
+    HeldPieces,
+    Holdings,
+    Rejects,
+    Segments,
+    Sessions,
+    SourceSupport,
+    rejects,
+)
 from chameleon_usage.models.vocabulary import Reason
 from chameleon_usage.reconstruct.observed import HOST
+from chameleon_usage.reconstruct.projects import Projects
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,17 @@ class Reading:
         segments: Segments.
         rejects: Rejects.
         support: SourceSupport (the corrected collector only).
+        pieces: what holds hosts, each under its own key, before it is united or added up
+            (HeldPieces; the corrected collector only).
+        holdings, sessions: of projects (Holdings, Sessions), if they were asked for.
     """
 
     segments: pl.DataFrame
     rejects: pl.DataFrame
     support: pl.DataFrame
+    pieces: pl.DataFrame
+    holdings: pl.DataFrame = field(default_factory=Holdings.create_empty)
+    sessions: pl.DataFrame = field(default_factory=Sessions.create_empty)
 
 
 @dataclass(frozen=True)
@@ -61,8 +76,9 @@ class Collected:
     Attributes:
         collector: the ``collector_type`` of its segments.
         corrections: what the collector does.
-        segments, rejects, support: the parts of the reading so far.
+        segments, rejects, support, pieces: the parts of the reading so far.
         doubles: quantity to rows of a host beside another of its rows, where they are to count.
+        projects: takes what projects hold, if that is asked for.
     """
 
     collector: str
@@ -70,7 +86,9 @@ class Collected:
     segments: list[pl.DataFrame] = field(default_factory=list)
     rejects: list[pl.DataFrame] = field(default_factory=list)
     support: list[pl.DataFrame] = field(default_factory=list)
+    pieces: list[pl.DataFrame] = field(default_factory=list)
     doubles: dict[str, pl.DataFrame] = field(default_factory=dict)
+    projects: Projects | None = None
 
     def emit(self, pieces: pl.DataFrame, quantity: str) -> None:
         """Count pieces as segments.
@@ -88,6 +106,10 @@ class Collected:
                 Segments,
             )
         )
+
+    def keep(self, pieces: pl.DataFrame, quantity: str) -> None:
+        """Keep pieces of what holds hosts, with the keys of which segments know nothing."""
+        self.pieces.append(conform(pieces.with_columns(quantity_type=pl.lit(quantity)), HeldPieces))
 
     def record_support(self, quantity: str, own: pl.DataFrame, published: pl.DataFrame) -> None:
         """Record how far each source's own presences reach within what is published."""
@@ -118,8 +140,13 @@ class Collected:
 
     def result(self) -> Reading:
         """Put the parts together."""
-        return Reading(
+        reading = Reading(
             pl.concat([Segments.create_empty(), *self.segments]),
             pl.concat([Rejects.create_empty(), *self.rejects]),
             pl.concat([SourceSupport.create_empty(), *self.support]),
+            pl.concat([HeldPieces.create_empty(), *self.pieces]),
         )
+        if self.projects is None:
+            return reading
+        held = self.projects.holdings(reading.segments)
+        return replace(reading, holdings=held, sessions=self.projects.sessions())

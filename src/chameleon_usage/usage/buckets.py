@@ -62,7 +62,8 @@ class Availability:
     """What the tables of a site can tell of.
 
     Attributes:
-        quantities: measured quantity types that some source of the site tells, and ``STATUS``.
+        quantities: measured quantity types that some source of the site tells, ``STATUS`` and
+            ``SCHEDULE``.
         completeness: quantity type to the share of its rows that are still there.
         as_of: when they were read; a bucket that reaches further is unknown.
         known_share: what is known to a smaller share is unknown.
@@ -128,7 +129,7 @@ def unit_seconds(
         ["quantity_type", *index],
         list(columns.values()),
         groups=quantities.join(
-            _extents(clipped, index, borders), how="cross", maintain_order="left_right"
+            extents(clipped, index, borders), how="cross", maintain_order="left_right"
         ),
     )
     height = sums.height // max(quantities.height, 1)
@@ -142,7 +143,7 @@ def unit_seconds(
     )
 
 
-def _extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
+def extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
     """Give the ``first`` and ``last`` bucket of every group that occurs, sorted."""
     groups = segments.group_by(index).agg(pl.col("start").min(), pl.col("end").max()).sort(index)
     return groups.select(
@@ -283,7 +284,7 @@ def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
 
     index = [
         name
-        for name in ("collector_type", "node_type", "hostname", "timestamp")
+        for name in ("collector_type", "project_id", "node_type", "hostname", "timestamp")
         if name in means.columns
     ]
     states = means.select(

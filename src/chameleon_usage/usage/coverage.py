@@ -4,7 +4,7 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import finish
-from chameleon_usage.models.metrics import STATUS
+from chameleon_usage.models.metrics import SCHEDULE, STATUS
 from chameleon_usage.models.outputs import Coverage
 from chameleon_usage.models.raw import LEGACY_CACHE
 from chameleon_usage.usage.buckets import Availability, Window
@@ -116,7 +116,7 @@ def coverage_table(
             "timestamp", quantity_type=pl.lit(quantity), known_share=pl.lit(value)
         ).with_columns(source=pl.lit("records"))
         for quantity, value in sorted(availability.completeness.items())
-        if quantity != STATUS
+        if quantity not in {STATUS, SCHEDULE}
     ]
     columns = ["timestamp", "quantity_type", "source", "known_share"]
     table = pl.concat([frame.select(columns) for frame in (*shares, *told)])

@@ -12,6 +12,7 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform, finish
+from chameleon_usage.models.metrics import SCHEDULE
 from chameleon_usage.models.outputs import LeadtimeProjected, LeadtimeTimeline
 from chameleon_usage.models.site import Site
 from chameleon_usage.usage.buckets import Availability, Window
@@ -22,9 +23,6 @@ NODES = (1, 4, 16)
 
 DURATION = "24h"
 """For how long they are asked for."""
-
-SCHEDULE = "schedule"
-"""What a source speaks of whose service keeps the bookings that are over."""
 
 _TOLERANCE_H = 1.0
 

@@ -44,7 +44,7 @@ def summarise(
     Raises:
         UsageError: the outputs know nothing of the period; the message says of which they do.
     """
-    buckets = _buckets(tables["usage_timeline"])
+    buckets = buckets_of(tables["usage_timeline"])
     told = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
     first, last = buckets["timestamp"][0], buckets["until"][-1]
     known = told.drop_nulls("value")["timestamp"].sort()
@@ -87,8 +87,18 @@ def _utc(moment: datetime | None) -> datetime | None:
     return moment and pl.Series([moment]).dt.replace_time_zone("UTC")[0]
 
 
-def _buckets(timeline: pl.DataFrame) -> pl.DataFrame:
-    """Tell how long each bucket is: until the next; the last as long as its kind."""
+def buckets_of(timeline: pl.DataFrame) -> pl.DataFrame:
+    """Tell how long each bucket is: until the next; the last as long as its kind.
+
+    Args:
+        timeline: models.outputs.UsageTimeline.
+
+    Returns:
+        ``timestamp``, ``until`` and ``hours`` of each bucket, in order.
+
+    Raises:
+        UsageError: there is but one.
+    """
     stamps = timeline["timestamp"].unique().sort()
     steps = stamps.diff().drop_nulls()
     if steps.is_empty():

@@ -1,122 +1,225 @@
-"""Lead times of leases, requested beside effective."""
+"""Lead times of leases over time, requested and effective: every lease counts, none is left out.
+
+Both functions take leases as `leadtime_leases` has them, or of another origin with the columns that
+they name. A lease without a lead time of a kind is not drawn there; of a kind that no lease has
+there is no panel. The axis is that of `leadtime_axis`.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import altair as alt
 import polars as pl
 
-from chameleon_usage.viz import palette
+from chameleon_usage.viz import palette, raster
 from chameleon_usage.viz.base import (
-    HEIGHT,
     WIDTH,
     Figure,
     colour,
     figure,
     inline_values,
-    lookup,
-    time_axis,
+    panel_title,
+    side_by_side,
+)
+from chameleon_usage.viz.leadtime_axis import (
+    AT_ONCE,
+    KINDS,
+    Grid,
+    by_kind,
+    foot,
+    hours_axis,
+    in_short,
+    no_leases,
+    place,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def leadtime(leases: pl.DataFrame, *, site_name: str, most: int = 1500) -> Figure:
-    """Draw lead times as points, requested beside effective, coloured by node type.
+_AHEAD = "median of those not at once"
+_LINES: dict[str, tuple[list[int], float]] = {
+    "median": ([1, 0], 2.2),
+    "10 %": ([2, 2], 1.2),
+    "90 %": ([2, 2], 1.2),
+    _AHEAD: ([6, 3], 1.6),
+}
+"""What is drawn of each quarter, with dash and width."""
+_FEW = 10
+"""A quarter with fewer leases has no line."""
+
+
+def density(leases: pl.DataFrame, *, site_name: str, step: float = 0.125) -> Figure:
+    """Draw how many leases have which lead time, over time, requested beside effective.
 
     Args:
-        leases: `leadtime_leases` rows of one site.
+        leases: `created_at`, `requested_h`, `effective_h`.
         site_name: for the title.
-        most: points drawn of those up to one minute, and of the longer ones; where there are
-            more, every n-th in the order of creation is drawn, and the title says so.
+        step: height of a bin in decades.
 
-    Lead times under one minute are drawn at one minute, the lower end of the log axis.
+    The shade of a bin goes with the logarithm of the number of leases. The lines are of each
+    quarter with ten leases or more: the median, what 10 and 90 % of the leases do not exceed, and
+    the median of those that do not start at once.
     """
-    table = (
-        leases.select(
-            "created_at",
-            pl.col("node_type").fill_null("unknown"),
-            requested="requested_h",
-            effective="effective_h",
-        )
-        .unpivot(
-            index=["created_at", "node_type"], variable_name="leadtime_type", value_name="hours"
-        )
-        .drop_nulls("hours")
-        .sort("leadtime_type", "created_at", "node_type", "hours", descending=[True] + 3 * [False])
+    table = by_kind(leases, "created_at")
+    if table.is_empty():
+        return no_leases(table, site_name)
+    grid, binned = Grid.over(table, step, 130)
+    bins = (
+        binned.group_by("leadtime_type", "timestamp", "column", "rung")
+        .agg(leases=pl.len())
+        .sort("leadtime_type", "timestamp", "rung")
     )
-    ranked = table.group_by("node_type").len().sort("len", "node_type", descending=[True, False])
-    colours = palette.node_type_colours([t for t in ranked["node_type"] if t != "unknown"])
-    at_once = pl.col("hours") <= 1 / 60
-    strata = [table.filter(at_once), table.filter(~at_once)]
-    steps = [max(1, -(-stratum.height // most)) for stratum in strata]
-    node_type = pl.col("node_type")
-    drawn = pl.concat(
-        stratum.gather_every(step) for stratum, step in zip(strata, steps, strict=True)
-    ).select(
-        pl.col("created_at").dt.truncate("1h").alias("timestamp"),
-        # The rest, and types not known, are `other`.
-        pl.when(node_type.is_in(list(colours))).then(node_type).otherwise(pl.lit("other")),
-        "leadtime_type",
-        pl.col("hours").clip(1 / 60).round(3),
-    )
-    thin = (
-        "every lease is drawn"
-        if max(steps) == 1
-        else f"drawn: {_every(steps[0])} lead time of at most one minute, "
-        f"{_every(steps[1])} longer one"
-    )
-    ticks = {1 / 60: "≤ 1 min", 1: "1 h", 24: "1 d", 168: "7 d", 720: "30 d"}
-    points = (
-        alt.Chart(inline_values(drawn))
-        .mark_point(filled=True, size=9, opacity=0.55)
-        .encode(
-            x=time_axis(drawn, count=5, title="lease created"),
-            y=alt.Y(
-                "hours:Q",
-                title="lead time",
-                scale=alt.Scale(type="log", domainMin=1 / 60),
-                axis=alt.Axis(
-                    values=list(ticks),
-                    labelExpr=lookup(
-                        "format(datum.value, '.2f')",
-                        {f"{hours:.2f}": words for hours, words in ticks.items()},
-                    ),
-                ),
-            ),
-            color=colour(
-                "node_type",
-                {t: shade for t, shade in colours.items() if (drawn["node_type"] == t).any()},
-                legend=alt.Legend(symbolSize=60, symbolOpacity=1),
-            ),
-            tooltip=[
-                alt.Tooltip("utcyearmonthdate(timestamp):T", title="created"),
-                alt.Tooltip("node_type:N", title="node type"),
-                alt.Tooltip("hours:Q", format=",.2f"),
-            ],
-        )
-        .properties(width=WIDTH / 2 - 30, height=HEIGHT)
-    )
-    advance = pl.col("hours") > 1
-    medians = table.group_by("leadtime_type", maintain_order=True).agg(
-        pl.len(), advance.mean(), median=pl.col("hours").filter(advance).median().fill_null(0)
-    )
-    words = " ".join(
-        f"{kind.capitalize()}: {leases:,} leases, {share:.1%} over one hour, "
-        f"median of these {median:,.1f} h."
-        for kind, leases, share, median in medians.iter_rows()
+    lines = _quarters(table)
+    most = bins["leases"].to_list()[bins["leases"].arg_max() or 0]
+    parts = {kind: bins.filter(pl.col("leadtime_type") == kind) for kind in KINDS}
+    panels = [
+        alt.layer(
+            _dense(grid, part, most),
+            *_drawn(lines.filter(pl.col("leadtime_type") == kind), grid),
+            raster.count_legend(most, "leases in a bin"),
+        ).properties(width=WIDTH / 2 - 45, height=260, title=panel_title(kind))
+        for kind, part in parts.items()
+        if part.height
+    ]
+    counted = bins.with_columns(row=pl.lit("leases of the bin from"), hours=foot(step))
+    data = pl.concat([counted, lines], how="diagonal").select(
+        "leadtime_type", pl.col("timestamp").dt.date(), "row", pl.col("hours").round(4), "leases"
     )
     return figure(
-        points.facet(
-            facet=alt.Facet("leadtime_type:N", title=None, sort=["requested", "effective"])
-        ),
-        drawn,
-        title=alt.TitleParams(f"{site_name}: lead times, requested and effective", subtitle=thin),
-        description=f"{site_name}: hours from a lease's creation to its requested start and to its "
-        f"first real start, on a log scale ({thin}). {words}",
+        side_by_side(panels, columns=2),
+        data,
+        title=f"{site_name}: lead times of all leases",
+        description=f"{site_name}: number of leases by time of creation and lead time, on a log "
+        f"scale, with the median and the range from 10 to 90 % of each quarter. {in_short(table)}.",
     )
 
 
-def _every(n: int) -> str:
-    """Say which share of the points is drawn: every, every 2nd, every 3rd, ..."""
-    if n == 1:
-        return "every"
-    tail = "th" if n % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"every {n}{tail}"
+def _quarters(table: pl.DataFrame) -> pl.DataFrame:
+    """Give the lines of each quarter: leadtime_type, timestamp, row (its name), hours, leases."""
+    hours = pl.col("hours")
+    return (
+        table.group_by("leadtime_type", timestamp=pl.col("created_at").dt.truncate("1q"))
+        .agg(
+            hours.median().alias("median"),
+            hours.quantile(0.1).alias("10 %"),
+            hours.quantile(0.9).alias("90 %"),
+            pl.when((~AT_ONCE).sum() >= _FEW).then(hours.filter(~AT_ONCE).median()).alias(_AHEAD),
+            leases=pl.len(),
+        )
+        .filter(pl.col("leases") >= _FEW)
+        .unpivot(
+            index=["leadtime_type", "timestamp", "leases"], variable_name="row", value_name="hours"
+        )
+        .drop_nulls("hours")
+        .sort("leadtime_type", "row", "timestamp")
+    )
+
+
+def _dense(grid: Grid, bins: pl.DataFrame, most: int) -> alt.Chart:
+    """Draw bins by their count; that of what starts at once is as high as its band."""
+    at_once = pl.lit([*grid.band], pl.List(pl.Int64))
+    lines = pl.when(pl.col("rung") > 0).then(pl.concat_list(grid.line)).otherwise(at_once)
+    pixels = bins.with_columns(line=lines).explode("line")
+    return grid.picture(pixels, raster.ramp(pixels["leases"], most), grid.time_axis(5))
+
+
+def _drawn(lines: pl.DataFrame, grid: Grid) -> list[alt.Chart]:
+    """Draw the lines of quarters, at the middle of each, on a white ground."""
+    placed = lines.select(
+        "row",
+        hours=pl.col("hours").round(3),
+        y=place(pl.col("hours")).round(3),
+        timestamp=pl.col("timestamp").dt.offset_by("45d"),
+    )
+    names = [*_LINES]
+    dash = alt.StrokeDash(
+        "row:N",
+        title=None,
+        scale=alt.Scale(domain=names, range=[dash for dash, _ in _LINES.values()]),
+        legend=alt.Legend(symbolType="stroke", symbolSize=400, symbolStrokeWidth=2),
+    )
+    width = alt.StrokeWidth(
+        "row:N",
+        legend=None,
+        scale=alt.Scale(domain=names, range=[width for _, width in _LINES.values()]),
+    )
+    base = alt.Chart(inline_values(placed)).encode(
+        x=grid.time_axis(5), y=hours_axis(grid.height), detail="row:N"
+    )
+    return [
+        base.mark_line(color="white", strokeWidth=4, opacity=0.7),
+        base.mark_line(color=palette.TOTAL).encode(
+            strokeDash=dash, strokeWidth=width, tooltip=["row:N", "hours:Q"]
+        ),
+    ]
+
+
+def leadtime(leases: pl.DataFrame, *, site_name: str, step: float = 0.0625) -> Figure:
+    """Draw lead times as points, requested above effective, coloured by node type.
+
+    Args:
+        leases: `created_at`, `node_type`, `requested_h`, `effective_h`.
+        site_name: for the title.
+        step: height of a point in decades; the band of *at once* is to hold eight.
+
+    A point is a bin that holds at least one lease. Its colour is the node type that most of them
+    ask for; it is pale where they are one, and full where they are ten or more. Of what starts at
+    once each type has its own line, so that none hides another.
+    """
+    node_type = pl.col("node_type")
+    named = leases.with_columns(node_type.fill_null("unknown"))
+    table = by_kind(named, "created_at", "node_type")
+    if table.is_empty():
+        return no_leases(table, site_name)
+    ranked = table.group_by("node_type").len().sort("len", "node_type", descending=[True, False])
+    colours = palette.node_type_colours([t for t in ranked["node_type"] if t != "unknown"])
+    grid, binned = Grid.over(table, step, 180)
+    shown = pl.when(node_type.is_in([*colours])).then(node_type).otherwise(pl.lit("other"))
+    bins = (
+        binned.with_columns(shown.cast(pl.Enum([*colours])))
+        .group_by("leadtime_type", "timestamp", "column", "rung", "node_type")
+        .agg(leases=pl.len())
+        .sort("leadtime_type", "timestamp", "rung", -pl.col("leases").cast(pl.Int64), "node_type")
+    )
+    own_line = grid.band[-1] - node_type.to_physical().cast(pl.Int64)
+    points = (
+        bins.with_columns(line=pl.when(pl.col("rung") > 0).then(grid.line).otherwise(own_line))
+        .group_by("leadtime_type", "column", "line", maintain_order=True)
+        .agg(node_type.first(), pl.col("leases").sum())  # the first is the most frequent
+        .with_columns(opacity=(0.45 + 0.55 * pl.col("leases").log10()).clip(0, 1))
+    )
+    parts = {kind: points.filter(pl.col("leadtime_type") == kind) for kind in KINDS}
+    panels = [
+        alt.layer(
+            grid.picture(
+                part,
+                raster.painted([colours[name] for name in part["node_type"]], part["opacity"]),
+                grid.time_axis(12, "lease created" if kind == KINDS[-1] else None),
+            ),
+            _types(colours, part["node_type"]),
+        ).properties(width=WIDTH, height=190, title=panel_title(kind))
+        for kind, part in parts.items()
+        if part.height
+    ]
+    return figure(
+        alt.vconcat(*panels),
+        bins.select(
+            *("leadtime_type", pl.col("timestamp").dt.date()),
+            *(foot(step).alias("hours_from"), "node_type", "leases"),
+        ),
+        title=f"{site_name}: lead times, requested and effective",
+        description=f"{site_name}: hours from a lease's creation to its requested start and to its "
+        f"first real start, on a log scale, every lease counted. {in_short(table)}.",
+    )
+
+
+def _types(colours: Mapping[str, str], drawn: pl.Series) -> alt.Chart:
+    """Draw nothing but the legend of the node types that are drawn."""
+    present = {name: shade for name, shade in colours.items() if (drawn == name).any()}
+    legend = alt.Legend(symbolSize=60, symbolOpacity=1)
+    return (
+        alt.Chart(alt.InlineData(values=[{"node_type": name} for name in present]))
+        .mark_square(opacity=0)
+        .encode(color=colour("node_type", present, legend=legend))
+    )

@@ -41,6 +41,18 @@ OUT_OF_USE: dict[str, str] = {
 }
 """Count type of what is out of use to colour, in the order of stacking, from the bottom."""
 
+LEASE_USE: dict[str, str] = {
+    "used": "#3B7A57",  # dark green
+    "idle before the first instance": "#FBE3B0",
+    "idle between instances": "#F3C15F",
+    "idle after the last instance": "#C98A1B",
+    "node never used": "#7D4F00",
+    "reserved (use unknown)": "#9AA3B8",
+    "given back early": "#F4F4F4",
+}
+"""What became of leased node-hours: use, four kinds of waste from pale to dark, and what is not
+held any more, near white."""
+
 UNKNOWN_EDGE = "#8C8C8C"
 """The outline of what is not known."""
 
@@ -58,6 +70,12 @@ REAL, OURS = TOTAL, COLLECTORS["corrected"][0]
 
 PLAIN, PALE = "#4D4D4D", "#B3B3B3"
 """Marks that mean nothing by their colour, and the lesser ones among them."""
+
+COUNTS = ("#DFD9EE", "#371A66")
+"""A bin with one row, and the fullest bin, in a picture of counts."""
+
+GPUS: dict[str, str] = {"with GPUs": "#371A66", "without GPUs": "#9483C2"}
+"""What leases are on."""
 
 _OTHER_SITES: tuple[tuple[str, str, str], ...] = (
     ("#A34700", "#D0824A", "#F5C9AB"),

@@ -33,6 +33,8 @@ Targets, told apart by scheme or suffix:
                         promtool tsdb create-blocks-from openmetrics \\
                           --max-block-duration=8760h FILE.om DIR
   csv:DIR, json:DIR     a file a table, described by datapackage.json
+  trace:DIR             events of machines, instances and leases, as a public trace; needs the facts
+                        that run --save-stages keeps
 A password stands in an environment variable that holds the whole URI (--to '${NAME}'), in an
 option file, or is asked for."""
 
@@ -74,7 +76,8 @@ def export(
     if missing := set(chosen) - set(tables):
         raise UsageError(
             f"{output}: no table {', '.join(sorted(missing))}; leave it out, or run "
-            "'chameleon-usage run' so that it is written (usage_by_host needs --by-host)"
+            "'chameleon-usage run' so that it is written (usage_by_host needs --by-host, "
+            "those of projects need --by-project)"
         )
     if kind == "database":
         sql.write_sql(tables, sites, target, option_file=option_file)
