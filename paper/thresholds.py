@@ -40,6 +40,9 @@ LEVELS = {
 OURS = {"known_share": str(KNOWN_SHARE), "merge_tolerance": DEFAULT_TOLERANCE}
 """Threshold to the level that the method has."""
 
+DIGIT = 1e-6
+"""The last digit of the record."""
+
 KEY = ("site", "threshold", "level", "count_type")
 COLUMNS = {**dict.fromkeys(KEY, pl.String), "error": pl.Float64, "known_days": pl.Float64}
 
@@ -109,6 +112,49 @@ def _held(usage: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
 def read_record() -> pl.DataFrame:
     """Read what was recorded: `COLUMNS`, sorted by `KEY`."""
     return pl.read_csv(RECORD, schema=COLUMNS)
+
+
+def at_services(record: pl.DataFrame, count: str) -> pl.DataFrame:
+    """Say what the share that must be known costs on sites whose services delete for good.
+
+    Args:
+        record: of `read_record`.
+        count: the count type.
+
+    Returns:
+        `level`, and for each place (bare metal, KVM) `<place>_error`, the largest of the releases,
+        and `<place>_days`, the mean share of days with a value.
+    """
+    place = pl.col("site").str.split("/").list.last()
+    names = [f"{where}_{what}" for where in ("baremetal", "kvm") for what in ("error", "days")]
+    of_places = (
+        record.filter(
+            pl.col("site").str.starts_with("services/2"),
+            threshold="known_share",
+            count_type=count,
+        )
+        .group_by("level", place.alias("place"))
+        .agg(error=pl.col("error").max(), days=pl.col("known_days").mean())
+        .unpivot(["error", "days"], index=["level", "place"], variable_name="what")
+        .with_columns(name=pl.format("{}_{}", "place", "what"))
+    )
+    return of_places.pivot(on="name", on_columns=names, index="level", values="value").sort("level")
+
+
+def most_moved(record: pl.DataFrame, threshold: str) -> pl.DataFrame:
+    """Give each site the most by which another level of a threshold changes an error or its days.
+
+    Returns:
+        `site`, `error`, `known_days`: the largest absolute differences from the method's level.
+    """
+    rows = record.filter(threshold=threshold)
+    ours = rows.filter(level=OURS[threshold]).drop("level")
+    both = rows.join(ours, on=["site", "threshold", "count_type"], suffix="_ours")
+    return (
+        both.group_by("site")
+        .agg((pl.col(c) - pl.col(f"{c}_ours")).abs().max() for c in ("error", "known_days"))
+        .sort("site")
+    )
 
 
 @click.command()
