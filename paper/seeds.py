@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import click
 import polars as pl
 
-from chameleon_twin.calibration import SITES, Profile
+from chameleon_twin.calibration import HALVES, SITES, Profile
+from chameleon_twin.halves import SITES as STEERED
 from chameleon_usage import pipeline
 from chameleon_usage.viz.base import as_text, since_opening
 from paper import by_unit, validation
@@ -23,10 +24,11 @@ from paper.truth import daily_truth
 from paper.twins import SEEDS, SIZE, WINDOW, measure_all, put, twin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 RECORD = ROOT / "data" / "seeds.csv"
-RUN = ("site", "seed")
+ALL = "all"
+RUN = ("site", "seed", "steered_by")
 KEY = (*RUN, "count_type", "collector_type", "measure", "era")
 COLUMNS = {
     "site": pl.String,
@@ -34,21 +36,23 @@ COLUMNS = {
     **dict.fromkeys(KEY[2:], pl.String),
     "value": pl.Float64,
 }
-"""`measure` is `error_site` or `known_days` (see `validation.errors`) or one of `by_unit`."""
+"""`steered_by`: the years whose real curves steer the twin, as in data/halves.csv. `measure` is
+`error_site` or `known_days` (see `validation.errors`), or one of `by_unit`."""
 
 
-def measure(site: str, seed: int, size: Profile = SIZE) -> pl.DataFrame:
+def measure(site: str, seed: int, years: str = ALL, size: Profile = SIZE) -> pl.DataFrame:
     """Make a site of the twin, count it, and hold every collector to the truth.
 
     Args:
         site: its key.
         seed: of the twin.
+        years: of `halves.HALVES`, or `ALL`: whose real curves steer it.
         size: of the twin.
 
     Returns:
         `COLUMNS`, sorted by `KEY`, rounded as the record is.
     """
-    with twin_of(site, seed, size=size) as twin:
+    with twin_of(site, seed, years=None if years == ALL else years, size=size) as twin:
         stage = pipeline.segments(twin.facts, twin.entry)
         usage = as_text(pipeline.outputs(stage, twin.entry, WINDOW)["usage_timeline"])
         truth, knowledge = twin.truth("intervals"), twin.truth("knowledge")
@@ -60,15 +64,16 @@ def measure(site: str, seed: int, size: Profile = SIZE) -> pl.DataFrame:
         by_unit.errors_by(counted, truth, opened),
         by_unit.errors_of_inferred(counted, truth, spans_of_eras()),
     ]
-    if (
-        whole_nodes
-    ):  # two leases can share a KVM host, and a count does not say which of them it has
+    if whole_nodes:  # of two leases on a KVM host, a count does not say which it has
         held = by_unit.held_by_leases(knowledge, twin.facts.as_of)
         found.append(by_unit.errors_of_leases(counted, held, (WINDOW.start, WINDOW.end)))
     return (
         pl.concat(found)
         .with_columns(
-            site=pl.lit(site), seed=pl.lit(seed, pl.Int64), value=pl.col("value").round(6)
+            site=pl.lit(site),
+            steered_by=pl.lit(years),
+            seed=pl.lit(seed, pl.Int64),
+            value=pl.col("value").round(6),
         )
         .select(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
         .sort(KEY)
@@ -104,9 +109,16 @@ def read_record() -> pl.DataFrame:
     return pl.read_csv(RECORD, schema=COLUMNS)
 
 
-def runs() -> Iterator[tuple[str, int]]:
-    """Give (site, seed) of all that is recorded."""
-    yield from product(SITES, SEEDS)
+def runs(sites: Sequence[str] = SITES, seeds: Sequence[int] = ()) -> Iterator[tuple[str, int, str]]:
+    """Give (site, seed, years) of what is recorded: each seed, and halves of the years with one.
+
+    Args:
+        sites: their keys.
+        seeds: empty: all, and the halves of the years.
+    """
+    yield from product(sites, seeds or SEEDS, [ALL])
+    if not seeds:
+        yield from product([s for s in sites if s in STEERED], SEEDS[:1], HALVES)
 
 
 @click.command()
@@ -118,5 +130,5 @@ def main(*, sites: tuple[str, ...], seeds: tuple[int, ...], jobs: int) -> None:
 
     They are recorded in data/seeds.csv. What is recorded of other runs stays.
     """
-    wanted = [(measure, run) for run in product(sites or SITES, seeds or SEEDS)]
+    wanted = [(measure, run) for run in runs(sites or SITES, seeds)]
     measure_all(wanted, lambda new: put(RECORD, new, RUN, KEY), jobs)

@@ -53,7 +53,12 @@ class Twin:
 
 @contextmanager
 def twin_of(
-    site: str, seed: int, *, factors: Mapping[str, float] | None = None, size: Profile = SIZE
+    site: str,
+    seed: int,
+    *,
+    factors: Mapping[str, float] | None = None,
+    years: str | None = None,
+    size: Profile = SIZE,
 ) -> Iterator[Twin]:
     """Make a site of the twin and read its tables; its folder is gone afterwards.
 
@@ -61,11 +66,12 @@ def twin_of(
         site: its key.
         seed: of the twin.
         factors: kind of damage to how many times as frequent it is.
+        years: "even" or "odd", if the real curves of these alone steer it.
         size: of the twin.
     """
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        make(site, folder, seed, size, True, factors=factors or {})
+        make(site, folder, seed, size, True, factors=factors or {}, years=years)
         entry = read_sites(ROOT / "data" / "sites.yaml", [site])[site]
         facts, _ = pipeline.facts(entry, folder)
         yield Twin(entry, facts, folder / site)

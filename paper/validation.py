@@ -156,6 +156,22 @@ def apart_by_half(halves: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def moved_by_half(recorded: pl.DataFrame) -> float | None:
+    """Give the most by which the corrected error moves when half of the years steer the twin.
+
+    Args:
+        recorded: of `seeds.read_record`.
+
+    Returns:
+        percentage points; None where there is nothing to compare.
+    """
+    rows = recorded.filter(collector_type="corrected", measure="error_site")
+    whole, half = (rows.filter((pl.col("steered_by") == "all") == all_) for all_ in (True, False))
+    both = half.join(whole, on=["site", "seed", "era", "count_type"], suffix="_all")
+    moved = both.select((100 * (pl.col("value") - pl.col("value_all"))).abs().max()).item()
+    return None if moved is None else float(moved)
+
+
 def of_services(recorded: pl.DataFrame) -> pl.DataFrame:
     """Give the errors on the sites that the services wrote.
 

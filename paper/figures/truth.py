@@ -118,13 +118,13 @@ def _ranges(
         alt.Chart(inline_values(in_every_panel(drawn)))
         .transform_filter("isValid(datum.mid)")
         .encode(
-            y=alt.Y("era:O", title=None, axis=alt.Axis(grid=False, labelFontSize=11)),
+            y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
             yOffset=alt.YOffset("series:N", sort=labels, scale=alt.Scale(paddingOuter=0.3)),
             color=alt.Color(
                 "series:N",
                 title=None,
                 scale=alt.Scale(domain=labels, range=[look[1] for look in looks.values()]),
-                legend=alt.Legend(symbolSize=90),
+                legend=alt.Legend(symbolSize=90, symbolOpacity=1),
             ),
         )
     )
@@ -143,7 +143,7 @@ def _ranges(
         return alt.X(f"{name}:Q", title="error (log scale)", scale=scale, axis=axis)
 
     span = base.mark_rule(strokeWidth=2, opacity=0.5).encode(x=along("low"), x2="high:Q")
-    points = base.mark_point(filled=True, opacity=1, size=42, strokeWidth=0).encode(
+    points = base.mark_point(filled=True, opacity=1, size=50, strokeWidth=0).encode(
         x=along("mid"),
         shape=alt.Shape(
             "series:N",
