@@ -46,8 +46,8 @@ compared = ["total", "reservable", "committed", "occupied", "active"]
 labels = {count: METRICS[count].label for count in compared}
 
 # %% tags=["remove-cell"]
-recorded = seeds.read_record().filter(pl.col("site").is_in(list(names)))
-of_seeds = recorded.filter(steered_by=seeds.ALL)
+on_twins = seeds.read_record().filter(pl.col("site").is_in(list(names)))
+of_seeds = on_twins.filter(steered_by=seeds.ALL)
 ranges = validation.ranges(of_seeds)
 glue("errors_seeds", of_seeds["seed"].n_unique(), display=False)
 
@@ -342,7 +342,7 @@ glue("tolerance_moves", max(moved, thresholds.DIGIT), display=False)
 # most, for all sites, eras and counts.
 
 # %% tags=["hide-input"]
-glue("halves_moved", validation.moved_by_half(recorded), display=False)
+glue("halves_moved", validation.moved_by_half(on_twins), display=False)
 halves = validation.apart_by_half(
     pl.read_csv(ROOT / "data" / "halves.csv").filter(pl.col("site").is_in(list(names)))
 )
