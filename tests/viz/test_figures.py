@@ -553,7 +553,7 @@ FIGURES = (
     *("stack", "percent", "out_of_use", "facet", "node_types", "resources", "cross_site"),
     *("cross_percent", "share"),
     *("rejects", "coverage", "availability", "comparison"),
-    *("errors", "ablation", "records", "published", "machines"),
+    *("readings", "units", "ablation", "records", "published", "machines"),
 )
 drawn = cache(draw_anew)
 
