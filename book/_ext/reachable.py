@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 DIAGRAM = re.compile(r'<object (?P<what>[^>]*)>\s*<p class="warning">(?P<told>.*?)</p>', re.DOTALL)
 
+# Sphinx fetches each page that it found, to quote it; a browser that reads files may not.
+FOUND_IN_FILES = 'DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = window.location.protocol !== "file:";'
+
 
 def reachable(body: str) -> str:
     """Give the HTML of a page with what its authors cannot write.
@@ -25,12 +28,14 @@ def reachable(body: str) -> str:
     return DIAGRAM.sub(picture, body).replace(' role="list" class="citation-list"', "")
 
 
-def mend(app: Sphinx, _: str, __: str, context: dict[str, Any], ___: nodes.document) -> None:
+def mend(app: Sphinx, page: str, _: str, context: dict[str, Any], __: nodes.document) -> None:
     """Change a page before it is written."""
     body = context.get("body", "")
     context["body"] = reachable(body)
     if 'class="chart"' in body:
         app.add_js_file("charts.js", loading_method="defer")
+    if page == "search":
+        app.add_js_file(None, body=FOUND_IN_FILES)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
