@@ -70,6 +70,7 @@ def named(table):
     return table.with_columns(pl.col("site").replace(names), era_label(pl.col("era")))
 
 
+# %% tags=["remove-cell"]
 early = pl.col("era") != "2022_on"
 for collector in ("uncorrected", "corrected"):
     for span, here in (("before_2022", early), ("2022_on", ~early)):

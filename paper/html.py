@@ -1,4 +1,4 @@
-"""The book as HTML, from the text, the notebooks that were run, and scripts out of the wheels."""
+"""The book as HTML, from the text, the notebooks that were run, and a script out of a wheel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import mathjax
 import yaml
 
 from chameleon_usage.errors import UsageError
@@ -20,7 +19,6 @@ from paper.project import ROOT
 BOOK = ROOT / "book"
 SITES = "notebooks/site"
 """What stands in `book/_toc.yml` for the pages of the sites, as they are of one notebook."""
-MATHJAX = Path(mathjax.__path__[0]) / "static" / "mathjax" / "es5" / "tex-svg.js"
 STRICT = ["-n", "-W", "--keep-going", "-q"]
 
 
@@ -48,7 +46,7 @@ def table_of_contents(complete: dict[str, Any], pages: list[str]) -> dict[str, A
 
 
 def lay_out(source: Path, notebooks: list[Path]) -> Path:
-    """Put the text, the notebooks and the scripts together in `source`; give the contents' file."""
+    """Put the text, the notebooks and the script together in `source`; give the contents' file."""
     shutil.rmtree(source, ignore_errors=True)
     made = shutil.ignore_patterns("_build", "notebooks", "__pycache__", "_toc.yml")
     shutil.copytree(BOOK, source, ignore=made)
@@ -57,7 +55,6 @@ def lay_out(source: Path, notebooks: list[Path]) -> Path:
         shutil.copy(notebook, source / "notebooks")
     (source / "static").mkdir()
     (source / "static" / "charts.js").write_text(book_script() + "\n", encoding="utf-8")
-    shutil.copy(MATHJAX, source / "static")
     complete = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
     contents = table_of_contents(complete, [path.stem for path in notebooks])
     toc = source / "_toc.yml"

@@ -115,6 +115,9 @@ def simplify_text(page: Tag) -> None:
         language = str(code.get_attribute_list("class")[0]).removeprefix("highlight-")
         code.name, code["class"] = "pre", language
         code.string = code.get_text().strip("\n")
+    for formula in page.select("math"):
+        tex = str(formula["alttext"])
+        formula.replace_with(rf"\[{tex}\]" if formula.get("display") else rf"\({tex}\)")
     for link in page.select("a.github, a.gitlab"):
         link.string = str(link["href"])  # which the theme abbreviates
 

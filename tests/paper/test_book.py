@@ -1,4 +1,4 @@
-"""The book: nothing from elsewhere, no dangling page, and pages that live in a real browser."""
+"""The book: nothing from elsewhere, no dangling page, and a book of other data."""
 
 from __future__ import annotations
 
@@ -14,24 +14,31 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sphinx.errors import ExtensionError
 
 from paper.html import table_of_contents
 from paper.project import site_entries
 from support import PROJECT
 
 BOOK = PROJECT / "book"
-HTML = BOOK / "_build" / "html"
 CONFIG = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8"))
 COMPLETE = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
 NOTEBOOKS = {path.stem for path in (PROJECT / "notebooks").iterdir() if path.is_file()} - {"site"}
 TOC = table_of_contents(COMPLETE, [*site_entries("", "data/sites.yaml"), *NOTEBOOKS])
 CHAPTERS = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
 
-_spec = importlib.util.spec_from_file_location("absent", BOOK / "_ext" / "absent.py")
-assert _spec is not None
-assert _spec.loader is not None
-absent = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(absent)
+
+def extension(name: str):
+    """Import an extension of Sphinx that is the book's own."""
+    spec = importlib.util.spec_from_file_location(name, BOOK / "_ext" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+absent, formulas, reachable = map(extension, ("absent", "formulas", "reachable"))
 
 
 class TestConfiguration:
@@ -42,7 +49,7 @@ class TestConfiguration:
         text = (BOOK / "_config.yml").read_text(encoding="utf-8")
         assert "://" not in text
         assert "sphinx_thebe" not in CONFIG["sphinx"]["config"]["extensions"]
-        assert CONFIG["sphinx"]["config"]["mathjax_path"] == "tex-svg.js"
+        assert CONFIG["sphinx"]["config"]["html_math_renderer"] == "mathml"
 
     def test_every_prose_page_has_a_place(self):
         prose = {path.stem for path in BOOK.glob("*.md")} | {"metrics"}
@@ -69,6 +76,27 @@ class TestConfiguration:
         paper = [chapter["file"] for chapter in TOC["parts"][0]["chapters"]]
         assert paper[0] == "introduction"
         assert paper[-2:] == ["discussion", "availability"]
+
+
+class TestFormulas:
+    def test_a_formula_is_an_element_that_keeps_its_tex(self):
+        told = formulas.mathml(r"a < \text{b\_c}", block=True)
+        assert told == (
+            r'<math alttext="a &lt; \text{b\_c}" display="block">'
+            "<mi>a</mi><mo>&lt;</mo><mtext>b_c</mtext></math>"
+        )
+
+    def test_what_is_no_formula_is_an_error_that_shows_it(self):
+        with pytest.raises(ExtensionError, match=r"no MathML for the formula .*frac"):
+            formulas.mathml(r"\frac{1}", block=False)
+
+
+def test_a_diagram_is_a_picture_with_its_words():
+    diagram = '<object data="a.svg">\n<p class="warning">Boxes: "a" to\nb.</p></object>'
+    told = reachable.reachable(diagram)
+    assert told.startswith(
+        '<object role="img" aria-label="Boxes: &quot;a&quot; to b." data="a.svg">'
+    )
 
 
 class TestAbsentResults:
@@ -106,93 +134,6 @@ class TestAbsentResults:
         cells = [{"outputs": [output, {"metadata": {}}]}, {"cell_type": "markdown"}]
         (tmp_path / "x.ipynb").write_text(json.dumps({"cells": cells}))
         assert absent.results(tmp_path) == {"x": {"x_total_2024"}}
-
-
-@pytest.fixture(scope="module")
-def pages() -> list[Path]:
-    if not (HTML / "index.html").exists():
-        pytest.skip("no book has been built: run `make book`")
-    return sorted(p for p in HTML.rglob("*.html") if "_static" not in p.parts)
-
-
-@pytest.mark.slow
-class TestBuiltBook:
-    def test_no_page_names_a_script_style_or_picture_elsewhere(self, pages):
-        loads = re.compile(
-            r"<(?:script|link|img|iframe|source)\b[^>]*(?:src|href)=\"(?:https?:)?//"
-        )
-        assert [p.name for p in pages if loads.search(p.read_text(encoding="utf-8"))] == []
-
-    def test_every_figure_has_a_number_a_caption_and_words(self, pages):
-        figures = 0
-        for page in pages:
-            text = page.read_text(encoding="utf-8")
-            for chart in re.findall(r'<svg role="img" aria-label="([^"]*)"', text):
-                figures += 1
-                assert len(chart) > 40, page.name
-            numbered = text.count('class="caption-number"')
-            assert numbered >= text.count('<div class="chart"'), page.name
-        assert figures >= 10
-
-    @pytest.mark.parametrize("theme", ["light", "dark"])
-    def test_pages_live_in_a_browser_without_asking_anyone(self, pages, theme):
-        from playwright.sync_api import sync_playwright
-
-        browser_path = shutil.which("chromium")
-        if browser_path is None:
-            pytest.skip("chromium is not installed")
-        problems: list[str] = []
-        charts = 0
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=browser_path,
-                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-            )
-            tab = browser.new_page(color_scheme=theme, viewport={"width": 1200, "height": 900})
-            tab.on("pageerror", lambda e: problems.append(f"{tab.url}: {e}"))
-            tab.on("requestfailed", lambda r: problems.append(f"{tab.url}: failed {r.url}"))
-            tab.on(
-                "console",
-                lambda m: problems.append(f"{tab.url}: {m.text}") if m.type == "error" else None,
-            )
-            tab.on(
-                "request",
-                lambda r: (
-                    None
-                    if r.url.startswith(("file:", "data:", "blob:"))
-                    else problems.append(f"{tab.url}: asks {r.url}")
-                ),
-            )
-            for page in pages:
-                tab.goto(page.as_uri())
-                for chart in tab.locator(".chart").all():
-                    chart.scroll_into_view_if_needed()
-                    tab.wait_for_function(
-                        "chart => chart.dataset.live === 'true'", arg=chart.element_handle()
-                    )
-                    assert chart.locator("svg").count() == 1, f"{page.name}: drawn twice"
-                    charts += 1
-                tab.wait_for_load_state("load")
-            browser.close()
-        assert problems == []
-        assert charts >= 10
-
-    def test_charts_are_complete_without_scripts(self, pages):
-        from playwright.sync_api import sync_playwright
-
-        browser_path = shutil.which("chromium")
-        if browser_path is None:
-            pytest.skip("chromium is not installed")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"]
-            )
-            tab = browser.new_context(java_script_enabled=False).new_page()
-            tab.goto((HTML / "notebooks" / "cross_site.html").as_uri())
-            boxes = [c.bounding_box() for c in tab.locator(".chart-static svg").all()]
-            browser.close()
-        assert len(boxes) == 3
-        assert all(box is not None and box["height"] > 100 for box in boxes)
 
 
 class Prose(HTMLParser):

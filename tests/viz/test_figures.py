@@ -305,6 +305,24 @@ class TestCoverage:
         table = coverage(shares, site_name=SITE).data
         assert table["timestamp"].unique().to_list() == [datetime(2019, 2, 1, tzinfo=UTC)]
 
+    def test_months_that_follow_each_other_with_the_same_share_are_drawn_as_one(self):
+        months = [datetime(2019, month, 1, tzinfo=UTC) for month in range(1, 7)]
+        shares = pl.DataFrame(
+            {
+                "timestamp": months,
+                "quantity_type": ["total"] * 6,
+                "source": ["hosts"] * 6,
+                "known_share": [1.0, 1.0, 0.5, None, 0.5, 0.5],
+            }
+        ).cast({"timestamp": pl.Datetime("us", "UTC")})
+        spec = coverage(shares, site_name=SITE).chart.to_dict()
+        (cells,) = (pl.read_csv(data.encode()) for data in spec["datasets"].values())
+        assert cells.drop("row").rows() == [
+            ("2019-01-01T00:00Z", "2019-03-01T00:00Z", 1.0),
+            ("2019-03-01T00:00Z", "2019-04-01T00:00Z", 0.5),
+            ("2019-05-01T00:00Z", "2019-07-01T00:00Z", 0.5),
+        ]
+
 
 class TestAvailability:
     def test_a_year_divides_as_its_node_days_do_and_days_without_a_value_are_not_known(self):

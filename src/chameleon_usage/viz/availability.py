@@ -155,7 +155,7 @@ def coverage(shares: pl.DataFrame, *, site_name: str, on_demand: bool = True) ->
         until=pl.col("timestamp").dt.offset_by("1mo"),
     )
     rows = drawn.sort(quantity.cast(pl.Enum(list(LABELS))), source == "records", "source")["row"]
-    cells = drawn.select("row", "timestamp", "until", "known_share").drop_nulls("known_share")
+    cells = _spells(drawn.select("row", "timestamp", "until", "known_share"))
     words = in_words(means(drawn, "known_share", "row"), "{row}: {known_share:.0%}")
     chart = (
         alt.Chart(inline_values(cells))
@@ -185,4 +185,19 @@ def coverage(shares: pl.DataFrame, *, site_name: str, on_demand: bool = True) ->
         title=f"{site_name}: how much each source knows",
         description=f"{site_name}, {span_words(table)}: share of host time that each source knows, "
         f"by month. {words}",
+    )
+
+
+def _spells(months: pl.DataFrame) -> pl.DataFrame:
+    """Join the months of each `row` that follow each other and have the same `known_share`."""
+    months = months.drop_nulls("known_share").sort("row", "timestamp")
+    follows = (
+        pl.struct("row", "known_share", "timestamp")
+        == pl.struct("row", "known_share", timestamp="until").shift()
+    )
+    return (
+        months.group_by((~follows).fill_null(value=True).cum_sum().alias("spell"))
+        .agg(pl.first("row", "timestamp"), pl.last("until"), pl.first("known_share"))
+        .sort("spell")
+        .drop("spell")
     )

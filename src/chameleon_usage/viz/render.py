@@ -118,34 +118,20 @@ def book_script() -> str:
     return f"(() => {{\n{vlc.javascript_bundle(_LIVE)}\n}})();"
 
 
-# Charts start when they come into view, follow the theme of the page, and start again, from the
-# specification, when it changes. The static picture is removed, not hidden, once the live one
-# stands, and comes back if that fails.
+# Charts start when they come into view. They are on white in the dark theme, too: colours are chosen
+# for it, and captions name them. The static picture is removed, not hidden, once the live one stands,
+# and stays if that fails. Vega gives the box around the live one the chart's description: it is one
+# picture with words for all of it, without Vega's own for every mark.
 _LIVE = """
-const dark = () => document.documentElement.dataset.theme === "dark";
-const look = () => dark()
-  ? {background: "transparent", title: {color: "#ddd", subtitleColor: "#bbb"},
-     style: {"guide-label": {fill: "#ddd"}, "guide-title": {fill: "#ddd"}},
-     header: {labelColor: "#ddd", titleColor: "#ddd"},
-     axis: {domainColor: "#999", gridColor: "#444", tickColor: "#999"},
-     view: {stroke: "#555"}}
-  : {background: "transparent"};
-const ink = (value) => {
-  if (Array.isArray(value)) return value.map(ink);
-  if (value && typeof value === "object")
-    return Object.fromEntries(Object.entries(value).map(([k, v]) =>
-      [k, k === "data" || k === "datasets" ? v : ink(v)]));
-  return value === "#000000" ? "#ffffff" : value;
-};
 const start = async (chart) => {
   const spec = JSON.parse(chart.querySelector(".chart-spec").textContent);
   const place = document.createElement("div");
   place.className = "chart-live";
   chart.append(place);
   try {
-    const drawn = dark() ? ink(spec) : spec;
-    await vegaEmbed(place, drawn, {actions: false, renderer: "svg", config: look()});
-    chart.querySelectorAll(".chart-static, .chart-live").forEach((e) => e === place || e.remove());
+    await vegaEmbed(place, spec, {actions: false, renderer: "svg"});
+    place.querySelector("svg").setAttribute("aria-hidden", "true");
+    chart.querySelector(".chart-static").remove();
     chart.dataset.live = "true";
   } catch (error) {
     place.remove();
@@ -158,13 +144,7 @@ const seen = new IntersectionObserver((entries) => {
     start(entry.target);
   }
 }, {rootMargin: "200px"});
-const begin = () => {
-  document.querySelectorAll(".chart").forEach((chart) => seen.observe(chart));
-  new MutationObserver(() => document.querySelectorAll(".chart[data-live]").forEach((chart) => {
-    delete chart.dataset.live;
-    start(chart);
-  })).observe(document.documentElement, {attributes: true, attributeFilter: ["data-theme"]});
-};
+const begin = () => document.querySelectorAll(".chart").forEach((chart) => seen.observe(chart));
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
 else begin();
 """
