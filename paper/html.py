@@ -17,11 +17,13 @@ from chameleon_usage.viz.render import book_script
 from paper.project import ROOT
 
 BOOK = ROOT / "book"
+SITES = "notebooks/site"
+"""What stands in `book/_toc.yml` for the pages of the sites, as they are of one notebook."""
 STRICT = ["-n", "-W", "--keep-going", "-q"]
 
 
 def table_of_contents(complete: dict[str, Any], pages: list[str]) -> dict[str, Any]:
-    """Leave out the notebooks that were not run, and put those of the sites before their sum.
+    """Leave out the notebooks that were not run, and put those of the sites where `SITES` stands.
 
     Args:
         complete: `book/_toc.yml`, which names no site.
@@ -32,9 +34,9 @@ def table_of_contents(complete: dict[str, Any], pages: list[str]) -> dict[str, A
     sites = sorted(name for page in pages if (name := f"notebooks/{page}") not in files)
 
     def fitted(file: str) -> list[dict[str, str]]:
-        before = sites if file == "notebooks/cross_site" else []
         run = not file.startswith("notebooks/") or file.removeprefix("notebooks/") in pages
-        return [{"file": name} for name in (*before, *([file] if run else []))]
+        names = sites if file == SITES else [file] if run else []
+        return [{"file": name} for name in names]
 
     parts = [
         {**part, "chapters": [c for chapter in part["chapters"] for c in fitted(chapter["file"])]}

@@ -88,9 +88,10 @@ def article(path: Path, pictures: Pictures) -> Tag:
         raise UsageError(f"{path} is no page of a book: build it anew with `make book`")
     for gone in page.select(FOR_SCREENS):
         gone.decompose()
-    for diagram in page.select("object[data]"):
-        svg = (path.parent / str(diagram["data"])).read_text(encoding="utf-8")
-        shown = pictures.keep(svg[svg.index("<svg") :], diagram.get_text(strip=True))
+    for diagram in page.select("object[data], img[src*='_images/'][src$='.svg']"):
+        svg = (path.parent / str(diagram.get("data", diagram.get("src")))).read_text("utf-8")
+        label = str(diagram.get("alt", diagram.get_text(strip=True)))
+        shown = pictures.keep(svg[svg.index("<svg") :], label)
         diagram.replace_with(BeautifulSoup(shown, "html.parser"))
     simplify_text(page)
     simplify_tables(page)

@@ -62,11 +62,20 @@ class TestConfiguration:
         assert NOTEBOOKS <= pages <= NOTEBOOKS | set(sites)
         assert not set(sites) & set(re.findall(r"\w+", (BOOK / "_toc.yml").read_text("utf-8")))
 
-    def test_the_real_record_comes_first_of_the_results_and_then_the_edge_site(self):
-        results = next(part for part in TOC["parts"] if part["caption"] == "Results")
-        first, second, *_ = results["chapters"]
-        assert first == {"file": "notebooks/real_record"}
-        assert second == {"file": "notebooks/chi_edge"}
+    def test_the_real_record_comes_before_the_twin_and_the_edge_site_first_of_the_sites(self):
+        results = [c.removeprefix("notebooks/") for c in CHAPTERS if c.startswith("notebooks/")]
+        first, *twin = [page for page in results if page != "facts"]
+        sites = [page for page in twin if page not in NOTEBOOKS]
+        assert first == "real_record"
+        assert sites[0] == "chi_edge"
+        assert len(sites) > 1
+
+    def test_the_paper_comes_before_the_manual_and_what_is_looked_up(self):
+        captions = [part["caption"] for part in TOC["parts"]]
+        assert captions == ["The paper", "The manual", "Appendices"]
+        paper = [chapter["file"] for chapter in TOC["parts"][0]["chapters"]]
+        assert paper[0] == "introduction"
+        assert paper[-2:] == ["discussion", "availability"]
 
 
 class TestFormulas:

@@ -212,6 +212,7 @@ class TestTableOfContents:
                 "caption": "Results",
                 "chapters": [
                     {"file": "notebooks/cross_site"},
+                    {"file": "notebooks/site"},
                     {"file": "before2022"},
                 ],
             }
@@ -225,7 +226,7 @@ class TestTableOfContents:
     def test_leaves_out_what_was_not_run_and_never_prose(self):
         assert self.files("chi_uc") == ["notebooks/chi_uc", "before2022"]
 
-    def test_puts_the_sites_before_the_sum_in_their_order(self):
+    def test_puts_the_sites_in_their_place_and_order(self):
         assert self.files("my_site", "chi_uc", "cross_site") == [
-            *("notebooks/chi_uc", "notebooks/my_site", "notebooks/cross_site", "before2022"),
+            *("notebooks/cross_site", "notebooks/chi_uc", "notebooks/my_site", "before2022"),
         ]

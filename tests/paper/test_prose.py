@@ -16,6 +16,7 @@ from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import DEFAULT_SOURCES, load_sites
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, REASONS, REJECT_STAGES
+from paper import seeds, validation
 from paper.ablation import ABLATIONS
 from support import PROJECT
 from support.sites import HOUR, TinySite
@@ -377,6 +378,38 @@ class TestExamples:
         assert load_sites(tmp_path / "sites.yaml", frozenset(ADAPTERS))["my_cloud"].adapters
 
 
+class TestAbstract:
+    """The README has the abstract of the first page, with the numbers that the records give."""
+
+    def numbers(self) -> dict[str, float]:
+        """What the abstract may cite: published facts, and ranges over the recorded twins."""
+        found = {f"facts_{name}": float(fact["value"]) for name, fact in FACTS.items()}
+        recorded = seeds.read_record().filter(steered_by=seeds.ALL)
+        ranges = validation.ranges(recorded)
+        for row in ranges.filter(count_type="committed").iter_rows(named=True):
+            for end in ("low", "mid", "high"):
+                key = "{site}_{measure}_{era}_{collector_type}".format(**row)
+                found[f"{key}_{end}"] = row[end]
+        corrected = ranges.filter(measure="error_site", collector_type="corrected")
+        for span, of in corrected.group_by(pl.col("era") == "2022_on"):
+            name = "2022_on" if span[0] else "before_2022"
+            found[f"errors_largest_{name}_corrected"] = of.select(pl.col("high").max()).item()
+        return found | {"errors_seeds": float(recorded["seed"].n_unique())}
+
+    def test_the_readme_has_that_of_the_first_page(self):
+        numbers = self.numbers()
+        text = PAGES["index.md"].split("## Abstract\n")[1]
+        text = text.split("<!-- no truth -->")[0]
+        text = re.sub(r"<!-- /?truth -->|\s*\{cite\}`[^`]*`", "", text)
+        for role in GLUE.findall(text):
+            match = GLUE_TARGET.fullmatch(role)
+            assert match
+            shown = format(numbers[match[2]], match[3])
+            text = text.replace(f"{{glue:text}}`{role}`", shown)
+        readme = (ROOT / "README.md").read_text().split("## Abstract\n")[1].split("![")[0]
+        assert " ".join(readme.split()) == " ".join(text.split()), text
+
+
 def test_every_file_of_data_has_its_origin_told():
     told = set(re.findall(r"(?m)^\| `([^`]+)` \|", (ROOT / "data/README.md").read_text()))
     files = [path for place in ("data", "data/real") for path in (ROOT / place).iterdir()]
@@ -400,7 +433,7 @@ def test_a_page_speaks_of_its_subject_only(page: str):
     assert not re.findall(r"(?<![\w.:/>)\]])/(?:[a-z]+)/[\w./-]*", text)
     known = {"BLAZAR", "CITATION", "DATA", "SELECT", "WHERE", "GROUP", "ORDER", "SITES", "README"}
     known |= {"CONFIG", "FORMAT", "USENIX", "FILTER", "EVENT", "PHYSICAL", "PROPERTIES", "ADAPTERS"}
-    known |= {"INSERT", "UPDATE", "DELETE", "DATETIME", "TIMESTAMP", "RESULT", "VCPUS"}
+    known |= {"QUADS", "INSERT", "UPDATE", "DELETE", "DATETIME", "TIMESTAMP", "RESULT", "VCPUS"}
     assert set(re.findall(r"\b[A-Z]{5,}\b", text)) <= known
 
 
