@@ -297,6 +297,7 @@ def test_a_page_can_be_read_from_the_keyboard(browser, origins, theme):
     with opened(browser, origins["file"], color_scheme=theme) as (tab, _):
         tab.goto(f"{origins['file']}/method.html")
         tab.keyboard.press("Tab")
+        tab.wait_for_function("document.activeElement.getBoundingClientRect().top >= 0")
         first = tab.evaluate(FOCUSED)
         assert first["link"] == "#main-content"
         stops = [first]
