@@ -145,7 +145,7 @@ $(ABLATION): $(ONE)output/ablation/%/ablation.parquet: paper/ablation.py $(ONE)o
 # Pattern rules, so that the figures count as made by the notebook, together with it.
 $(ONE)book/notebooks/%.ipynb $(ONE)output/plots/%_stack.svg $(ONE)output/plots/%_stack.png: notebooks/site.py $(FIGURES) $(ONE)output/%/usage_timeline.parquet
 	python -m paper run site $(ONE)book/notebooks/$*.ipynb -p site $* $(PLACES) $(ONE)output
-$(OF_ALL): $(ALL)book/notebooks/%.ipynb: notebooks/%.py $(FIGURES) $(USAGE) data/calibration.yaml data/errors.csv data/facts.yaml $(wildcard data/real/*)
+$(OF_ALL): $(ALL)book/notebooks/%.ipynb: notebooks/%.py $(FIGURES) $(USAGE) data/calibration.yaml $(patsubst %,data/%.csv,errors halves seeds thresholds) data/facts.yaml $(wildcard data/real/*)
 	python -m paper run $* $@ -p sites "$(if $(filter validation,$*),$(TRUTH),$(SITES))" $(PLACES) $(OUT)
 $(filter %/cross_site.ipynb,$(OF_ALL)): $(COMBINED)
 $(filter %/validation.ipynb,$(OF_ALL)): $(ABLATION)

@@ -5,7 +5,8 @@ words/      the sentences of the pages, as templates; `say` leaves out what was 
 findings    the numbers behind the sentences that open a page of results
 tables      what the notebooks tabulate; `eras` names the eras
 ablation    the corrected count with one correction left out
-errors      the error from seed to seed, and with more of one damage: recorded apart
+seeds       errors on twins of several seeds, down to hosts and leases (`by_unit`): recorded apart,
+            as are `errors` with more of a damage and `thresholds` at other levels; by `twins`
 figures/    figures that only the paper has
 truth       the twin's truth, day by day; `validation`: how far each collector is from it
 record      the published curves of the real testbed beside our count

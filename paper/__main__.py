@@ -9,7 +9,10 @@ import click
 
 from chameleon_usage.errors import UsageError
 
-COMMANDS = ("ablation", "checksums", "errors", "external", "html", "metrics", "pdf", "run")
+COMMANDS = (
+    *("ablation", "checksums", "errors", "external", "html", "metrics", "pdf", "run", "seeds"),
+    "thresholds",
+)
 
 
 class Commands(click.Group):

@@ -1,16 +1,13 @@
-"""How large the error is from seed to seed, and when a kind of damage is twice as frequent.
+"""How large the error is when a kind of damage is twice as frequent, and on the services' sites.
 
-Every seed and every kind of damage takes a twin and a run of the pipeline, together longer than
-the whole book. So `python -m paper errors` does it apart and records what it finds, and the book
+Every kind of damage takes a twin and a run of the pipeline, together longer than the whole book.
+So `python -m paper errors` does it apart and records what it finds, and the book
 reads the record.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from datetime import datetime
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +16,8 @@ from typing import TYPE_CHECKING
 import click
 import polars as pl
 
-from chameleon_twin.calibration import SITES, Profile, damages, load
-from chameleon_twin.site import make
+from chameleon_twin.calibration import SITES, damages, load
 from chameleon_usage import pipeline
-from chameleon_usage.cli.options import read_sites
-from chameleon_usage.io import files
 from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.site import DEFAULT_SOURCES, Site
 from chameleon_usage.usage.buckets import Window
@@ -32,24 +26,21 @@ from paper import validation
 from paper.eras import halves_of
 from paper.project import ROOT
 from paper.truth import daily_truth
+from paper.twins import SEEDS, SIZE, WINDOW, measure_all, put, twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from chameleon_usage.stages import FactsStage
 
 RECORD = ROOT / "data" / "errors.csv"
 NOTHING = "nothing"
 """What `damage` says where every kind is as frequent as the calibration file states."""
 
-SEEDS = (2016, 1, 2, 3, 4)
-"""The first is the book's own."""
-
 DAMAGED = ("chi_tacc", "kvm_tacc")
-"""The sites of which each kind of damage is made more frequent, with the first seed."""
+"""The sites of which each kind of damage is made more frequent."""
 
 FACTOR = 2.0
-SIZE = Profile("full", 1.0)
-"""The real one: of a tenth of the hosts, one that has lost its row would be ten times as much."""
-
 SERVICES = ROOT / "tests" / "services" / "fixture"
 """Holds a folder for each release, and in it one for each site that the services wrote."""
 
@@ -81,15 +72,10 @@ def measure(site: str, damage: str, seed: int) -> pl.DataFrame:
         the columns of the record; the numbers as it keeps them.
     """
     factors = {} if damage == NOTHING else {damage: FACTOR}
-    window = Window(
-        datetime.fromisoformat("2016-01-01"), datetime.fromisoformat("2026-01-01"), "1d"
-    )
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        make(site, folder, seed, SIZE, True, factors=factors)
-        entry = read_sites(ROOT / "data" / "sites.yaml", [site])[site]
-        tables, _ = pipeline.run_pipeline(entry, folder, folder / "output", window)
-        intervals = pl.read_parquet(folder / site / "truth" / "intervals.parquet")
+    with twin_of(site, seed, factors=factors) as twin:
+        stage = pipeline.segments(twin.facts, twin.entry)
+        tables = pipeline.outputs(stage, twin.entry, WINDOW)
+        intervals = twin.truth("intervals")
     usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
     days = since_opening(usage)["timestamp"].unique().sort()
     truth = daily_truth(intervals, days, MEASURED)
@@ -117,6 +103,18 @@ def measure_services(release: str, site: str) -> pl.DataFrame:
     Returns:
         the columns of the record; `site` as `services_site` names it, and seed 0.
     """
+    with services_of(release, site) as (entry, facts, window, intervals):
+        tables = pipeline.outputs(pipeline.segments(facts, entry), entry, window)
+    usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
+    truth = daily_truth(intervals, usage["timestamp"].unique().sort(), MEASURED)
+    return _of_record(validation.errors(usage, truth, era=halves_of), NOTHING, 0).select(
+        pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:]
+    )
+
+
+@contextmanager
+def services_of(release: str, site: str) -> Iterator[tuple[Site, FactsStage, Window, pl.DataFrame]]:
+    """Read a site that the services wrote: its entry, facts, window, and the true intervals."""
     folder = SERVICES / release / site
     told = pl.concat(
         pl.read_parquet(path, columns=["kind", "hypervisor_hostname", "start", "end", "vcpus"])
@@ -132,12 +130,8 @@ def measure_services(release: str, site: str) -> pl.DataFrame:
         here = [name for name in ADAPTERS if any(raw.glob(f"{name}*.parquet"))]
         adapters = tuple(adapter for name in here for adapter in ADAPTERS[name])
         entry = Site(key=site, name=site, adapters=adapters, sources=DEFAULT_SOURCES)
-        tables, _ = pipeline.run_pipeline(entry, raw.parent, raw.parent / "output", window)
-    usage = tables["usage_timeline"].filter(pl.col("collector_type") == "corrected")
-    truth = daily_truth(shares_of_hosts(told), usage["timestamp"].unique().sort(), MEASURED)
-    return _of_record(validation.errors(usage, truth, era=halves_of), NOTHING, 0).select(
-        pl.lit(services_site(release, site)).alias("site"), *list(COLUMNS)[1:]
-    )
+        facts, _ = pipeline.facts(entry, raw.parent)
+        yield entry, facts, window, shares_of_hosts(told)
 
 
 def services_sites() -> list[tuple[str, str]]:
@@ -191,36 +185,22 @@ def shares_of_hosts(told: pl.DataFrame) -> pl.DataFrame:
 
 
 def runs(
-    sites: Sequence[str] = SITES,
-    kinds: Sequence[str] = (),
-    seeds: Sequence[int] = (),
+    sites: Sequence[str] = DAMAGED, kinds: Sequence[str] = ()
 ) -> Iterator[tuple[str, str, int]]:
     """Give (site, damage, seed) of what is to be measured: kinds where a site can have them.
 
     Args:
         sites: their keys.
         kinds: of damage, or `NOTHING`; empty: all.
-        seeds: empty: `SEEDS`, and only the first for kinds of damage.
     """
     for damage, site in product(kinds or (NOTHING, *damages()), sites):
-        if damage == NOTHING:
-            yield from ((site, damage, seed) for seed in seeds or SEEDS)
-        elif site in DAMAGED and load(site, SIZE).share(damage):
-            yield from ((site, damage, seed) for seed in seeds or SEEDS[:1])
+        if damage == NOTHING or load(site, SIZE).share(damage):
+            yield site, damage, SEEDS[0]
 
 
 def read_record() -> pl.DataFrame:
     """Read what was recorded: `COLUMNS`, sorted by `KEY`."""
     return pl.read_csv(RECORD, schema=COLUMNS)
-
-
-def write_record(measured: Sequence[pl.DataFrame]) -> None:
-    """Put what was measured into the record, in the place of what it had of the same runs."""
-    new = pl.concat(measured)
-    known = [read_record()] if RECORD.exists() else []
-    kept = [old.join(new, on=["site", "damage", "seed"], how="anti") for old in known]
-    with files.whole_file(RECORD) as part:
-        pl.concat([*kept, new]).sort(KEY).write_csv(part)
 
 
 @click.command()
@@ -232,33 +212,15 @@ def write_record(measured: Sequence[pl.DataFrame]) -> None:
     type=click.Choice([NOTHING, *damages()]),
     help="Only these kinds, twice as frequent; `nothing`: the twin as it is.",
 )
-@click.option("--seed", "seeds", multiple=True, type=int, help="Only these seeds of the twin.")
 @click.option("--services", is_flag=True, help="Only the sites that the services wrote.")
 @click.option("--jobs", default=2, show_default=True, help="Runs at once.")
-def main(
-    *,
-    sites: tuple[str, ...],
-    kinds: tuple[str, ...],
-    seeds: tuple[int, ...],
-    services: bool,
-    jobs: int,
-) -> None:
-    """Measure the error on twins of several seeds and damages, and on the services' sites.
+def main(*, sites: tuple[str, ...], kinds: tuple[str, ...], services: bool, jobs: int) -> None:
+    """Measure the error with more of each damage, and on the services' sites.
 
     It is recorded in data/errors.csv. What is recorded of other runs stays.
     """
-    # Runs side by side share the cores; a process reads this before it loads Polars.
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    limited = bool(sites or kinds or seeds)
-    wanted = [] if services else list(runs(sites or SITES, kinds, seeds))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        running: dict[Future[pl.DataFrame], tuple[object, ...]] = {
-            pool.submit(measure, *run): run for run in wanted
-        }
-        for place in () if limited else services_sites():
-            running[pool.submit(measure_services, *place)] = ("services", *place)
-        for done, future in enumerate(as_completed(running), 1):
-            write_record([future.result()])
-            what = " ".join(map(str, running[future]))
-            click.echo(f"{done} of {len(running)}: {what}", err=True)
+    wanted = [] if services else [(measure, run) for run in runs(sites or DAMAGED, kinds)]
+    of_services = [] if sites or kinds else [(measure_services, run) for run in services_sites()]
+    measure_all(
+        [*wanted, *of_services], lambda new: put(RECORD, new, ["site", "damage", "seed"], KEY), jobs
+    )

@@ -55,9 +55,42 @@ def daily_truth(
 
 def daily_means(intervals: pl.DataFrame, edges: NDArray[np.int64]) -> NDArray[np.float64]:
     """Give the mean count between each two edges (seconds) of intervals (start, end, nodes)."""
-    start, end = (intervals[c].dt.epoch("s").to_numpy() - edges[0] for c in ("start", "end"))
-    nodes = intervals["nodes"].to_numpy()
-    at = np.concatenate([start, end])
+    start, end = (intervals[c].dt.epoch("s").to_numpy() for c in ("start", "end"))
+    return means_between(start, end, intervals["nodes"].to_numpy(), edges)
+
+
+def means_by(
+    intervals: pl.DataFrame, by: str, groups: pl.Series, edges: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Give the mean count of each group between each two edges: a row each, a column for each span.
+
+    Args:
+        intervals: `by`, `start`, `end`, `nodes`.
+        by: the column of the groups; null stands for "".
+        groups: their names, sorted.
+        edges: in seconds.
+    """
+    # One group after the other on a long axis, so that one pass serves all of them.
+    length = edges[-1] - edges[0]
+    number = groups.search_sorted(intervals[by].fill_null("")).to_numpy().astype(np.int64)
+    start, end = (
+        np.clip(intervals[c].dt.epoch("s").to_numpy(), edges[0], edges[-1]) + number * length
+        for c in ("start", "end")
+    )
+    behind = length * np.arange(len(groups))[:, None]
+    axis = np.append((behind + edges[:-1]).ravel(), edges[0] + length * len(groups))
+    means = means_between(start, end, intervals["nodes"].to_numpy(), axis)
+    return means.reshape(len(groups), len(edges) - 1)
+
+
+def means_between(
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    nodes: NDArray[np.float64],
+    edges: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Give the mean count between each two edges; all times are seconds."""
+    at = np.concatenate([start, end]) - edges[0]
     step = np.concatenate([nodes, -nodes])
     order = np.argsort(at, kind="stable")
     count = np.concatenate([[0.0], np.cumsum(step[order])])
@@ -66,3 +99,32 @@ def daily_means(intervals: pl.DataFrame, edges: NDArray[np.int64]) -> NDArray[np
     seen = np.searchsorted(at[order], t, side="right")
     means: NDArray[np.float64] = np.diff(t * count[seen] - moment[seen]) / np.diff(t)
     return means
+
+
+def seconds_held(claims: pl.DataFrame, held: pl.DataFrame) -> NDArray[np.float64]:
+    """Give the seconds of each claim in which its host was held, at most as a whole.
+
+    Args:
+        claims: `host`, `start`, `end`.
+        held: `host`, `start`, `end`, `nodes`; they may overlap.
+    """
+    if claims.is_empty() or held.is_empty():
+        return np.zeros(len(claims))
+    hosts = pl.concat([claims["host"], held["host"]]).fill_null("").unique().sort()
+    seconds = [of[c].dt.epoch("s").to_numpy() for of in (claims, held) for c in ("start", "end")]
+    first = min(int(times.min()) for times in seconds)
+    length = max(int(times.max()) for times in seconds) - first + 1
+
+    def axis(of: pl.DataFrame, column: str) -> NDArray[np.int64]:
+        number = hosts.search_sorted(of["host"].fill_null("")).to_numpy().astype(np.int64)
+        return of[column].dt.epoch("s").to_numpy() - first + number * length
+
+    at = np.concatenate([axis(held, "start"), axis(held, "end")])
+    nodes = held["nodes"].to_numpy()
+    order = np.argsort(at, kind="stable")
+    level = np.cumsum(np.concatenate([nodes, -nodes])[order])
+    at = at[order]
+    until = np.concatenate([[0.0], np.cumsum(np.minimum(level[:-1], 1.0) * np.diff(at))])
+    begin, end = (np.interp(axis(claims, column), at, until) for column in ("start", "end"))
+    difference: NDArray[np.float64] = end - begin
+    return difference

@@ -14,7 +14,7 @@ from chameleon_usage.viz.base import as_text
 from paper.eras import era_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 BY = ("site", "era", "count_type")
 
@@ -64,30 +64,112 @@ def errors(
     )
 
 
-def spread(recorded: pl.DataFrame) -> pl.DataFrame:
-    """Say how large the error is over several seeds.
+def ranges(recorded: pl.DataFrame) -> pl.DataFrame:
+    """Say how large each measure is over several seeds.
 
     Args:
-        recorded: `site`, `era`, `count_type`, `seed`, `error`.
+        recorded: of `seeds.read_record`.
 
     Returns:
-        `site`, `era`, and for each count type, as words: median (smallest to largest), in percent.
+        `site`, `era`, `count_type`, `collector_type`, `measure`; `low`, `mid` (the median), `high`.
+    """
+    value = pl.col("value")
+    by = [*BY, "collector_type", "measure"]
+    return recorded.group_by(by).agg(low=value.min(), mid=value.median(), high=value.max()).sort(by)
+
+
+def in_percent(of: pl.DataFrame, decimals: int = 2) -> pl.DataFrame:
+    """Write a range as words: median (smallest to largest), in percent, as column `words`.
+
+    >>> in_percent(pl.DataFrame({"low": [0.01], "mid": [0.02], "high": [0.054]}), 1)["words"][0]
+    '2.0 (1.0 to 5.4)'
     """
 
-    def percent(error: pl.Expr) -> pl.Expr:
-        return (100 * error).round(2).map_elements("{:.2f}".format, return_dtype=pl.String)
+    def percent(name: str) -> pl.Expr:
+        rounded = (100 * pl.col(name)).round(decimals)
+        return rounded.map_elements(f"{{:.{decimals}f}}".format, return_dtype=pl.String)
 
-    error = pl.col("error")
-    return (
-        recorded.sort("site", "era", "count_type")
-        .group_by(*BY, maintain_order=True)
-        .agg(
-            pl.format(
-                "{} ({} to {})", percent(error.median()), percent(error.min()), percent(error.max())
-            ).alias("error")
-        )
-        .pivot(on="count_type", index=["site", "era"], values="error")
+    return of.with_columns(
+        words=pl.format("{} ({} to {})", *(percent(name) for name in ("mid", "low", "high")))
     )
+
+
+def by_count(of: pl.DataFrame) -> pl.DataFrame:
+    """Give each count type a column of words: `site`, `era`, and the count types."""
+    return of.pivot(on="count_type", index=["site", "era"], values="words")
+
+
+def inferred(of: pl.DataFrame, counts: Sequence[str]) -> pl.DataFrame:
+    """Say how much of the corrected count is inferred, and how much of that is right.
+
+    Args:
+        of: of `ranges`.
+        counts: the count types to give.
+
+    Returns:
+        `site`, `era`, and for each count type `<count>_share`, the median share of the node-hours
+        that is inferred, and `<count>_right`, the lowest share of these that the truth has.
+    """
+    told = {"inferred": ("share", pl.col("mid")), "inferred_wrong": ("right", 1 - pl.col("high"))}
+    parts = [
+        of.filter(pl.col("measure") == measure, pl.col("count_type").is_in(list(counts))).select(
+            "site", "era", value, name=pl.format("{}_{}", "count_type", pl.lit(part))
+        )
+        for measure, (part, value) in (
+            (measure, (part, value.alias("value"))) for measure, (part, value) in told.items()
+        )
+    ]
+    names = [f"{count}_{part}" for count in counts for part, _ in told.values()]
+    return pl.concat(parts).pivot(
+        on="name", on_columns=names, index=["site", "era"], values="value"
+    )
+
+
+def apart_by_half(halves: pl.DataFrame) -> pl.DataFrame:
+    """Say how far twins are from the real yearly means, in years that steered them and in others.
+
+    Args:
+        halves: `site`, `steered_by` (all, even, odd), `collector_type`, `count_type`, `year`,
+            `real`, `twin`.
+
+    Returns:
+        `site`, `collector_type`, `count_type`, `years`; the median absolute difference, as a share
+        of the real mean, where `all` years steer, and, where half of them do, in these (`inside`)
+        and in the others (`outside`).
+    """
+    even = pl.col("year") % 2 == 0
+    steered = pl.when(pl.col("steered_by") == "all").then(pl.lit("all"))
+    where = steered.when((pl.col("steered_by") == "even") == even).then(pl.lit("inside"))
+    by = ["site", "collector_type", "count_type"]
+    apart = (pl.col("twin") / pl.col("real") - 1).abs()
+    return (
+        halves.with_columns(where.otherwise(pl.lit("outside")).alias("where"), apart.alias("apart"))
+        .group_by(*by, "where")
+        .agg(pl.col("apart").median(), pl.col("year").n_unique().alias("years"))
+        .pivot(
+            on="where",
+            on_columns=["all", "inside", "outside"],
+            index=[*by, "years"],
+            values="apart",
+        )
+        .sort(by)
+    )
+
+
+def moved_by_half(recorded: pl.DataFrame) -> float | None:
+    """Give the most by which the corrected error moves when half of the years steer the twin.
+
+    Args:
+        recorded: of `seeds.read_record`.
+
+    Returns:
+        percentage points; None where there is nothing to compare.
+    """
+    rows = recorded.filter(collector_type="corrected", measure="error_site")
+    whole, half = (rows.filter((pl.col("steered_by") == "all") == all_) for all_ in (True, False))
+    both = half.join(whole, on=["site", "seed", "era", "count_type"], suffix="_all")
+    moved = both.select((100 * (pl.col("value") - pl.col("value_all"))).abs().max()).item()
+    return None if moved is None else float(moved)
 
 
 def of_services(recorded: pl.DataFrame) -> pl.DataFrame:

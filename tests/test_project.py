@@ -285,7 +285,8 @@ class Tree:
             for path in (PROJECT / folder).rglob("*.py"):
                 self.write(str(path.relative_to(PROJECT)), "")
         for name in (
-            *("requirements.txt", "data/calibration.yaml", "data/facts.yaml", "data/errors.csv"),
+            *("requirements.txt", "data/calibration.yaml", "data/facts.yaml"),
+            *(f"data/{name}.csv" for name in ("errors", "halves", "seeds", "thresholds")),
             "paper/pdf.typ",
             *("book/_config.yml", "book/_toc.yml", "book/references.bib", "book/index.md"),
         ):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NOTICEABLE = 0.005
-"""Percentage points; a correction that changes less leaves its cell empty."""
+"""Percentage points; what changes less has a dot. Empty: there was nothing to measure."""
 
 
 def ablation(
@@ -68,7 +68,7 @@ def twice_the_damage(
         site_names=site_names,
         count_types=count_types,
         labels=labels,
-        legend=[0, 0.05, 0.2, 0.5, 1],
+        legend=[0, 0.2, 0.5, 1],
         title="Twice the damage",
         description="Percentage points by which the error grows when a kind of damage is twice "
         "as frequent.",
@@ -98,7 +98,6 @@ def _points_added(
             pl.col("site").is_in(list(site_names)),
             pl.col("count_type").is_in(list(count_types)),
             pl.col(what).is_in(list(labels)),
-            pl.col("added").abs() >= NOTICEABLE,
         )
         .select(
             pl.col("site").replace(site_names),
@@ -108,7 +107,9 @@ def _points_added(
             pl.col("added").round(3),
             pl.col("added").clip(0).round(3).alias("shade"),
             # Two digits that count, however small.
-            pl.when(pl.col("added").abs() >= 10)
+            pl.when(pl.col("added").abs() < NOTICEABLE)
+            .then(pl.lit("·"))
+            .when(pl.col("added").abs() >= 10)
             .then(pl.col("added").round(0).cast(pl.Int64).cast(pl.String))
             .when(pl.col("added").abs() >= 1)
             .then(pl.col("added").round(1).cast(pl.String))
@@ -151,10 +152,11 @@ def _points_added(
         ],
     )
     base = base.transform_filter("isValid(datum.added)")
-    cells = base.mark_rect().encode(
+    felt = base.transform_filter("datum.text !== '·'")  # a white cell would hide the frame
+    cells = felt.mark_rect().encode(
         color=alt.Color(
             "shade:Q",
-            title="points of error more",
+            title="error added (percentage points)",
             scale=alt.Scale(
                 type="sqrt",
                 interpolate="lab",
@@ -162,7 +164,7 @@ def _points_added(
                 clamp=True,
                 range=["#FFFFFF", palette.COLLECTORS["uncorrected"][0]],
             ),
-            legend=alt.Legend(orient="bottom", values=legend),
+            legend=alt.Legend(orient="bottom", values=legend, titleLimit=300),
         )
     )
     numbers = base.mark_text(fontSize=9).encode(

@@ -1,4 +1,4 @@
-"""How far each collector is from the twin's truth."""
+"""How far each collector is from the twin's truth, over twins of several seeds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from chameleon_usage.viz.base import (
     LABELS,
     WIDTH,
     Figure,
-    as_text,
     ceiling,
-    colour,
     figure,
     in_words,
     inline_values,
@@ -23,7 +21,7 @@ from chameleon_usage.viz.base import (
 from paper.eras import era_label
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 HEADER = alt.Header(labelFontSize=12, labelFontWeight="bold")
@@ -34,150 +32,135 @@ IN_LINES = "split(datum.label, ' ')"
 LEAST_ERROR = 1e-4
 """Lower end of the axis of errors; less is drawn there."""
 
+READINGS = {name: palette.COLLECTORS[name][::3] for name in ("uncorrected", "corrected")}
+"""Collector to colour and shape."""
 
-def errors(
+UNITS = {
+    "error_site": ("sum of the site", "#332288", "circle"),
+    "error_node_type": ("by node type", "#9A8FD6", "square"),
+    "error_host": ("by host", "#44AA99", "diamond"),
+}
+"""Measure of the corrected count to what the legend calls it, colour and shape."""
+
+
+def readings(
     table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]
 ) -> Figure:
-    """Draw each collector's distance to the truth, by era.
+    """Draw how far the uncorrected and the corrected count are from the truth, by era.
 
     Args:
-        table: `site`, `era`, `count_type`, `collector_type`, `error` (a share of the truth).
+        table: of `validation.ranges`, one measure of it.
         site_names: site to its name, in the order of the panels' columns.
         count_types: the panels' rows.
-
-    Errors under 0.01 % are drawn at 0.01 %, the left end of the log axis.
     """
-    table = as_text(table)
-    drawn = (
-        table.filter(
-            pl.col("count_type").is_in(list(count_types)), pl.col("site").is_in(list(site_names))
-        )
-        .drop_nulls("error")
-        .select(
-            pl.col("site").replace(site_names),
-            pl.col("count_type").replace(LABELS),
-            "collector_type",
-            era_label(pl.col("era")),
-            pl.col("error").clip(LEAST_ERROR).alias("error"),
-        )
-    )
-    # Drawn in this order: what coincides stays visible, the wide and pale beneath.
-    present = [c for c in palette.COLLECTORS if (drawn["collector_type"] == c).any()]
-    shades = {c: palette.COLLECTORS[c][0] for c in present}
-    shapes = alt.Scale(domain=present, range=[palette.COLLECTORS[c][3] for c in present])
-    drawn = drawn.sort(pl.col("collector_type").cast(pl.Enum(list(palette.COLLECTORS))), "era")
-    base = alt.Chart(inline_values(drawn)).encode(
-        y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
-        x=alt.X(
-            "error:Q",
-            title="error (log scale)",
-            scale=alt.Scale(type="log", domain=[LEAST_ERROR, max(1.0, ceiling(drawn["error"]))]),
-            axis=alt.Axis(
-                values=[LEAST_ERROR, 1e-3, 1e-2, 1e-1, 1],
-                labelExpr=lookup(
-                    "format(datum.value, '.4f')",
-                    {"0.0001": "≤ 0.01%", "0.0100": "1%", "1.0000": "100%"},
-                )
-                + " || ''",
-                labelOverlap=False,
-            ),
-        ),
-    )
-    span = base.mark_line(color=palette.PALE, strokeWidth=1).encode(detail="era:O")
-    # A layer each, in the order of drawing: what coincides stays visible.
-    points = [
-        base.transform_filter(alt.datum.collector_type == name)
-        .mark_point(size=size, filled=True, opacity=1, strokeWidth=0)
-        .encode(
-            color=colour("collector_type", shades, legend=alt.Legend(symbolSize=90)),
-            shape=alt.Shape("collector_type:N", title=None, scale=shapes),
-            tooltip=["collector_type:N", "era:O", alt.Tooltip("error:Q", format=".2%")],
-        )
-        for name, size in zip(present, (150, 80, 45, 45), strict=False)
-    ]
-    chart = (
-        alt.layer(span, *points)
-        .properties(width=WIDTH / 4 - 12, height=92)
-        .facet(
-            row=alt.Row(
-                "count_type:N", title=None, sort=[LABELS[c] for c in count_types], header=HEADER
-            ),
-            column=alt.Column("site:N", title=None, sort=list(site_names.values()), header=HEADER),
-        )
-    )
-    medians = drawn.group_by("site", "collector_type", maintain_order=True).agg(
-        pl.col("error").median()
-    )
-    words = in_words(medians, "{site} {collector_type}: {error:.1%} in the middle")
-    return figure(
-        chart,
+    return _ranges(
         table,
+        "collector_type",
+        {name: (name, *look) for name, look in READINGS.items()},
+        site_names=site_names,
+        count_types=count_types,
         title="Distance to the truth",
-        description=f"Error of each collector against the twin's truth. {words}.",
+        description="Error of the uncorrected and the corrected count on twins of several seeds.",
     )
 
 
-def in_every_panel(drawn: pl.DataFrame) -> pl.DataFrame:
-    """Add an empty row for each site and count type that has none.
-
-    A grid of panels in which one lacks data puts the others in wrong places.
-    """
-    grid = drawn.select(pl.col("site").unique()).join(
-        drawn.select(pl.col("count_type").unique()), how="cross"
-    )
-    by = ["site", "count_type"]
-    return pl.concat([drawn, grid.join(drawn, on=by, how="anti").sort(by)], how="diagonal")
-
-
-def seeds(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]) -> Figure:
-    """Draw the error of the corrected count on each of several twins.
+def units(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]) -> Figure:
+    """Draw how far the corrected count is from the truth when errors are added up by other units.
 
     Args:
-        table: `site`, `era`, `count_type`, `seed`, `error` (a share of the truth).
+        table: of `validation.ranges`, one collector of it.
         site_names: site to its name, in the order of the panels' columns.
         count_types: the panels' rows.
-
-    Errors under 0.01 % are drawn at 0.01 %, the left end of the log axis.
     """
+    return _ranges(
+        table,
+        "measure",
+        UNITS,
+        site_names=site_names,
+        count_types=count_types,
+        title="The corrected count: sum, node types, hosts",
+        description="Error of the corrected count, of the sum, by node type and by host.",
+    )
+
+
+def _ranges(
+    table: pl.DataFrame,
+    of: str,
+    looks: Mapping[str, tuple[str, str, str]],
+    *,
+    site_names: dict[str, str],
+    count_types: Sequence[str],
+    title: str,
+    description: str,
+) -> Figure:
+    """Draw a point at the median and a line from the lowest to the highest, for each value of `of`.
+
+    `looks` gives each of them its label, colour and shape. Errors under 0.01 % are drawn at 0.01 %,
+    the left end of the log axis.
+    """
+    labels = [label for label, *_ in looks.values()]
     drawn = (
         table.filter(
-            pl.col("count_type").is_in(list(count_types)), pl.col("site").is_in(list(site_names))
+            pl.col("count_type").is_in(list(count_types)),
+            pl.col("site").is_in(list(site_names)),
+            pl.col(of).is_in(list(looks)),
         )
+        .sort("site", "count_type", "era", of)
         .select(
             pl.col("site").replace(site_names),
             pl.col("count_type").replace(LABELS),
-            "seed",
             era_label(pl.col("era")),
-            pl.col("error").clip(LEAST_ERROR),
+            pl.col(of).replace({name: look[0] for name, look in looks.items()}).alias("series"),
+            pl.col("low", "mid", "high").clip(LEAST_ERROR),
         )
-        .sort("site", "count_type", "era", "seed")
     )
-    base = alt.Chart(inline_values(in_every_panel(drawn))).encode(
-        y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
-        x=alt.X(
-            "error:Q",
-            title="error (log scale)",
-            scale=alt.Scale(type="log", domain=[LEAST_ERROR, max(0.1, ceiling(drawn["error"]))]),
-            axis=alt.Axis(
-                values=[LEAST_ERROR, 1e-3, 1e-2, 1e-1],
-                labelExpr=lookup(
-                    "format(datum.value, '.4f')",
-                    {"0.0001": "≤ 0.01%", "0.0010": "", "0.0100": "1%", "0.1000": "10%"},
-                ),
-                labelOverlap=False,
+    base = (
+        alt.Chart(inline_values(in_every_panel(drawn)))
+        .transform_filter("isValid(datum.mid)")
+        .encode(
+            y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
+            yOffset=alt.YOffset("series:N", sort=labels, scale=alt.Scale(paddingOuter=0.3)),
+            color=alt.Color(
+                "series:N",
+                title=None,
+                scale=alt.Scale(domain=labels, range=[look[1] for look in looks.values()]),
+                legend=alt.Legend(symbolSize=90, symbolOpacity=1),
             ),
+        )
+    )
+    scale = alt.Scale(type="log", domain=[LEAST_ERROR, max(1.0, ceiling(drawn["high"]))])
+    axis = alt.Axis(
+        values=[LEAST_ERROR, 1e-3, 1e-2, 1e-1, 1],
+        labelExpr=lookup(
+            "format(datum.value, '.4f')",
+            {"0.0001": "≤ 0.01%", "0.0100": "1%", "1.0000": "100%"},
+        )
+        + " || ''",
+        labelOverlap=False,
+    )
+
+    def along(name: str) -> alt.X:
+        return alt.X(f"{name}:Q", title="error (log scale)", scale=scale, axis=axis)
+
+    span = base.mark_rule(strokeWidth=2, opacity=0.5).encode(x=along("low"), x2="high:Q")
+    points = base.mark_point(filled=True, opacity=1, size=50, strokeWidth=0).encode(
+        x=along("mid"),
+        shape=alt.Shape(
+            "series:N",
+            title=None,
+            scale=alt.Scale(domain=labels, range=[look[2] for look in looks.values()]),
         ),
+        tooltip=[
+            "site:N",
+            "count_type:N",
+            "era:O",
+            "series:N",
+            *(alt.Tooltip(f"{name}:Q", format=".2%") for name in ("low", "mid", "high")),
+        ],
     )
-    dark, pale = palette.COLLECTORS["corrected"][0], palette.PALE
-    base = base.transform_filter("isValid(datum.error)")
-    span = base.mark_rule(color=pale, strokeWidth=3).encode(x="min(error):Q", x2="max(error):Q")
-    points = base.mark_circle(color=dark, size=30, opacity=0.55).encode(
-        tooltip=["site:N", "era:O", "seed:O", alt.Tooltip("error:Q", format=".2%")]
-    )
-    middle = base.mark_tick(color=dark, thickness=2, size=18).encode(x="median(error):Q")
     chart = (
-        alt.layer(span, points, middle)
-        .properties(width=WIDTH / 4 - 36, height=46)
+        alt.layer(span, points)
+        .properties(width=WIDTH / 4 - 36, height=22 * len(looks) + 40)
         .facet(
             row=alt.Row(
                 "count_type:N",
@@ -195,14 +178,21 @@ def seeds(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Seque
         )
     )
     most = (
-        drawn.group_by("site", "era", maintain_order=True)
-        .agg(pl.col("error").max())
-        .sort("error", "site", descending=[True, False])
+        drawn.group_by("site", "series", maintain_order=True)
+        .agg(pl.col("high").max())
+        .sort("high", "site", "series", descending=[True, False, False])
     )
-    words = in_words(most, "{site}, {era}: at most {error:.1%}")
-    return figure(
-        chart,
-        table,
-        title="From seed to seed",
-        description=f"Error of the corrected count on twins of several seeds. {words}.",
+    words = in_words(most, "{site}, {series}: at most {high:.1%}")
+    return figure(chart, table, title=title, description=f"{description} {words}.")
+
+
+def in_every_panel(drawn: pl.DataFrame) -> pl.DataFrame:
+    """Add an empty row for each site and count type that has none.
+
+    A grid of panels in which one lacks data puts the others in wrong places.
+    """
+    grid = drawn.select(pl.col("site").unique()).join(
+        drawn.select(pl.col("count_type").unique()), how="cross"
     )
+    by = ["site", "count_type"]
+    return pl.concat([drawn, grid.join(drawn, on=by, how="anti").sort(by)], how="diagonal")

@@ -104,19 +104,64 @@ def damages() -> dict[str, dict[str, Any]]:
     return kinds
 
 
-def load(site: str, profile: Profile, factors: Mapping[str, float] | None = None) -> Calibration:
+YEARLY = ("maintenance_nodes", "lingering_nodes", "orphan_nodes")
+HALVES = {"even": 0, "odd": 1}
+"""Halves of the years that a twin can be steered by, and the remainder of their years by 2."""
+
+
+def half(facts: Mapping[str, Any], years: str) -> dict[str, Any]:
+    """A site's block without what the real curves of the other years say.
+
+    Yearly levels of those are taken from the nearest years that are left, on the line between
+    two of them. A dated level of today's pool holds until the next that is left.
+    """
+    kept = dict(facts)
+    for name in YEARLY:
+        if name in facts:
+            kept[name] = filled(facts[name], years)
+    kept["targets"] = {name: filled(levels, years) for name, levels in facts["targets"].items()}
+    if "legacy" in facts:
+        unknown = filled(facts["legacy"]["unknown_nodes"], years)
+        kept["legacy"] = {**facts["legacy"], "unknown_nodes": unknown}
+    if facts.get("surviving_pool_rows"):
+        rows = facts["surviving_pool_rows"].items()
+        kept["surviving_pool_rows"] = {d: n for d, n in rows if d.year % 2 == HALVES[years]}
+    return kept
+
+
+def filled(levels: Mapping[int, float], years: str) -> dict[int, float]:
+    """The same years, each of the other half between its nearest neighbours of this half.
+
+    >>> filled({2018: 10, 2019: 99, 2020: 30, 2021: 99}, "even")
+    {2018: 10.0, 2019: 20.0, 2020: 30.0, 2021: 30.0}
+    """
+    kept = [year for year in sorted(levels) if year % 2 == HALVES[years]]
+    if not kept:
+        return dict(levels)
+    values = np.interp(list(levels), kept, [levels[year] for year in kept])
+    return dict(zip(levels, values.tolist(), strict=True))
+
+
+def load(
+    site: str,
+    profile: Profile,
+    factors: Mapping[str, float] | None = None,
+    years: str | None = None,
+) -> Calibration:
     """The calibration of one site; `KeyError` naming the known sites if there is none such.
 
-    `factors` multiply the rates of the kinds of damage that they name.
+    `factors` multiply the rates of the kinds of damage that they name. `years` is of `HALVES`: the
+    real curves of other years do not steer.
     """
     document = _document()
     factors = factors or {}
     if site not in document["sites"]:
         raise KeyError(f"unknown site {site!r}: the twin has {', '.join(SITES)}")
-    as_of, cloud = document["as_of"], document["sites"][site]["cloud_class"]
+    facts = document["sites"][site]
+    as_of, cloud = document["as_of"], facts["cloud_class"]
     return Calibration(
         site=site,
-        facts=document["sites"][site],
+        facts=half(facts, years) if years else facts,
         node_types=document["node_types"],
         leases=document["leases"],
         real_curves=document["real_curves"].get(site, {}),

@@ -62,12 +62,14 @@ def make(
     with_decay: bool,
     *,
     factors: Mapping[str, float],
+    years: str | None = None,
 ) -> dict[str, int]:
     """Write one site's directory, whole or not at all; returns the row counts of its tables.
 
-    `factors` multiply the rates of the kinds of damage that they name.
+    `factors` multiply the rates of the kinds of damage that they name. `years`, "even" or "odd":
+    only the real curves of these steer the twin.
     """
-    cal = load(site, profile, factors)
+    cal = load(site, profile, factors, years)
     world = simulate(cal, seed)
     data_dir.mkdir(parents=True, exist_ok=True)
     temporary = data_dir / f".{site}.{os.getpid()}.tmp"

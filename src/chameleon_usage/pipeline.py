@@ -12,7 +12,7 @@ from chameleon_usage.ingest import loader, registry, renamed
 from chameleon_usage.io import files
 from chameleon_usage.models import cells
 from chameleon_usage.models.frames import columns
-from chameleon_usage.models.metrics import HELD
+from chameleon_usage.models.metrics import HELD, KNOWN_SHARE
 from chameleon_usage.models.outputs import OUTPUTS, Coverage
 from chameleon_usage.models.raw import AT_THEIR_WORD
 from chameleon_usage.models.site import Site
@@ -184,6 +184,7 @@ def outputs(
     *,
     by_host: bool = False,
     by_project: Naming | None = None,
+    known_share: float = KNOWN_SHARE,
 ) -> dict[str, pl.DataFrame]:
     """Make every output table of a site, each held to its contract.
 
@@ -193,6 +194,7 @@ def outputs(
         window: the time to cover and its buckets.
         by_host: make usage_by_host, too.
         by_project: make the tables of projects, too, with their names changed so.
+        known_share: what is known to a smaller share is null.
 
     Returns:
         table name to frame (OUTPUTS).
@@ -201,6 +203,7 @@ def outputs(
         frozenset(stage.availability["quantity_type"]),
         dict(stage.availability.iter_rows()),
         stage.as_of.item(),
+        known_share,
     )
 
     tables = usage_tables(

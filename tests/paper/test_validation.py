@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from paper import validation
+from paper import seeds, validation
 from paper.truth import daily_truth
 from support import PROJECT
 
@@ -98,3 +98,54 @@ class TestAblation:
         assert row["left_out"] == "merging"
         assert (row["with_all"], row["error"]) == (pytest.approx(0.05), pytest.approx(0.15))
         assert row["added"] == pytest.approx(10)
+
+
+class TestTables:
+    ROWS = pl.DataFrame(
+        [
+            ("a", n, "all", "total", "corrected", measure, "2022_on", value)
+            for measure, values in (
+                ("error_site", (0.01, 0.05, 0.02)),
+                ("inferred", (0.2, 0.3, 0.4)),
+                ("inferred_wrong", (0.0, 0.1, 0.0)),
+            )
+            for n, value in enumerate(values)
+        ],
+        schema=seeds.COLUMNS,
+        orient="row",
+    )
+
+    def test_the_median_stands_between_the_ends(self):
+        of = validation.ranges(self.ROWS).filter(measure="error_site")
+        assert of.select("low", "mid", "high").row(0) == (0.01, 0.02, 0.05)
+        told = validation.by_count(validation.in_percent(of)).to_dicts()
+        assert told == [{"site": "a", "era": "2022_on", "total": "2.00 (1.00 to 5.00)"}]
+
+    def test_of_what_is_inferred_the_worst_twin_says_how_much_is_right(self):
+        (row,) = validation.inferred(validation.ranges(self.ROWS), ["total"]).to_dicts()
+        assert (row["total_share"], row["total_right"]) == (0.3, pytest.approx(0.9))
+
+    def test_years_that_steered_stand_apart_from_others(self):
+        halves = pl.DataFrame(
+            {
+                "site": "a",
+                "steered_by": ["all", "all", "even", "even", "odd", "odd"],
+                "collector_type": "legacy",
+                "count_type": "total",
+                "year": [2018, 2019] * 3,
+                "real": 10.0,
+                "twin": [10.0, 11.0, 12.0, 5.0, 6.0, 10.0],
+            }
+        )
+        (row,) = validation.apart_by_half(halves).to_dicts()
+        assert (row["all"], row["inside"], row["outside"], row["years"]) == (
+            pytest.approx(0.05),
+            pytest.approx(0.1),
+            pytest.approx(0.45),
+            2,
+        )
+
+    def test_what_half_of_the_years_moves(self):
+        half = self.ROWS.head(1).with_columns(steered_by=pl.lit("even"), value=0.04)
+        assert validation.moved_by_half(pl.concat([self.ROWS, half])) == pytest.approx(3)
+        assert validation.moved_by_half(self.ROWS) is None

@@ -509,10 +509,15 @@ def draw_anew(name: str) -> base.Figure:
             usage.rename({"value": "difference"}).filter(pl.col("count_type") == "total"),
             site_name=SITE,
         ),
-        "errors": lambda: truth.errors(
+        "readings": lambda: truth.readings(
             errors.with_columns(
-                pl.lit("corrected").alias("collector_type"), pl.lit(0.02).alias("error")
+                pl.lit("corrected").alias("collector_type"), low=0.01, mid=0.02, high=0.03
             ),
+            site_names={"test": SITE},
+            count_types=["total"],
+        ),
+        "units": lambda: truth.units(
+            errors.with_columns(pl.lit("error_host").alias("measure"), low=0.01, mid=0.02, high=1),
             site_names={"test": SITE},
             count_types=["total"],
         ),
@@ -566,7 +571,7 @@ FIGURES = (
     *("stack", "percent", "out_of_use", "facet", "node_types", "resources", "cross_site"),
     *("cross_percent", "share"),
     *("rejects", "coverage", "availability", "comparison"),
-    *("errors", "ablation", "records", "published", "machines"),
+    *("readings", "units", "ablation", "records", "published", "machines"),
 )
 drawn = cache(draw_anew)
 

@@ -66,17 +66,19 @@ class Availability:
             ``SCHEDULE``.
         completeness: quantity type to the share of its rows that are still there.
         as_of: when they were read; a bucket that reaches further is unknown.
+        known_share: what is known to a smaller share is unknown.
     """
 
     quantities: frozenset[str]
     completeness: Mapping[str, float]
     as_of: datetime
+    known_share: float = KNOWN_SHARE
 
     def buckets(self, window: Window) -> pl.DataFrame:
         """List the window's buckets that the tables cover (``timestamp``)."""
         recorded = pl.lit(self.as_of).dt.epoch("s") - pl.col("timestamp").dt.epoch("s")
         return window.timestamps.filter(
-            pl.min_horizontal(recorded, "length") >= KNOWN_SHARE * pl.col("length")
+            pl.min_horizontal(recorded, "length") >= self.known_share * pl.col("length")
         ).select("timestamp")
 
 
@@ -264,11 +266,12 @@ def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
         """A quantity that a table tells of and that has no segment is none, not unknown."""
         if name not in availability.quantities:
             return pl.lit(None, pl.Float64)
-        if availability.completeness.get(name, 1.0) < KNOWN_SHARE:
+        if availability.completeness.get(name, 1.0) < availability.known_share:
             return pl.when(~corrected).then(column(name))
         uncounted = [of for of, names in UNCOUNTED.items() if name in names and of in means.columns]
         if uncounted:
-            enough = column(name) >= KNOWN_SHARE * pl.sum_horizontal(column(name), *uncounted)
+            both = pl.sum_horizontal(column(name), *uncounted)
+            enough = column(name) >= availability.known_share * both
             return pl.when(~corrected | enough).then(column(name))
         return column(name)
 

@@ -3,7 +3,7 @@
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.models.metrics import KNOWN_SHARE, MEASURED
+from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.outputs import ComparisonCauses
 from chameleon_usage.models.raw import AT_THEIR_WORD, QUANTITIES, RAW_TABLES
 from chameleon_usage.models.vocabulary import COLLECTOR_STAGES, REJECT_STAGES, SOURCES, Reason
@@ -113,7 +113,8 @@ def _told(name: str, availability: Availability) -> bool:
         [name] if name in availability.quantities else [f"{name}_reservation", f"{name}_ondemand"]
     )
     return any(
-        part in availability.quantities and availability.completeness.get(part, 1.0) >= KNOWN_SHARE
+        part in availability.quantities
+        and availability.completeness.get(part, 1.0) >= availability.known_share
         for part in parts
     )
 

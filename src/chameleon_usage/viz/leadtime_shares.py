@@ -240,7 +240,7 @@ def hours_of_week(leases: pl.DataFrame, *, site_name: str) -> Figure:
                 x2="x2:Q",
                 y=y,
             ),
-            raster.count_legend(most, "leases in an hour of the week", log=False),
+            raster.count_legend(most, "leases in the hour", log=False),
         ).properties(width=WIDTH / 2 - 45, height=130, title=panel_title(f"lease {name}"))
         for name, part in parts.items()
         if part.height

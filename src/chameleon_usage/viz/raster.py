@@ -126,7 +126,7 @@ def count_legend(most: int, title: str, *, log: bool = True) -> alt.Chart:
         interpolate="rgb",
     )
     ticks = [10**k for k in range(12) if 10**k <= max(most, 2)] if log else alt.Undefined
-    legend = alt.Legend(format=",", values=ticks, gradientLength=180)
+    legend = alt.Legend(format=",.0f", titleLimit=220, values=ticks, gradientLength=180)
     return (
         alt.Chart(alt.InlineData(values=[{"count": 1}]))
         .mark_point(opacity=0)
