@@ -118,10 +118,10 @@ def book_script() -> str:
     return f"(() => {{\n{vlc.javascript_bundle(_LIVE)}\n}})();"
 
 
-# Charts start when they come into view. They are on white in the dark theme, too: colours are chosen
-# for it, and captions name them. The static picture is removed, not hidden, once the live one stands,
-# and stays if that fails. Vega gives the box around the live one the chart's description: it is one
-# picture with words for all of it, without Vega's own for every mark.
+# Charts start when they come into view. They are on white in the dark theme, too: colours are
+# chosen for it, and captions name them. The static picture is removed, not hidden, once the live
+# one stands, and stays if that fails. Vega gives the box around the live one the chart's
+# description: it is one picture with words for all of it, without Vega's own for every mark.
 _LIVE = """
 const start = async (chart) => {
   const spec = JSON.parse(chart.querySelector(".chart-spec").textContent);
