@@ -38,7 +38,7 @@ for key, value in findings.across_sites(usage, names).items():
 # %% mystnb={"figure": {"name": "fig-cross-site", "caption": "{{ words.usage() }} Data: {{ output_dir }}/plots/cross_site_usage.csv."}} tags=["hide-input"]
 cross_site_usage(usage, site_names=names, site_colours=colours).save("cross_site_usage", figures)
 
-# %% mystnb={"figure": {"name": "fig-cross-site-percent", "caption": "The sum in percent of the nodes that all sites have by then ({{ source }}), monthly means. At the bottom, dark, what was used at each site; the middle shade is leased where nobody knows how much of it was used; above, light, what could have been used and was not. The upper edge of the dark areas is how well the testbed as a whole was used, whatever its size. White at the top is maintenance or not known. Grey, where there is any: not known, so that there is no sum. Data: {{ output_dir }}/plots/cross_site_percent.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cross-site-percent", "caption": "The sum in percent of the nodes that all sites have by then ({{ source }}), monthly means. At the bottom, dark, what was used at each site; the middle shade is leased, of unknown use; above, light, what could have been used and was not. The upper edge of the dark areas is the utilisation of the whole testbed, whatever its size. White at the top is maintenance or not known. Grey: not known, so there is no sum. Data: {{ output_dir }}/plots/cross_site_percent.csv."}} tags=["hide-input"]
 cross_site_percent(usage, site_names=names, site_colours=colours).save(
     "cross_site_percent", figures
 )

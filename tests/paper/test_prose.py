@@ -44,7 +44,7 @@ LEFT_OUT = "(?:" + "|".join(name.replace(" ", "_") for name in ABLATIONS) + ")"
 RESULT = re.compile(
     rf"{SITE}_(?:{COUNT}_\d{{4}}(?:_legacy|_uncorrected)?|rejected_rows|rejected_total|"
     rf"error_{ERA}_{COUNT}_(?:legacy|uncorrected|corrected)|without_{LEFT_OUT}_{ERA}_{COUNT})"
-    rf"|{SITE}_error_(?:site|host)_{ERA}_(?:uncorrected|corrected)_(?:low|mid|high)"
+    rf"|{SITE}_error_(?:site|host)_{ERA}_(?:legacy|uncorrected|corrected)_(?:low|mid|high)"
     r"|errors_(?:seeds|largest_(?:before_2022|2022_on)_corrected|most_added)"
 )
 GLUE = re.compile(r"\{glue:\w+\}`([^`]*)`")
