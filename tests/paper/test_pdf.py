@@ -26,8 +26,10 @@ PAGES = {
     ),
     "method.md": (
         "(how)=\n# Method\n\nAs {cite}`knuth` says, $a \\;\\ge\\; b$.\n\n"
-        "| kind | `nova.hosts` |\n|---|---:|\n| real | 1 |\n"
+        "| kind | `nova.hosts` |\n|---|---:|\n| real | 1 |\n\n"
+        "```{figure} assets/line.svg\n:alt: A line that falls.\nA line.\n```\n"
     ),
+    "assets/line.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9"><path d="M0 0h9"/></svg>',
     "references.md": "# References\n\n```{bibliography}\n```\n",
     "references.bib": "@misc{knuth, author={Donald Knuth}, title={Literate}, year={1984}}\n",
     "_toc.yml": (
@@ -106,6 +108,8 @@ class TestSmallPaper:
         text = pdf.paper(small, tmp_path).read_text()
         assert f'image("0.svg", alt: {json.dumps(SPEC["description"])}' in text
         assert "viewBox" in (tmp_path / "0.svg").read_text()
+        assert 'image("1.svg", alt: "A line that falls."' in text
+        assert "M0 0h9" in (tmp_path / "1.svg").read_text()
 
     def test_the_same_pages_give_the_same_bytes(self, small, tmp_path, run_command):
         for name in ("one/a.pdf", "two/b.pdf"):
