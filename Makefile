@@ -86,7 +86,7 @@ help: ## list these targets
 	@sed -n '/^#$$/,/^$$/s/^#//p' $(firstword $(MAKEFILE_LIST))
 book: $(HTML)/index.html ## everything needed, then the paper as HTML
 	@$(call show,html)
-pdf: $(PDF)/chameleon-usage.pdf ## the same paper as one PDF file
+pdf: $(PDF)/chameleon-usage.pdf ## the same as PDF: the paper, and its supplement
 	@$(call show,pdf)
 test: $(READY) ## the quick tests, style and types
 	ruff check .
