@@ -123,7 +123,7 @@ def simplify_text(page: Tag) -> None:
     """Say in plain elements what the page says with classes."""
     for note in page.select("div.admonition"):
         note.name = "blockquote"
-    for title in page.select(".admonition-title"):
+    for title in page.select(".admonition-title, .caption-number"):
         embolden(title)
     for code in page.select("div[class^=highlight-]"):
         language = str(code.get_attribute_list("class")[0]).removeprefix("highlight-")
@@ -274,6 +274,7 @@ def connect(held: list[Document]) -> None:
         for link, key in links(name, page)
     ]
     places = {document.file: document.places() for document in held}
+    title = held[0].pages[FIRST].h1
     numbers = {key: number for document in held for key, number in document.number().items()}
     for document, name, link, key in found:
         homes = sorted(places, key=lambda file: file != document.file)
@@ -281,6 +282,8 @@ def connect(held: list[Document]) -> None:
         if home is None:
             raise UsageError(f"{name}: the link to {link['href']} leads nowhere")
         place, new = landing(places[home][key]), "-".join(key)
+        if place is title:  # which becomes no heading
+            place = place.find_next("h2") or place
         if home != document.file and place.name not in HEADINGS:
             place, new = place.find_previous(HEADINGS) or place, f"{new}-section"
         anchor = place.attrs.setdefault("id", re.sub(r"\W+", "-", new))
@@ -368,14 +371,18 @@ def front_matter(page: Tag) -> tuple[dict[str, str], str, str]:
     """
     known = {"title": "", "subtitle": "", "author": ""}
     sections: list[str] = []
-    for element in page.find_all(True, recursive=False):
-        if element.name == "h2":
+    for heading in page.select("h2, h3, h4"):
+        heading.name = f"h{int(heading.name[1]) - 1}"  # as the title is no heading in the PDF
+    title, *elements = page.find_all(True, recursive=False)
+    known["title"] = title.get_text().strip()
+    for element in elements:
+        if element.name == "h1":
             sections.append("")
         if sections:
             sections[-1] += str(element)
         else:
             line = "subtitle" if element.find("strong") else "author"
-            known["title" if element.name == "h1" else line] += element.get_text().strip()
+            known[line] = ", ".join(filter(None, (known[line], element.get_text().strip())))
     return known, "".join(sections[:1]), "".join(sections[1:])
 
 
@@ -396,7 +403,7 @@ def sources(book: Path, folder: Path, name: str = "chameleon-usage") -> list[Pat
     for page in (page for document in held for page in document.pages.values()):
         fit_tables(page)
     known, abstract, rest = front_matter(held[0].pages.pop(FIRST))
-    known["supplement"] = held[1].file if held[1:] else ""
+    known |= {"paper": held[0].file, "supplement": held[1].file if held[1:] else ""}
     settings = ", ".join(
         f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in known.items()
     )
@@ -409,8 +416,9 @@ def sources(book: Path, folder: Path, name: str = "chameleon-usage") -> list[Pat
                 for heading in page.select(":is(h1, h2, h3, h4):has(+ figure)"):
                     # A figure floats, so there would be nothing that the heading stays with.
                     heading.insert_before(*heading.find_next_siblings("figure", limit=1))
-            pages = rest + "".join(map(str, document.pages.values()))
-            body = ["#show: paper.with(..about)\n#abstract[", typeset(abstract, pictures), "]"]
+            pages = "".join(map(str, document.pages.values()))
+            body = ["#show: the-paper.with(..about)\n#abstract[", typeset(abstract, pictures), "]"]
+            body += [typeset(rest, pictures), "#show: chapters"]
         else:
             for page in (document.pages | document.references).values():
                 for heading in page.find_all(HEADINGS):  # parts are the first level
@@ -420,7 +428,7 @@ def sources(book: Path, folder: Path, name: str = "chameleon-usage") -> list[Pat
                 + "".join(str(document.pages[name]) for name in names)
                 for part, names in document.parts
             )
-            body = ["#show: supplement.with(..about)"]
+            body = ["#show: the-supplement.with(..about)"]
         body += [typeset(pages, pictures), "#show: references"]
         body += [typeset(str(page), pictures) for page in document.references.values()]
         source.write_text("\n\n".join([style, *body]), encoding="utf-8")

@@ -31,7 +31,7 @@ BOOK = PROJECT / "book"
 PAGES = {
     "index.md": (
         "# A small paper\n\n**Of small things**\n\n*Its authors*\n\n"
-        "## Abstract\n\nSee [how](#how), {numref}`fig-a`.\n"
+        "## Abstract\n\nSee [this](index.md), [how](#how), {numref}`fig-a`.\n"
     ),
     "method.md": (
         "(how)=\n# Method\n\nAs {cite}`knuth` says, [by day](#daily), $a \\;\\ge\\; b$.\n\n"
@@ -41,7 +41,7 @@ PAGES = {
     "assets/line.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9"><path d="M0 0h9"/></svg>',
     "running.md": (
         "# Running it\n\nAs {cite}`liskov` says of {numref}`fig-a`.\n\n"
-        "(daily)=\n## Daily\n\n```bash\nrun --all\n```\n"
+        "(daily)=\n## Daily\n\nAfter [the paper](index.md).\n\n```bash\nrun --all\n```\n"
     ),
     "references.md": "# References\n\n```{bibliography}\n```\n",
     "references.bib": (
@@ -215,7 +215,7 @@ class TestSmallPaper:
         assert [title.replace("\N{EM SPACE}", " ") for title in headings(text)] == found
         title = 'title: "A small paper", subtitle: "Of small things", author: "Its authors"'
         assert title in text
-        assert "Fig. 1 Two bars." in text
+        assert "#strong[Fig. 1] Two bars." in text
         assert re.search(r"#link\(<[\w-]*fig-a>\)\[Fig. 1\]", text)
         assert "caption: [By year]" in text
         assert "table.cell(align: right)[2016]" in text
@@ -255,7 +255,7 @@ class TestSmallPaper:
             for content in held.values()
             for link in re.findall(rb"/URI\(([\w-]+)\.pdf#([\w-]+)\)", content)
         }
-        assert len(found) == 2
+        assert len(found) == 3
         for file, name in found:
             assert b"(" + name + b")" in held[file.decode()]
 
@@ -320,7 +320,7 @@ class TestBuiltBook:
         names = [name for _, part in pdf.parts(html / "index.html") for name in part]
         pages = [html / name for name in ("index.html", *names)]
         shown = sum(page.read_text().count('class="caption-number">Fig.') for page in pages)
-        numbers = [int(n) for n in re.findall(r"^ *Fig\. (\d+) ", text, re.MULTILINE)]
+        numbers = [int(n) for n in re.findall(r"^ *#strong\[Fig. (\d+)\] ", text, re.MULTILINE)]
         assert numbers == list(range(1, shown + 1))
         numbered = re.findall(r"^=+ (\d+|[A-Z]+)\N{EM SPACE}", text, re.MULTILINE)
         assert len(numbered) == len(set(numbered)) == len(names) - 1  # but the references
