@@ -14,6 +14,6 @@ published   the published machine events and leases beside ours; `leases`: what 
 calibration the figures that the twin is calibrated to; `outcome`: what came out, measured
 external    the public files that data/external.yaml lists, fetched and held to their checksums
 record      the published record of the real testbed beside our count
-html, metrics, checksums, pdf   the book, page of metrics, recorded sums, the paper as one file
+html, metrics, checksums, pdf   the book, page of metrics, recorded sums, the paper as PDF
 project     the source tree, its sites, and whether its data are simulated
 """
