@@ -14,6 +14,7 @@ import yaml
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_directory
 from chameleon_usage.viz.render import book_script
+from paper import claims
 from paper.project import ROOT
 
 BOOK = ROOT / "book"
@@ -46,13 +47,17 @@ def table_of_contents(complete: dict[str, Any], pages: list[str]) -> dict[str, A
 
 
 def lay_out(source: Path, notebooks: list[Path]) -> Path:
-    """Put the text, the notebooks and the script together in `source`; give the contents' file."""
+    """Put the text, the notebooks and the script together in `source`; give the contents' file.
+
+    The page of the claims is made here, as it tells of the notebooks that this book has.
+    """
     shutil.rmtree(source, ignore_errors=True)
     made = shutil.ignore_patterns("_build", "notebooks", "__pycache__", "_toc.yml")
     shutil.copytree(BOOK, source, ignore=made)
     (source / "notebooks").mkdir()
     for notebook in notebooks:
         shutil.copy(notebook, source / "notebooks")
+    (source / "claims.md").write_text(claims.page(notebooks), encoding="utf-8")
     (source / "static").mkdir()
     (source / "static" / "charts.js").write_text(book_script() + "\n", encoding="utf-8")
     complete = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
