@@ -48,7 +48,7 @@ ifeq ($(ONE)$(strip $(SITES)),$(ALL_SITES))
 ALL :=
 endif
 OUT := $(ALL)output
-HTML := $(ALL)build/html
+HTML := $(ALL)build/html$(if $(BOOK_URL),-published)
 PDF := $(ALL)build/pdf
 # For recipes: before them, not every make knows of a -j on its command line.
 AT_ONCE = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(JOBS))
@@ -83,7 +83,7 @@ show = test "$$(cat book/_build/$(1).of 2>/dev/null)" = $(<D) -a ! $< -nt book/_
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@sed -n '/^#$$/,/^$$/s/^#//p' $(firstword $(MAKEFILE_LIST))
-book: $(HTML)/index.html ## everything needed, then the paper as HTML
+book: $(HTML)/index.html ## everything needed, then the paper as HTML (BOOK_URL=https://... if it is to stand there)
 	@$(call show,html)
 pdf: $(PDF)/chameleon-usage.pdf ## the same paper as one PDF file
 	@$(call show,pdf)
@@ -154,6 +154,6 @@ book/notebooks/facts.ipynb: notebooks/facts.py $(FIGURES) data/facts.yaml data/c
 book/metrics.md: paper/metrics.py src/chameleon_usage/models/metrics.py | $(READY)
 	python -m paper metrics $@
 $(HTML)/index.html: $(TEXT) $(NOTEBOOKS) $(FIGURES_OF_ONE) $(patsubst %,paper/%.py,claims html seconds steps) src/chameleon_usage/viz/render.py
-	python -m paper html $(@D) $(NOTEBOOKS)
+	python -m paper html $(@D) $(NOTEBOOKS) $(BOOK_URL:%=--url %)
 $(PDF)/chameleon-usage.pdf: $(HTML)/index.html paper/pdf.py paper/pdf.typ
 	python -m paper pdf $(HTML) $@

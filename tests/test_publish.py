@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import re
 
 import pytest
 import yaml
 
+from paper import html
 from support import PROJECT
 
 # YAML 1.1 reads the key `on` as a truth value.
@@ -64,3 +66,41 @@ def test_what_is_attached_is_what_the_targets_write(name):
 def test_the_citation_has_the_day_of_its_version():
     citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
     assert dt.date.fromisoformat(citation["date-released"]).year >= 2026
+
+
+class TestCard:
+    """How other sites show a link to a page: only a published book knows its address."""
+
+    @pytest.fixture
+    def card(self):
+        path = PROJECT / "book" / "_ext" / "reachable.py"
+        spec = importlib.util.spec_from_file_location("reachable", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.card
+
+    def test_it_has_the_absolute_address_of_page_and_picture(self, card):
+        tags = card("https://example.org/book/", "notebooks/a", "All <em>&amp;</em>", "B", "c.png")
+        assert dict(re.findall(r'property="([^"]*)" content="([^"]*)"', tags)) == {
+            "og:type": "article",
+            "og:site_name": "B",
+            "og:title": "All &amp;",
+            "og:url": "https://example.org/book/notebooks/a.html",
+            "og:image": "https://example.org/book/_static/c.png",
+        }
+        assert "og:image" not in card("https://example.org", "a", "A", "B", "")
+
+    @pytest.mark.parametrize("url", ["", "https://example.org/"])
+    def test_the_book_has_an_address_only_where_one_is_given(self, tmp_path, monkeypatch, url):
+        picture = tmp_path / "facet.png"
+        picture.write_bytes(b"png")
+        monkeypatch.setattr(html, "CARD", picture)
+        html.lay_out(tmp_path / "book", [], url)
+        settings = yaml.safe_load((tmp_path / "book" / "_config.yml").read_text(encoding="utf-8"))
+        assert settings["html"].get("baseurl", "") == url
+        assert (tmp_path / "book" / "static" / "card.png").exists() == bool(url)
+
+    def test_make_gives_the_address_and_keeps_such_pages_apart(self):
+        assert "$(BOOK_URL:%=--url %)" in MAKEFILE
+        assert "build/html$(if $(BOOK_URL),-published)" in MAKEFILE
+        assert WORKFLOW["jobs"]["build"]["env"]["BOOK_URL"].startswith("https://")
