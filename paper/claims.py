@@ -33,6 +33,11 @@ README = ROOT / "README.md"
 TABLE = re.compile(r"(?<=<!-- claims -->\n).*?(?=<!-- /claims -->)", re.DOTALL)
 
 GLUED = re.compile(r"\{glue:text\}`notebooks/(?P<page>\w+)\.ipynb::(?P<key>\w+):(?P<form>[^`]+)`")
+DATA = re.compile(r"Data: (\S+)\.\n?$")
+DRAWN = re.compile(
+    r"(?ms)^```\{(?:figure|graphviz)\}[^\n]*\n:name: (?P<name>fig-[\w-]+)\n(?P<what>.*?)^```$"
+)
+TRUTH = re.compile(r"(?s)<!-- truth -->.*?<!-- /truth -->")
 SITE = r"(?P<site>chi_edge|chi_tacc|chi_uc|kvm_tacc)"
 ERROR = re.compile(
     rf"{SITE}_error_(?P<era>\d{{4}}_\d{{4}}|2022_on)_(?P<count>\w+)_"
@@ -71,14 +76,14 @@ is typed: each comes from a notebook, which computes it from the file named.
 *Tolerance* is by how much a result may differ from ours. *None* means the same digits, and for
 figures and tables the same bytes, on any machine with the environment of the lock; `make verify`
 checks it for the default choice of data. A twin of another seed (`chameleon-twin make --seed N`)
-has other numbers. They should lie about where those of the recorded seeds do, from the smallest to
-the largest.
+has other numbers. They should lie about where those of the recorded seeds do: *seeds* gives the
+smallest and the largest.
 
 (claims-steps)=
 ## Steps
 
-SITE is the key of a site. A command makes what it needs first. Seconds are those of the step alone
-on two cores, rounded up, as `python -m paper seconds` measures them.
+SITE is the key of a site. A command makes what it needs first. Seconds are those of one
+processor core for the step alone, rounded up, as `python -m paper seconds` measures them.
 
 {steps}
 
@@ -112,7 +117,8 @@ Results:
 (claims-figures)=
 ## Figures
 
-Each is there as SVG, as PNG, and with its numbers as CSV under the same name.
+Each with a file of numbers is there as SVG and as PNG, too, under the same name. The others are
+drawings, made from the text of their page.
 
 {figures}
 
@@ -194,11 +200,17 @@ def claims_of(page: str, text: str) -> Iterator[Claim]:
                 yield Claim(page, heading, sentence, glued)
 
 
-def chapters() -> list[str]:
-    """Give the pages of the text in the order of the book."""
-    contents = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
-    files = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
-    return [name for name in [contents["root"], *files] if (BOOK / f"{name}.md").exists()]
+def contents() -> list[str]:
+    """Give the pages in the order of the book; one of them stands for those of all sites."""
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    files = (chapter["file"] for part in toc["parts"] for chapter in part["chapters"])
+    return [toc["root"], *files]
+
+
+def chapters() -> dict[str, str]:
+    """Give the text of each page that is written by hand, in the order of the book."""
+    paths = {name: BOOK / f"{name}.md" for name in contents()}
+    return {n: path.read_text(encoding="utf-8") for n, path in paths.items() if path.exists()}
 
 
 def claims(pages: Iterable[str]) -> list[Claim]:
@@ -206,8 +218,8 @@ def claims(pages: Iterable[str]) -> list[Claim]:
     there = {*pages}
     return [
         claim
-        for name in chapters()
-        for claim in claims_of(name, (BOOK / f"{name}.md").read_text(encoding="utf-8"))
+        for name, text in chapters().items()
+        for claim in claims_of(name, text)
         if there.issuperset(claim.notebooks)
     ]
 
@@ -240,7 +252,7 @@ def tolerance(claim: Claim) -> str:
     if claim.published:
         return SAME
     if {*claim.outputs} == {"data/seeds.csv"}:
-        return f"{SAME}; over the seeds, as it says"
+        return f"{SAME}; seeds: as it says"
     found: dict[str, None] = {}
     for _, key, form in claim.glued:
         if ends := range_of(key):
@@ -248,22 +260,33 @@ def tolerance(claim: Claim) -> str:
             found[low if low == high else f"{low}–{high}"] = None
     if not found:
         return SAME
-    return f"{SAME}; over the seeds {', '.join(found) if len(found) < MANY else SEEDS_FILE}"
+    return f"{SAME}; seeds: {', '.join(found) if len(found) < MANY else SEEDS_FILE}"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure or a table that a notebook shows.
+    """A figure or a table.
 
     Attributes:
         name: that the text cites it by.
         section: the heading above it.
-        data: the file with its numbers; empty: as the page shows them.
+        data: the file with its numbers; empty: there is none.
+        notebook: the page of the notebook that shows it; empty: the text does.
     """
 
     name: str
     section: str
-    data: str
+    data: str = ""
+    notebook: str = ""
+
+    @property
+    def maker(self) -> str:
+        """The notebook's page, or SITE where it is that of a site."""
+        return self.notebook if self.notebook in {*NOTEBOOKS, ""} else "SITE"
+
+    def general(self, text: str) -> str:
+        """Write SITE in a name or a path for the key of the site that it is of."""
+        return text.replace(self.notebook, "SITE") if self.maker == "SITE" else text
 
 
 def shown_by(notebook: Path) -> tuple[list[Shown], list[Shown]]:
@@ -274,14 +297,50 @@ def shown_by(notebook: Path) -> tuple[list[Shown], list[Shown]]:
             titles = re.findall(r"(?m)^#+ (.*)$", "".join(cell["source"]))
             section = titles[-1] if titles else section
         if figure := cell["metadata"].get("mystnb", {}).get("figure"):
-            data = re.search(r"Data: (\S+)\.$", figure["caption"])
-            figures.append(Shown(figure["name"], section, data[1] if data else ""))
+            data = DATA.search(figure["caption"])
+            figures.append(Shown(figure["name"], section, data[1] if data else "", notebook.stem))
         for output in cell.get("outputs", []):
             html = "".join(output.get("data", {}).get("text/html", ""))
-            tables += [
-                Shown(name, section, "") for name in re.findall(r'<div id="(table-[\w-]+)"', html)
-            ]
+            names = re.findall(r'<div id="(table-[\w-]+)"', html)
+            tables += [Shown(name, section, "", notebook.stem) for name in names]
     return figures, tables
+
+
+def drawn_in(text: str) -> list[Shown]:
+    """Give the figures that a page of the text holds."""
+    found = []
+    for figure in DRAWN.finditer(text):
+        heading = re.findall(r"(?m)^#+ (.*)$", text[: figure.start()])[-1]
+        data = DATA.search(figure["what"])
+        found.append(Shown(figure["name"], heading, data[1] if data else ""))
+    return found
+
+
+def shown_in(notebooks: Sequence[Path]) -> tuple[list[Shown], list[Shown]]:
+    """Give the figures and the tables of a book with these notebooks, in its order."""
+    texts = chapters()
+    run = {path.stem: path for path in sorted(notebooks)}
+    figures: list[Shown] = []
+    tables: list[Shown] = []
+    for file in contents():
+        name = file.removeprefix("notebooks/")
+        if file in texts:
+            text = texts[file]
+            figures += drawn_in(text if "validation" in run else TRUTH.sub("", text))
+        elif name in NOTEBOOKS:  # `site` stands for the page of each site
+            pages = (p for p in run if p == name or (name == "site" and p not in NOTEBOOKS))
+            for more_figures, more_tables in map(shown_by, map(run.__getitem__, pages)):
+                figures += more_figures
+                tables += more_tables
+    return figures, tables
+
+
+def together(shown: Iterable[Shown]) -> list[list[Shown]]:
+    """Set what the pages of several sites show alike side by side."""
+    rows: dict[tuple[str, str], list[Shown]] = {}
+    for one in shown:
+        rows.setdefault((one.maker, one.general(one.name)), []).append(one)
+    return list(rows.values())
 
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> str:
@@ -301,23 +360,9 @@ def _code(*texts: str) -> str:
     return ", ".join(f"`{text}`" for text in texts if text)
 
 
-def _general(name: str, page: str) -> str:
-    """Write SITE for the key of the site that a page is of."""
-    return name if page in STEPS else name.replace(page, "SITE")
-
-
-def _together(shown: Iterable[tuple[str, Shown]]) -> list[tuple[str, Shown, list[str]]]:
-    """Set what the pages of several sites show into one row: page, what is shown, names."""
-    rows: dict[tuple[str, str], tuple[str, Shown, list[str]]] = {}
-    for page, one in shown:
-        key = ("site" if page not in STEPS else page, _general(one.name, page))
-        rows.setdefault(key, (page, one, []))[2].append(one.name)
-    return list(rows.values())
-
-
 def steps(pages: Iterable[str]) -> str:
     """Give the table of the steps of a build with these notebooks."""
-    made = {page if page in STEPS else "site" for page in pages}
+    made = {page if page in NOTEBOOKS else "site" for page in pages}
     taken = seconds.recorded()
     return grid(
         ("makes", "seconds", "command", "output"),
@@ -337,21 +382,22 @@ def _where(claim: Claim) -> str:
 
 def page(notebooks: Sequence[Path]) -> str:
     """Give the page as MyST Markdown, for a book with these notebooks."""
-    shown = {path.stem: shown_by(path) for path in sorted(notebooks)}
-    of_text = claims(shown)
+    pages = [path.stem for path in notebooks]
+    drawn, tabled = shown_in(notebooks)
+    of_text = claims(pages)
     facts = grid(
         ("claim", "where"),
         ((claim.says, _where(claim)) for claim in of_text if claim.published),
     )
     results = grid(
-        ("claim", "where", "notebook", "computed from", "tolerance"),
+        ("claim", "where", "tolerance", "notebook", "computed from"),
         (
             (
                 claim.says,
                 _where(claim),
+                tolerance(claim),
                 _code(*claim.notebooks),
                 _code(*claim.outputs),
-                tolerance(claim),
             )
             for claim in of_text
             if not claim.published
@@ -361,23 +407,19 @@ def page(notebooks: Sequence[Path]) -> str:
         ("figure", "shows", "notebook", "numbers"),
         (
             (
-                ", ".join(f"{{numref}}`%s <{name}>`" for name in names),
-                one.section if page in STEPS else _general(one.section, page),
-                _code(page if page in STEPS else "SITE"),
-                _code(_general(one.data, page)),
+                ", ".join(f"{{numref}}`%s <{one.name}>`" for one in row),
+                row[0].section,
+                _code(row[0].maker),
+                _code(row[0].general(row[0].data)),
             )
-            for page, one, names in _together((p, f) for p, (of, _) in shown.items() for f in of)
+            for row in together(drawn)
         ),
     )
     tables = grid(
         ("table", "shows", "notebook"),
         (
-            (
-                _code(_general(one.name, page)),
-                one.section,
-                _code(page if page in STEPS else "SITE"),
-            )
-            for page, one, _ in _together((p, t) for p, (_, of) in shown.items() for t in of)
+            (_code(row[0].general(row[0].name)), row[0].section, _code(row[0].maker))
+            for row in together(tabled)
         ),
     )
     outputs = grid(
@@ -393,7 +435,7 @@ def page(notebooks: Sequence[Path]) -> str:
         ),
     )
     return PAGE.format(
-        steps=steps(shown),
+        steps=steps(pages),
         facts=facts,
         results=results,
         figures=figures,

@@ -1,14 +1,15 @@
-"""How many seconds each step of the paper takes, recorded in data/seconds.csv.
+"""How many seconds of one processor core each step takes, recorded in data/seconds.csv.
 
-A time is of one machine on one day. So nothing else is made from the record but the page and the
-table that show it, and it is measured again only when somebody asks.
+They are processor time, which depends less than the clock on what else the machine does. Still they
+are of one machine on one day: nothing is made from the record but the page and the table that show
+it, and it is measured again only when somebody asks.
 """
 
 from __future__ import annotations
 
 import csv
+import resource
 import subprocess
-import time
 from bisect import bisect_left
 
 import click
@@ -52,10 +53,16 @@ def measure(name: str) -> float:
         if words[0] == "make" and step.changed:
             _call(words)
             words += ["--what-if", step.changed]
-        begin = time.perf_counter()
+        begin = _used()
         _call(words)
-        taken.append(time.perf_counter() - begin)
+        taken.append(_used() - begin)
     return max(taken)
+
+
+def _used() -> float:
+    """Give the processor time of all commands that were called and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _call(words: list[str]) -> None:

@@ -52,7 +52,7 @@ def notebook(folder, name, figure, table):
 
 
 class TestClaims:
-    @pytest.mark.parametrize("page", claims.chapters())
+    @pytest.mark.parametrize("page", sorted(claims.chapters()))
     def test_every_glued_number_of_a_page_is_in_a_claim(self, page):
         text = (BOOK / f"{page}.md").read_text(encoding="utf-8")
         told = {key for claim in ALL if claim.page == page for _, key, _ in claim.glued}
@@ -100,7 +100,7 @@ class TestClaims:
         [claim] = [c for c in ALL if {k for _, k, _ in c.glued} == {key}]
         low, high = claims.range_of(key)
         assert 0 < low < high < 1
-        assert claims.tolerance(claim) == f"none; over the seeds {low:.1%}–{high:.1%}"
+        assert claims.tolerance(claim) == f"none; seeds: {low:.1%}–{high:.1%}"
 
 
 class TestSteps:
@@ -156,6 +156,21 @@ class TestPage:
         for path in (PROJECT / "notebooks").glob("*.py"):
             for caption in re.findall(r'(?m)^# %% mystnb=(.*?)"\}\}', path.read_text("utf-8")):
                 assert re.search(r" Data: \S.*\.csv\.$", caption), caption
+
+    @pytest.mark.parametrize("page", sorted(claims.chapters()))
+    def test_every_named_figure_of_the_text_is_found(self, page):
+        text = claims.chapters()[page]
+        found = {one.name for one in claims.drawn_in(text)}
+        assert found == set(re.findall(r"(?m)^:name: (fig-.*)$", text))
+
+    def test_the_figure_of_the_first_page_has_the_numbers_of_the_notebook_s(self):
+        [first] = claims.drawn_in(claims.chapters()["index"])
+        assert (first.name, first.data) == ("fig-collectors", "output/plots/chi_tacc_facet.csv")
+
+    def test_without_truth_there_is_no_figure_of_it(self, tmp_path):
+        path = notebook(tmp_path, "facts", "fig-f", "table-f")
+        assert "fig-collectors" not in claims.page([path])
+        assert "fig-collectors" in claims.page([path, notebook(tmp_path, "validation", "a", "b")])
 
     def test_the_readme_has_the_table_as_it_is_made(self):
         [table] = claims.TABLE.findall(claims.README.read_text(encoding="utf-8"))
