@@ -376,8 +376,8 @@ def steps(pages: Iterable[str]) -> str:
 
 
 def _where(claim: Claim) -> str:
-    """Link the page of a claim."""
-    return "{doc}`first page <index>`" if claim.page == "index" else f"{{doc}}`{claim.page}`"
+    """Link the page of a claim; the first page needs no link, and has no place in the PDF."""
+    return "first page" if claim.page == "index" else f"{{doc}}`{claim.page}`"
 
 
 def page(notebooks: Sequence[Path]) -> str:
