@@ -106,7 +106,7 @@ and the tolerance is *none*:
 {facts}
 ```
 
-Results:
+Results, each with the notebook and the file that it is computed from:
 
 ```{{table}}
 :class: claims
@@ -390,14 +390,12 @@ def page(notebooks: Sequence[Path]) -> str:
         ((claim.says, _where(claim)) for claim in of_text if claim.published),
     )
     results = grid(
-        ("claim", "where", "tolerance", "notebook", "computed from"),
+        ("claim (and where)", "tolerance", "notebook, file"),
         (
             (
-                claim.says,
-                _where(claim),
+                f"{claim.says} ({_where(claim)})",
                 tolerance(claim),
-                _code(*claim.notebooks),
-                _code(*claim.outputs),
+                _code(*claim.notebooks, *claim.outputs),
             )
             for claim in of_text
             if not claim.published

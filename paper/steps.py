@@ -34,13 +34,13 @@ NOTEBOOKS = {
         "notebooks/site.py",
     ),
     "cross_site": Step(
-        "all sites: sum, comparison",
+        "all sites: sum, and side by side",
         "make book/notebooks/cross_site.ipynb",
         "output/plots/cross_site_*",
         "notebooks/cross_site.py",
     ),
     "validation": Step(
-        "distance to the truth, and what each correction buys",
+        "distance to the truth, ablation",
         "make book/notebooks/validation.ipynb",
         "output/plots/validation.*",
         "paper/ablation.py",
@@ -86,7 +86,7 @@ STEPS = {
     "book": Step("the paper", "make book", "book/_build/html/", "book/_toc.yml"),
     "pdf": Step("the paper as one file", "make pdf", "book/_build/pdf/", "paper/pdf.typ"),
     "crate": Step(
-        "outputs with their provenance",
+        "outputs, with what made them",
         "make crate",
         "build/crate/",
         tolerance="what it says of the environment",
