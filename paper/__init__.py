@@ -15,5 +15,8 @@ calibration the figures that the twin is calibrated to; `outcome`: what came out
 external    the public files that data/external.yaml lists, fetched and held to their checksums
 record      the published record of the real testbed beside our count
 html, metrics, checksums, pdf   the book, page of metrics, recorded sums, the paper as one file
+claims      where each claim, figure and table comes from: a page, and the README's table; the
+            commands are those of `steps`, the times those of `seconds`
+crate       the outputs with their provenance, as an RO-Crate
 project     the source tree, its sites, and whether its data are simulated
 """
