@@ -89,7 +89,7 @@ processor core for the step alone, rounded up, as `python -m paper seconds` meas
 
 All have the tolerance *none* but `make crate`: it tells the environment, so another version of
 Python shows. The last four are no part of `make book`: they take many twins, so the project carries
-what they found.
+what they found. Their seconds are by the clock, on two cores.
 
 (claims-text)=
 ## Claims
