@@ -20,8 +20,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Without kept bytecode every start of Python compiles a second's worth of sources again.
-unexport PYTHONDONTWRITEBYTECODE
+unexport PYTHONDONTWRITEBYTECODE # without kept bytecode every start of Python costs a second more
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -37,7 +36,7 @@ ALL_SITES := $(sort $(call marked,twin,$(SITES_YAML)))
 IS_TWIN := $(filter $(TWIN),$(DATA))
 SITES ?= $(or $(if $(IS_TWIN),$(ALL_SITES)),$(sort $(patsubst $(DATA)/%/,%,$(dir $(wildcard $(DATA)/*/*.parquet)))))
 TRUTH := $(if $(IS_TWIN),$(SITES),$(filter $(patsubst $(DATA)/%/truth/intervals.parquet,%,$(wildcard $(DATA)/*/truth/intervals.parquet)),$(SITES)))
-NEEDS_SITES := $(filter book pdf run notebooks verify record output/% build/% book/%,$(MAKECMDGOALS))
+NEEDS_SITES := $(filter book pdf crate run notebooks verify record output/% build/% book/%,$(MAKECMDGOALS))
 $(if $(strip $(SITES)),,$(if $(NEEDS_SITES),$(error No site in DATA=$(DATA): expected $(DATA)/<site>/<schema>.<table>.parquet)))
 
 # ONE is the folder of what is made of one site, by DATA, CONFIG and BUCKET; ALL, of what is made of all SITES.
@@ -49,7 +48,7 @@ ifeq ($(ONE)$(strip $(SITES)),$(ALL_SITES))
 ALL :=
 endif
 OUT := $(ALL)output
-HTML := $(ALL)build/html
+HTML := $(ALL)build/html$(if $(BOOK_URL),-published)
 PDF := $(ALL)build/pdf
 # For recipes: before them, not every make knows of a -j on its command line.
 AT_ONCE = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(JOBS))
@@ -60,10 +59,10 @@ THREADS = $(shell n=$$(( $$(getconf _NPROCESSORS_ONLN) / $(AT_ONCE) )); echo $$(
 LOCK := $(VENV)/lock.done
 READY := $(VENV)/package.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
-DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums external html metrics pdf)
-FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/*/*))
+DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums claims crate external html metrics pdf seconds steps)
+FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/figures/*.py paper/words/*))
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
-TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/*) book/metrics.md
+TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/* data/se*.csv) book/metrics.md
 # The largest sites first, so that none is left to run alone.
 LARGE := $(call marked,large,$(CONFIG))
 LARGEST_FIRST := $(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES))
@@ -80,14 +79,16 @@ PLACES := -p data_dir $(DATA) -p config $(CONFIG) -p output_dir
 show = test "$$(cat book/_build/$(1).of 2>/dev/null)" = $(<D) -a ! $< -nt book/_build/$(1)/$(<F) || { rm -rf book/_build/$(1); \
 	mkdir -p book/_build; cp -r $(<D) book/_build/$(1); echo $(<D) > book/_build/$(1).of; }; \
 	echo "The paper: book/_build/$(1)/$(<F). Its tables: $(OUT)"
-.PHONY: help book pdf test data external run notebooks verify record bench bench-extract clean
+.PHONY: help book pdf crate test data external run notebooks verify record bench bench-extract clean
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@sed -n '/^#$$/,/^$$/s/^#//p' $(firstword $(MAKEFILE_LIST))
-book: $(HTML)/index.html ## everything needed, then the paper as HTML
+book: $(HTML)/index.html ## everything needed, then the paper as HTML (BOOK_URL=https://... if it is to stand there)
 	@$(call show,html)
 pdf: $(PDF)/chameleon-usage.pdf ## the same as PDF: the paper, and its supplement
 	@$(call show,pdf)
+crate: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## the outputs with all that made them, as an RO-Crate
+	python -m paper crate $(ALL)build/crate/chameleon-usage.zip --output $(OUT) --data-dir $(DATA) --config $(CONFIG) --bucket $(BUCKET) $(SITES)
 test: $(READY) ## the quick tests, style and types
 	ruff check .
 	ruff format --check --quiet .
@@ -133,7 +134,6 @@ tables = $(shell find -L $(DATA)/$(1) -not -path '*/truth*' \( -name '*.parquet'
 $(USAGE_OF_ONE): $(ONE)output/%/usage_timeline.parquet: $(PIPELINE) $(LOCK) $(if $(IS_TWIN),$(TWIN)/%/manifest.json) $$(call tables,$$*) | $(READY)
 	$(if $(word 2,$(SITES)),POLARS_MAX_THREADS=$(THREADS)) chameleon-usage run --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG) $(WINDOW) --bucket $(BUCKET)
 ifneq ($(ONE),$(ALL))
-# What is made of all sites stands beside links to what was made of each.
 $(USAGE): $(OUT)/%/usage_timeline.parquet: $(ONE)output/%/usage_timeline.parquet
 	mkdir -p $(OUT)
 	for name in $* ablation; do ln -sfn ../../../../$(ONE)output/$$name $(OUT)/$$name; done
@@ -153,7 +153,7 @@ book/notebooks/facts.ipynb: notebooks/facts.py $(FIGURES) data/facts.yaml data/c
 	python -m paper run facts $@
 book/metrics.md: paper/metrics.py src/chameleon_usage/models/metrics.py | $(READY)
 	python -m paper metrics $@
-$(HTML)/index.html: $(TEXT) $(NOTEBOOKS) $(FIGURES_OF_ONE) paper/html.py src/chameleon_usage/viz/render.py
-	python -m paper html $(@D) $(NOTEBOOKS)
+$(HTML)/index.html: $(TEXT) $(NOTEBOOKS) $(FIGURES_OF_ONE) $(patsubst %,paper/%.py,claims html seconds steps) src/chameleon_usage/viz/render.py
+	python -m paper html $(@D) $(NOTEBOOKS) $(BOOK_URL:%=--url %)
 $(PDF)/chameleon-usage.pdf: $(HTML)/index.html paper/pdf.py paper/pdf.typ
 	python -m paper pdf $(HTML) $@

@@ -13,7 +13,9 @@ record      the published curves of the real testbed beside our count
 published   the published machine events and leases beside ours; `leases`: what leases say of users
 calibration the figures that the twin is calibrated to; `outcome`: what came out, measured
 external    the public files that data/external.yaml lists, fetched and held to their checksums
-record      the published record of the real testbed beside our count
 html, metrics, checksums, pdf   the book, page of metrics, recorded sums, the paper as PDF
+claims      where each claim, figure and table comes from: a page, and the README's table; the
+            commands are those of `steps`, the times those of `seconds`
+crate       the outputs with their provenance, as an RO-Crate
 project     the source tree, its sites, and whether its data are simulated
 """

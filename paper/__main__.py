@@ -10,8 +10,8 @@ import click
 from chameleon_usage.errors import UsageError
 
 COMMANDS = (
-    *("ablation", "checksums", "errors", "external", "html", "metrics", "pdf", "run", "seeds"),
-    "thresholds",
+    *("ablation", "checksums", "claims", "crate", "errors", "external", "html", "metrics", "pdf"),
+    *("run", "seconds", "seeds", "thresholds"),
 )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,10 +30,32 @@ def reachable(body: str) -> str:
     return DIAGRAM.sub(picture, body).replace(' role="list" class="citation-list"', "")
 
 
+def card(url: str, page: str, title: str, book: str, picture: str) -> str:
+    """Give the Open Graph tags by which other sites show a link to a page of a published book."""
+    address = url.rstrip("/")
+    said = {
+        "og:type": "article",
+        "og:site_name": book,
+        "og:title": html.unescape(re.sub(r"<[^>]*>", "", title)),
+        "og:url": f"{address}/{page}.html",
+        "og:image": f"{address}/_static/{picture}" if picture else "",
+    }
+    return "".join(
+        f'<meta property="{name}" content="{html.escape(text)}" />\n'
+        for name, text in said.items()
+        if text
+    )
+
+
 def mend(app: Sphinx, page: str, _: str, context: dict[str, Any], __: nodes.document) -> None:
     """Change a page before it is written."""
     body = context.get("body", "")
     context["body"] = reachable(body)
+    if app.config.html_baseurl:
+        picture = "card.png" if (Path(app.srcdir) / "static" / "card.png").exists() else ""
+        named = (context.get("title", ""), app.config.html_title, picture)
+        tags = card(app.config.html_baseurl, page, *named)
+        context["metatags"] = context.get("metatags", "") + tags
     if 'class="chart"' in body:
         app.add_js_file("charts.js", loading_method="defer")
     if page == "search":
