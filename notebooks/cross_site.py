@@ -1,10 +1,10 @@
 # %% tags=["parameters", "remove-cell"]
-data_dir = "data/twin"
-output_dir = "output"
-config = "data/sites.yaml"
 sites = ""  # some of them, with blanks between; empty: all that the twin simulates
 start = ""  # the first day, as in "2018-01-01"; empty: from the first on
 end = ""  # the day after the last one; empty: to the last
+data_dir = "data/twin"
+output_dir = "output"
+config = "data/sites.yaml"
 
 # %% [markdown]
 # (cross-site)=

@@ -1,10 +1,10 @@
 # %% tags=["parameters", "remove-cell"]
-site = "chi_tacc"
+site = "chi_tacc"  # or another of which output_dir has a folder
+start = ""  # the first day, as in "2018-01-01"; empty: from the first on
+end = ""  # the day after the last one; empty: to the last
 data_dir = "data/twin"
 output_dir = "output"
 config = "data/sites.yaml"
-start = ""  # the first day, as in "2018-01-01"; empty: from the first on
-end = ""  # the day after the last one; empty: to the last
 
 # %% [markdown]
 # (site-{{ site }})=

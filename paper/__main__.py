@@ -10,8 +10,8 @@ import click
 from chameleon_usage.errors import UsageError
 
 COMMANDS = (
-    *("ablation", "checksums", "errors", "external", "html", "metrics", "pdf", "run", "seeds"),
-    "thresholds",
+    *("ablation", "checksums", "errors", "external", "html", "lab", "metrics", "pdf", "run"),
+    *("seeds", "thresholds"),
 )
 
 

@@ -60,7 +60,7 @@ def cut(root: Path, name: str, output_dir: str, start: str = "", end: str = "") 
         return into
     rows = pl.scan_parquet(usage)
     if inside(rows, "usage_timeline", first, last).collect().is_empty():
-        known = rows.select("timestamp").collect()["timestamp"].dt.date()
+        known = rows.select(pl.col("timestamp").dt.date().cast(pl.String)).collect().to_series()
         raise UsageError(
             f"parameters 'start' and 'end': no bucket from {start or 'the first'} to "
             f"{end or 'the last'}; those of {usage} begin from {known.min()} to {known.max()}"
