@@ -13,13 +13,13 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import click
 import jupytext
 import myst_nb
 import nbformat
 from IPython.core.getipython import get_ipython
-from IPython.core.display_functions import publish_display_data
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from chameleon_usage.io.files import whole_file
@@ -29,6 +29,9 @@ from paper.run import NOTEBOOKS, PARAMETERS, defaults, filler, parameters, read_
 
 PAIR = "ipynb,py:percent"
 OPENING = "Change a parameter in the next cell, then *Run*, *Run All Cells*."
+
+UNTOLD = "…"
+"""Stands for a number that a later cell tells."""
 
 _GLUE = re.compile(r"\{glue:text\}`(\w+):([^`]*)`")
 _FOR_SPHINX = [
@@ -40,12 +43,12 @@ _FOR_SPHINX = [
 
 
 def plain(text: str, numbers: dict[str, Any]) -> str:
-    """Write what only the book understands as plain markdown; a number not known yet is `…`.
+    """Write what only the book understands as plain markdown; a number not told yet is `…`.
 
     >>> plain("[Used](#used): {glue:text}`a:.1%` of {glue:text}`b:.0f`", {"a": 0.5})
     'Used: 50.0% of …'
     """
-    text = _GLUE.sub(lambda m: format(numbers[m[1]], m[2]) if m[1] in numbers else "…", text)
+    text = _GLUE.sub(lambda m: format(numbers[m[1]], m[2]) if m[1] in numbers else UNTOLD, text)
     for pattern, instead in _FOR_SPHINX:
         text = pattern.sub(instead, text)
     return text
@@ -71,8 +74,23 @@ def begin(name: str) -> None:
     known = defaults(read_notebook(name), name)
     page = Page(name, {key: shell.user_ns[key] for key in known})
 
+    waiting: dict[str, str] = {}  # display to the text that cites numbers of later cells
+
+    def show(display: str, cell: str, *, again: bool = False) -> None:
+        said = page.text(cell)
+        if not again or UNTOLD not in said:
+            known_as = {"display_id": display}
+            shell.display_pub.publish({"text/markdown": said}, transient=known_as, update=again)
+            waiting.pop(display, None)
+        if UNTOLD in said:
+            waiting[display] = cell
+
     def markdown(_: str, cell: str) -> None:
-        publish_display_data({"text/markdown": page.text(cell)})
+        show(uuid4().hex, cell)
+
+    def catch_up(*_: object) -> None:
+        for display, cell in list(waiting.items()):
+            show(display, cell, again=True)
 
     def when(word: str, cell: str) -> None:
         if page.words[word.strip()]:
@@ -83,6 +101,7 @@ def begin(name: str) -> None:
 
     shell.register_magic_function(markdown, "cell")
     shell.register_magic_function(when, "cell")
+    shell.events.register("post_run_cell", catch_up)
     myst_nb.glue = glue  # before the notebook imports it
 
 

@@ -60,10 +60,10 @@ def cut(root: Path, name: str, output_dir: str, start: str = "", end: str = "") 
         return into
     rows = pl.scan_parquet(usage)
     if inside(rows, "usage_timeline", first, last).collect().is_empty():
-        known = rows.select(pl.col("timestamp").dt.date().cast(pl.String)).collect().to_series()
+        known = rows.select(pl.col("timestamp").dt.date()).collect().to_series().sort()
         raise UsageError(
             f"parameters 'start' and 'end': no bucket from {start or 'the first'} to "
-            f"{end or 'the last'}; those of {usage} begin from {known.min()} to {known.max()}"
+            f"{end or 'the last'}; those of {usage} begin from {known[0]} to {known[-1]}"
         )
     tables = {
         table: inside(pl.scan_parquet(path), table, first, last).collect()
