@@ -28,7 +28,9 @@ from paper.project import ROOT
 from paper.run import NOTEBOOKS, PARAMETERS, defaults, filler, parameters, read_notebook
 
 PAIR = "ipynb,py:percent"
-OPENING = "Change a parameter in the next cell, then *Run*, *Run All Cells*."
+OPENING = """\
+Change a parameter in the next cell and choose *Run*, *Run All Cells*: text, figures and tables
+follow. What is drawn is written under `output_dir`; the book and its notebooks stay as they are."""
 
 UNTOLD = "…"
 """Stands for a number that a later cell tells."""
@@ -130,12 +132,14 @@ def opened(name: str, given: tuple[tuple[str, str], ...]) -> nbformat.NotebookNo
             setup = f"from paper import lab\n\nlab.begin({json.dumps(name)})"
             cells += [lines, new_code_cell(setup, metadata=hidden)]
             continue
-        cells.append(new_code_cell(f"%%when {word}\n{cell.source}" if word else cell.source))
+        code = f"%%when {word}\n{cell.source}" if word else cell.source
+        unseen = "remove-cell" in cell.metadata["tags"]  # by readers of the book
+        cells.append(new_code_cell(code, metadata=hidden if unseen else {}))
         if "mystnb" in cell.metadata:
             cells.append(prose(cell.metadata["mystnb"]["figure"]["caption"], word))
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number:03d}"
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "jupytext": {"formats": PAIR}}
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
