@@ -50,7 +50,12 @@ def plain(text: str, numbers: dict[str, Any]) -> str:
     >>> plain("[Used](#used): {glue:text}`a:.1%` of {glue:text}`b:.0f`", {"a": 0.5})
     'Used: 50.0% of …'
     """
-    text = _GLUE.sub(lambda m: format(numbers[m[1]], m[2]) if m[1] in numbers else UNTOLD, text)
+
+    def told(found: re.Match[str]) -> str:
+        value = numbers.get(found[1])
+        return UNTOLD if value is None else format(value, found[2])
+
+    text = _GLUE.sub(told, text)
     for pattern, instead in _FOR_SPHINX:
         text = pattern.sub(instead, text)
     return text
