@@ -173,7 +173,7 @@ class TestJupyterLab:
         assert "# Said by a reviewer." in (opened / "facts.py").read_text()
 
 
-@pytest.mark.parametrize("name", ["facts", "chi_edge", "cross_site", "real_record"])
+@pytest.mark.parametrize("name", ["facts", "chi_edge", "cross_site", "real_record", "validation"])
 def test_a_notebook_of_the_book_runs_again_to_the_same_outputs(outputs, tmp_path, name):
     executed = PROJECT / "book" / "notebooks" / f"{name}.ipynb"
     if not executed.exists():
