@@ -25,10 +25,8 @@ unexport PYTHONDONTWRITEBYTECODE # without kept bytecode every start of Python c
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR .SECONDARY .SUFFIXES .SECONDEXPANSION:
-.DEFAULT_GOAL := help
 UNASKED := --no-builtin-rules $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 MAKEFLAGS += $(UNASKED)
-
 # --- which sites, and where goes what is made of them -----------------------------------------
 # The sites that a file marks with `twin: true` and the like.
 marked = $(shell awk -F: '/^[a-z]/ {site = $$1} /^ +$(1): *true/ {print site}' $(2))
@@ -36,17 +34,14 @@ ALL_SITES := $(sort $(call marked,twin,$(SITES_YAML)))
 IS_TWIN := $(filter $(TWIN),$(DATA))
 SITES ?= $(or $(if $(IS_TWIN),$(ALL_SITES)),$(sort $(patsubst $(DATA)/%/,%,$(dir $(wildcard $(DATA)/*/*.parquet)))))
 TRUTH := $(if $(IS_TWIN),$(SITES),$(filter $(patsubst $(DATA)/%/truth/intervals.parquet,%,$(wildcard $(DATA)/*/truth/intervals.parquet)),$(SITES)))
-NEEDS_SITES := $(filter book pdf crate run notebooks verify record output/% build/% book/%,$(MAKECMDGOALS))
+NEEDS_SITES := $(filter book pdf crate run notebooks lab lab-notebooks verify record output/% build/% book/%,$(MAKECMDGOALS))
 $(if $(strip $(SITES)),,$(if $(NEEDS_SITES),$(error No site in DATA=$(DATA): expected $(DATA)/<site>/<schema>.<table>.parquet)))
 
 # ONE is the folder of what is made of one site, by DATA, CONFIG and BUCKET; ALL, of what is made of all SITES.
 folder = build/choices/$(notdir $(DATA))-$(shell printf '%s' '$(1)' | cksum | cut -d' ' -f1)/
 CHOICE := $(DATA):$(CONFIG):$(BUCKET)
 ONE := $(if $(filter-out $(TWIN):$(SITES_YAML):1d,$(CHOICE)),$(call folder,$(CHOICE)))
-ALL := $(call folder,$(CHOICE):$(strip $(SITES)))
-ifeq ($(ONE)$(strip $(SITES)),$(ALL_SITES))
-ALL :=
-endif
+ALL := $(if $(subst .$(ALL_SITES).,,.$(ONE)$(strip $(SITES)).),$(call folder,$(CHOICE):$(strip $(SITES))))
 OUT := $(ALL)output
 HTML := $(ALL)build/html$(if $(BOOK_URL),-published)
 PDF := $(ALL)build/pdf
@@ -54,12 +49,12 @@ PDF := $(ALL)build/pdf
 AT_ONCE = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(JOBS))
 # Steps that run side by side share the cores: threads that wait for each other cost a sixth.
 THREADS = $(shell n=$$(( $$(getconf _NPROCESSORS_ONLN) / $(AT_ONCE) )); echo $$(( n > 1 ? n : 1 )))
-
 # --- what depends on what ---------------------------------------------------------------------
 LOCK := $(VENV)/lock.done
 READY := $(VENV)/package.done
+LAB_READY := $(VENV)/lab.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
-DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums claims crate external html metrics pdf seconds steps)
+DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums claims crate external html lab metrics pdf seconds steps)
 FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/figures/*.py paper/words/*))
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
 TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/* data/se*.csv) book/metrics.md
@@ -79,7 +74,7 @@ PLACES := -p data_dir $(DATA) -p config $(CONFIG) -p output_dir
 show = test "$$(cat book/_build/$(1).of 2>/dev/null)" = $(<D) -a ! $< -nt book/_build/$(1)/$(<F) || { rm -rf book/_build/$(1); \
 	mkdir -p book/_build; cp -r $(<D) book/_build/$(1); echo $(<D) > book/_build/$(1).of; }; \
 	echo "The paper: book/_build/$(1)/$(<F). Its tables: $(OUT)"
-.PHONY: help book pdf crate test data external run notebooks verify record bench bench-extract clean
+.PHONY: help book pdf crate test data external run notebooks lab lab-notebooks verify record bench bench-extract clean
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@sed -n '/^#$$/,/^$$/s/^#//p' $(firstword $(MAKEFILE_LIST))
@@ -90,8 +85,7 @@ pdf: $(PDF)/chameleon-usage.pdf ## the same as PDF: the paper, and its supplemen
 crate: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## the outputs with all that made them, as an RO-Crate
 	python -m paper crate $(ALL)build/crate/chameleon-usage.zip --output $(OUT) --data-dir $(DATA) --config $(CONFIG) --bucket $(BUCKET) $(SITES)
 test: $(READY) ## the quick tests, style and types
-	ruff check .
-	ruff format --check --quiet .
+	ruff check . && ruff format --check --quiet .
 	mypy --no-error-summary
 	POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) -m "not slow and not real"
 data: $(SITES:%=$(TWIN)/%/manifest.json) ## the twin: simulated raw tables and their truth
@@ -99,6 +93,10 @@ external: $(READY) ## public files that need no database, to data/external; FROM
 	python -m paper external $(FROM:%=--from %)
 run: $(USAGE) $(COMBINED) ## the pipeline: output tables
 notebooks: $(NOTEBOOKS) $(FIGURES_OF_ONE) ## the notebooks, and the figures under output/plots
+lab: lab-notebooks ## JupyterLab with the notebooks, each paired with a script; FLAGS=--no-browser and the like
+	IPYTHONDIR=$(CURDIR)/build/ipython jupyter lab -y --LabApp.app_settings_dir=$(CURDIR)/paper/jupyterlab --ServerApp.root_dir=$(CURDIR) $(FLAGS) $(ALL)build/lab/site.ipynb
+lab-notebooks: $(LAB_READY) $(USAGE) $(COMBINED) $(ABLATION)
+	python -m paper lab $(ALL)build/lab site cross_site real_record facts $(if $(TRUTH),validation) -p site $(firstword $(LARGEST_FIRST)) -p sites "$(SITES)" $(PLACES) $(OUT)
 verify: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## contracts, laws and, for the default choice, recorded checksums
 	chameleon-usage check --output $(OUT) --config $(CONFIG) $(SITES:%=--site %)
 	$(if $(ALL),,python -m paper checksums)
@@ -111,14 +109,17 @@ bench-extract: $(READY) ## rows per second and memory of extraction, against Mar
 clean: ## remove everything made, but not the environment
 	rm -rf build output $(TWIN) book/_build book/notebooks book/metrics.md
 # --- the environment: by uv, the fast way; where it cannot reach the index, plain pip takes the same lock -----
+by_lock = { test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install -q uv; } \
+	&& $(VENV)/bin/uv --system-certs pip $(1) -q --python $(VENV)/bin/python --require-hashes $(2) $< \
+	|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --require-hashes -r $<; }
 $(LOCK): requirements.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
-	{ test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install -q uv; } \
-		&& $(VENV)/bin/uv --system-certs pip sync -q --python $(VENV)/bin/python --require-hashes $< \
-		|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --require-hashes -r $<; }
-	rm -f $(READY)
+	$(call by_lock,sync)
+	rm -f $(READY) && touch $@
+$(LAB_READY): requirements-lab.txt $(LOCK) | $(READY)
+	$(call by_lock,install,-r)
 	touch $@
 $(READY): pyproject.toml $(LOCK)
 	$(VENV)/bin/uv pip install -q --offline --python $(VENV)/bin/python --no-deps --no-build-isolation -e . \
@@ -135,8 +136,7 @@ $(USAGE_OF_ONE): $(ONE)output/%/usage_timeline.parquet: $(PIPELINE) $(LOCK) $(if
 	$(if $(word 2,$(SITES)),POLARS_MAX_THREADS=$(THREADS)) chameleon-usage run --site $* --data-dir $(DATA) --output $(ONE)output --config $(CONFIG) $(WINDOW) --bucket $(BUCKET)
 ifneq ($(ONE),$(ALL))
 $(USAGE): $(OUT)/%/usage_timeline.parquet: $(ONE)output/%/usage_timeline.parquet
-	mkdir -p $(OUT)
-	for name in $* ablation; do ln -sfn ../../../../$(ONE)output/$$name $(OUT)/$$name; done
+	mkdir -p $(OUT) && for name in $* ablation; do ln -sfn ../../../../$(ONE)output/$$name $(OUT)/$$name; done
 endif
 $(COMBINED): $(USAGE)
 	chameleon-usage combine --output $(OUT) $(SITES:%=--site %)

@@ -1,8 +1,10 @@
 # %% tags=["parameters", "remove-cell"]
+sites = ""  # some of them, with blanks between; empty: all that the twin simulates
+start = ""  # the first day, as in "2018-01-01"; empty: from the first on
+end = ""  # the day after the last one; empty: to the last
 data_dir = "data/twin"
 output_dir = "output"
 config = "data/sites.yaml"
-sites = ""
 
 # %% [markdown]
 # (cross-site)=
@@ -17,13 +19,14 @@ from myst_nb import glue
 
 from chameleon_usage.viz.cross_site import cross_site_percent, cross_site_usage, site_comparison
 from chameleon_usage.viz.tables import ALL
-from paper import findings, tables
+from paper import findings, period, tables
 from paper.project import ROOT, site_colours, site_names
 
-figures = ROOT / output_dir / "plots"
+output = period.cut(ROOT, "combined", output_dir, start, end)
+figures = output / "plots"
 names = site_names(sites, config)
 colours = site_colours(sites, config)
-usage = pl.read_parquet(ROOT / output_dir / "combined" / "usage_timeline.parquet")
+usage = pl.read_parquet(output / "combined" / "usage_timeline.parquet")
 
 # %% tags=["remove-cell"]
 for key, value in findings.across_sites(usage, names).items():

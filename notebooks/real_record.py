@@ -57,7 +57,7 @@ for site in published_sites.split():
     glue(f"machines_{site}_last", last.filter(site=site)["nodes"].sum(), display=False)
     glue(f"machines_{site}_deleted", own.filter(event="DELETE")["events"].sum(), display=False)
     off = machines.filter(site=site).group_by("month").agg(pl.col("disabled", "nodes").sum())
-    off = off.filter(pl.col("month") >= "2017")
+    off = off.filter(pl.col("month") >= "2017").sort("month")  # one order, one last digit
     glue(f"machines_{site}_off", off["disabled"].sum() / off["nodes"].sum(), display=False)
 
 # %% mystnb={"figure": {"name": "fig-real-machines", "caption": "Hosts by node type, monthly means. Left: the published machine events, which are complete to the second and so have no interval. Right: our corrected total ({{ source }}) in the same months, as far as it covers them. A host that is named a type only later has it from its start, since the events name none before 2016. {{ words.removals() }} Data: {{ output_dir }}/plots/real_machines.csv."}} tags=["hide-input"] when="has_published"

@@ -1,5 +1,7 @@
 # %% tags=["parameters", "remove-cell"]
-site = "chi_tacc"
+site = "chi_tacc"  # or another of which output_dir has a folder
+start = ""  # the first day, as in "2018-01-01"; empty: from the first on
+end = ""  # the day after the last one; empty: to the last
 data_dir = "data/twin"
 output_dir = "output"
 config = "data/sites.yaml"
@@ -25,11 +27,12 @@ from chameleon_usage.viz.lease_use import lease_use
 from chameleon_usage.viz.rejects import rejects
 from chameleon_usage.viz.stack import node_types, out_of_use, resources, usage_stack
 from chameleon_usage.viz.tables import rejected
-from paper import findings, tables
+from paper import findings, period, tables
 from paper.project import ROOT, site_names
 
-here = ROOT / output_dir / site
-figures = ROOT / output_dir / "plots"
+output = period.cut(ROOT, site, output_dir, start, end)
+here = output / site
+figures = output / "plots"
 name = site_names(site, config)[site]
 usage = pl.read_parquet(here / "usage_timeline.parquet")
 

@@ -1,6 +1,8 @@
 """What builds the paper, `python -m paper ...`, from output tables, notebooks and pages.
 
 run         execute a notebook for the book; `context` gives its templates their words
+lab         the notebooks for JupyterLab, filled while they run; `jupyterlab/` are its settings
+period      output tables cut to a period
 words/      the sentences of the pages, as templates; `say` leaves out what was not found
 findings    the numbers behind the sentences that open a page of results
 tables      what the notebooks tabulate; `eras` names the eras

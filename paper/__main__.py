@@ -10,8 +10,8 @@ import click
 from chameleon_usage.errors import UsageError
 
 COMMANDS = (
-    *("ablation", "checksums", "claims", "crate", "errors", "external", "html", "metrics", "pdf"),
-    *("run", "seconds", "seeds", "thresholds"),
+    *("ablation", "checksums", "claims", "crate", "errors", "external", "html", "lab", "metrics"),
+    *("pdf", "run", "seconds", "seeds", "thresholds"),
 )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 import yaml
 
 from chameleon_usage.viz.base import as_text
+from paper import period
 from paper.findings import across_sites, of_site
 from paper.project import ROOT, is_twin, site_entries, site_names
 from paper.tables import LEAST_HOURS
@@ -70,10 +71,15 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
     numbers come from.
     """
     words = dict(values)
+    output = ROOT
+    if "output_dir" in values:
+        asked = values["output_dir"], values.get("start", ""), values.get("end", "")
+        output = period.cut(ROOT, values.get("site", "combined"), *asked)
+        words["output_dir"] = period.folder(*asked)
     if "site" in values:
-        words |= site_words(values["site"], values["config"], ROOT / values["output_dir"])
+        words |= site_words(values["site"], values["config"], output)
     if "sites" in values:
-        words |= all_words(values["sites"], values["config"], ROOT / values["output_dir"])
+        words |= all_words(values["sites"], values["config"], output)
         recorded = (ROOT / "data" / "errors.csv").read_text(encoding="utf-8")
         words["has_services"] = "\nservices/" in recorded
     if "data_dir" in values:

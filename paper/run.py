@@ -14,7 +14,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import jinja2
@@ -28,6 +28,9 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_file
 from paper.context import context, engine
 from paper.project import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOTEBOOKS = ROOT / "notebooks"
 PARAMETERS = "parameters"
@@ -97,33 +100,41 @@ def parameters(
     return merged
 
 
+def filler(name: str, words: dict[str, Any]) -> Callable[[str], str]:
+    """Give what fills a template of a notebook.
+
+    `words.x()` in a template is what the macro `x` of the notebook's file in `words/` says.
+    """
+    templates = engine()
+    given = words
+    if f"{name}.md.j2" in templates.list_templates():
+        given = words | {"words": templates.get_template(f"{name}.md.j2").make_module(words)}
+    return lambda template: templates.from_string(template).render(given)
+
+
 def fill(notebook: nbformat.NotebookNode, name: str, words: dict[str, Any]) -> None:
     """Fill the templates in markdown cells and in cell metadata; drop the cells of another case.
 
-    A cell with the metadata `when` stays where the word that it names is true. `words.x()` in a
-    template is what the macro `x` of the notebook's file in `words/` says.
+    A cell with the metadata `when` stays where the word that it names is true.
 
     Raises:
         UsageError: a template names a word that nobody gives.
     """
-    templates = engine()
+    said = filler(name, words)
 
     def filled(value: Any) -> Any:  # noqa: ANN401 - what JSON holds
         if isinstance(value, str):
-            return " ".join(templates.from_string(value).render(given).split())
+            return " ".join(said(value).split())
         if isinstance(value, dict):
             return {key: filled(item) for key, item in value.items()}
         if isinstance(value, list):
             return [filled(item) for item in value]
         return value
 
-    given = words
-    if f"{name}.md.j2" in templates.list_templates():
-        given = words | {"words": templates.get_template(f"{name}.md.j2").make_module(words)}
     for number, cell in enumerate(notebook.cells):
         try:
             if cell.cell_type == "markdown":
-                cell.source = templates.from_string(cell.source).render(given)
+                cell.source = said(cell.source)
             cell.metadata = nbformat.from_dict(filled(dict(cell.metadata)))
         except jinja2.UndefinedError as error:
             raise UsageError(

@@ -435,7 +435,7 @@ def test_a_page_speaks_of_its_subject_only(page: str):
     known = {"BLAZAR", "CITATION", "DATA", "SELECT", "WHERE", "GROUP", "ORDER", "SITES", "README"}
     known |= {"CONFIG", "FORMAT", "USENIX", "FILTER", "EVENT", "PHYSICAL", "PROPERTIES", "ADAPTERS"}
     known |= {"QUADS", "INSERT", "UPDATE", "DELETE", "DATETIME", "TIMESTAMP", "RESULT", "VCPUS"}
-    known |= {"BUCKET", "REPETO"}
+    known |= {"BUCKET", "FLAGS", "REPETO"}
     assert set(re.findall(r"\b[A-Z]{5,}\b", text)) <= known
 
 
