@@ -91,8 +91,7 @@ pdf: $(PDF)/chameleon-usage.pdf ## the same paper as one PDF file
 test: $(READY) ## the quick tests, style and types
 	ruff check .
 	ruff format --check --quiet .
-	mypy --no-error-summary
-	POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) -m "not slow and not real"
+	mypy --no-error-summary & types=$$!; POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) -m "not slow and not real"; wait $$types
 data: $(SITES:%=$(TWIN)/%/manifest.json) ## the twin: simulated raw tables and their truth
 external: $(READY) ## public files that need no database, to data/external; FROM=DIR takes them from there
 	python -m paper external $(FROM:%=--from %)
