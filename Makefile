@@ -61,7 +61,7 @@ LOCK := $(VENV)/lock.done
 READY := $(VENV)/package.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
 DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums external html metrics pdf)
-FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/*/*))
+FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/*/*.py paper/*/*.j2))
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
 TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/*) book/metrics.md
 # The largest sites first, so that none is left to run alone.
