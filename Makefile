@@ -55,7 +55,7 @@ READY := $(VENV)/package.done
 LAB_READY := $(VENV)/lab.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
 DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums claims crate external html lab metrics pdf seconds steps)
-FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/figures/*.py paper/words/*))
+FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/figures/*.py paper/words/*.j2))
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
 TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/* data/se*.csv) book/metrics.md
 # The largest sites first, so that none is left to run alone.
@@ -86,8 +86,7 @@ crate: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## the outputs with all that m
 	python -m paper crate $(ALL)build/crate/chameleon-usage.zip --output $(OUT) --data-dir $(DATA) --config $(CONFIG) --bucket $(BUCKET) $(SITES)
 test: $(READY) ## the quick tests, style and types
 	ruff check . && ruff format --check --quiet .
-	mypy --no-error-summary
-	POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) -m "not slow and not real"
+	mypy --no-error-summary & types=$$!; POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) -m "not slow and not real"; wait $$types
 data: $(SITES:%=$(TWIN)/%/manifest.json) ## the twin: simulated raw tables and their truth
 external: $(READY) ## public files that need no database, to data/external; FROM=DIR takes them from there
 	python -m paper external $(FROM:%=--from %)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
+from jupyter_book.sphinx import build_sphinx
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_directory
@@ -22,7 +23,6 @@ SITES = "notebooks/site"
 """What stands in `book/_toc.yml` for the pages of the sites, as they are of one notebook."""
 CARD = ROOT / "output" / "plots" / "chi_tacc_facet.png"
 """The picture beside a link to the book."""
-STRICT = ["-n", "-W", "--keep-going", "-q"]
 
 
 def table_of_contents(complete: dict[str, Any], pages: list[str]) -> dict[str, Any]:
@@ -51,34 +51,88 @@ def table_of_contents(complete: dict[str, Any], pages: list[str]) -> dict[str, A
 def lay_out(source: Path, notebooks: list[Path], url: str = "") -> Path:
     """Put the text, the notebooks and the script together in `source`; give the contents' file.
 
-    The page of the claims is made here, as it tells of the notebooks that this book has.
+    The page of the claims is made here, as it tells of the notebooks that this book has. A file
+    that is as it was keeps its time, by which Sphinx knows the pages to read again.
 
     Args:
-        source: the folder; what was there goes.
+        source: the folder; what does not belong to the book goes.
         notebooks: those that were run.
         url: where the book will stand. Only with it can pages say how to show a link to them.
     """
-    shutil.rmtree(source, ignore_errors=True)
-    made = shutil.ignore_patterns("_build", "notebooks", "__pycache__", "_toc.yml")
-    shutil.copytree(BOOK, source, ignore=made)
-    (source / "notebooks").mkdir()
-    for notebook in notebooks:
-        shutil.copy(notebook, source / "notebooks")
-    (source / "claims.md").write_text(claims.page(notebooks), encoding="utf-8")
-    (source / "static").mkdir()
-    (source / "static" / "charts.js").write_text(book_script() + "\n", encoding="utf-8")
+    made = {"_build", "notebooks", "__pycache__", "_toc.yml"}
+    files = {
+        path.relative_to(BOOK): path.read_bytes()
+        for path in BOOK.rglob("*")
+        if path.is_file() and made.isdisjoint(path.relative_to(BOOK).parts)
+    }
+    files |= {Path("notebooks", path.name): path.read_bytes() for path in notebooks}
+    files[Path("claims.md")] = claims.page(notebooks).encode()
+    files[Path("static", "charts.js")] = (book_script() + "\n").encode()
     if url:
-        config = source / "_config.yml"
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        config = Path("_config.yml")
+        settings = yaml.safe_load(files[config])
         settings["html"]["baseurl"] = url
-        config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        files[config] = yaml.safe_dump(settings, sort_keys=False).encode()
         if CARD.exists():
-            shutil.copy(CARD, source / "static" / "card.png")
+            files[Path("static", "card.png")] = CARD.read_bytes()
     complete = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
     contents = table_of_contents(complete, [path.stem for path in notebooks])
-    toc = source / "_toc.yml"
-    toc.write_text(yaml.safe_dump(contents, sort_keys=False), encoding="utf-8")
-    return toc
+    toc = Path("_toc.yml")
+    files[toc] = yaml.safe_dump(contents, sort_keys=False).encode()
+    for path in source.rglob("*"):
+        inner = path.relative_to(source)
+        if path.is_file() and inner not in files and inner.parts[0] != "_build":
+            path.unlink()
+    for inner, content in files.items():
+        path = source / inner
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    return source / toc
+
+
+def makers(source: Path) -> str:
+    """Give a sum over all that makes a page of what is read: Sphinx notices no change of these."""
+    lock = ROOT / "requirements.txt"
+    config = (source / "_config.yml", source / "_toc.yml", source / "references.bib")
+    files = [lock, Path(__file__), *config, *sorted((source / "_ext").rglob("*.py"))]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def build(source: Path, toc: Path) -> Path:
+    """Build the pages of `source`; give their folder.
+
+    What earlier pages were read to is kept, and all pages are written, since any may name a number
+    or a heading of a changed one. It is kept of a build without a warning alone: a page that is not
+    read again does not warn again.
+
+    Raises:
+        UsageError: Sphinx failed or warned.
+    """
+    made, built_by = source / "_build", source / "_build" / "built-by"
+    html, by = made / "html", makers(source)
+    if not built_by.is_file() or built_by.read_text(encoding="utf-8") != by:
+        shutil.rmtree(made, ignore_errors=True)
+    shutil.rmtree(html, ignore_errors=True)
+    built_by.unlink(missing_ok=True)
+    told = {"external_toc_path": str(toc), "latex_individualpages": False, "nitpicky": True}
+    failed = build_sphinx(
+        source,
+        html,
+        noconfig=True,
+        path_config=source / "_config.yml",
+        confoverrides=told,
+        force_all=True,
+        quiet=True,
+        warningiserror=True,
+        keep_going=True,
+        jobs=min(os.cpu_count() or 1, 4),
+    )
+    if failed:
+        raise UsageError(f"{source}: the book could not be built; Sphinx says above why")
+    (html / ".buildinfo").unlink(missing_ok=True)  # Sphinx's own note, with a sum over paths
+    built_by.write_text(by, encoding="utf-8")
+    return html
 
 
 @click.command()
@@ -88,13 +142,6 @@ def lay_out(source: Path, notebooks: list[Path], url: str = "") -> Path:
 def main(out: Path, notebooks: tuple[Path, ...], url: str) -> None:
     """Build the book with NOTEBOOKS; OUT is replaced whole, or stays as it is."""
     work = out.parent.resolve() / "book"
-    toc = lay_out(work, list(notebooks), url)
-    book = Path(sys.executable).with_name("jupyter-book")
-    places = ["--toc", str(toc), "--path-output", str(work)]
-    done = subprocess.run([book, "build", work, *places, *STRICT], check=False)  # noqa: S603 - our own
-    if done.returncode:
-        raise UsageError(f"{out}: the book could not be built; Sphinx says above why")
-    html = work / "_build" / "html"
-    (html / ".buildinfo").unlink(missing_ok=True)  # Sphinx's own note, with a sum over paths
+    html = build(work, lay_out(work, list(notebooks), url))
     with whole_directory(out) as part:
         shutil.copytree(html, part, dirs_exist_ok=True)

@@ -394,6 +394,12 @@ class TestMakefile:
         tree.write("paper/__pycache__/html.pyc", "kept by Python while the book was made")
         assert tree.make("book") == (0, [])
 
+    def test_bytecode_that_another_command_kept_makes_nothing_old(self, tree):
+        tree.make("book")
+        for folder in ("paper", "paper/figures", "src/chameleon_usage/viz"):
+            tree.write(f"{folder}/__pycache__/pdf.cpython-311.pyc", "")
+        assert tree.make("book") == (0, [])
+
     @pytest.mark.parametrize("more", [["DATA=dump"], ["SITES=chi_uc"], ["CONFIG=mine.yaml"]])
     def test_a_dry_run_changes_nothing(self, tree, more):
         tree.write("dump/my_site/nova.instances.parquet", "real")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,21 +45,21 @@ def holds(value: Any, row: str) -> bool:
 
 def files_that_hold(row: str, site: TinySite) -> set[str]:
     """Make a site's outputs and list the files whose functions take or give the row."""
-    root = Path(chameleon_usage.__file__).parent
+    root = str(Path(chameleon_usage.__file__).parent) + os.sep
     found: set[str] = set()
     looking = False
 
     def trace(frame: FrameType, event: str, result: Any) -> None:
         nonlocal looking
-        path = Path(frame.f_code.co_filename)
-        if looking or not path.is_relative_to(root):
+        code = frame.f_code
+        # Called for millions of functions, nearly all of other packages.
+        if looking or not code.co_filename.startswith(root):
             return
         looking = True
-        code = frame.f_code
         given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         values = [frame.f_locals.get(name) for name in given] if event == "call" else [result]
         if holds(values, row):
-            found.add(path.relative_to(root).as_posix())
+            found.add(Path(code.co_filename).relative_to(root).as_posix())
         looking = False
 
     sys.setprofile(trace)

@@ -56,6 +56,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
     def read(_: Sphinx, page: str, source: list[str]) -> None:
         if not page.startswith("notebooks/"):
+            # Built again, the page is read again where a notebook that it cites has changed.
+            for cited in found.keys() & {match["page"] for match in GLUED.finditer(source[0])}:
+                app.env.note_dependency(f"notebooks/{cited}.ipynb")
             source[0] = fit(source[0], found)
 
     app.connect("source-read", read)

@@ -1,6 +1,7 @@
 """Two other ways to the same integral: SQL in DuckDB, and staircase's step functions."""
 
 # ruff: noqa: DTZ001 - times inside the pipeline are naive UTC; the SQL is the tests' own
+# Imported where they are used, since pandas and staircase take a second in every process of pytest.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
@@ -8,10 +9,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
-import staircase as sc
 
 from chameleon_usage.cli import cli
 from chameleon_usage.intervals import arithmetic
@@ -88,6 +87,9 @@ def test_duckdb_finds_the_same_integrals(bucket, seed):
     ],
 )
 def test_staircase_finds_the_same_means(bucket, end):
+    import pandas as pd
+    import staircase as sc
+
     intervals = random_intervals(3, count=150).filter(pl.col("key") == "a")
     edges, ours = engine_sums(intervals, bucket, end)
     # Always clip first: staircase would else average over the whole of time.
@@ -168,6 +170,9 @@ def test_sql_over_the_saved_segments_of_a_twin_gives_the_published_means(twin, s
 @pytest.mark.slow
 @pytest.mark.parametrize("site", TWINS)
 def test_staircase_over_the_saved_segments_of_a_twin_gives_the_published_means(twin, site):
+    import pandas as pd
+    import staircase as sc
+
     segments = pl.read_parquet(segments_of(twin, site))
     first, days = datetime(2021, 3, 1), 40
     periods = pd.IntervalIndex.from_breaks(

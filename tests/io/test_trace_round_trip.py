@@ -18,7 +18,7 @@ from chameleon_usage.io.traces import export_traces
 from chameleon_usage.reconstruct import corrected
 from chameleon_usage.reconstruct.observed import UNITS, observe
 from support.little_sites import little_sites
-from support.sites import LIVELY, SITES, TinySite
+from support.sites import SITES, TinySite, lively
 
 if TYPE_CHECKING:
     from chameleon_usage.models.site import Site
@@ -58,8 +58,8 @@ def steps(stage) -> pl.DataFrame:
     return union(rows, ["hostname", *of]).select("start", "end", *of).sort(pl.all())
 
 
-def assert_same(site: TinySite, folder: Path, privacy: Privacy | None = None) -> None:
-    again, told = steps(read_again(site.site, site.facts, folder, privacy)), steps(site.stage)
+def assert_same(site: TinySite, stage: stages.SegmentsStage) -> None:
+    again, told = steps(stage), steps(site.stage)
     assert again.equals(told), pl.concat(
         [
             again.join(told, on=told.columns, how="anti"),
@@ -71,12 +71,10 @@ def assert_same(site: TinySite, folder: Path, privacy: Privacy | None = None) ->
 @pytest.mark.parametrize("privacy", PRIVACY)
 @pytest.mark.parametrize("key", ["chi_tacc", "kvm_tacc"])
 class TestLively:
-    def test_every_second_is_told_again(self, key, privacy, tmp_path):
-        assert_same(LIVELY[key](), tmp_path, PRIVACY[privacy])
-
-    def test_so_are_lead_times(self, key, privacy, tmp_path):
-        site = LIVELY[key]()
+    def test_every_second_is_told_again_and_so_are_lead_times(self, key, privacy, tmp_path):
+        site = lively(key)
         stage = read_again(site.site, site.facts, tmp_path, PRIVACY[privacy])
+        assert_same(site, stage)
         told, again = (
             frame.drop("lease_id").sort(pl.all()) for frame in (site.stage.leases, stage.leases)
         )
@@ -109,13 +107,13 @@ class TestGenerated:
     def test_bare_metal(self, site):
         assume(not shares_a_node(site))
         with tempfile.TemporaryDirectory() as folder:
-            assert_same(site, Path(folder))
+            assert_same(site, read_again(site.site, site.facts, Path(folder)))
 
     @settings(max_examples=8, phases=[Phase.generate])
     @given(site=little_sites("kvm_tacc", most=6))
     def test_virtual_machines(self, site):
         with tempfile.TemporaryDirectory() as folder:
-            assert_same(site, Path(folder))
+            assert_same(site, read_again(site.site, site.facts, Path(folder)))
 
 
 @pytest.mark.parametrize("key", ["chi_tacc", "chi_uc", "kvm_tacc"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import duckdb
 import polars as pl
@@ -262,8 +263,9 @@ SPANS = st.tuples(st.integers(0, DAYS - 1), st.integers(1, DAYS)).map(
 SAID = st.lists(st.tuples(st.sampled_from(HOSTS), SPANS, st.sampled_from([None, *CAUSES])))
 
 
-def with_status(said) -> TinySite:
-    """Three hosts, the second in the pool for a while and the third never, and what is said."""
+@cache
+def before_status() -> FactsStage:
+    """Three hosts, the second in the pool for a while and the third never."""
     site = TinySite()
     for host in HOSTS:
         site.hypervisor(host, 0)
@@ -271,9 +273,15 @@ def with_status(said) -> TinySite:
     site.pool_host("h2", 2, 7)
     site.lease("L", 3, 6, ["b-h1"])
     site.ironic("elsewhere")
+    return site.facts
+
+
+def with_status(said) -> TinySite:
+    """Those hosts, and what is said of them."""
+    site, facts = TinySite(), before_status()
     rows = [(host, day(a), day(b), cause, "ironic.nodes") for host, (a, b), cause in said]
     status = pl.DataFrame(rows, StatusIntervals.create_empty().schema, orient="row")
-    site.facts = FactsStage(replace(site.facts.ingested, status=status), site.facts.as_of)
+    site.facts = FactsStage(replace(facts.ingested, status=status), facts.as_of)
     return site
 
 

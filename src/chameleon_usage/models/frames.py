@@ -20,9 +20,15 @@ finally:
 
 
 @cache
+def empty(schema: type[dy.Schema]) -> pl.DataFrame:
+    """Give a frame of a contract without rows: always the same one, as no frame is changed."""
+    return schema.create_empty()
+
+
+@cache
 def columns(schema: type[dy.Schema]) -> pl.Schema:
     """Give the columns of a contract with their types."""
-    return schema.create_empty().schema
+    return empty(schema).schema
 
 
 def conform(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
@@ -40,4 +46,4 @@ def finish(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFra
     return conform(rows.with_columns(site=pl.lit(site)), schema).sort(key)
 
 
-__all__ = ["columns", "conform", "dy", "finish"]
+__all__ = ["columns", "conform", "dy", "empty", "finish"]

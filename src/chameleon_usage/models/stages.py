@@ -4,10 +4,11 @@ Times inside the pipeline are naive UTC in whole seconds; in the outputs they ca
 """
 
 from dataclasses import dataclass, field, fields
+from functools import partial
 
 import polars as pl
 
-from chameleon_usage.models.frames import conform, dy
+from chameleon_usage.models.frames import conform, dy, empty
 from chameleon_usage.models.metrics import CAUSES, COLLECTORS, HELD
 from chameleon_usage.models.raw import QUANTITIES
 from chameleon_usage.models.vocabulary import (
@@ -276,17 +277,17 @@ class Ingested:
         rejects, join_log: the audit (Rejects, JoinLog).
     """
 
-    intervals: pl.DataFrame = field(default_factory=Intervals.create_empty)
-    profiles: pl.DataFrame = field(default_factory=Profiles.create_empty)
-    leases: pl.DataFrame = field(default_factory=Leases.create_empty)
-    schedule: pl.DataFrame = field(default_factory=Schedule.create_empty)
-    legacy: pl.DataFrame = field(default_factory=Legacy.create_empty)
+    intervals: pl.DataFrame = field(default_factory=partial(empty, Intervals))
+    profiles: pl.DataFrame = field(default_factory=partial(empty, Profiles))
+    leases: pl.DataFrame = field(default_factory=partial(empty, Leases))
+    schedule: pl.DataFrame = field(default_factory=partial(empty, Schedule))
+    legacy: pl.DataFrame = field(default_factory=partial(empty, Legacy))
     maintenance: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MAINTENANCE))
-    status: pl.DataFrame = field(default_factory=StatusIntervals.create_empty)
+    status: pl.DataFrame = field(default_factory=partial(empty, StatusIntervals))
     completeness: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPLETENESS))
     aside: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ASIDE))
-    rejects: pl.DataFrame = field(default_factory=Rejects.create_empty)
-    join_log: pl.DataFrame = field(default_factory=JoinLog.create_empty)
+    rejects: pl.DataFrame = field(default_factory=partial(empty, Rejects))
+    join_log: pl.DataFrame = field(default_factory=partial(empty, JoinLog))
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Give the frames by name."""

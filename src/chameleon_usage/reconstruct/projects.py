@@ -13,7 +13,7 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
-from chameleon_usage.models.frames import conform
+from chameleon_usage.models.frames import conform, empty
 from chameleon_usage.models.metrics import HELD
 from chameleon_usage.models.stages import Holdings, Sessions
 from chameleon_usage.reconstruct.observed import HOST, SIZES, UNITS
@@ -61,7 +61,7 @@ class Projects:
                 )
                 for frame in (whole, self.slices[quantity])
             ]
-        held = pl.concat([Holdings.create_empty(), *parts])
+        held = pl.concat([empty(Holdings), *parts])
         check_division(segments, held)
         return held
 

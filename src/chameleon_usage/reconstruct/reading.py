@@ -6,11 +6,12 @@ it.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.models.frames import conform
+from chameleon_usage.models.frames import conform, empty
 from chameleon_usage.models.stages import (
     HeldPieces,
     Holdings,
@@ -42,8 +43,8 @@ class Reading:
     rejects: pl.DataFrame
     support: pl.DataFrame
     pieces: pl.DataFrame
-    holdings: pl.DataFrame = field(default_factory=Holdings.create_empty)
-    sessions: pl.DataFrame = field(default_factory=Sessions.create_empty)
+    holdings: pl.DataFrame = field(default_factory=partial(empty, Holdings))
+    sessions: pl.DataFrame = field(default_factory=partial(empty, Sessions))
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,10 @@ class Collected:
     def result(self) -> Reading:
         """Put the parts together."""
         reading = Reading(
-            pl.concat([Segments.create_empty(), *self.segments]),
-            pl.concat([Rejects.create_empty(), *self.rejects]),
-            pl.concat([SourceSupport.create_empty(), *self.support]),
-            pl.concat([HeldPieces.create_empty(), *self.pieces]),
+            pl.concat([empty(Segments), *self.segments]),
+            pl.concat([empty(Rejects), *self.rejects]),
+            pl.concat([empty(SourceSupport), *self.support]),
+            pl.concat([empty(HeldPieces), *self.pieces]),
         )
         if self.projects is None:
             return reading
