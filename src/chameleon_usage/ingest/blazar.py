@@ -288,11 +288,12 @@ def _committed(
     )
     slices = slices.unique("reservation_id", keep="first", maintain_order=True)
     joins = Joins()
-    rows = _allocation_intervals(inputs, _given_back(inputs, rows), joins, source)
+    asks = _asks(inputs)
+    rows = _allocation_intervals(inputs, _given_back(inputs, rows, asks), joins, source)
     rows = joins.left(f"{source} -> {host_table}", rows, names, "host_id")
     rows = joins.left(f"{source} -> {SLICES}", rows, slices, "reservation_id")
-    asks = _asks(inputs).select("reservation_id", asked="most")
-    rows = joins.left(f"{source} -> what is asked", rows, asks, "reservation_id")
+    asked = asks.select("reservation_id", asked="most")
+    rows = joins.left(f"{source} -> what is asked", rows, asked, "reservation_id")
     orphan = pl.col("lease_created").is_null() & pl.col("start_date").is_null()
     withdrawn = pl.col("end") <= pl.col("start_date")
     unsized = ~(pl.col("vcpus") > 0).fill_null(value=False)
@@ -330,7 +331,7 @@ def _committed(
             [
                 present(held, source, "committed"),
                 present(before, LEASES, "committed"),
-                present(_unallocated(inputs, source), LEASES, "committed"),
+                present(_unallocated(inputs, source, asks), LEASES, "committed"),
             ]
         ),
         rejects=bad,
@@ -361,10 +362,12 @@ def _asks(inputs: RawInputs) -> pl.DataFrame:
         asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
         most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
     )
-    return asks.sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
+    again = pl.col("reservation_id").is_duplicated()
+    last = asks.filter(again).sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
+    return pl.concat([asks.filter(~again), last])
 
 
-def _given_back(inputs: RawInputs, rows: pl.DataFrame) -> pl.DataFrame:
+def _given_back(inputs: RawInputs, rows: pl.DataFrame, asks: pl.DataFrame) -> pl.DataFrame:
     """End allocations that were given back before their lease was deleted.
 
     Chameleon's Blazar writes the deletion of a lease over that of all its allocations, also of
@@ -377,7 +380,7 @@ def _given_back(inputs: RawInputs, rows: pl.DataFrame) -> pl.DataFrame:
         .select("lease_id", reservation_id="id")
         .join(inputs.get(LEASES).select(lease_id="id", _ended="deleted_at"), on="lease_id")
     )
-    most = _asks(inputs).select("reservation_id", "most")
+    most = asks.select("reservation_id", "most")
     swept = (
         rows.join(leases, on="reservation_id")
         .join(most, on="reservation_id")
@@ -419,7 +422,7 @@ _ALLOCATED_BY = {
 """Table of allocations to the types of reservations that it serves."""
 
 
-def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
+def _unallocated(inputs: RawInputs, source: str, asks: pl.DataFrame) -> pl.DataFrame:
     """Find the reservations of leases that ran, and of which no allocation is left.
 
     Blazar deletes them for good when a lease ends (Chameleon's does not, since 2018-07); that the
@@ -454,7 +457,7 @@ def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
         )
         .filter(ran & (pl.col("_from") < pl.col("_until")))
         .join(
-            _asks(inputs),
+            asks,
             left_on="id",
             right_on="reservation_id",
             how="left",
@@ -572,7 +575,7 @@ def _extended(inputs: RawInputs) -> pl.DataFrame:
 
     Blazar writes a new end over the old one, so that only earlier snapshots and audit tables tell.
     """
-    versions = inputs.versions(LEASES).filter(pl.len().over("id") > 1)
+    versions = inputs.versions(LEASES, told=True).filter(pl.len().over("id") > 1)
     later = pl.col("end_date").diff().over("id") > pl.duration(seconds=0)
     return (
         versions.with_columns(later=later)

@@ -379,7 +379,7 @@ def _audited_moves(inputs: RawInputs, names: pl.DataFrame) -> pl.DataFrame:
     """Find the moves between KVM hosts that an audit table dates: entity_id, finish, hostname."""
     kvm = names["hostname"].unique().implode()
     moved = (
-        inputs.versions(INSTANCES)
+        inputs.versions(INSTANCES, told=True)
         .drop_nulls("node")
         .with_columns(_before=pl.col("node").shift(1).over("uuid"))
         .filter(

@@ -554,22 +554,28 @@ class RawInputs:
             return self.tables[name]
         return pl.DataFrame(schema=RAW_TABLES[name].kept)
 
-    def versions(self, name: str, by: Sequence[str] = ()) -> pl.DataFrame:
+    def versions(self, name: str, by: Sequence[str] = (), *, told: bool = False) -> pl.DataFrame:
         """Give a table's rows with their earlier versions, and since when each stood so.
 
         Args:
             name: the table.
             by: what makes rows versions of one thing, if it is not the table's key.
+            told: only rows of which a snapshot or an audit table tells something: of large tables
+                they are few or none, and to put all rows in order takes long.
 
         Returns:
             the table's columns, ``since`` (null: from the first), ``until`` (null: to the end) and
             ``known``: since when an audit table shows it so (null: none does). Of what was before,
             the first version says no more than the row of a single dump.
         """
-        table, key = self.get(name), list(by or RAW_TABLES[name].key)
+        table, key, own = self.get(name), list(by or RAW_TABLES[name].key), RAW_TABLES[name].key
         earlier = [self.superseded[name]] if name in self.superseded else []
+        if told:
+            tellers = [*earlier, *([self.audited[name]] if name in self.audited else [])]
+            keys = [table.select(own).clear(), *(rows.select(own) for rows in tellers)]
+            table = table.join(pl.concat(keys), on=own, how="semi")
         if name in self.audited:
-            table = table.join(self.audited[name], on=list(RAW_TABLES[name].key), how="left")
+            table = table.join(self.audited[name], on=own, how="left")
         else:
             table = table.with_columns(known=pl.lit(None, TIME))
         last = table.with_columns(until=pl.lit(None, TIME))
