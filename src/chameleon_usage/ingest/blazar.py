@@ -20,7 +20,7 @@ from chameleon_usage.ingest.base import (
 )
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.metrics import SCHEDULE
-from chameleon_usage.models.raw import NAME, TIME, RawInputs
+from chameleon_usage.models.raw import NAME, RAW_TABLES, TIME, RawInputs
 from chameleon_usage.models.stages import (
     MISSING,
     MORE,
@@ -522,7 +522,7 @@ def leases(inputs: RawInputs) -> Ingested:
     )
     events = inputs.get("blazar.events")
     started = (
-        events.filter((pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE"))
+        events.filter(RAW_TABLES["blazar.events"].used)
         .group_by(pl.col("lease_id").cast(NAME))
         .agg(started=pl.coalesce("updated_at", "time").min(), planned=pl.col("time").min())
     )

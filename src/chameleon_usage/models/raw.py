@@ -74,6 +74,7 @@ class RawTable:
             that is gone.
         heartbeat: its updated_at is touched though nothing changes, and so dates no change.
         remade: a file that is made anew from a history of its own, so that the latest says all.
+        used: which of its rows adapters read, if not all: the others are validated and let go.
     """
 
     label: str
@@ -100,6 +101,7 @@ class RawTable:
     slot: tuple[str, ...] = ()
     heartbeat: bool = False
     remade: bool = False
+    used: pl.Expr | None = None
 
     @property
     def columns(self) -> dict[str, pl.DataType]:
@@ -266,6 +268,7 @@ RAW_TABLES: dict[str, RawTable] = {
         begin="time",
         end=None,
         tells=(),
+        used=(pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE"),
     ),
     "blazar.computehosts": RawTable(
         label="Blazar hosts",
@@ -294,7 +297,7 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "blazar.computehost_reservations": _detail(
         "Blazar host reservations",
-        _names("id", "reservation_id") | _texts("resource_properties", "count_range"),
+        _texts("id", "resource_properties", "count_range") | _names("reservation_id"),
     ),
     "blazar.instance_reservations": _detail(
         "Blazar instance reservations",
@@ -406,7 +409,7 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "chameleon_usage.node_maintenance": RawTable(
         label="maintenance windows",
-        required=_ints("id") | _texts("hypervisor_hostname") | _times("start_time", "end_time"),
+        required=_ints("id") | _names("hypervisor_hostname") | _times("start_time", "end_time"),
         begin="start_time",
         end="end_time",
         tells=(),
