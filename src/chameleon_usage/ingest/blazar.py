@@ -363,7 +363,9 @@ def _asks(inputs: RawInputs) -> pl.DataFrame:
         most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
     )
     again = pl.col("reservation_id").is_duplicated()
-    last = asks.filter(again).sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
+    last = (
+        asks.filter(again).sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
+    )
     return pl.concat([asks.filter(~again), last])
 
 
