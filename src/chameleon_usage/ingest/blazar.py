@@ -216,14 +216,14 @@ def _allocation_intervals(
     """Join allocations with their reservation and lease, and tell when each held its host.
 
     Returns:
-        the allocations with lease and reservation columns, ``start`` and ``end``.
+        the allocations with lease and reservation columns, ``start`` and ``end``, and whether that
+        is ``undated``.
     """
-    reservations = inputs.get(RESERVATIONS).rename({"id": "reservation_id"})
+    reservations = inputs.get(RESERVATIONS).select("lease_id", "resource_type", reservation_id="id")
     leases = inputs.get(LEASES).select(
         "start_date",
         "end_date",
         "project_id",
-        "status",
         lease_id="id",
         lease_created="created_at",
         lease_deleted=_deleted(inputs, "start_date", "end_date"),
@@ -232,14 +232,18 @@ def _allocation_intervals(
     joined = joins.left(f"{source} -> {RESERVATIONS}", allocations, reservations, "reservation_id")
     joined = joins.left(f"{source} -> {LEASES}", joined, leases, "lease_id")
     lease_over = pl.min_horizontal("end_date", "lease_deleted")
-    return joined.with_columns(
-        start=pl.when(pl.col("start_date").is_not_null()).then(
-            pl.max_horizontal("start_date", "lease_created", "created_at")
-        ),
-        _over=lease_over,
-    ).with_columns(
-        end=pl.min_horizontal("_over", _deleted(inputs, "start", "_over")),
-        undated=deletion_is_inferred() | pl.col("lease_undated").fill_null(value=False),
+    return (
+        joined.with_columns(
+            start=pl.when(pl.col("start_date").is_not_null()).then(
+                pl.max_horizontal("start_date", "lease_created", "created_at")
+            ),
+            _over=lease_over,
+        )
+        .with_columns(
+            end=pl.min_horizontal("_over", _deleted(inputs, "start", "_over")),
+            undated=deletion_is_inferred() | pl.col("lease_undated").fill_null(value=False),
+        )
+        .drop("_over", "deleted", "deleted_at", "lease_deleted", "lease_undated")
     )
 
 
@@ -362,11 +366,9 @@ def _asks(inputs: RawInputs) -> pl.DataFrame:
         asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
         most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
     )
-    again = pl.col("reservation_id").is_duplicated()
-    last = (
-        asks.filter(again).sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
-    )
-    return pl.concat([asks.filter(~again), last])
+    twice = pl.col("reservation_id").is_duplicated()
+    last = asks.filter(twice).sort(pl.all()).unique("reservation_id", keep="last")
+    return pl.concat([asks.filter(~twice), last])
 
 
 def _given_back(inputs: RawInputs, rows: pl.DataFrame, asks: pl.DataFrame) -> pl.DataFrame:
@@ -384,7 +386,8 @@ def _given_back(inputs: RawInputs, rows: pl.DataFrame, asks: pl.DataFrame) -> pl
     )
     most = asks.select("reservation_id", "most")
     swept = (
-        rows.join(leases, on="reservation_id")
+        rows.select("id", "reservation_id", "created_at", "deleted_at")
+        .join(leases, on="reservation_id")
         .join(most, on="reservation_id")
         .filter(
             (pl.len().over("reservation_id") > pl.col("most"))

@@ -85,8 +85,11 @@ def load_raw_inputs(
             "holds the site's Parquet files with --data-dir"
         )
     files, wanted = files or {}, sorted(set(names))
-    shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
     places = {name: _paths(directory, name, files) for name in wanted}
+    # To read a file takes most memory for a moment: the largest first, with nothing beside it.
+    sizes = {name: sum(path.stat().st_size for path in paths) for name, paths in places.items()}
+    by_size = sorted(wanted, key=lambda name: -sizes[name])
+    shown = tqdm(by_size, desc="read", unit="table", leave=False, disable=not progress)
     numbers = cells.numbers(
         [
             *(path for paths in places.values() for path in paths),
@@ -101,10 +104,13 @@ def load_raw_inputs(
     # Every row is needed to tell what became of it, and, without a manifest, when they were read.
     dated = (directory / history.MANIFEST).exists()
     single = dated and not (directory / history.HISTORY).is_dir()
-    admitted = [
-        _admit(name, directory, files, places[name], numbers, whole=name in audits or not single)
+    read = {
+        name: _admit(
+            name, directory, files, places[name], numbers, whole=name in audits or not single
+        )
         for name in shown
-    ]
+    }
+    admitted = [read[name] for name in wanted]
     tables = {table.name: table.rows for table in admitted if table}
     if not tables and not audits:
         raise UsageError(
