@@ -20,7 +20,7 @@ from chameleon_usage.ingest.base import (
 )
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.metrics import SCHEDULE
-from chameleon_usage.models.raw import NAME, RAW_TABLES, TIME, RawInputs
+from chameleon_usage.models.raw import LEASE_STARTED, NAME, TIME, RawInputs
 from chameleon_usage.models.stages import (
     MISSING,
     MORE,
@@ -361,11 +361,19 @@ def _asks(inputs: RawInputs) -> pl.DataFrame:
             ),
         ],
         how="diagonal",
-    ).with_columns(
-        asked_type=pl.col("resource_properties").str.extract(_ASKED_TYPE),
-        asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
-        most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
     )
+    # A few wishes are made again and again: each is read once.
+    wish = ["resource_properties", "count_range"]
+    wishes = (
+        asks.select(wish)
+        .unique()
+        .with_columns(
+            asked_type=pl.col("resource_properties").str.extract(_ASKED_TYPE),
+            asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
+            most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
+        )
+    )
+    asks = asks.join(wishes, on=wish, how="left", nulls_equal=True, maintain_order="left")
     twice = pl.col("reservation_id").is_duplicated()
     last = asks.filter(twice).sort(pl.all()).unique("reservation_id", keep="last")
     return pl.concat([asks.filter(~twice), last])
@@ -527,7 +535,7 @@ def leases(inputs: RawInputs) -> Ingested:
     )
     events = inputs.get("blazar.events")
     started = (
-        events.filter(RAW_TABLES["blazar.events"].used)
+        events.filter(LEASE_STARTED)
         .group_by(pl.col("lease_id").cast(NAME))
         .agg(started=pl.coalesce("updated_at", "time").min(), planned=pl.col("time").min())
     )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,6 +34,8 @@ YES, NO = ("true", "t", "yes", "y", "on", "\x01"), ("false", "f", "no", "n", "of
 STAMPED = ("created_at", "updated_at", "deleted_at")
 """Times at which the services themselves wrote a row."""
 ALONE, FEW_ROWS = timedelta(days=180), 6
+AT_ONCE = 2
+"""Files read at a time: much of what is done with one of them keeps a single core busy."""
 NEVER = 9000
 """A date of this year or later stands for "never", not for a moment."""
 
@@ -89,7 +92,6 @@ def load_raw_inputs(
     # To read a file takes most memory for a moment: the largest first, with nothing beside it.
     sizes = {name: sum(path.stat().st_size for path in paths) for name, paths in places.items()}
     by_size = sorted(wanted, key=lambda name: -sizes[name])
-    shown = tqdm(by_size, desc="read", unit="table", leave=False, disable=not progress)
     numbers = cells.numbers(
         [
             *(path for paths in places.values() for path in paths),
@@ -104,12 +106,21 @@ def load_raw_inputs(
     # Every row is needed to tell what became of it, and, without a manifest, when they were read.
     dated = (directory / history.MANIFEST).exists()
     single = dated and not (directory / history.HISTORY).is_dir()
-    read = {
-        name: _admit(
-            name, directory, files, places[name], numbers, whole=name in audits or not single
+
+    def admit(name: str) -> _Admitted | None:
+        whole = name in audits or not single
+        return _admit(name, directory, files, places[name], numbers, whole=whole)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        shown = tqdm(
+            pool.map(admit, by_size),
+            desc="read",
+            total=len(by_size),
+            unit="table",
+            leave=False,
+            disable=not progress,
         )
-        for name in shown
-    }
+        read = dict(zip(by_size, shown, strict=True))
     admitted = [read[name] for name in wanted]
     tables = {table.name: table.rows for table in admitted if table}
     if not tables and not audits:

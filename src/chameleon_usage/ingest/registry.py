@@ -302,7 +302,8 @@ def check_rows(
             continue
         for table in tables:
             spec = RAW_TABLES[table]
-            rows = _keys(inputs.get(table), *(spec.entity or spec.key)).unique()
+            rows = _keys(inputs.get(table), *(spec.entity or spec.key))
+            rows = rows.unique() if spec.entity else rows
             if frame == "leases":
                 kept = _keys(result.leases, "lease_id")
             else:

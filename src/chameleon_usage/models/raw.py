@@ -150,6 +150,9 @@ _SOFT_DELETED: dict[str, Any] = {"begin": "created_at", "end": "deleted_at"}
 
 CONTAINER_OVER = EndingStatus("status", ("Deleted", "Deleting", "Error"), "updated_at")
 
+LEASE_STARTED = (pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE")
+"""Of Blazar's events, those that tell when a lease began."""
+
 NODE_GONE = EndingStatus("provision_state", ("deleted",), "provision_updated_at")
 """Ironic deletes rows for good; those that only earlier snapshots know are marked so."""
 
@@ -268,7 +271,7 @@ RAW_TABLES: dict[str, RawTable] = {
         begin="time",
         end=None,
         tells=(),
-        used=(pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE"),
+        used=LEASE_STARTED,
     ),
     "blazar.computehosts": RawTable(
         label="Blazar hosts",
