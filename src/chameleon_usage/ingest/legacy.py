@@ -45,28 +45,21 @@ def caches(inputs: RawInputs) -> Ingested:
         pl.col(name).is_null() | ~pl.col(name).is_between(0, 24 * 100_000) for name in _HOURS
     )
     reported, reported_again = _last_of_day(rows.filter(~impossible))
-    # Every row in order and its counts in order give all in order: to sort all at once takes long.
-    names = sorted(_COUNTS)
     values = (
-        reported.sort("timestamp", "node_type")
-        .select(
-            "timestamp",
-            "node_type",
-            count_type=pl.lit(names, pl.List(pl.String)),
-            value=pl.concat_list(_COUNTS[name] / 24 for name in names),
-        )
-        .explode("count_type", "value")
+        reported.select("timestamp", "node_type", **_COUNTS)
+        .unpivot(index=["timestamp", "node_type"], variable_name="count_type")
+        .with_columns(pl.col("value") / 24)
     )
     days = reported.select("timestamp").unique()
     counted, counted_again = _last_of_day(counts.join(days, on="timestamp", how="anti"))
-    totals = counted.sort("node_type").select(
+    totals = counted.select(
         "timestamp",
         "node_type",
         count_type=pl.lit("total"),
         value=pl.col("cnt").cast(pl.Float64),
     )
     return Ingested(
-        legacy=conform(pl.concat([values, totals]).sort("timestamp", maintain_order=True), Legacy),
+        legacy=conform(pl.concat([values, totals]).sort(pl.all()), Legacy),
         aside=set_aside(counts.join(days, on="timestamp", how="semi"), COUNT_CACHE, "row_id"),
         rejects=pl.concat(
             rejects(bad, stage=INGEST, source=source, reason=reason, row_id="row_id")
