@@ -60,12 +60,12 @@ def facts(
         files=site.files,
         progress=progress,
     )
+    inputs = renamed.under_latest_name(inputs)
     check_orders(site)
-    named = renamed.under_latest_name(inputs)
-    ingested = registry.run_adapters(named, site.adapters, skip_missing=skip_missing)
     empty = [table for table, rows in inputs.rows.items() if not rows]
     left_out = {name: registry.lacking(inputs, name) for name in site.adapters}
     left_out = {name: tables for name, tables in left_out.items() if tables}
+    ingested = registry.run_adapters(inputs, site.adapters, skip_missing=skip_missing)
     return FactsStage(ingested, inputs.as_of, left_out), (*inputs.absent, *empty)
 
 

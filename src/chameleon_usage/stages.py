@@ -14,6 +14,7 @@ from chameleon_usage.io.files import load_table, save_tables
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.stages import (
+    MAINTENANCE,
     Entities,
     Facts,
     HeldPieces,
@@ -145,6 +146,7 @@ def load_facts(directory: Path) -> FactsStage:
     facts, entities = conform(tables.pop("facts"), Facts), conform(tables.pop("entities"), Entities)
     tables["intervals"] = intervals_of(facts, entities)
     tables["schedule"] = conform(tables["schedule"], Schedule)
+    tables["maintenance"] = tables["maintenance"].cast(MAINTENANCE)  # type: ignore[arg-type]
     return FactsStage(Ingested(**tables), load_table(folder / "as_of.parquet").item())
 
 

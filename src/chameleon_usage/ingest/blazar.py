@@ -20,7 +20,7 @@ from chameleon_usage.ingest.base import (
 )
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.metrics import SCHEDULE
-from chameleon_usage.models.raw import NAME, TIME, RawInputs
+from chameleon_usage.models.raw import LEASE_STARTED, NAME, TIME, RawInputs
 from chameleon_usage.models.stages import (
     MISSING,
     MORE,
@@ -216,14 +216,14 @@ def _allocation_intervals(
     """Join allocations with their reservation and lease, and tell when each held its host.
 
     Returns:
-        the allocations with lease and reservation columns, ``start`` and ``end``.
+        the allocations with lease and reservation columns, ``start`` and ``end``, and whether that
+        is ``undated``.
     """
-    reservations = inputs.get(RESERVATIONS).rename({"id": "reservation_id"})
+    reservations = inputs.get(RESERVATIONS).select("lease_id", "resource_type", reservation_id="id")
     leases = inputs.get(LEASES).select(
         "start_date",
         "end_date",
         "project_id",
-        "status",
         lease_id="id",
         lease_created="created_at",
         lease_deleted=_deleted(inputs, "start_date", "end_date"),
@@ -232,14 +232,18 @@ def _allocation_intervals(
     joined = joins.left(f"{source} -> {RESERVATIONS}", allocations, reservations, "reservation_id")
     joined = joins.left(f"{source} -> {LEASES}", joined, leases, "lease_id")
     lease_over = pl.min_horizontal("end_date", "lease_deleted")
-    return joined.with_columns(
-        start=pl.when(pl.col("start_date").is_not_null()).then(
-            pl.max_horizontal("start_date", "lease_created", "created_at")
-        ),
-        _over=lease_over,
-    ).with_columns(
-        end=pl.min_horizontal("_over", _deleted(inputs, "start", "_over")),
-        undated=deletion_is_inferred() | pl.col("lease_undated").fill_null(value=False),
+    return (
+        joined.with_columns(
+            start=pl.when(pl.col("start_date").is_not_null()).then(
+                pl.max_horizontal("start_date", "lease_created", "created_at")
+            ),
+            _over=lease_over,
+        )
+        .with_columns(
+            end=pl.min_horizontal("_over", _deleted(inputs, "start", "_over")),
+            undated=deletion_is_inferred() | pl.col("lease_undated").fill_null(value=False),
+        )
+        .drop("_over", "deleted", "deleted_at", "lease_deleted", "lease_undated")
     )
 
 
@@ -288,11 +292,12 @@ def _committed(
     )
     slices = slices.unique("reservation_id", keep="first", maintain_order=True)
     joins = Joins()
-    rows = _allocation_intervals(inputs, _given_back(inputs, rows), joins, source)
+    asks = _asks(inputs)
+    rows = _allocation_intervals(inputs, _given_back(inputs, rows, asks), joins, source)
     rows = joins.left(f"{source} -> {host_table}", rows, names, "host_id")
     rows = joins.left(f"{source} -> {SLICES}", rows, slices, "reservation_id")
-    asks = _asks(inputs).select("reservation_id", asked="most")
-    rows = joins.left(f"{source} -> what is asked", rows, asks, "reservation_id")
+    asked = asks.select("reservation_id", asked="most")
+    rows = joins.left(f"{source} -> what is asked", rows, asked, "reservation_id")
     orphan = pl.col("lease_created").is_null() & pl.col("start_date").is_null()
     withdrawn = pl.col("end") <= pl.col("start_date")
     unsized = ~(pl.col("vcpus") > 0).fill_null(value=False)
@@ -330,7 +335,7 @@ def _committed(
             [
                 present(held, source, "committed"),
                 present(before, LEASES, "committed"),
-                present(_unallocated(inputs, source), LEASES, "committed"),
+                present(_unallocated(inputs, source, asks), LEASES, "committed"),
             ]
         ),
         rejects=bad,
@@ -356,15 +361,25 @@ def _asks(inputs: RawInputs) -> pl.DataFrame:
             ),
         ],
         how="diagonal",
-    ).with_columns(
-        asked_type=pl.col("resource_properties").str.extract(_ASKED_TYPE),
-        asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
-        most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
     )
-    return asks.sort(pl.all()).unique("reservation_id", keep="last", maintain_order=True)
+    # A few wishes are made again and again: each is read once.
+    wish = ["resource_properties", "count_range"]
+    wishes = (
+        asks.select(wish)
+        .unique()
+        .with_columns(
+            asked_type=pl.col("resource_properties").str.extract(_ASKED_TYPE),
+            asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
+            most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
+        )
+    )
+    asks = asks.join(wishes, on=wish, how="left", nulls_equal=True, maintain_order="left")
+    twice = pl.col("reservation_id").is_duplicated()
+    last = asks.filter(twice).sort(pl.all()).unique("reservation_id", keep="last")
+    return pl.concat([asks.filter(~twice), last])
 
 
-def _given_back(inputs: RawInputs, rows: pl.DataFrame) -> pl.DataFrame:
+def _given_back(inputs: RawInputs, rows: pl.DataFrame, asks: pl.DataFrame) -> pl.DataFrame:
     """End allocations that were given back before their lease was deleted.
 
     Chameleon's Blazar writes the deletion of a lease over that of all its allocations, also of
@@ -377,9 +392,10 @@ def _given_back(inputs: RawInputs, rows: pl.DataFrame) -> pl.DataFrame:
         .select("lease_id", reservation_id="id")
         .join(inputs.get(LEASES).select(lease_id="id", _ended="deleted_at"), on="lease_id")
     )
-    most = _asks(inputs).select("reservation_id", "most")
+    most = asks.select("reservation_id", "most")
     swept = (
-        rows.join(leases, on="reservation_id")
+        rows.select("id", "reservation_id", "created_at", "deleted_at")
+        .join(leases, on="reservation_id")
         .join(most, on="reservation_id")
         .filter(
             (pl.len().over("reservation_id") > pl.col("most"))
@@ -419,7 +435,7 @@ _ALLOCATED_BY = {
 """Table of allocations to the types of reservations that it serves."""
 
 
-def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
+def _unallocated(inputs: RawInputs, source: str, asks: pl.DataFrame) -> pl.DataFrame:
     """Find the reservations of leases that ran, and of which no allocation is left.
 
     Blazar deletes them for good when a lease ends (Chameleon's does not, since 2018-07); that the
@@ -454,7 +470,7 @@ def _unallocated(inputs: RawInputs, source: str) -> pl.DataFrame:
         )
         .filter(ran & (pl.col("_from") < pl.col("_until")))
         .join(
-            _asks(inputs),
+            asks,
             left_on="id",
             right_on="reservation_id",
             how="left",
@@ -519,7 +535,7 @@ def leases(inputs: RawInputs) -> Ingested:
     )
     events = inputs.get("blazar.events")
     started = (
-        events.filter((pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE"))
+        events.filter(LEASE_STARTED)
         .group_by(pl.col("lease_id").cast(NAME))
         .agg(started=pl.coalesce("updated_at", "time").min(), planned=pl.col("time").min())
     )
@@ -572,7 +588,7 @@ def _extended(inputs: RawInputs) -> pl.DataFrame:
 
     Blazar writes a new end over the old one, so that only earlier snapshots and audit tables tell.
     """
-    versions = inputs.versions(LEASES).filter(pl.len().over("id") > 1)
+    versions = inputs.versions(LEASES, told=True).filter(pl.len().over("id") > 1)
     later = pl.col("end_date").diff().over("id") > pl.duration(seconds=0)
     return (
         versions.with_columns(later=later)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,16 +34,19 @@ YES, NO = ("true", "t", "yes", "y", "on", "\x01"), ("false", "f", "no", "n", "of
 STAMPED = ("created_at", "updated_at", "deleted_at")
 """Times at which the services themselves wrote a row."""
 ALONE, FEW_ROWS = timedelta(days=180), 6
+AT_ONCE = 2
+"""Files read at a time: much of what is done with one of them keeps a single core busy."""
 NEVER = 9000
 """A date of this year or later stands for "never", not for a moment."""
 
 
 @dataclass(frozen=True)
 class _Admitted:
-    """A table after input validation: its good rows, and the rejects."""
+    """A table after input validation: its good rows, how many are let go, and the rejects."""
 
     name: str
     rows: pl.DataFrame
+    let_go: int
     rejects: pl.DataFrame
     found: int
     unread: list[str]
@@ -84,21 +88,41 @@ def load_raw_inputs(
             "holds the site's Parquet files with --data-dir"
         )
     files, wanted = files or {}, sorted(set(names))
-    shown = tqdm(wanted, desc="read", unit="table", leave=False, disable=not progress)
     places = {name: _paths(directory, name, files) for name in wanted}
+    # To read a file takes most memory for a moment: the largest first, with nothing beside it.
+    sizes = {name: sum(path.stat().st_size for path in paths) for name, paths in places.items()}
+    by_size = sorted(wanted, key=lambda name: -sizes[name])
     numbers = cells.numbers(
         [
             *(path for paths in places.values() for path in paths),
             *directory.glob(f"{history.HISTORY}/*/nova*.parquet"),
         ]
     )
-    admitted = [_admit(name, directory, files, places[name], numbers) for name in shown]
-    tables = {table.name: table.rows for table in admitted if table}
     audits = {
         name: table
         for name in wanted
         if (table := _admit_audit(name, directory, files)) is not None
     }
+    # Every row is needed to tell what became of it, and, without a manifest, when they were read.
+    dated = (directory / history.MANIFEST).exists()
+    single = dated and not (directory / history.HISTORY).is_dir()
+
+    def admit(name: str) -> _Admitted | None:
+        whole = name in audits or not single
+        return _admit(name, directory, files, places[name], numbers, whole=whole)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        shown = tqdm(
+            pool.map(admit, by_size),
+            desc="read",
+            total=len(by_size),
+            unit="table",
+            leave=False,
+            disable=not progress,
+        )
+        read = dict(zip(by_size, shown, strict=True))
+    admitted = [read[name] for name in wanted]
+    tables = {table.name: table.rows for table in admitted if table}
     if not tables and not audits:
         raise UsageError(
             f"{directory} holds none of the tables {', '.join(wanted)}: "
@@ -122,26 +146,24 @@ def load_raw_inputs(
         ),
         as_of=_as_of(directory / "manifest.json", (table for table in admitted if table)),
     )
-    _check_rows(inputs, audits.values())
+    _check_rows(tables, [table for table in [*admitted, *audits.values()] if table])
     audited = {name: _with_earlier(table, name, directory) for name, table in audits.items()}
     return history.complete(directory, inputs, partial(_superseded, numbers=numbers), audited)
 
 
-def _check_rows(inputs: RawInputs, audits: Iterable[_Admitted]) -> None:
-    """Assert that every row found in a file was let in or refused.
+def _check_rows(tables: Mapping[str, pl.DataFrame], admitted: Iterable[_Admitted]) -> None:
+    """Assert that every row found in a file was let in, let go or refused.
 
     Raises:
         ConservationError: names the table and the difference.
     """
-    refused = dict(inputs.rejects.group_by("source").len().iter_rows())
-    counts = [(name, found, inputs.tables[name].height) for name, found in inputs.rows.items()]
-    counts += [(audited.name, audited.found, audited.rows.height) for audited in audits]
-    for table, found, kept in counts:
-        accounted = kept + refused.get(table, 0)
-        if found != accounted:
+    for table in admitted:
+        kept = tables.get(table.name, table.rows).height
+        accounted = kept + table.let_go + table.rejects.height
+        if table.found != accounted:
             raise ConservationError(
-                f"stage {INPUT_VALIDATION}, table {table}: {found} rows in, {accounted} kept or "
-                f"rejected ({accounted - found:+d}); {REPORT}"
+                f"stage {INPUT_VALIDATION}, table {table.name}: {table.found} rows in, {accounted} "
+                f"kept or rejected ({accounted - table.found:+d}); {REPORT}"
             )
 
 
@@ -151,8 +173,13 @@ def _admit(
     files: Mapping[str, str],
     paths: list[Path],
     numbers: Mapping[str, int],
+    *,
+    whole: bool,
 ) -> _Admitted | None:
-    """Read a table and its archive, and check them; nothing if neither has a file."""
+    """Read a table and its archive, and check them; nothing if neither has a file.
+
+    Rows that no adapter reads (``RawTable.used``) are let go then, unless it is to stay whole.
+    """
     spec = RAW_TABLES[name]
     archive = _paths(directory, spec.archive, files) if spec.archive else []
     judged = []
@@ -168,7 +195,9 @@ def _admit(
     )
     bad = pl.concat([*(rejects for _, rejects in judged), twice])
     unread = sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
-    return _Admitted(name, good, bad, read, unread, [*paths, *archive])
+    rows = good if whole or spec.used is None else good.filter(spec.used)
+    let_go = good.height - rows.height
+    return _Admitted(name, rows, let_go, bad, read, unread, [*paths, *archive])
 
 
 def _admit_audit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | None:
@@ -181,7 +210,7 @@ def _admit_audit(name: str, directory: Path, files: Mapping[str, str]) -> _Admit
     together = pl.concat(rows for rows, _ in judged)
     good, twice = _without_duplicates(together, own, audit.as_read(name))
     bad = pl.concat([*(rejects for _, rejects in judged), twice])
-    return _Admitted(own, good, bad, sum(rows.height for rows in found), [], paths)
+    return _Admitted(own, good, 0, bad, sum(rows.height for rows in found), [], paths)
 
 
 def _with_earlier(audited: _Admitted, name: str, directory: Path) -> pl.DataFrame:
@@ -332,7 +361,7 @@ def _without_duplicates(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Keep one row of each key, as it was changed last: (these, rejects)."""
     spec = spec or RAW_TABLES[name]
-    if good.select(spec.key).n_unique() == good.height:
+    if _all_differ(good.select(spec.key)):
         return good, pl.DataFrame(schema=REJECTED)
     # Then by every column, so that which row stays does not depend on the order of the file.
     changed = pl.max_horizontal(
@@ -355,6 +384,16 @@ def _without_duplicates(
     first = good.select(pl.struct(spec.key).is_first_distinct()).to_series()
     again = good.filter(~first).select(spec.key)
     return good.filter(first).sort("_row").drop("_row"), _rejects(name, again, Reason.DUPLICATE_ROW)
+
+
+def _all_differ(keys: pl.DataFrame) -> bool:
+    """Tell whether no key comes twice."""
+    # What differs in a hash differs: to compare the texts themselves takes seven times as long.
+    if pl.String in keys.dtypes:
+        hashes = keys.select(pl.struct(pl.all()).hash()).to_series()
+        if hashes.n_unique() == keys.height:
+            return True
+    return keys.n_unique() == keys.height
 
 
 def _rejects(name: str, keys: pl.DataFrame, reason: pl.Series | str) -> pl.DataFrame:
@@ -380,7 +419,8 @@ def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> It
         elif column in texts and dumped_as_text:
             yield pl.when(~value.str.strip_chars().is_in(NO_NUMBERS)).then(value)
         elif kind == pl.Datetime("us") and frame.schema[column].is_temporal():
-            if frame.select((value.dt.year() <= YEAR_ZERO).any()).item():
+            # One of the year zero is there if the earliest is.
+            if frame.select(value.min().dt.year() <= YEAR_ZERO).item():
                 yield pl.when(value.dt.year() > YEAR_ZERO).then(value)
         elif column in texts and begins[column].item():
             yield pl.when(value.str.strip_chars() != "").then(value)

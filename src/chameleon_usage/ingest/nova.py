@@ -265,7 +265,15 @@ def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame
         created=pl.col("finish").filter(create).min(),
         freed=pl.col("finish").filter(pl.col("event") == TERMINATE).max(),
     )
-    return rows.join(by_events, on="entity_id", how="left").with_columns(
+    # Copied several times on the way: no more columns than are used.
+    return rows.join(by_events, on="entity_id", how="left").select(
+        "entity_id",
+        "reservation_id",
+        "unreserved",
+        "node",
+        "vm_state",
+        "launched_at",
+        pl.col("project_id").cast(NAME),
         start=pl.coalesce("created_at", "begun", "launched_at"),
         end=pl.coalesce(
             pl.when(pl.col("deleted_at").is_not_null()).then(deleted_at()),
@@ -298,18 +306,23 @@ def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
     )
     rows = joins.left(
         "nova.instance_actions_events -> nova.instance_actions",
-        inputs.get(EVENTS).filter(pl.col("result") == "Success"),
+        inputs.get(EVENTS).filter(pl.col("result") == "Success").drop("result"),
         actions,
         "action_id",
     )
-    power = pl.col("event") == _POWER
+
+    def power(way: str) -> pl.Expr:
+        return (pl.col("event") == _POWER) & (pl.col("action") == way)
+
     return (
         rows.join(builds, on="action_id", how="left", maintain_order="left")
         .select(
             "entity_id",
             host=pl.when(create).then(pl.coalesce("_built", "host")).otherwise("host"),
-            event=pl.when(power)
-            .then(pl.concat_str("event", "action", separator=" "))
+            event=pl.when(power("start"))
+            .then(pl.lit(f"{_POWER} start"))
+            .when(power("stop"))
+            .then(pl.lit(f"{_POWER} stop"))
             .otherwise("event"),
             order="id",
             begin="start_time",
@@ -379,7 +392,7 @@ def _audited_moves(inputs: RawInputs, names: pl.DataFrame) -> pl.DataFrame:
     """Find the moves between KVM hosts that an audit table dates: entity_id, finish, hostname."""
     kvm = names["hostname"].unique().implode()
     moved = (
-        inputs.versions(INSTANCES)
+        inputs.versions(INSTANCES, told=True)
         .drop_nulls("node")
         .with_columns(_before=pl.col("node").shift(1).over("uuid"))
         .filter(
@@ -520,7 +533,9 @@ def replay(
     Returns:
         (occupied, active): entity_id, start, end
     """
-    known = events.join(_EFFECTS, on="event", how="inner")
+    known = events.select("entity_id", "event", "begin", "finish", "order").join(
+        _EFFECTS, on="event", how="inner"
+    )
     eventful = pl.concat([known.select("entity_id"), moves.select("entity_id")]).unique()
     lives = rows.select("entity_id", "start", "end", "launched_at").join(
         eventful, on="entity_id", how="semi"

@@ -1,6 +1,6 @@
 """Which adapters there are, and which tables each reads."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -41,6 +41,7 @@ class Adapter:
         read: the function.
         tables: what it needs, with rows.
         optional: what it can use; absent or empty is fine.
+        beside: what it reads, too, where another adapter of the site has it read.
         may_be_empty: of ``tables``, those in which no row is a normal state of affairs.
         accounts: frame of the result to the tables whose every row it keeps, rejects or sets
             aside (``check_rows``); rows of other tables only say more of these.
@@ -49,6 +50,7 @@ class Adapter:
     read: Callable[[RawInputs], Ingested]
     tables: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     may_be_empty: tuple[str, ...] = ()
     accounts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -62,6 +64,7 @@ ADAPTERS: dict[str, Adapter] = {
         nova.hosts,
         ("nova.compute_nodes",),
         ("nova.services",),
+        ("nova.instances", "blazar.computehosts"),
         accounts={"intervals": ("nova.compute_nodes", "nova.services")},
     ),
     "nova_instances": Adapter(
@@ -92,6 +95,7 @@ ADAPTERS: dict[str, Adapter] = {
             "blazar.computehost_reservations",
             "blazar.instance_reservations",
         ),
+        ("blazar.device_reservations",),
         accounts={"intervals": ("blazar.computehost_allocations",)},
     ),
     "blazar_leases": Adapter(
@@ -106,6 +110,13 @@ ADAPTERS: dict[str, Adapter] = {
             "blazar.device_allocations",
             "blazar.device_extra_capabilities",
             *_CAPABILITIES,
+        ),
+        (
+            "nova.instances",
+            "nova.instance_actions",
+            "nova.instance_actions_events",
+            "nova_api.request_specs",
+            "zun.container",
         ),
         accounts={"leases": ("blazar.leases",)},
     ),
@@ -124,6 +135,7 @@ ADAPTERS: dict[str, Adapter] = {
         blazar.device_allocations,
         (*_LEASES, "blazar.device_allocations", "blazar.devices"),
         ("blazar.device_reservations",),
+        ("blazar.computehost_reservations", "blazar.instance_reservations"),
         accounts={"intervals": ("blazar.device_allocations",)},
     ),
     "edge_containers": Adapter(
@@ -201,7 +213,8 @@ def run_adapters(
     """Run the named adapters over the raw tables.
 
     Args:
-        inputs: what ``load_raw_inputs`` gave.
+        inputs: what ``load_raw_inputs`` gave; its tables are taken out of it as soon as the last
+            adapter has read them, since together they take more memory than all that follows.
         adapters: names of ``ADAPTERS``.
         skip_missing: leave out an adapter whose table is absent instead of failing.
 
@@ -224,13 +237,26 @@ def run_adapters(
                 f"{', which holds no row: extract it again' if empty else ': extract it'}, or take "
                 "the adapter out of the site's entry, or run with --skip-missing"
             )
-    found = concat(_read(name, inputs) for name in able)
+    found = concat(_read_last(able, inputs))
     refused = conform(inputs.rejects.with_columns(stage=pl.lit(INPUT_VALIDATION)), Rejects)
     return replace(
         found,
         intervals=history.apply_windows(found.intervals, inputs.windows),
         rejects=refused.vstack(found.rejects),
     )
+
+
+def _read_last(names: Sequence[str], inputs: RawInputs) -> Iterator[Ingested]:
+    """Run adapters, and let go of each table when none is left that reads it."""
+    for number, name in enumerate(names, start=1):
+        yield _read(name, inputs)
+        still = {table for later in names[number:] for table in _all_tables(ADAPTERS[later])}
+        for table in inputs.tables.keys() - still:
+            del inputs.tables[table]
+
+
+def _all_tables(adapter: Adapter) -> tuple[str, ...]:
+    return (*adapter.tables, *adapter.optional, *adapter.beside)
 
 
 def _read(name: str, inputs: RawInputs) -> Ingested:
@@ -276,7 +302,8 @@ def check_rows(
             continue
         for table in tables:
             spec = RAW_TABLES[table]
-            rows = _keys(inputs.get(table), *(spec.entity or spec.key)).unique()
+            rows = _keys(inputs.get(table), *(spec.entity or spec.key))
+            rows = rows.unique() if spec.entity else rows
             if frame == "leases":
                 kept = _keys(result.leases, "lease_id")
             else:

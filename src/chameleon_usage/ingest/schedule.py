@@ -62,7 +62,7 @@ def _versions(inputs: RawInputs) -> pl.DataFrame:
         lease_id, start_then, end_then, since (null: from the first), until (null: to this day),
         overwritten.
     """
-    versions = inputs.versions(LEASES).rename({"id": "lease_id"})
+    versions = inputs.versions(LEASES, told=True).rename({"id": "lease_id"})
     from_the_first = pl.col("known") <= pl.col("created_at")
     seen = pl.col("since").is_not_null() | from_the_first.fill_null(value=False)
     several = (pl.col("until").is_not_null() | seen).any().over("lease_id")

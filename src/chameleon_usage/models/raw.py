@@ -74,6 +74,7 @@ class RawTable:
             that is gone.
         heartbeat: its updated_at is touched though nothing changes, and so dates no change.
         remade: a file that is made anew from a history of its own, so that the latest says all.
+        used: which of its rows adapters read, if not all: the others are validated and let go.
     """
 
     label: str
@@ -100,6 +101,7 @@ class RawTable:
     slot: tuple[str, ...] = ()
     heartbeat: bool = False
     remade: bool = False
+    used: pl.Expr | None = None
 
     @property
     def columns(self) -> dict[str, pl.DataType]:
@@ -147,6 +149,9 @@ _SOFT_DELETED: dict[str, Any] = {"begin": "created_at", "end": "deleted_at"}
 """Of a table whose rows the service dates itself and keeps when they are deleted."""
 
 CONTAINER_OVER = EndingStatus("status", ("Deleted", "Deleting", "Error"), "updated_at")
+
+LEASE_STARTED = (pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE")
+"""Of Blazar's events, those that tell when a lease began."""
 
 NODE_GONE = EndingStatus("provision_state", ("deleted",), "provision_updated_at")
 """Ironic deletes rows for good; those that only earlier snapshots know are marked so."""
@@ -266,6 +271,7 @@ RAW_TABLES: dict[str, RawTable] = {
         begin="time",
         end=None,
         tells=(),
+        used=LEASE_STARTED,
     ),
     "blazar.computehosts": RawTable(
         label="Blazar hosts",
@@ -294,7 +300,7 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "blazar.computehost_reservations": _detail(
         "Blazar host reservations",
-        _names("id", "reservation_id") | _texts("resource_properties", "count_range"),
+        _texts("id", "resource_properties", "count_range") | _names("reservation_id"),
     ),
     "blazar.instance_reservations": _detail(
         "Blazar instance reservations",
@@ -406,7 +412,7 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "chameleon_usage.node_maintenance": RawTable(
         label="maintenance windows",
-        required=_ints("id") | _texts("hypervisor_hostname") | _times("start_time", "end_time"),
+        required=_ints("id") | _names("hypervisor_hostname") | _times("start_time", "end_time"),
         begin="start_time",
         end="end_time",
         tells=(),
@@ -554,22 +560,28 @@ class RawInputs:
             return self.tables[name]
         return pl.DataFrame(schema=RAW_TABLES[name].kept)
 
-    def versions(self, name: str, by: Sequence[str] = ()) -> pl.DataFrame:
+    def versions(self, name: str, by: Sequence[str] = (), *, told: bool = False) -> pl.DataFrame:
         """Give a table's rows with their earlier versions, and since when each stood so.
 
         Args:
             name: the table.
             by: what makes rows versions of one thing, if it is not the table's key.
+            told: only rows of which a snapshot or an audit table tells something: of large tables
+                they are few or none, and to put all rows in order takes long.
 
         Returns:
             the table's columns, ``since`` (null: from the first), ``until`` (null: to the end) and
             ``known``: since when an audit table shows it so (null: none does). Of what was before,
             the first version says no more than the row of a single dump.
         """
-        table, key = self.get(name), list(by or RAW_TABLES[name].key)
+        table, key, own = self.get(name), list(by or RAW_TABLES[name].key), RAW_TABLES[name].key
         earlier = [self.superseded[name]] if name in self.superseded else []
+        if told:
+            tellers = [*earlier, *([self.audited[name]] if name in self.audited else [])]
+            keys = [table.select(own).clear(), *(rows.select(own) for rows in tellers)]
+            table = table.join(pl.concat(keys), on=own, how="semi")
         if name in self.audited:
-            table = table.join(self.audited[name], on=list(RAW_TABLES[name].key), how="left")
+            table = table.join(self.audited[name], on=own, how="left")
         else:
             table = table.with_columns(known=pl.lit(None, TIME))
         last = table.with_columns(until=pl.lit(None, TIME))

@@ -241,7 +241,7 @@ class Leases(dy.Schema):
 
 
 MAINTENANCE = {
-    "hostname": pl.String(),
+    "hostname": pl.Categorical(),
     "start": pl.Datetime("us"),
     "end": pl.Datetime("us"),
 }

@@ -470,6 +470,8 @@ def apply_windows(intervals: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFram
         the same, entities taken out where they were ``absent``; what of their presence is
         ``inferred`` is an entity of its own, "<id>/inferred".
     """
+    if windows.is_empty():
+        return intervals
     key = ["source", "entity_id"]
     windows = windows.cast({name: intervals.schema[name] for name in key}, strict=False)
     touched = intervals.join(windows, on=key, how="semi")
