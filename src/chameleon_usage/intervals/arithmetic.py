@@ -69,7 +69,8 @@ def split_overlaps(
     >>> days_of(kept), days_of(superseded)
     ([('a', 1, 4), ('a', 4, 6)], [('a', 3, 4)])
     """
-    number, clock = keys.number(intervals, on), keys.Clock.over(intervals)
+    clock = keys.Clock.over(intervals)
+    number = keys.number(intervals, on, clock.most)
     start, row = keys.ascending(clock.pack(number, intervals["start"]))
     # Few begin together, and only these need the tie-break, which may be of texts.
     tied = np.zeros(len(start) + 1, np.bool_)
@@ -110,7 +111,8 @@ def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") 
     if intervals.is_empty():
         return intervals.select(*on, "start", "end")
     gap = max(_seconds(tolerance), 1)  # of less, or of none, two are one
-    number, clock = keys.number(intervals, on), keys.Clock.over(intervals, room=gap)
+    clock = keys.Clock.over(intervals, room=gap)
+    number = keys.number(intervals, on, clock.most)
     start, row = keys.ascending(clock.pack(number, intervals["start"]))
     end = np.sort(clock.pack(number, intervals["end"]))
     # A run is over where as many have ended as have begun, which the two orders tell side by side.
@@ -149,11 +151,11 @@ def intersect(
     >>> days_of(inside), days_of(outside)
     ([('a', 2, 4), ('a', 6, 7)], [('a', 1, 2), ('a', 4, 6), ('a', 7, 9)])
     """
-    number, of_parents = keys.number_alike(children, parents, on)
+    clock = keys.Clock.over(children)
+    number, of_parents = keys.number_alike(children, parents, on, clock.most)
     nameless = parents.select(pl.any_horizontal(pl.col(on).is_null())).to_series().to_numpy()
     # Where parents begin and end, in turn: an odd place among these borders is within a parent, an
     # even one in a gap; and so is a key without parents, before them all.
-    clock = keys.Clock.over(children)
     begin, end = (clock.pack(of_parents, parents[name]) for name in ("start", "end"))
     parent = np.flatnonzero((begin < end) & ~nameless)  # at the time of the children
     begin, order = keys.ascending(begin[parent])
@@ -207,7 +209,8 @@ def sum_overlaps(intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str]
     """
     if intervals.is_empty():
         return intervals.select(*on, "start", "end", *sums)
-    number, clock = keys.number(intervals, on), keys.Clock.over(intervals)
+    clock = keys.Clock.over(intervals)
+    number = keys.number(intervals, on, clock.most)
     at, order = keys.ascending(
         np.concatenate([clock.pack(number, intervals[bound]) for bound in ("start", "end")])
     )

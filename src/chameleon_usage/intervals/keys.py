@@ -58,11 +58,16 @@ class Clock:
         )
         return cls(first, max(last - first, 0) + 1 + room)
 
+    @property
+    def most(self) -> int:
+        """How many keys can be packed with any of its times."""
+        return 2**62 // self.span
+
     def pack(self, keys: Numbers, moments: pl.Series) -> Numbers:
         """Pack keys and times; a time out of the clock's range counts as the end of it.
 
         Args:
-            keys: below 2**24; a negative one comes before all others.
+            keys: below ``most``; a negative one comes before all others.
             moments: from year 1 to year 9999.
         """
         packed = epoch(moments)
@@ -131,18 +136,23 @@ def last_border(borders: Numbers, at: Numbers) -> Numbers:
     return np.clip((at - borders[0]) // steps[0], -1, len(borders) - 2) + (at >= borders[-1])
 
 
-def number(frame: pl.DataFrame, on: Sequence[str]) -> Numbers:
+def number(frame: pl.DataFrame, on: Sequence[str], most: int | None = None) -> Numbers:
     """Number the keys of a frame in order; a null comes first and is a key of its own.
 
+    Args:
+        frame: with the columns of ``on``.
+        on: the key.
+        most: more than any number may be.
+
     Raises:
-        OverflowError: there are more keys than can be packed.
+        OverflowError: there are more keys than that.
     """
-    codes, size = _codes([frame], on)
-    return codes[0] if size <= _MOST else search(_distinct(codes[0]), codes[0])
+    codes, size = _codes([frame], on, most := most or _MOST)
+    return codes[0] if size <= most else search(_distinct(codes[0], most), codes[0])
 
 
 def number_alike(
-    children: pl.DataFrame, parents: pl.DataFrame, on: Sequence[str]
+    children: pl.DataFrame, parents: pl.DataFrame, on: Sequence[str], most: int | None = None
 ) -> tuple[Numbers, Numbers]:
     """Number the keys of parents, and those of their children alike; nulls are keys of their own.
 
@@ -151,11 +161,11 @@ def number_alike(
         no parent has.
 
     Raises:
-        OverflowError: there are more keys than can be packed.
+        OverflowError: there are more keys than ``most``.
     """
-    (of_children, of_parents), size = _codes([children, parents], on)
-    if size > _MOST:
-        distinct = _distinct(of_parents)
+    (of_children, of_parents), size = _codes([children, parents], on, most := most or _MOST)
+    if size > most:
+        distinct = _distinct(of_parents, most)
         places = search(distinct, of_children)
         strange = np.append(distinct, -1)[places] != of_children
         return np.where(strange, -1, places), search(distinct, of_parents)
@@ -180,18 +190,20 @@ def find(children: pl.DataFrame, parents: pl.DataFrame, on: Sequence[str]) -> Nu
     return rows[of_children]
 
 
-def _codes(frames: Sequence[pl.DataFrame], on: Sequence[str]) -> tuple[list[Numbers], int]:
+def _codes(
+    frames: Sequence[pl.DataFrame], on: Sequence[str], most: int
+) -> tuple[list[Numbers], int]:
     """Number the keys of frames alike, in order; enumerations and categories by their own numbers.
 
     Returns:
         (the numbers in each frame, more than any of them)
     """
     numbers = [frame.select(pl.col(on).to_physical()) for frame in frames]
-    codes, size = [np.zeros(frame.height, np.int64) for frame in frames], 1
-    for name in on:
+    codes, size = _column([frame[on[0]] for frame in numbers])
+    for name in on[1:]:
         columns, count = _column([frame[name] for frame in numbers])
-        if size > 1 and size * count > _MOST:
-            distinct = _distinct(np.concatenate(codes))
+        if size * count > most:
+            distinct = _distinct(np.concatenate(codes), most)
             codes, size = [search(distinct, code) for code in codes], len(distinct)
         codes = [code * count + column for code, column in zip(codes, columns, strict=True)]
         size *= count
@@ -222,9 +234,9 @@ def _int(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _distinct(codes: Numbers) -> Numbers:
+def _distinct(codes: Numbers, most: int) -> Numbers:
     distinct = np.unique(codes)
-    if len(distinct) > _MOST:
-        msg = f"{len(distinct)} keys are more than {_MOST}: split the intervals by key"
+    if len(distinct) > most:
+        msg = f"{len(distinct)} keys are more than {most}: split the intervals by key"
         raise OverflowError(msg)
     return distinct
