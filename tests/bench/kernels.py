@@ -11,8 +11,11 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEYS, YEARS, REPEATS = 1000, 10, 3
 SECONDS = YEARS * 365 * 86400

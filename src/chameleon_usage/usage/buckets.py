@@ -1,6 +1,6 @@
 """Segments -> unit-seconds per bucket -> means -> every count type of the metric registry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -155,16 +155,16 @@ def extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> p
 
 def mean_usage(
     sums: pl.DataFrame, window: Window, by: Sequence[str] = ()
-) -> dict[str, pl.DataFrame]:
-    """Turn unit-seconds into means over buckets, by resource.
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Turn unit-seconds into means over buckets, resource by resource.
 
     Args:
         sums: of ``unit_seconds``; what it has beyond ``by`` is added up.
         window: what they cover.
         by: the group columns to keep.
 
-    Returns:
-        resource to a frame with ``collector_type``, ``by``, ``timestamp`` and a column for each
+    Yields:
+        resource, and a frame with ``collector_type``, ``by``, ``timestamp`` and a column for each
         quantity type that occurs: units (nodes, vcpus, ...), time-weighted mean. Null where
         less than 95 % of a group's node time is of hosts that report the resource. Without ``by``,
         every bucket of both collectors.
@@ -201,15 +201,16 @@ def mean_usage(
         enough = pl.col(reported) >= KNOWN_SHARE * pl.col(f"{quantity}/nodes")
         return pl.when(enough).then(value).alias(quantity)
 
-    return {
-        resource: means.select(
-            "collector_type",
-            *by,
-            "timestamp",
-            *(mean(quantity, resource) for quantity in quantities),
+    for resource in resources:
+        yield (
+            resource,
+            means.select(
+                "collector_type",
+                *by,
+                "timestamp",
+                *(mean(quantity, resource) for quantity in quantities),
+            ),
         )
-        for resource in resources
-    }
 
 
 def legacy_means(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:

@@ -71,9 +71,7 @@ def leadtime_projected(
     return finish(rows, LeadtimeProjected, site.key)
 
 
-def _numbered(
-    hosts: pl.DataFrame, schedule: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _numbered(hosts: pl.DataFrame, schedule: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Enumerate hosts and node types in order, and leave out bookings of no such host."""
     names = {
         name: pl.Enum(hosts[name].unique().cast(pl.String).sort())
