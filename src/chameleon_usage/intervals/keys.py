@@ -91,12 +91,12 @@ def ascending(values: Numbers) -> tuple[Numbers, Numbers]:
     Returns:
         (the values in ascending order, the place that each had)
     """
-    least, most = (int(end(values)) for end in (np.min, np.max)) if len(values) else (0, 0)
+    least, most = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     bits = len(values).bit_length()
     if (most - least).bit_length() + bits > _WORD:
         order = np.argsort(values)
         return values[order], order
-    # The place rides along in the low bits: to sort numbers takes an eighth of sorting places.
+    # The place rides along in the low bits: to sort numbers takes a fifth of sorting places.
     carried = (values - least).view(np.uint64)
     carried <<= np.uint64(bits)
     carried |= np.arange(len(values), dtype=np.uint64)

@@ -1,8 +1,7 @@
 """Long tables of millions of rows, put together series by series.
 
 A series is what one label has in bucket after bucket: a stretch of a column. Copied one below the
-other, series need no join, no filter and no sort. And as the rows of a series differ in their time
-alone, labels and times show that every key of the table is unique.
+other, series need no join, no filter and no sort.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,12 +22,10 @@ class LongTable:
     """A long table in the making.
 
     Attributes:
-        name: of the output, for messages.
         kinds: the columns of the label, enumerations, by which the rows are sorted.
         series: label, in the numbers of the enumerations, to its times (microseconds) and values.
     """
 
-    name: str
     kinds: Mapping[str, pl.Enum]
     series: dict[Label, tuple[Times, Values]] = field(default_factory=dict)
 
@@ -38,8 +35,6 @@ class LongTable:
 
     def add(self, label: Label, times: Times, values: Values) -> None:
         """Add a series, in order of time."""
-        if label in self.series:
-            raise AssertionError(f"{self.name}: a key comes twice; please report it")
         self.series[label] = times, values
 
     def add_states(
@@ -68,11 +63,7 @@ class LongTable:
                 self.add((*shared, number, *of), times[rows][some], values[rows][some])
 
     def frame(self) -> pl.DataFrame:
-        """Give the table, by label and time: the label, ``timestamp`` and ``value``.
-
-        Raises:
-            AssertionError: two rows have one key, or a value is no number.
-        """
+        """Give the table, by label and time: the label, ``timestamp`` and ``value``."""
         labels = sorted(self.series)
         lengths = [len(self.series[label][0]) for label in labels]
         numbers = np.array(labels, np.uint32).reshape(len(labels), len(self.kinds)).T
@@ -80,13 +71,6 @@ class LongTable:
             [*(self.series[label][0] for label in labels), np.empty(0, np.int64)]
         )
         values = np.concatenate([*(self.series[label][1] for label in labels), np.empty(0)])
-        later = np.ones(len(times) + 1, np.bool_)
-        later[1:-1] = times[1:] > times[:-1]
-        later[np.cumsum(lengths, dtype=np.int64)] = True  # another series begins
-        if not later.all() or not np.isfinite(values).all():
-            raise AssertionError(
-                f"{self.name}: a key comes twice or a value is missing; please report it"
-            )
         return pl.DataFrame(
             {
                 name: enumerated(np.repeat(of, lengths), kind)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from chameleon_usage.intervals import keys
 from chameleon_usage.models.frames import columns, conform, dy, finish
 from chameleon_usage.models.metrics import COLLECTORS, METRICS, UNCOUNTED, WIDE_NAMES
 from chameleon_usage.models.outputs import (
@@ -227,11 +228,11 @@ def _by_type(
         name: columns(UsageByNodeType)[name]
         for name in ("collector_type", "resource", "count_type")
     } | {"node_type": cached.schema["node_type"]}
-    table = LongTable("usage_by_node_type", kinds)  # type: ignore[arg-type]
+    table = LongTable(kinds)  # type: ignore[arg-type]
     names = _codes(kinds["count_type"])
-    legacy = cached.select(
-        "timestamp", "node_type", "value", pl.col("count_type").cast(kinds["count_type"])
-    ).sort("count_type", "node_type", "timestamp")
+    legacy = cached.with_columns(pl.col("count_type").cast(kinds["count_type"]))
+    # In order of time they are already.
+    legacy = legacy[np.argsort(keys.number(legacy, ["count_type", "node_type"]), kind="stable")]
     shared = table.code("collector_type", "legacy"), table.code("resource", "nodes")
     times, values = legacy["timestamp"].to_physical().to_numpy(), legacy["value"].to_numpy()
     for of, rows in stretches(legacy, "count_type", "node_type"):
