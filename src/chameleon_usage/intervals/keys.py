@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import polars.selectors as cs
 
 Numbers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -190,6 +191,22 @@ def find(children: pl.DataFrame, parents: pl.DataFrame, on: Sequence[str]) -> Nu
     return rows[of_children]
 
 
+def groups(frame: pl.DataFrame, by: Sequence[str]) -> tuple[Numbers, Numbers]:
+    """Group the rows of a frame by key, in order of the keys.
+
+    Returns:
+        (a row of each group, the group of each row)
+    """
+    codes = number(frame, by)
+    distinct = np.unique(codes)
+    places = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
+    places[distinct] = np.arange(len(distinct))
+    group = places[codes]
+    row = np.empty(len(distinct), np.int64)
+    row[group] = np.arange(frame.height)
+    return row, group
+
+
 def _codes(
     frames: Sequence[pl.DataFrame], on: Sequence[str], most: int
 ) -> tuple[list[Numbers], int]:
@@ -198,7 +215,9 @@ def _codes(
     Returns:
         (the numbers in each frame, more than any of them)
     """
-    numbers = [frame.select(pl.col(on).to_physical()) for frame in frames]
+    numbers = [
+        frame.select(pl.col(on).to_physical()).cast({cs.boolean(): pl.UInt8}) for frame in frames
+    ]
     codes, size = _column([frame[on[0]] for frame in numbers])
     for name in on[1:]:
         columns, count = _column([frame[name] for frame in numbers])

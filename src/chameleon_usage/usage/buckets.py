@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
-from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.models.metrics import (
     DERIVED,
     HOST_BY_HOST,
@@ -157,11 +158,13 @@ def _untold(unit: str) -> str:
 
 def extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
     """Give the ``first`` and ``last`` bucket of every group that occurs, sorted."""
-    groups = segments.group_by(index).agg(pl.col("start").min(), pl.col("end").max()).sort(index)
-    return groups.select(
-        *index,
-        first=edges.search_sorted(groups["start"], side="right").cast(pl.Int64) - 1,
-        last=edges.search_sorted(groups["end"], side="left").cast(pl.Int64) - 1,
+    row, group = keys.groups(segments, index)
+    first, last = np.full(len(row), len(edges)), np.full(len(row), -1)
+    borders = keys.epoch(edges)
+    np.minimum.at(first, group, keys.last_border(borders, keys.epoch(segments["start"])))
+    np.maximum.at(last, group, keys.last_border(borders, keys.epoch(segments["end"]) - 1))
+    return segments.select(index)[row].with_columns(
+        pl.Series("first", first), pl.Series("last", last)
     )
 
 

@@ -202,7 +202,8 @@ def waits_for(
         moment, node_type, nodes and ``wait`` (hours); no row where the pool has not as many.
     """
     index, host = ["moment", "node_type"], ["moment", "hostname"]
-    sizes = pool.group_by(index).agg(size=pl.len().cast(pl.Int64))
+    of_size, group = keys.groups(pool, index)
+    sizes = pool.select(index)[of_size].with_columns(size=np.bincount(group))
     row = keys.find(planned.select(host), pool, host)
     planned, row = planned.select(*host, "start", "end")[np.flatnonzero(row >= 0)], row[row >= 0]
     of = pl.DataFrame({"moment": range(len(moments)), "at": moments})
