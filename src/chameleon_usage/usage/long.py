@@ -63,7 +63,11 @@ class LongTable:
                 self.add((*shared, number, *of), times[rows][some], values[rows][some])
 
     def frame(self) -> pl.DataFrame:
-        """Give the table, by label and time: the label, ``timestamp`` and ``value``."""
+        """Give the table, by label and time, and let the series go.
+
+        Returns:
+            the label, ``timestamp`` and ``value``.
+        """
         labels = sorted(self.series)
         lengths = [len(self.series[label][0]) for label in labels]
         numbers = np.array(labels, np.uint32).reshape(len(labels), len(self.kinds)).T
@@ -71,6 +75,7 @@ class LongTable:
             [*(self.series[label][0] for label in labels), np.empty(0, np.int64)]
         )
         values = np.concatenate([*(self.series[label][1] for label in labels), np.empty(0)])
+        self.series.clear()
         return pl.DataFrame(
             {
                 name: enumerated(np.repeat(of, lengths), kind)

@@ -67,6 +67,7 @@ def usage_tables(
     timeline = conform(by_resource.filter(pl.col("resource") == "nodes"), UsageTimeline)
     by_type = _by_type(sums, cached, totals, availability, window)
     del sums
+    by_types = compare_node_types(by_type, timeline, window, site)
     tables = {
         "usage_timeline": timeline,
         "usage_by_resource": by_resource,
@@ -74,7 +75,7 @@ def usage_tables(
             by_type.frame().with_columns(site=pl.lit(site)), UsageByNodeType
         ),
         "comparison": compare_sites(timeline, site),
-        "comparison_by_node_type": compare_node_types(by_type, timeline, window, site),
+        "comparison_by_node_type": by_types,
         "usage_wide": _wide(by_resource, site),
     }
     if by_host:
