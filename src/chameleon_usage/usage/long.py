@@ -51,6 +51,7 @@ class LongTable:
         found = list(stretches(states, thing))
         begins = [rows.start for _, rows in found]
         times = states["timestamp"].to_physical().to_numpy()
+        series: dict[Label, tuple[Times, Values]] = {}
         for name, number in names.items():
             if states[name].null_count() == states.height:
                 continue
@@ -58,9 +59,17 @@ class LongTable:
             values = states[name].fill_null(0.0).to_numpy()
             ever = np.logical_or.reduceat(values != 0, begins)
             for of, rows in compress(found, ever):
-                # Copies, so that the states can go, of which most is 0.
-                some = known[rows]
-                self.add((*shared, number, *of), times[rows][some], values[rows][some])
+                some = rows if known[rows].all() else rows.start + np.flatnonzero(known[rows])
+                series[*shared, number, *of] = times[some], values[some]
+        if series:
+            # Copied together, so that the states can go, of which most is 0.
+            ends = np.cumsum([len(own) for _, own in series.values()])[:-1]
+            parts = (
+                np.split(np.concatenate(column), ends)
+                for column in zip(*series.values(), strict=True)
+            )
+            for label, *rows in zip(series, *parts, strict=True):
+                self.add(label, *rows)
 
     def frame(self) -> pl.DataFrame:
         """Give the table, by label and time, and let the series go.
