@@ -92,24 +92,62 @@ class TestAlike:
         assert keys.find(children, parents, on).tolist() == wanted
 
 
-class TestLift:
+def spans(*bounds: datetime) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"start": [min(bounds)], "end": [max(bounds)]},
+        schema={"start": pl.Datetime("us"), "end": pl.Datetime("us")},
+    )
+
+
+class TestClock:
     @pytest.mark.parametrize(
         "moment", [datetime(1, 1, 1), datetime(1969, 12, 31, 23, 59, 59), datetime(9999, 1, 1)]
     )
-    def test_a_time_comes_back(self, moment):
+    @pytest.mark.parametrize("other", [datetime(1, 1, 1), datetime(9999, 1, 1)])
+    def test_a_time_comes_back(self, moment, other):
         moments, number = pl.Series([moment], dtype=pl.Datetime("us")), numbers(2**24 - 1)
-        lifted = keys.pack(number, moments)
-        assert keys.unpack(lifted, number).to_list() == [moment]
+        clock = keys.Clock.over(spans(moment, other))
+        packed = clock.pack(number, moments)
+        assert clock.times(packed, number).to_list() == [moment]
+        assert clock.keys(packed).tolist() == number.tolist()
 
     def test_keys_come_before_times(self):
-        moments = pl.Series([datetime(9999, 1, 1), datetime(1, 1, 1)], dtype=pl.Datetime("us"))
-        first, second = keys.pack(numbers(4, 5), moments).tolist()
+        early, late = datetime(2019, 1, 1), datetime(2020, 1, 1)
+        moments = pl.Series([late, early], dtype=pl.Datetime("us"))
+        first, second = keys.Clock.over(spans(early, late)).pack(numbers(4, 5), moments).tolist()
         assert first < second
 
+    def test_a_time_out_of_range_is_its_end(self):
+        clock = keys.Clock.over(spans(datetime(2019, 1, 1), datetime(2020, 1, 1)))
+        moments = pl.Series([datetime(1, 1, 1), datetime(9999, 1, 1)], dtype=pl.Datetime("us"))
+        found = clock.times(clock.pack(numbers(4, 4), moments), numbers(4, 4))
+        assert found.to_list() == [datetime(2019, 1, 1), datetime(2020, 1, 1)]
+
     def test_the_time_of_a_key_before_is_the_first_of_all(self):
-        moments = pl.Series([datetime(2020, 1, 1)], dtype=pl.Datetime("us"))
-        found = keys.unpack(keys.pack(numbers(4), moments), numbers(5))
-        assert found.to_list() == [datetime(1, 1, 1)]
+        early, late = datetime(2019, 1, 1), datetime(2020, 1, 1)
+        clock = keys.Clock.over(spans(early, late))
+        packed = clock.pack(numbers(4), pl.Series([late], dtype=pl.Datetime("us")))
+        assert clock.times(packed, numbers(5)).to_list() == [early]
+
+
+class TestOrder:
+    wide = st.sampled_from([-(2**62), -5, 0, 7, 2**30, 2**62])
+
+    @quick
+    @given(st.lists(st.integers(-9, 9) | wide))
+    def test_ascending_tells_the_values_and_where_each_was(self, values):
+        ordered, place = keys.ascending(numbers(*values))
+        assert ordered.tolist() == sorted(values)
+        assert numbers(*values)[place].tolist() == sorted(values)
+        assert sorted(place.tolist()) == list(range(len(values)))
+
+    @quick
+    @given(st.lists(st.integers(-9, 9)), st.lists(st.integers(-12, 12)))
+    def test_search_finds_what_a_search_one_by_one_finds(self, borders, values):
+        borders.sort()
+        for side, one in (("left", bisect.bisect_left), ("right", bisect.bisect_right)):
+            found = keys.search(numbers(*borders), numbers(*values), side)
+            assert found.tolist() == [one(borders, value) for value in values]
 
 
 class TestLastBorder:

@@ -69,14 +69,27 @@ def split_overlaps(
     >>> days_of(kept), days_of(superseded)
     ([('a', 1, 4), ('a', 4, 6)], [('a', 3, 4)])
     """
-    ordered = intervals.sort(*on, "start", *order)
-    number = keys.number(ordered, on)
-    covered = np.maximum.accumulate(keys.pack(number, ordered["end"]))
-    before = keys.unpack(np.append(0, covered)[:-1], number)
-    after = ordered.with_columns(before.alias("_covered"))
-    kept = after.with_columns(start=pl.max_horizontal(START, "_covered")).filter(START < END)
-    superseded = after.with_columns(end=pl.min_horizontal(END, "_covered")).filter(START < END)
-    return kept.drop("_covered"), superseded.drop("_covered")
+    clock = keys.Clock.over(intervals)
+    number = keys.number(intervals, on, clock.most)
+    start, row = keys.ascending(clock.pack(number, intervals["start"]))
+    # Few begin together, and only these need the tie-break, which may be of texts.
+    tied = np.zeros(len(start) + 1, np.bool_)
+    tied[1:-1] = start[1:] == start[:-1]
+    tied = tied[1:] | tied[:-1]
+    ties = intervals.select(order)[row[tied]].with_columns(pl.Series("_start", start[tied]))
+    row[tied] = row[tied][ties.select(pl.arg_sort_by("_start", *order)).to_series().to_numpy()]
+    end = clock.pack(number, intervals["end"])[row]
+    covered = np.append(_BEFORE, np.maximum.accumulate(end)[:-1])
+
+    def parts(low: keys.Numbers, high: keys.Numbers) -> pl.DataFrame:
+        some = np.flatnonzero(low < high)
+        of = row[some]
+        return intervals[of].with_columns(
+            clock.times(low[some], number[of]).alias("start"),
+            clock.times(high[some], number[of]).alias("end"),
+        )
+
+    return parts(np.maximum(start, covered), end), parts(start, np.minimum(end, covered))
 
 
 def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") -> pl.DataFrame:
@@ -97,19 +110,17 @@ def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") 
     """
     if intervals.is_empty():
         return intervals.select(*on, "start", "end")
-    number = keys.number(intervals, on)
-    start = keys.pack(number, intervals["start"])
-    order = keys.ascending(start)
-    number, start = number[order], start[order]
-    reach = np.maximum.accumulate(keys.pack(number, intervals["end"][order]))
-    # Nothing yet of the key, or a gap of the tolerance and more.
-    first = keys.begins(number)
-    gap = start[1:] - reach[:-1]
-    first[1:] |= (gap > 0) & (gap >= _seconds(tolerance))
-    # A run reaches as far as its last row does, the one before the next run begins.
-    last = np.append(first[1:], True)
-    return intervals.select(*on, "start")[order[first]].with_columns(
-        keys.unpack(reach[last], number[last]).alias("end")
+    gap = max(_seconds(tolerance), 1)  # of less, or of none, two are one
+    clock = keys.Clock.over(intervals, room=gap)
+    number = keys.number(intervals, on, clock.most)
+    start, row = keys.ascending(clock.pack(number, intervals["start"]))
+    end = np.sort(clock.pack(number, intervals["end"]))
+    # A run is over where as many have ended as have begun, which the two orders tell side by side.
+    borders = np.ones(len(start) + 1, np.bool_)
+    borders[1:-1] = start[1:] - end[:-1] >= gap
+    row = row[borders[:-1]]
+    return intervals.select(*on, "start")[row].with_columns(
+        clock.times(end[borders[1:]], number[row]).alias("end")
     )
 
 
@@ -140,21 +151,25 @@ def intersect(
     >>> days_of(inside), days_of(outside)
     ([('a', 2, 4), ('a', 6, 7)], [('a', 1, 2), ('a', 4, 6), ('a', 7, 9)])
     """
-    number, of_parents = keys.number_alike(children, parents, on)
+    clock = keys.Clock.over(children)
+    number, of_parents = keys.number_alike(children, parents, on, clock.most)
     nameless = parents.select(pl.any_horizontal(pl.col(on).is_null())).to_series().to_numpy()
     # Where parents begin and end, in turn: an odd place among these borders is within a parent, an
     # even one in a gap; and so is a key without parents, before them all.
-    begin, end = (keys.pack(of_parents, parents[name]) for name in ("start", "end"))
-    order = keys.ascending(begin)
-    order = order[~nameless[order]]
-    borders = np.stack([begin[order], end[order]], axis=1).ravel()
-    low, high = (keys.pack(number, children[name]) for name in ("start", "end"))
+    begin, end = (clock.pack(of_parents, parents[name]) for name in ("start", "end"))
+    parent = np.flatnonzero((begin < end) & ~nameless)  # at the time of the children
+    begin, order = keys.ascending(begin[parent])
+    parent = parent[order]
+    borders = np.stack([begin, end[parent]], axis=1).ravel()
+    low, high = (clock.pack(number, children[name]) for name in ("start", "end"))
     # The parts of a child are all those from the one that holds its start to the one that holds
     # its last second: found by search, not by pairing.
     part = keys.search(borders, low, "right")
-    row = np.arange(len(part))
     edges = np.concatenate([[_BEFORE], borders, [_AFTER]])
-    if (over := high > edges[part + 1]).any():
+    over = high > edges[part + 1]
+    cut = bool(over.any())
+    row = np.arange(len(part))
+    if cut:
         count = np.ones(len(part), np.int64)
         count[over] += keys.search(borders, high[over], "left") - part[over]
         row, first = np.repeat(row, count), np.cumsum(count) - count
@@ -164,13 +179,15 @@ def intersect(
         row, part, low, high = (column[some] for column in (row, part, low, high))
 
     def pieces(which: keys.Flags) -> pl.DataFrame:
+        if not cut:
+            return children.filter(pl.Series(which))
         of = number[row[which]]
         return children[row[which]].with_columns(
-            keys.unpack(low[which], of).alias("start"), keys.unpack(high[which], of).alias("end")
+            clock.times(low[which], of).alias("start"), clock.times(high[which], of).alias("end")
         )
 
     within = part % 2 == 1
-    attributes = parents.drop("start", "end", *on)[order[part[within] // 2]]
+    attributes = parents.drop("start", "end", *on)[parent[part[within] // 2]]
     return pieces(within).hstack(attributes), pieces(~within)
 
 
@@ -192,27 +209,34 @@ def sum_overlaps(intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str]
     """
     if intervals.is_empty():
         return intervals.select(*on, "start", "end", *sums)
-    number = keys.number(intervals, on)
-    at = np.concatenate([keys.pack(number, intervals[bound]) for bound in ("start", "end")])
-    order = keys.ascending(at)
-    at, row = at[order], order % intervals.height
-    sign = np.where(order < intervals.height, 1, -1)
+    clock = keys.Clock.over(intervals)
+    number = keys.number(intervals, on, clock.most)
+    at, order = keys.ascending(
+        np.concatenate([clock.pack(number, intervals[bound]) for bound in ("start", "end")])
+    )
+    ends = order >= intervals.height
+    row = np.where(ends, order - intervals.height, order)
     # The steps of a key add up to nothing, so one running sum serves all keys in turn; it counts
     # where the next step is at another time, and starts a row where it differs from the last.
     counts = np.append(at[1:] != at[:-1], True)
-    levels = {name: np.cumsum(intervals[name].to_numpy()[row] * sign)[counts] for name in sums}
+    levels = {}
+    for name in sums:
+        steps = intervals[name].to_numpy()[row]
+        np.negative(steps, out=steps, where=ends)
+        levels[name] = np.cumsum(steps, out=steps)[counts]
     at, row = at[counts], row[counts]
-    differs, some = keys.begins(number[row]), np.zeros(len(at), np.bool_)
+    of = clock.keys(at)
+    differs, some = np.append(True, of[1:] != of[:-1]), np.zeros(len(at), np.bool_)
     for level in levels.values():
         differs[1:] |= level[1:] != level[:-1]
         some |= level != 0
     starts = np.flatnonzero(differs)
-    ends = np.append(at[starts[1:]], 0)[some[starts]]
+    until = np.append(at[starts[1:]], 0)[some[starts]]
     starts = starts[some[starts]]
-    row = row[starts]
-    return intervals.select(on)[row].with_columns(
-        keys.unpack(at[starts], number[row]).alias("start"),
-        keys.unpack(ends, number[row]).alias("end"),
+    of = of[starts]
+    return intervals.select(on)[row[starts]].with_columns(
+        clock.times(at[starts], of).alias("start"),
+        clock.times(until, of).alias("end"),
         *(pl.Series(name, level[starts]) for name, level in levels.items()),
     )
 
@@ -306,38 +330,47 @@ def integrate(
     """
     count = len(edges) - 1
     if groups is None:
-        groups = segments.select(by).unique().sort(by)
-        groups = groups.with_columns(first=pl.lit(0, pl.Int64), last=pl.lit(count - 1, pl.Int64))
+        row, group = keys.groups(segments, by)
+        groups = segments.select(by)[row].with_columns(
+            first=pl.lit(0, pl.Int64), last=pl.lit(count - 1, pl.Int64)
+        )
+    else:
+        group = keys.find(segments, groups, by)
     first, last = (groups[name].to_numpy() for name in ("first", "last"))
     # Each group has a slot for every bucket, and one more in which what is still held ends: so the
     # steps of a group add up to nothing, and one running sum serves all groups in turn.
     slots = last - first + 2
     base = np.cumsum(slots) - slots - first
     size = int(slots.sum())
-    group = keys.find(segments, groups, by)
     borders = keys.epoch(edges)
-    levels = {name: np.zeros(size, np.int64) for name in units}
-    within = {name: np.zeros(size, np.int64) for name in units}
-    for bound, sign in (("start", 1), ("end", -1)):
+    steps = []
+    for bound, add in (("start", np.add), ("end", np.subtract)):
         at = keys.epoch(segments[bound])
         bucket = keys.last_border(borders, at)
         # What ends with the window does so in the slot beyond, where no time is left.
         left = borders[np.minimum(bucket + 1, count)] - at
-        slot = base[group] + np.minimum(bucket, last[group] + 1)
-        for name in units:
-            step = sign * segments[name].to_numpy()
-            np.add.at(levels[name], slot, step)
-            np.add.at(within[name], slot, step * left)
-    group = np.repeat(np.arange(groups.height), slots)
-    bucket = np.arange(size) - base[group]
+        steps.append((add, base[group] + np.minimum(bucket, last[group] + 1), left))
+    of_slot = np.repeat(np.arange(groups.height), slots)
+    bucket = np.arange(size) - base[of_slot]
     length = np.append(np.diff(borders), 0)[bucket]
+    told = bucket <= last[of_slot]
+    sums = {"bucket": bucket[told]}
     for name in units:
+        held = segments[name].to_numpy().astype(np.int64, copy=False)  # NumPy adds slowly to others
+        filled = np.flatnonzero(held)
+        # To pick most of them out takes longer than to add a few zeros.
+        some = filled if 2 * len(filled) < len(held) else slice(None)
         # What was held before the bucket, all of it; what changed within, as long as was left.
-        within[name] += (np.cumsum(levels[name]) - levels[name]) * length
-    within_group = bucket <= last[group]
-    return groups.select(by)[group[within_group]].with_columns(
-        pl.Series(name, values[within_group])
-        for name, values in {"bucket": bucket, **within}.items()
+        before, within = np.zeros(size + 1, np.int64), np.zeros(size, np.int64)
+        for add, slot, left in steps:
+            add.at(before[1:], slot[some], held[some])
+            add.at(within, slot[some], held[some] * left[some])
+        np.cumsum(before, out=before)
+        before[:-1] *= length
+        within += before[:-1]
+        sums[name] = within[told]
+    return groups.select(by)[of_slot[told]].with_columns(
+        pl.Series(name, values) for name, values in sums.items()
     )
 
 

@@ -1,12 +1,13 @@
 """Segments -> unit-seconds per bucket -> means -> every count type of the metric registry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
-from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.models.metrics import (
     DERIVED,
     HOST_BY_HOST,
@@ -106,34 +107,42 @@ def unit_seconds(
         ``collector_type``, ``by``, ``node_size``, ``bucket``, sorted, from the first to the last
         bucket of a group; and for each quantity type that occurs the columns
         ``<quantity_type>/<resource>``, in unit-seconds (Int64), and, where some hosts do not report
-        a resource, ``<quantity_type>/reported_<resource>``: the unit-seconds of the hosts that do.
+        a resource, ``<quantity_type>/unreported_<resource>``: the unit-seconds of these hosts.
     """
     units = {resource: _UNITS[resource] for resource in resources}
     unsure = [name for name in units.values() if segments[name].null_count()]
-    sized = segments.with_columns(
-        # Node time of the hosts that report a resource: unknown is not zero.
-        pl.when(pl.col(name).is_not_null())
-        .then("node_units")
-        .otherwise(0)
-        .alias(f"reported_{name}")
-        for name in unsure
-    ).with_columns(pl.col(unsure).fill_null(0))
-    columns = units | {f"reported_{name}": f"reported_{name}" for name in unsure}
-    clipped = arithmetic.clip(sized, window.start, window.end)
     index = ["collector_type", *by, "node_size"]
+    clipped = arithmetic.clip(
+        segments.select(
+            "quantity_type",
+            *index,
+            "start",
+            "end",
+            *(pl.col(name).fill_null(0) for name in units.values()),
+            # Node time of the hosts that do not report a resource: unknown is not zero. They are
+            # few, and what is 0 costs nothing.
+            *(
+                pl.when(pl.col(name).is_null()).then("node_units").otherwise(0).alias(_untold(name))
+                for name in unsure
+            ),
+        ),
+        window.start,
+        window.end,
+    )
     borders = window.edges
     quantities = clipped.select(pl.col("quantity_type").unique().sort())
     sums = arithmetic.integrate(
         clipped,
         borders,
         ["quantity_type", *index],
-        list(columns.values()),
+        [*units.values(), *map(_untold, unsure)],
         groups=quantities.join(
             extents(clipped, index, borders), how="cross", maintain_order="left_right"
         ),
     )
     height = sums.height // max(quantities.height, 1)
     collector = pl.col("collector_type").cast(pl.String)
+    columns = units | {_untold(name): _untold(name) for name in unsure}
     return sums.select(collector, *by, "node_size", "bucket")[:height].hstack(
         [
             sums[unit].slice(number * height, height).alias(f"{quantity}/{name}")
@@ -143,28 +152,34 @@ def unit_seconds(
     )
 
 
+def _untold(unit: str) -> str:
+    return f"unreported_{unit}"
+
+
 def extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
     """Give the ``first`` and ``last`` bucket of every group that occurs, sorted."""
-    groups = segments.group_by(index).agg(pl.col("start").min(), pl.col("end").max()).sort(index)
-    return groups.select(
-        *index,
-        first=edges.search_sorted(groups["start"], side="right").cast(pl.Int64) - 1,
-        last=edges.search_sorted(groups["end"], side="left").cast(pl.Int64) - 1,
+    row, group = keys.groups(segments, index)
+    first, last = np.full(len(row), len(edges)), np.full(len(row), -1)
+    borders = keys.epoch(edges)
+    np.minimum.at(first, group, keys.last_border(borders, keys.epoch(segments["start"])))
+    np.maximum.at(last, group, keys.last_border(borders, keys.epoch(segments["end"]) - 1))
+    return segments.select(index)[row].with_columns(
+        pl.Series("first", first), pl.Series("last", last)
     )
 
 
 def mean_usage(
     sums: pl.DataFrame, window: Window, by: Sequence[str] = ()
-) -> dict[str, pl.DataFrame]:
-    """Turn unit-seconds into means over buckets, by resource.
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Turn unit-seconds into means over buckets, resource by resource.
 
     Args:
         sums: of ``unit_seconds``; what it has beyond ``by`` is added up.
         window: what they cover.
         by: the group columns to keep.
 
-    Returns:
-        resource to a frame with ``collector_type``, ``by``, ``timestamp`` and a column for each
+    Yields:
+        resource, and a frame with ``collector_type``, ``by``, ``timestamp`` and a column for each
         quantity type that occurs: units (nodes, vcpus, ...), time-weighted mean. Null where
         less than 95 % of a group's node time is of hosts that report the resource. Without ``by``,
         every bucket of both collectors.
@@ -175,8 +190,14 @@ def mean_usage(
     whole = sums  # one row for each group already, unless there are other columns
     if set(groups) < set(sums.columns) - set(values):
         whole = sums.group_by(groups).agg(pl.col(values).sum()).sort(groups)
-    per_node = [name for name in values if name.endswith("/nodes") or "/reported_" in name]
-    means = whole.with_columns(pl.col(per_node) / pl.col("node_size"))
+    nodes = {name: pl.col(f"{name.split('/')[0]}/nodes") for name in values}
+    means = whole.with_columns(
+        (nodes[name] if name.endswith("/nodes") else nodes[name] - pl.col(name)).alias(name)
+        / pl.col("node_size")
+        for name in values
+        if name.endswith("/nodes") or "/unreported_" in name
+    ).rename(lambda name: name.replace("/unreported_", "/reported_"))
+    values = [name for name in means.columns if "/" in name]
     if whole["node_size"].n_unique() > 1:
         # Hosts of different sizes: their shares of a node are added up, in order of size.
         means = means.group_by(index, maintain_order=True).agg(pl.col(values).sum()).sort(index)
@@ -188,7 +209,7 @@ def mean_usage(
         means = every.join(means, on=index, how="left", maintain_order="left").with_columns(
             pl.col(values).fill_null(0)
         )
-    means = means.join(window.timestamps, on="bucket", maintain_order="left")
+    means = means.hstack(window.timestamps[means["bucket"]].drop("bucket"))
     quantities = sorted({name.split("/")[0] for name in values})
     named = [name for name in RESOURCES if any(v.endswith(f"/{name}") for v in values)]
     resources = named or list(RESOURCES)
@@ -201,15 +222,16 @@ def mean_usage(
         enough = pl.col(reported) >= KNOWN_SHARE * pl.col(f"{quantity}/nodes")
         return pl.when(enough).then(value).alias(quantity)
 
-    return {
-        resource: means.select(
-            "collector_type",
-            *by,
-            "timestamp",
-            *(mean(quantity, resource) for quantity in quantities),
+    for resource in resources:
+        yield (
+            resource,
+            means.select(
+                "collector_type",
+                *by,
+                "timestamp",
+                *(mean(quantity, resource) for quantity in quantities),
+            ),
         )
-        for resource in resources
-    }
 
 
 def legacy_means(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:

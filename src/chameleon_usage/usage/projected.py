@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.models.frames import conform, finish
 from chameleon_usage.models.metrics import SCHEDULE
 from chameleon_usage.models.outputs import LeadtimeProjected, LeadtimeTimeline
@@ -54,7 +54,8 @@ def leadtime_projected(
     """
     days = Window(window.start, window.end, "1d").edges[:-1].alias("at")
     days = days.filter(days <= availability.as_of)
-    pool, booked = pool_at(whole_hosts(segments), days), schedule.drop_nulls("hostname")
+    hosts, booked = _numbered(whole_hosts(segments), schedule)
+    pool = pool_at(hosts, days)
     waits = waits_for(planned_at(booked, days), pool, days)
     if site.longest_lease:
         extended = planned_at(as_extended(booked, site.longest_lease), days)
@@ -68,6 +69,16 @@ def leadtime_projected(
         value=pl.when(known).then("wait"),
     )
     return finish(rows, LeadtimeProjected, site.key)
+
+
+def _numbered(hosts: pl.DataFrame, schedule: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Enumerate hosts and node types in order, and leave out bookings of no such host."""
+    names = {
+        name: pl.Enum(hosts[name].unique().cast(pl.String).sort())
+        for name in ("hostname", "node_type")
+    }
+    booked = schedule.with_columns(pl.col("hostname").cast(names["hostname"], strict=False))
+    return hosts.cast(names), booked.drop_nulls("hostname")  # type: ignore[arg-type]
 
 
 def with_projected(timeline: pl.DataFrame, projected: pl.DataFrame) -> pl.DataFrame:
@@ -182,7 +193,7 @@ def waits_for(
 
     Args:
         planned: of ``planned_at``, with ``hostname``.
-        pool: of ``pool_at``: moment, hostname, node_type.
+        pool: of ``pool_at``: moment, hostname, node_type; a host once at a moment.
         moments: those times.
         nodes: how many nodes are asked for.
         duration: for how long.
@@ -190,22 +201,27 @@ def waits_for(
     Returns:
         moment, node_type, nodes and ``wait`` (hours); no row where the pool has not as many.
     """
-    index, of = (
-        ["moment", "node_type"],
-        pl.DataFrame({"moment": range(len(moments)), "at": moments}),
-    )
-    sizes = pool.group_by(index).agg(size=pl.col("hostname").n_unique().cast(pl.Int64))
+    index, host = ["moment", "node_type"], ["moment", "hostname"]
+    of_size, group = keys.groups(pool, index)
+    sizes = pool.select(index)[of_size].with_columns(size=np.bincount(group))
+    row = keys.find(planned.select(host), pool, host)
+    planned, row = planned.select(*host, "start", "end")[np.flatnonzero(row >= 0)], row[row >= 0]
+    of = pl.DataFrame({"moment": range(len(moments)), "at": moments})
     # A request cannot start where the booking would begin before its end: so much earlier.
-    busy = (
-        planned.select("moment", "hostname", "start", "end")
-        .join(pool.select("moment", "hostname", "node_type"), on=["moment", "hostname"])
-        .join(of, on="moment")
-        .with_columns(
-            start=pl.max_horizontal(
-                "at", pl.col("start") - _duration(duration) + pl.duration(seconds=1)
-            )
+    busy = planned.with_columns(
+        pool["node_type"][row], at=moments.gather(planned["moment"])
+    ).with_columns(
+        start=pl.max_horizontal(
+            "at", pl.col("start") - _duration(duration) + pl.duration(seconds=1)
         )
     )
+    # Where so few are busy at once that the most are free together, nobody waits.
+    at_once = busy.filter(pl.col("start") == pl.col("at")).group_by(index).agg(taken=pl.len())
+    free = pl.col("size") - pl.col("taken")
+    short = at_once.join(sizes, on=index).filter(
+        pl.any_horizontal((pl.col("size") >= wanted) & (free < wanted) for wanted in nodes)
+    )
+    busy = busy.join(short, on=index, how="semi")
     blocked = arithmetic.union(busy, [*index, "hostname"]).with_columns(hosts=pl.lit(1, pl.Int64))
     levels = arithmetic.sum_overlaps(blocked, index, ["hosts"]).join(sizes, on=index)
     found = []

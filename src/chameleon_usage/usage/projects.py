@@ -71,7 +71,7 @@ def usage_by_project(
             node_type="node_type",
             value=name,
         )
-        for resource, means in mean_usage(sums, window, _GROUP).items()
+        for resource, means in mean_usage(sums, window, _GROUP)
         for states in [derive(means, availability)]
         for name in OF_PROJECTS
     ]

@@ -1,11 +1,13 @@
 """The output tables of a site: usage, collectors side by side, lead times."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
+from chameleon_usage.intervals import keys
 from chameleon_usage.models.frames import columns, conform, dy, finish
-from chameleon_usage.models.metrics import METRICS, UNCOUNTED, WIDE_NAMES
+from chameleon_usage.models.metrics import COLLECTORS, METRICS, UNCOUNTED, WIDE_NAMES
 from chameleon_usage.models.outputs import (
     Comparison,
     ComparisonByNodeType,
@@ -27,6 +29,7 @@ from chameleon_usage.usage.buckets import (
     mean_usage,
     unit_seconds,
 )
+from chameleon_usage.usage.long import Label, LongTable, enumerated, stretches
 
 
 def usage_tables(
@@ -59,22 +62,20 @@ def usage_tables(
         ["node_type"],
     )
     cached = legacy_means(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
-    totals = {
-        resource: derive(frame, availability)
-        for resource, frame in mean_usage(sums, window).items()
-    }
-    by_resource = _by_resource(totals, cached, availability, window)
+    totals = {resource: derive(frame, availability) for resource, frame in mean_usage(sums, window)}
+    by_resource = _by_resource(totals, cached, availability, window, site)
+    timeline = conform(by_resource.filter(pl.col("resource") == "nodes"), UsageTimeline)
     by_type = _by_type(sums, cached, totals, availability, window)
-    timeline = by_resource.filter(pl.col("resource") == "nodes")
-    timeline = finish(timeline, UsageTimeline, site)
+    del sums
+    by_types = compare_node_types(by_type, timeline, window, site)
     tables = {
         "usage_timeline": timeline,
-        "usage_by_resource": finish(by_resource, UsageByResource, site),
-        "usage_by_node_type": conform(by_type.with_columns(site=pl.lit(site)), UsageByNodeType),
-        "comparison": compare_sites(timeline, site),
-        "comparison_by_node_type": compare_node_types(
-            by_type.filter(pl.col("resource") == "nodes"), timeline, site
+        "usage_by_resource": by_resource,
+        "usage_by_node_type": conform(
+            by_type.frame().with_columns(site=pl.lit(site)), UsageByNodeType
         ),
+        "comparison": compare_sites(timeline, site),
+        "comparison_by_node_type": by_types,
         "usage_wide": _wide(by_resource, site),
     }
     if by_host:
@@ -90,38 +91,63 @@ def _by_resource(
     cached: pl.DataFrame,
     availability: Availability,
     window: Window,
+    site: str,
 ) -> pl.DataFrame:
-    """Give the rows of usage_by_resource: every bucket of each state that is emitted.
+    """Make usage_by_resource: every bucket of each state that is emitted.
 
     A state is emitted where the tables tell of its operands: null where they do not know. A
     resource that no host reports is left out.
     """
-    timestamps = window.timestamps.select("timestamp")
     recorded = availability.buckets(window)
-    totals = {
-        resource: _every_bucket(frame.join(recorded, on="timestamp", how="semi"), timestamps)
-        for resource, frame in totals.items()
-    }
-    rows = [
-        _long(
-            frame.filter(pl.col("collector_type") == collector).select(
-                "collector_type", "timestamp", *names
-            ),
-            resource,
-        )
-        for resource, frame in totals.items()
-        if resource == "nodes" or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item()
-        for collector in READINGS
-        if (names := emitted(availability, collector))
-    ]
-    legacy = _every_bucket(
+    kinds = columns(UsageByResource)
+    codes = {name: _codes(kinds[name]) for name in ("collector_type", "count_type", "resource")}
+    series: dict[Label, pl.Series] = {}
+
+    def add(frame: pl.DataFrame, resource: str, names: Mapping[str, Sequence[str]]) -> None:
+        """Add the columns of each collector, completed to every bucket of the window."""
+        for collector, of in names.items():
+            own = frame.filter(pl.col("collector_type") == collector)
+            every = stamps.join(own, on="timestamp", how="left", maintain_order="left")
+            for name in of:
+                label = codes["collector_type"][collector], codes["count_type"][name]
+                series[*label, codes["resource"][resource]] = every[name]
+
+    stamps = window.timestamps.select("timestamp")
+    for resource, frame in totals.items():
+        if resource == "nodes" or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item():
+            known = frame.join(recorded, on="timestamp", how="semi")
+            add(known, resource, {name: emitted(availability, name) for name in READINGS})
+    legacy = (
         cached.sort("node_type")  # sums of floats depend on their order
         .group_by("collector_type", "timestamp", "count_type", maintain_order=True)
         .agg(pl.col("value").sum())
-        .pivot(on="count_type", index=["collector_type", "timestamp"], values="value"),
-        timestamps,
+        .pivot(on="count_type", index=["collector_type", "timestamp"], values="value")
     )
-    return pl.concat([*rows, _long(legacy, "nodes")])
+    if legacy.height:
+        add(legacy, "nodes", {"legacy": legacy.columns[2:]})
+    # Series by series, that is; in the table they stand side by side.
+    labels = sorted(series)
+    shape = (len(labels), stamps.height)
+    values = pl.concat([series[label] for label in labels] or [pl.Series([], dtype=pl.Float64)])
+    of = np.array(labels, np.uint32).reshape(len(labels), 3).T
+    return conform(
+        pl.DataFrame(
+            {
+                "timestamp": stamps["timestamp"].gather(np.repeat(np.arange(shape[1]), shape[0])),
+                **{
+                    name: enumerated(np.tile(numbers, shape[1]), kinds[name])  # type: ignore[arg-type]
+                    for name, numbers in zip(codes, of, strict=True)
+                },
+                "value": values.gather(np.arange(values.len()).reshape(shape).T.ravel()),
+            }
+        ).with_columns(site=pl.lit(site)),
+        UsageByResource,
+    )
+
+
+def _codes(kind: pl.DataType) -> dict[str, int]:
+    """Number the texts of an enumeration."""
+    return {text: number for number, text in enumerate(kind.categories)}  # type: ignore[attr-defined]
 
 
 def _by_types(
@@ -156,7 +182,7 @@ def _by_host(
     named = segments.filter(pl.col("hostname").is_not_null())
     sums = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
     types = _types(sums, window)
-    hosts = mean_usage(sums, window, ["hostname"])["nodes"]
+    hosts = dict(mean_usage(sums, window, ["hostname"]))["nodes"]
     hosts = hosts.join(
         availability.buckets(window), on="timestamp", how="semi", maintain_order="left"
     )
@@ -191,40 +217,38 @@ def _node_types(segments: pl.DataFrame, legacy: pl.DataFrame) -> pl.Enum:
     return pl.Enum(pl.concat([*named, pl.Series([UNTYPED])]).drop_nulls().unique().sort())
 
 
-def _every_bucket(frame: pl.DataFrame, timestamps: pl.DataFrame) -> pl.DataFrame:
-    """Complete the rows of each collector to every bucket of the window."""
-    grid = frame.select("collector_type").unique().join(timestamps, how="cross")
-    return grid.join(frame, on=["collector_type", "timestamp"], how="left")
-
-
-def _long(frame: pl.DataFrame, resource: str) -> pl.DataFrame:
-    long = frame.unpivot(index=["collector_type", "timestamp"], variable_name="count_type")
-    return long.with_columns(resource=pl.lit(resource))
-
-
 def _by_type(
     sums: pl.DataFrame,
     cached: pl.DataFrame,
     totals: dict[str, pl.DataFrame],
     availability: Availability,
     window: Window,
-) -> pl.DataFrame:
-    """Give the rows of usage_by_node_type: the cached ones, then each reading's as ``_series``."""
-    kinds = columns(UsageByNodeType)
-    index = ["collector_type", "resource", "count_type", "node_type", "timestamp"]
-    named = {name: kinds[name] for name in index[:3]}
-    types = {
-        resource: _by_types(frame, totals[resource], availability, window)
-        for resource, frame in mean_usage(sums, window, ["node_type"]).items()
-    }
-    legacy = cached.with_columns(resource=pl.lit("nodes")).cast(named)  # type: ignore[arg-type]
-    parts = [legacy.select(*index, "value").sort(index)]
-    for collector in READINGS:
-        for resource, frame in types.items():
-            rows = _series(frame.filter(pl.col("collector_type") == collector), "node_type")
-            rows = rows.with_columns(resource=pl.lit(resource)).cast(named)  # type: ignore[arg-type]
-            parts.append(rows.select(*index, "value"))
-    return pl.concat(parts)
+) -> LongTable:
+    """Give the rows of usage_by_node_type, series by series."""
+    kinds = {
+        name: columns(UsageByNodeType)[name]
+        for name in ("collector_type", "resource", "count_type")
+    } | {"node_type": cached.schema["node_type"]}
+    table = LongTable(kinds)  # type: ignore[arg-type]
+    names = _codes(kinds["count_type"])
+    legacy = cached.with_columns(pl.col("count_type").cast(kinds["count_type"]))
+    # In order of time they are already.
+    legacy = legacy[np.argsort(keys.number(legacy, ["count_type", "node_type"]), kind="stable")]
+    shared = table.code("collector_type", "legacy"), table.code("resource", "nodes")
+    times, values = legacy["timestamp"].to_physical().to_numpy(), legacy["value"].to_numpy()
+    for of, rows in stretches(legacy, "count_type", "node_type"):
+        table.add((*shared, *of), times[rows], values[rows])
+    for resource, frame in mean_usage(sums, window, ["node_type"]):
+        states = _by_types(frame, totals[resource], availability, window)
+        for collector in READINGS:
+            shared = table.code("collector_type", collector), table.code("resource", resource)
+            own = states.filter(pl.col("collector_type") == collector, _SOME)
+            table.add_states(own, "node_type", names, shared)
+    return table
+
+
+_SOME = pl.any_horizontal(pl.col(METRICS) != 0)
+"""Of a node type or host, those buckets are told in which it has anything at all."""
 
 
 def _series(frame: pl.DataFrame, thing: str) -> pl.DataFrame:
@@ -263,7 +287,7 @@ def _wide(by_resource: pl.DataFrame, site: str) -> pl.DataFrame:
 
 # --- the collectors side by side ---------------------------------------------------------------
 
-_COLLECTORS = ["legacy", "uncorrected", "corrected"]
+_COLLECTORS = list(COLLECTORS)
 _MOMENT = ["timestamp", "count_type"]
 
 
@@ -280,27 +304,57 @@ def compare_sites(timeline: pl.DataFrame, site: str) -> pl.DataFrame:
     return _differences(_side_by_side(timeline, _MOMENT), Comparison, site)
 
 
-def compare_node_types(rows: pl.DataFrame, timeline: pl.DataFrame, site: str) -> pl.DataFrame:
+def compare_node_types(
+    by_type: LongTable, timeline: pl.DataFrame, window: Window, site: str
+) -> pl.DataFrame:
     """Set the collectors' values of each node type side by side.
 
     A collector that has no row for a node type, while its site value is known, has none of that
     type.
 
     Args:
-        rows: collector_type, count_type, node_type, timestamp and value, in nodes.
+        by_type: usage_by_node_type.
         timeline: models.outputs.UsageTimeline of the site.
+        window: what they cover.
         site: the site's key.
 
     Returns:
         models.outputs.ComparisonByNodeType, a row for each bucket, count type and node type of any
         collector.
     """
-    wide = _side_by_side(rows, [*_MOMENT, "node_type"])
-    none = _side_by_side(timeline, _MOMENT).with_columns(pl.col(_COLLECTORS) * 0)
-    filled = wide.join(
-        none, on=_MOMENT, how="left", suffix="_none", maintain_order="left"
-    ).with_columns(pl.col(name).fill_null(pl.col(f"{name}_none")) for name in _COLLECTORS)
-    return _differences(filled, ComparisonByNodeType, site)
+    nodes = by_type.code("resource", "nodes")
+    stamps = window.timestamps["timestamp"]
+    begin = stamps.to_physical().to_numpy()
+    series = {label: rows for label, rows in by_type.series.items() if label[1] == nodes}
+    pairs = sorted({label[2:] for label in series})
+    place = {pair: number for number, pair in enumerate(pairs)}
+    # Dense, by collector, bucket and pair of count type and node type: most of it there is.
+    values = np.full((len(_COLLECTORS), len(begin), len(pairs)), np.nan)
+    for label, (times, own) in series.items():
+        values[label[0], np.searchsorted(begin, times), place[label[2:]]] = own
+    none = np.full((len(_COLLECTORS), len(begin), len(METRICS)), np.nan)
+    of_site = timeline.drop_nulls("value")
+    moment = np.searchsorted(begin, of_site["timestamp"].to_physical().to_numpy())
+    collector, count_type = (
+        of_site[name].to_physical().to_numpy() for name in ("collector_type", "count_type")
+    )
+    none[collector, moment, count_type] = of_site["value"].to_numpy() * 0
+    moment, which = np.nonzero(~np.isnan(values).all(axis=0))
+    count_type, node_type = np.array(pairs, np.uint32).reshape(len(pairs), 2)[which].T
+    values, none = values[:, moment, which], none[:, moment, count_type]
+    values = np.where(np.isnan(values), none, values)
+    wide = pl.DataFrame(
+        {
+            "timestamp": stamps.gather(moment),
+            "count_type": enumerated(count_type, by_type.kinds["count_type"]),
+            "node_type": enumerated(node_type, by_type.kinds["node_type"]),
+            **{
+                name: pl.Series(own, nan_to_null=True)
+                for name, own in zip(_COLLECTORS, values, strict=True)
+            },
+        }
+    )
+    return _differences(wide, ComparisonByNodeType, site)
 
 
 def _side_by_side(rows: pl.DataFrame, index: list[str]) -> pl.DataFrame:
