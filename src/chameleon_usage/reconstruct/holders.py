@@ -8,7 +8,6 @@ from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import rejects
 from chameleon_usage.models.vocabulary import BARE_METAL, KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference, uncounted
-from chameleon_usage.reconstruct.hosts import ranked_by_source
 from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, UNITS, USABLE, with_sizes
 from chameleon_usage.reconstruct.projects import divide
 from chameleon_usage.reconstruct.reading import Collected
@@ -29,14 +28,19 @@ def preferred(
         known: source, instance.
 
     Returns:
-        the rows that are kept, as they are; their order may change.
+        the rows that are kept, as they are.
     """
-    rule = site.sources[quantity]
+    order = site.sources[quantity].order
+    rank = pl.col("source").replace_strict(
+        list(order), range(len(order)), default=None, return_dtype=pl.Int64
+    )
     frames = [rows] if known is None else [rows, known]
-    sources = pl.concat(frame.select("source", "instance") for frame in frames)
-    first = ranked_by_source(sources, rule.order).group_by("instance").agg(pl.col("_rank").min())
-    ranked = ranked_by_source(rows, rule.order)
-    return ranked.join(first, on=["instance", "_rank"], how="semi").drop("_rank")
+    told = pl.concat(frame.select("instance", _rank=rank) for frame in frames)
+    first = told.group_by("instance").agg(_first=pl.col("_rank").min())
+    ranked = rows.select("instance", _rank=rank).join(
+        first, on="instance", how="left", maintain_order="left"
+    )
+    return rows.filter(ranked.select(pl.col("_rank") == pl.col("_first")).to_series())
 
 
 def instances(entities: pl.Series) -> pl.Series:

@@ -14,7 +14,8 @@ def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
     the same reservation has is out. The most votes win; a tie names nobody.
 
     Args:
-        rows: all of ``Observed.intervals``.
+        rows: all of ``Observed.intervals``; of their columns quantity_type, reservation_id,
+            host_id, hostname and inferred are read.
 
     Returns:
         the rows, with hostname where it was found, which makes them ``inferred``.
@@ -58,8 +59,9 @@ def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
         candidates = candidates.join(winners, on="host_id", how="anti").join(
             settled, on=["reservation_id", "hostname"], how="anti"
         )
+    found = rows.select("host_id").join(named, on="host_id", how="left", maintain_order="left")
     return (
-        rows.join(named, on="host_id", how="left")
+        rows.with_columns(found["_name"])
         .with_columns(
             hostname=pl.coalesce("hostname", "_name"),
             inferred=pl.col("inferred")
@@ -79,8 +81,9 @@ def name_booked_hosts(schedule: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFram
     Returns:
         the schedule, with hostname where it was found.
     """
-    named = name_gone_hosts(rows).filter(pl.col("hostname").is_not_null())
-    names = named.drop_nulls("host_id").group_by("host_id").agg(_name=pl.col("hostname").min())
+    told = rows.select("quantity_type", "reservation_id", "host_id", "hostname", "inferred")
+    named = name_gone_hosts(told).drop_nulls(["host_id", "hostname"])
+    names = named.group_by("host_id").agg(_name=pl.col("hostname").min())
     return (
         schedule.join(names, on="host_id", how="left", maintain_order="left")
         .with_columns(

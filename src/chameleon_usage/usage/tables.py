@@ -1,6 +1,6 @@
 """The output tables of a site: usage, collectors side by side, lead times."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -79,10 +79,8 @@ def usage_tables(
         "usage_wide": _wide(by_resource, site),
     }
     if by_host:
-        by_hosts = pl.concat(_by_host(segments, availability, window)).with_columns(
-            site=pl.lit(site)
-        )
-        tables["usage_by_host"] = conform(by_hosts, UsageByHost)
+        by_hosts = _by_host(segments, availability, window).with_columns(site=pl.lit(site))
+        tables["usage_by_host"] = conform(by_hosts, UsageByHost).rechunk()
     return tables
 
 
@@ -175,24 +173,37 @@ def _by_types(
     )
 
 
-def _by_host(
-    segments: pl.DataFrame, availability: Availability, window: Window
-) -> Iterator[pl.DataFrame]:
-    """Give the rows of usage_by_host, as ``_series`` does, collector by collector."""
-    named = segments.filter(pl.col("hostname").is_not_null())
-    sums = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
-    types = _types(sums, window)
-    hosts = dict(mean_usage(sums, window, ["hostname"]))["nodes"]
-    hosts = hosts.join(
-        availability.buckets(window), on="timestamp", how="semi", maintain_order="left"
+_AT_ONCE = 64
+"""Hosts whose states are held at once: all of a site, with every count type, take gigabytes."""
+
+
+def _by_host(segments: pl.DataFrame, availability: Availability, window: Window) -> pl.DataFrame:
+    """Give the rows of usage_by_host."""
+    named = segments.filter(pl.col("hostname").is_not_null()).with_columns(
+        pl.col(name).cast(pl.Enum(segments[name].unique().cast(pl.String).drop_nulls().sort()))
+        for name in ("hostname", "node_type")
     )
-    for collector in READINGS:
-        rows = derive(hosts.filter(pl.col("collector_type") == collector), availability)
-        yield (
-            _series(rows, "hostname")
-            .join(types, on=["hostname", "timestamp"], how="left", maintain_order="left")
-            .rename({"hostname": "hypervisor_hostname"})
+    kinds = {name: columns(UsageByHost)[name] for name in ("collector_type", "count_type")}
+    names = _codes(kinds["count_type"])
+    table = LongTable(kinds | {"hostname": named.schema["hostname"]})  # type: ignore[arg-type]
+    number, types = pl.col("hostname").to_physical(), []
+    for first in range(0, named["hostname"].n_unique(), _AT_ONCE):
+        some = named.filter((number >= first) & (number < first + _AT_ONCE))
+        sums = unit_seconds(some, window, ["hostname", "node_type"], ["nodes"])
+        types.append(_types(sums, window))
+        means = dict(mean_usage(sums, window, ["hostname"]))["nodes"]
+        states = derive(means, availability).join(
+            availability.buckets(window), on="timestamp", how="semi", maintain_order="left"
         )
+        for collector in READINGS:
+            own = states.filter(pl.col("collector_type") == collector, _SOME)
+            shared = (table.code("collector_type", collector),)
+            table.add_states(own, "hostname", names, shared)
+    rows = table.frame()
+    if types:
+        on = ["hostname", "timestamp"]
+        rows = rows.join(pl.concat(types), on=on, how="left", maintain_order="left")
+    return rows.rename({"hostname": "hypervisor_hostname"})
 
 
 def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
@@ -249,32 +260,6 @@ def _by_type(
 
 _SOME = pl.any_horizontal(pl.col(METRICS) != 0)
 """Of a node type or host, those buckets are told in which it has anything at all."""
-
-
-def _series(frame: pl.DataFrame, thing: str) -> pl.DataFrame:
-    """Give the values of a frame one below the other, where there are any.
-
-    Args:
-        frame: of ``derive``.
-        thing: the column of hosts or node types; each has the count types that are ever more than
-            0, at the times at which at least one is.
-
-    Returns:
-        the frame's index, ``count_type`` (by the registry's order, then as the frame's rows) and
-        ``value``.
-    """
-    rows = frame.filter(pl.any_horizontal(pl.col(METRICS) != 0))
-    index = [name for name in frame.columns if name not in METRICS]
-    count_type = columns(UsageByNodeType)["count_type"]
-    ever = rows.group_by(thing).agg((pl.col(METRICS) != 0).any())
-    # Most sites lack most types: each that is passed over spares two queries.
-    some = [name for name in METRICS if ever[name].any()] or ["total"]
-    return pl.concat(
-        rows.filter(
-            pl.col(name).is_not_null(), pl.col(thing).is_in(ever.filter(name)[thing].implode())
-        ).select(*index, pl.lit(name).cast(count_type).alias("count_type"), value=name)
-        for name in some
-    )
 
 
 def _wide(by_resource: pl.DataFrame, site: str) -> pl.DataFrame:
