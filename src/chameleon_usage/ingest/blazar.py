@@ -316,7 +316,6 @@ def _committed(
         .then(pl.lit(Reason.NO_SLICE_SIZE))
     )
     good, bad = refuse(rows, source, "id", reason)
-    whole = rows.filter(pl.col("resource_type").is_in([HOST_RESERVATION, DEVICE_RESERVATION]))
     held = good.rename({"id": "entity_id"}).with_columns(
         inferred=pl.col("end_date").is_null() | pl.col("undated")
     )
@@ -325,7 +324,12 @@ def _committed(
     )
     moved = moved.fill_null(value=False)
     keeps = _keeps(inputs, source)
-    booked = whole.with_columns(moved_at=pl.when(moved).then("updated_at"))
+    whole = pl.col("resource_type").is_in([HOST_RESERVATION, DEVICE_RESERVATION])
+    booked = rows.filter(whole).select(
+        *("id", "host_id", "hostname", "lease_id", "created_at", "lease_created"),
+        *("start_date", "end_date", "start", "end"),
+        moved_at=pl.when(moved).then("updated_at"),
+    )
     before = _replaced(held.filter(moved))
     held = held.with_columns(start=pl.when(moved).then("updated_at").otherwise("start"))
     return Ingested(
