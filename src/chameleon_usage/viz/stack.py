@@ -18,6 +18,7 @@ from chameleon_usage.viz.base import (
     ceiling,
     coarsen,
     colour,
+    event_layers,
     figure,
     gap_layers,
     inline_values,
@@ -38,13 +39,20 @@ NAMES = LABELS | PARTS
 SHADES = palette.STATES | palette.OUT_OF_USE
 
 
-def usage_stack(usage: pl.DataFrame, *, site_name: str, percent: bool = False) -> Figure:
+def usage_stack(
+    usage: pl.DataFrame,
+    *,
+    site_name: str,
+    percent: bool = False,
+    events: pl.DataFrame | None = None,
+) -> Figure:
     """Draw what every node was doing, by week: the parts stacked under the line of the total.
 
     Args:
         usage: `usage_timeline` rows of one site.
         site_name: for the title.
         percent: of the total, rather than nodes.
+        events: `timestamp` and `label` of what to mark, if anything.
     """
     table = partition_table(usage, every="1w")
     table = _in_percent(table) if percent else table.with_columns(pl.col("total", *PARTS).round(2))
@@ -75,7 +83,13 @@ def usage_stack(usage: pl.DataFrame, *, site_name: str, percent: bool = False) -
     means = table.select(pl.col(*PARTS).mean()).row(0, named=True)
     words = ", ".join(f"{PARTS[p].lower()} {mean:,.1f}" for p, mean in means.items() if mean)
     return figure(
-        alt.layer(areas, unknown_part, *gap_layers(table, "total", "1w"), total_line(base, 1.3, x)),
+        alt.layer(
+            areas,
+            unknown_part,
+            *gap_layers(table, "total", "1w"),
+            total_line(base, 1.3, x),
+            *event_layers(events, table),
+        ),
         table,
         width=WIDTH,
         height=HEIGHT,
