@@ -10,7 +10,7 @@ config = "data/sites.yaml"
 #
 # {{ words.simulated() }}
 #
-# [How to read this page](#reading-sites) is the same for every site and told there.
+# A [guide to the pages of the sites](#reading-sites) says how to read their figures and tables.
 
 # %% tags=["remove-cell"]
 import polars as pl

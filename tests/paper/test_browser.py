@@ -86,7 +86,7 @@ BROKEN_WORDS = """() => [...document.querySelectorAll("article :is(td, th)")].fl
   return broken;
 })"""
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-LOOKS = [("file", "light", 1400), ("server", "dark", 800), ("file", "dark", 400)]
+LOOKS = [("file", "light", 1300), ("server", "dark", 800), ("file", "dark", 400)]
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class TestBuilt:
             page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
             article = page.select_one("article")
             assert article
-            for other in article.select("script, style, .chart, table, .cell_input, figcaption"):
+            for other in article.select("script, style, .chart, table, .cell, figcaption"):
                 other.decompose()
             paragraphs = [" ".join(p.get_text().split()) for p in article.select("p, li")]
             told.append([p for p in paragraphs if p])
