@@ -48,7 +48,10 @@ for key, value in findings.of_site(here).items():
 # {{ words.states() }}
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "{{ words.stack() }} Data: {{ output_dir }}/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
-usage_stack(usage, site_name=name, events=events([site])).save(f"{site}_stack", figures)
+shares = pl.read_parquet(here / "coverage.parquet")
+usage_stack(usage, site_name=name, events=events([site]), shares=shares).save(
+    f"{site}_stack", figures
+)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-percent", "caption": "{{ words.percent() }} Data: {{ output_dir }}/plots/{{ site }}_stack_percent.csv."}} tags=["hide-input"]
 usage_stack(usage, site_name=name, percent=True).save(f"{site}_stack_percent", figures)
@@ -214,7 +217,6 @@ joins = pl.read_parquet(here / "join_log.parquet").with_columns(
 # ## Data availability
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-known", "caption": "{{ words.known() }} Data: {{ output_dir }}/plots/{{ site }}_known.csv."}} tags=["hide-input"]
-shares = pl.read_parquet(here / "coverage.parquet")
 availability(shares, usage, site_name=name).save(f"{site}_known", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source supports at {{ site_name }} ({{ source }}), by month and quantity. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]

@@ -79,6 +79,29 @@ class TestEvents:
         assert drawn == svg(usage_stack(site_of("a"), site_name="A"))
 
 
+class TestInferred:
+    def shares(self, share: float) -> pl.DataFrame:
+        days = [START + timedelta(days=day) for day in range(800)]
+        told = pl.DataFrame({"timestamp": days}).cast(pl.Datetime("us", "UTC"))
+        return told.join(
+            pl.DataFrame({"quantity_type": ["total", "committed", "occupied"]}), how="cross"
+        ).with_columns(source=pl.lit("inferred"), known_share=pl.lit(share))
+
+    def test_a_strip_below_the_stack_says_how_much_is(self):
+        marked = usage_stack(site_of("a"), site_name="A", shares=self.shares(0.25))
+        assert marked.data["inferred_total"].to_list() == [0.25] * marked.data.height
+        assert "inferred_occupied" not in marked.data.columns
+        drawn = svg(marked)
+        assert ">inferred: total<" in drawn
+        assert 'opacity="0.25"' in drawn
+
+    def test_there_is_none_where_nothing_is(self):
+        plain = usage_stack(site_of("a"), site_name="A")
+        marked = usage_stack(site_of("a"), site_name="A", shares=self.shares(0.0))
+        assert svg(marked) == svg(plain)
+        assert marked.data.equals(plain.data)
+
+
 class TestComparison:
     def compared(self) -> pl.DataFrame:
         days = [START + timedelta(days=day) for day in range(365)]
