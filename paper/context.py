@@ -123,7 +123,7 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
         "has_ondemand": some(counts.get("ondemand_capacity", EMPTY)),
         "has_projected": waits.exists() and not pl.read_parquet(waits).is_empty(),
         "has_status": any(
-            of.count() >= WEEK
+            some(of) and of.count() >= WEEK
             for name, of in counts.items()
             if name.startswith(("reservable_", "out_of_"))
         ),
