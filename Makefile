@@ -55,7 +55,7 @@ READY := $(VENV)/package.done
 LAB_READY := $(VENV)/lab.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
 DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums claims crate external html lab metrics pdf seconds steps)
-FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/figures/*.py paper/words/*.j2))
+FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/figures/*.py paper/words/*.j2)) data/events.yaml
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
 TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/* data/se*.csv) book/metrics.md
 # The largest sites first, so that none is left to run alone.
@@ -66,7 +66,7 @@ USAGE := $(LARGEST_FIRST:%=$(OUT)/%/usage_timeline.parquet)
 COMBINED := $(OUT)/combined/usage_timeline.parquet
 ABLATED := $(or $(filter $(call marked,ablation,$(CONFIG)),$(TRUTH)),$(firstword $(TRUTH)))
 ABLATION := $(ABLATED:%=$(ONE)output/ablation/%/ablation.parquet)
-OF_ALL := $(patsubst %,$(ALL)book/notebooks/%.ipynb,cross_site real_record $(if $(TRUTH),validation))
+OF_ALL := $(patsubst %,$(ALL)book/notebooks/%.ipynb,cross_site real_record real_appendix $(if $(TRUTH),validation validation_appendix))
 NOTEBOOKS := $(LARGEST_FIRST:%=$(ONE)book/notebooks/%.ipynb) $(OF_ALL) book/notebooks/facts.ipynb
 FIGURES_OF_ONE := $(SITES:%=$(ONE)output/plots/%_stack.svg)
 PLACES := -p data_dir $(DATA) -p config $(CONFIG) -p output_dir
@@ -145,7 +145,7 @@ $(ABLATION): $(ONE)output/ablation/%/ablation.parquet: paper/ablation.py $(ONE)o
 $(ONE)book/notebooks/%.ipynb $(ONE)output/plots/%_stack.svg $(ONE)output/plots/%_stack.png: notebooks/site.py $(FIGURES) $(ONE)output/%/usage_timeline.parquet
 	python -m paper run site $(ONE)book/notebooks/$*.ipynb -p site $* $(PLACES) $(ONE)output
 $(OF_ALL): $(ALL)book/notebooks/%.ipynb: notebooks/%.py $(FIGURES) $(USAGE) data/calibration.yaml $(patsubst %,data/%.csv,errors halves seeds thresholds) data/facts.yaml $(wildcard data/real/*)
-	python -m paper run $* $@ -p sites "$(if $(filter validation,$*),$(TRUTH),$(SITES))" $(PLACES) $(OUT)
+	python -m paper run $* $@ -p sites "$(if $(filter validation%,$*),$(TRUTH),$(SITES))" $(PLACES) $(OUT)
 $(filter %/cross_site.ipynb,$(OF_ALL)): $(COMBINED)
 $(filter %/validation.ipynb,$(OF_ALL)): $(ABLATION)
 book/notebooks/facts.ipynb: notebooks/facts.py $(FIGURES) data/facts.yaml data/calibration.yaml book/references.bib $(LOCK) | $(READY)

@@ -20,7 +20,7 @@ from myst_nb import glue
 from chameleon_usage.viz.cross_site import cross_site_percent, cross_site_usage, site_comparison
 from chameleon_usage.viz.tables import ALL
 from paper import findings, period, tables
-from paper.project import ROOT, site_colours, site_names
+from paper.project import ROOT, events, site_colours, site_names
 
 output = period.cut(ROOT, "combined", output_dir, start, end)
 figures = output / "plots"
@@ -39,7 +39,12 @@ for key, value in findings.across_sites(usage, names).items():
 # ## The sum, and each beside the others
 
 # %% mystnb={"figure": {"name": "fig-cross-site", "caption": "{{ words.usage() }} Data: {{ output_dir }}/plots/cross_site_usage.csv."}} tags=["hide-input"]
-cross_site_usage(usage, site_names=names, site_colours=colours).save("cross_site_usage", figures)
+marked = events(list(names), of_all=True).with_columns(
+    pl.format("{}: {}", pl.col("site").replace(names), "label").alias("label")
+)
+cross_site_usage(usage, site_names=names, site_colours=colours, events=marked).save(
+    "cross_site_usage", figures
+)
 
 # %% mystnb={"figure": {"name": "fig-cross-site-percent", "caption": "The sum in percent of the nodes that all sites have by then ({{ source }}), monthly means. At the bottom, dark, what was used at each site; the middle shade is leased, of unknown use; above, light, what could have been used and was not. The upper edge of the dark areas is the utilisation of the whole testbed, whatever its size. White at the top is maintenance or not known. Grey: not known, so there is no sum. Data: {{ output_dir }}/plots/cross_site_percent.csv."}} tags=["hide-input"]
 cross_site_percent(usage, site_names=names, site_colours=colours).save(

@@ -1,5 +1,6 @@
 # %% tags=["parameters", "remove-cell"]
 facts_file = "data/facts.yaml"
+events_file = "data/events.yaml"
 references_file = "book/references.bib"
 
 # %% [markdown]
@@ -16,9 +17,10 @@ from great_tables import GT
 from myst_nb import glue
 from pybtex.database import parse_file
 
-from paper.project import ROOT
+from paper.project import ROOT, site_names
 
 facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
+names = site_names("", "data/sites.yaml")
 references = parse_file(ROOT / references_file).entries
 
 
@@ -59,5 +61,32 @@ table = pl.DataFrame(
     .cols_align("right", columns="value")
     .fmt_markdown("source")
     .cols_width({"fact": "32%", "value": "11%", "unit": "13%", "source": "21%", "where": "23%"})
+    .tab_options(table_font_size="85%", table_width="100%")
+)
+
+# %% [markdown]
+# (facts-events)=
+# ## Dated events
+#
+# Figures mark these events. Where a date is read off a curve or an inventory, it may be some weeks off.
+
+# %% tags=["hide-input"]
+happened = yaml.safe_load((ROOT / events_file).read_text(encoding="utf-8"))
+dated = pl.DataFrame(
+    [
+        {
+            "site": names[event["site"]],
+            "date": event["date"].isoformat(),
+            "event": event["text"],
+            "source": cited(event["source"]),
+            "where": event["where"],
+        }
+        for event in happened
+    ]
+)
+(
+    GT(dated, id="table-events", groupname_col="site")
+    .fmt_markdown("source")
+    .cols_width({"date": "14%", "event": "33%", "source": "25%", "where": "28%"})
     .tab_options(table_font_size="85%", table_width="100%")
 )

@@ -43,11 +43,6 @@ usage = {
 # %% tags=["remove-cell"] when="has_published"
 present = [site for site in published_sites.split() if site in names]
 whole = leases.BOTH if len(present) > 1 else present[0]
-types = published.machine_types(
-    real,
-    {s: pl.read_parquet(ROOT / output_dir / s / "usage_by_node_type.parquet") for s in present},
-    ours,
-)
 machines = pl.read_csv(real / "published_machines.csv")
 events = pl.read_csv(real / "published_machine_events.csv")
 last = machines.filter(pl.col("month") == pl.col("month").max().over("site"))
@@ -59,28 +54,6 @@ for site in published_sites.split():
     off = machines.filter(site=site).group_by("month").agg(pl.col("disabled", "nodes").sum())
     off = off.filter(pl.col("month") >= "2017").sort("month")  # one order, one last digit
     glue(f"machines_{site}_off", off["disabled"].sum() / off["nodes"].sum(), display=False)
-
-# %% mystnb={"figure": {"name": "fig-real-machines", "caption": "Hosts by node type, monthly means. Left: the published machine events, which are complete to the second and so have no interval. Right: our corrected total ({{ source }}) in the same months, as far as it covers them. A host that is named a type only later has it from its start, since the events name none before 2016. {{ words.removals() }} Data: {{ output_dir }}/plots/real_machines.csv."}} tags=["hide-input"] when="has_published"
-real_record.machines(types, site_names=names, ours=ours).save("real_machines", figures)
-
-# %% tags=["hide-input"] when="has_published"
-turns = (
-    events.filter(pl.col("event").is_in(["CREATE", "DISABLE", "ENABLE"]))
-    .with_columns(pl.col("site").replace(names), pl.col("event").str.to_lowercase() + "d")
-    .pivot(
-        on="event",
-        index=["site", "year"],
-        values="hosts",
-        on_columns=["created", "disabled", "enabled"],
-    )
-    .with_columns(pl.col("created", "disabled", "enabled").fill_null(0))
-    .sort("site", "year")
-)
-(
-    GT(turns.rename({"created": "enrolled"}), id="table-real-machines", groupname_col="site")
-    .cols_label(disabled="taken out of service", enabled="put into service")
-    .tab_header("Hosts with an event of the kind, by year (published machine events)")
-)
 
 # %% [markdown] when="has_published"
 # ## The use of the machines
@@ -151,43 +124,15 @@ glue(
 )
 glue("leases_people", held["leases"].sum(), display=False)
 
-# %% tags=["hide-input"] when="has_published"
-(
-    GT(
-        robots.with_columns(pl.col("site").replace(site_names(published_sites, config))),
-        id="table-real-robots",
-    )
-    .fmt_integer(["leases", "node_hours"])
-    .fmt_number("median_minutes", decimals=2)
-    .fmt_percent("share_of_leases", decimals=1)
-    .fmt_percent("share_of_node_hours", decimals=2)
-    .cols_label(
-        users="users found",
-        median_minutes="held, median (min)",
-        node_hours="node-hours",
-        share_of_leases="of all leases",
-        share_of_node_hours="of all node-hours",
-    )
-    .tab_header("What the rule for robots sets apart in the published leases")
-)
-
 # %% [markdown] when="has_published"
 # ## How people lease
 #
 # {{ words.people() }}
 
 # %% tags=["remove-cell"] when="has_published"
-months = held["month"].unique().to_list()
-ours_made = pl.concat(
-    published.our_leases(
-        pl.read_parquet(ROOT / output_dir / site / "leadtime_leases.parquet"),
-        pl.read_parquet(ROOT / data_dir / site / "blazar.leases.parquet"),
-        site,
-        months,
-    )
-    for site in present
+ours_measured = leases.measured(
+    published.leases_of_all(ROOT / output_dir, ROOT / data_dir, present, held["month"])
 )
-ours_measured = leases.measured(ours_made)
 ours_people = leases.without_robots(ours_measured)
 real_curve = pl.read_csv(real / "published_survival.csv").filter(site=whole, era="all")
 our_curve = leases.survival(ours_people).filter(site=whole, era="all")
@@ -206,7 +151,6 @@ real_leases.survival(both_curves, ours=ours).save("real_survival", figures)
 real_figures = pl.read_csv(real / "published_leases.csv").filter(site=whole)
 our_figures = leases.figures(ours_people).filter(site=whole, era="all")
 beside = published.figures_beside(real_figures.filter(era="all"), our_figures)
-by_era = published.figures_by_era(real_figures)
 if whole == leases.BOTH:
     apart = pl.read_csv(real / "published_leases.csv").filter(
         site="chi_tacc", era="all", nodes="non_gpu", figure="requested_median_h"
@@ -227,90 +171,4 @@ for label, era in (("before", 1), ("after", 2)):
     .fmt_integer("leases")
     .cols_align("right", ["real", "interval", "ours"])
     .tab_header("Lead times and durations of published leases, without robots")
-)
-
-# %% tags=["hide-input"] when="has_published"
-(
-    GT(by_era, id="table-real-eras", rowname_col="figure")
-    .cols_align("right", pl.selectors.exclude("figure"))
-    .tab_header("The same before the files changed and after: real leases, with 95 % intervals")
-)
-
-# %% [markdown] when="has_curves"
-# ## Published curves
-#
-# The published plots show two collectors: the legacy caches, and today's databases taken at their
-# word, which we call *uncorrected*.
-
-# %% tags=["remove-cell"] when="has_curves"
-made = [record.our_means(table, calibration, ours) for table in usage.values()]
-both = pl.concat([curves, *made]).filter(
-    pl.col("site").is_in([s for s in names if s in calibration["real_curves"]]),
-    pl.col("count_type").is_in(record.COMPARED),
-    pl.col("collector_type").is_in(list(record.COLLECTORS.values())),
-)
-
-# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, large points) beside ours (dashed, small points; {{ source }}), a row for each count type and a column for each site; each panel has its own scale. Grey: legacy; purple: uncorrected. The nearer a dashed line lies to the solid one of its colour, the more alike. No solid line where the published plot gives no value, and nothing before a site opened: a year's mean is over the days since, and over the part of the year that the curve has. The curves were read off plots to about half a node. Data: {{ output_dir }}/plots/real_record.csv."}} tags=["hide-input"] when="has_curves"
-real_record.records(both, site_names=names, count_types=record.COMPARED).save(
-    "real_record", figures
-)
-
-# %% tags=["remove-cell"] when="has_curves"
-measured = record.likeness(both, ours)
-apart = record.idle_apart(both, ours)
-glue("record_years", measured.height, display=False)
-glue("record_years_near", measured["near"].sum(), display=False)
-glue("record_idle", apart.median(), display=False)
-glue("record_idle_most", apart.max(), display=False)
-
-# %% tags=["hide-input"] when="has_curves"
-summary = record.likeness_by_series(measured).with_columns(pl.col("site").replace(names))
-(
-    GT(summary, id="table-real-record", groupname_col="site")
-    .fmt_percent("median difference", decimals=1, force_sign=True)
-    .cols_label(collector_type="collector", count_type="count")
-    .tab_header("How alike the yearly means are, 2016 to 2025")
-)
-
-# %% [markdown] when="has_curves"
-# Of {glue:text}`record_years:.0f` yearly means from 2016 on, {glue:text}`record_years_near:.0f` lie within 15 % of the
-# real ones. *Idle* is the difference of two of them, so its error in percent says little. In nodes it differs by
-# {glue:text}`record_idle:.0f` in the median, and by {glue:text}`record_idle_most:.0f` at most. *Uncorrected* idle is negative
-# before 2022, as the real one is: more nodes in use than leased.
-
-# %% [markdown] when="has_calibration"
-# ## The twin against reality
-#
-# {{ words.calibration() }}
-
-# %% tags=["remove-cell"] when="has_calibration"
-from chameleon_usage.io.files import whole_file
-from paper.calibration import beside as set_beside
-from paper.calibration import by_block, targets
-from paper.outcome import outcome
-
-fit = set_beside(
-    targets(calibration), outcome(ROOT / data_dir, calibration, ours_measured), list(names)
-)
-with whole_file(figures / "twin_against_reality.csv") as part:
-    fit.with_columns(pl.col("outcome", "difference", "deviation").round(4)).write_csv(part)
-blocks = by_block(fit)
-glue("fit_figures", fit.height, display=False)
-glue("fit_near", blocks["near"].sum(), display=False)
-
-# %% tags=["hide-input"] when="has_calibration"
-(
-    GT(
-        blocks.with_columns(pl.col("which").str.replace_many(names)),
-        id="table-twin-against-reality",
-        rowname_col="block",
-    )
-    .fmt_percent("median", decimals=1)
-    .fmt_percent("worst", decimals=0, force_sign=True)
-    .sub_missing(missing_text="–", columns="which")
-    .cols_label(
-        near="within 5 %", median="median deviation", worst="worst", which="the figure farthest off"
-    )
-    .tab_header("Figures that the twin is calibrated to, and how near it came")
-    .tab_options(table_font_size="80%")
 )

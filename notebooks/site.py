@@ -11,6 +11,8 @@ config = "data/sites.yaml"
 # # {{ site_name }}
 #
 # {{ words.simulated() }}
+#
+# A [guide to the pages of the sites](#reading-sites) says how to read their figures and tables.
 
 # %% tags=["remove-cell"]
 import polars as pl
@@ -28,7 +30,7 @@ from chameleon_usage.viz.rejects import rejects
 from chameleon_usage.viz.stack import node_types, out_of_use, resources, usage_stack
 from chameleon_usage.viz.tables import rejected
 from paper import findings, period, tables
-from paper.project import ROOT, site_names
+from paper.project import ROOT, events, site_names
 
 output = period.cut(ROOT, site, output_dir, start, end)
 here = output / site
@@ -49,14 +51,13 @@ for key, value in findings.of_site(here).items():
 # {{ words.states() }}
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-stack", "caption": "{{ words.stack() }} Data: {{ output_dir }}/plots/{{ site }}_stack.csv."}} tags=["hide-input"]
-usage_stack(usage, site_name=name).save(f"{site}_stack", figures)
+shares = pl.read_parquet(here / "coverage.parquet")
+usage_stack(usage, site_name=name, events=events([site]), shares=shares).save(
+    f"{site}_stack", figures
+)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-percent", "caption": "{{ words.percent() }} Data: {{ output_dir }}/plots/{{ site }}_stack_percent.csv."}} tags=["hide-input"]
 usage_stack(usage, site_name=name, percent=True).save(f"{site}_stack_percent", figures)
-
-# %% [markdown]
-# Yearly means, in nodes. A value is given where at least 95 % of the year's days are known. The mean of
-# the year in which a site opens is over the days from its first node on.
 
 # %% tags=["remove-cell"]
 yearly = tables.yearly_means(usage)
@@ -67,6 +68,7 @@ shown += ["available_ondemand"] if on_demand else []
 # %% tags=["hide-input"]
 (
     GT(tables.corrected_by_year(yearly, shown), id=f"table-{site}-yearly")
+    .tab_header("Yearly means, in nodes")
     .fmt_number(shown, decimals=1)
     .sub_missing(missing_text="unknown")
     .cols_label({count: METRICS[count].label for count in shown})
@@ -80,9 +82,6 @@ for row in yearly.sort("collector_type", "count_type", "year").iter_rows(named=T
 
 # %% [markdown] when="has_status"
 # ## Usable or not
-#
-# Records of status split the pool into what could be used and what could not, and what was out of use by its cause
-# ([how](#usable)). They speak from the last change of a row on, or from the first snapshot; before that nothing is known.
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-out-of-use", "caption": "Nodes of {{ site_name }} ({{ source }}) that were out of use, in the pool or not, by cause, weekly means. Black line: all of them. Grey: not known. Data: {{ output_dir }}/plots/{{ site }}_out_of_use.csv."}} tags=["hide-input"] when="has_status"
 out_of_use(usage, site_name=name).save(f"{site}_out_of_use", figures)
@@ -105,14 +104,9 @@ pool = ["reservable", "reservable_usable", "reservable_unusable"]
 # %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "{{ words.facet() }} Data: {{ output_dir }}/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
 usage_facet(usage, site_name=name).save(f"{site}_facet", figures)
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-comparison", "caption": "Corrected minus legacy at {{ site_name }} ({{ source }}), monthly means in nodes. Zero means that both agree; nothing is drawn where one of them has no figure. Data: {{ output_dir }}/plots/{{ site }}_comparison.csv."}} tags=["hide-input"] when="has_legacy"
+# %% mystnb={"figure": {"name": "fig-{{ site }}-comparison", "caption": "Corrected minus legacy at {{ site_name }} ({{ source }}), monthly means in nodes. Grey: one of them has no figure. Data: {{ output_dir }}/plots/{{ site }}_comparison.csv."}} tags=["hide-input"] when="has_legacy"
 compared = pl.read_parquet(here / "comparison.parquet")
 comparison(compared, site_name=name).save(f"{site}_comparison", figures)
-
-# %% [markdown] when="has_causes"
-# This table says why *corrected* and *uncorrected* differ, as far as the audit knows: what was inferred
-# adds to what the rows say, what was rejected takes away. The rest has no single row as its cause. Most
-# of it is the replay of events, which moves the bounds of instances that are kept.
 
 # %% tags=["hide-input"] when="has_causes"
 causes = tables.causes_by_era(pl.read_parquet(here / "comparison_causes.parquet"))
@@ -140,10 +134,6 @@ resources(pl.read_parquet(here / "usage_by_resource.parquet"), site_name=name).s
 
 # %% [markdown]
 # ## Lead times
-#
-# The *requested* lead time is how long before its start a lease was made. The *effective* one is how long it took until
-# the first instance of the lease was built or, where that is not known, until its start event. Every lease is in
-# these figures. What is at most a minute starts *at once* and has a band of its own.
 
 # %% tags=["remove-cell"]
 leases = tables.with_gpus(
@@ -166,12 +156,6 @@ delays(leases, site_name=name).save(f"{site}_leadtime_delays", figures)
 # %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime-week", "caption": "{{ words.week() }} Data: {{ output_dir }}/plots/{{ site }}_leadtime_week.csv."}} tags=["hide-input"]
 hours_of_week(leases, site_name=name).save(f"{site}_leadtime_week", figures)
 
-# %% [markdown]
-# The start date of a lease that begins at once is cut to the full minute and so lies just before
-# its creation: the lead time is then slightly negative, and 0.00 here. Where no first create is
-# known, the lease's start event is used instead, which follows within seconds: with many such
-# leases (the join log below says how many) the median of the effective lead time is that of the event.
-
 # %% tags=["hide-input"]
 outcomes = tables.lease_outcomes(leases)
 (
@@ -180,9 +164,6 @@ outcomes = tables.lease_outcomes(leases)
     .fmt_number(outcomes.columns[2:], decimals=2)
     .sub_missing(missing_text="–")
 )
-
-# %% [markdown] when="has_projected"
-# The *projected* lead time is how long anybody would have had to wait for nodes of a type ([how](#projected)).
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-leadtime-projected", "caption": "{{ words.projected() }} Data: {{ output_dir }}/plots/{{ site }}_leadtime_projected.csv."}} tags=["hide-input"] when="has_projected"
 waits = pl.read_parquet(here / "leadtime_projected.parquet")
@@ -212,10 +193,8 @@ lease_use(use, site_name=name).save(f"{site}_lease_use", figures)
 
 # %% [markdown]
 # ## What did not count, and why
-#
-# No hour is lost without a reason: what goes in is either kept or rejected.
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-rejects", "caption": "Entity-hours that the corrected count rejected at {{ site_name }} ({{ source }}), by stage, source and reason, with the number of rows; log scale. One hour can be rejected once for each quantity, so they do not add up. Pale, where there is any: another source was believed for these hours, and nothing is lost. Data: {{ output_dir }}/plots/{{ site }}_rejects.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-rejects", "caption": "Hours of rows that the corrected count rejected at {{ site_name }} ({{ source }}), by stage, source and reason, with the number of rows; log scale. Data: {{ output_dir }}/plots/{{ site }}_rejects.csv."}} tags=["hide-input"]
 audit = pl.read_parquet(here / "rejects.parquet")
 rejects(audit, site_name=name).save(f"{site}_rejects", figures)
 
@@ -223,11 +202,6 @@ rejects(audit, site_name=name).save(f"{site}_rejects", figures)
 lost = rejected(audit).filter(~pl.col("superseded"))
 glue(f"{site}_rejected_rows", int(lost["rows"].sum()), display=False)
 glue(f"{site}_rejected_total", tables.duplicate_hours(audit) / 1e6, display=False)
-
-# %% [markdown]
-# This table lists the joins between tables. Unmatched is not always lost: a join can ask for what only
-# some rows have (a reservation of whole nodes has no instance reservation, one that nobody used has no
-# first create), and the name of a host whose row is gone is inferred from other rows.
 
 # %% tags=["hide-input"]
 joins = pl.read_parquet(here / "join_log.parquet").with_columns(
@@ -245,13 +219,8 @@ joins = pl.read_parquet(here / "join_log.parquet").with_columns(
 # %% [markdown]
 # ## Data availability
 
-# %% [markdown]
-# What is published was either seen, in a row of the first source that knows the host, or
-# inferred from other rows. What neither supports is not known, and has no number.
-
 # %% mystnb={"figure": {"name": "fig-{{ site }}-known", "caption": "{{ words.known() }} Data: {{ output_dir }}/plots/{{ site }}_known.csv."}} tags=["hide-input"]
-shares = pl.read_parquet(here / "coverage.parquet")
 availability(shares, usage, site_name=name).save(f"{site}_known", figures)
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source supports at {{ site_name }} ({{ source }}), by month and quantity. Bright: the source supports it. Dark: the source is silent, and the time rests on another source or, where all sources together are dark, is not known. White: no host that it could know of. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source supports at {{ site_name }} ({{ source }}), by month and quantity. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
 coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)

@@ -12,7 +12,7 @@ import yaml
 from chameleon_usage.viz.base import as_text
 from paper import period
 from paper.findings import across_sites, of_site
-from paper.project import ROOT, is_twin, site_entries, site_names
+from paper.project import ROOT, events, is_twin, site_entries, site_names
 from paper.tables import LEAST_HOURS
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
     `site_name`; `devices`: it leases these rather than nodes; `predecessor`: what there was before
     its record begins. `has_causes`: causes of a difference between corrected and uncorrected that
     the table shows; `has_legacy`: figures of the legacy collector to compare with;
-    `has_lease_use`: leases of whole nodes; `has_ondemand`: capacity to use without a lease;
-    `has_projected`: nodes that are leased as a whole, which can be waited for; `has_status`:
-    records that tell whether nodes could be used, of some of the time; `use_unknown`: leased nodes
-    of which nobody knows whether they were used; `has_unknown`: nodes or days of which the state
-    is not known.
+    `has_events`: dated events that figures mark; `has_lease_use`: leases of whole nodes;
+    `has_ondemand`: capacity to use without a lease; `has_projected`: nodes that are leased as a
+    whole, which can be waited for; `has_status`: records that tell whether nodes could be used, of
+    a week or more; `use_unknown`: leased nodes of which nobody knows whether they were used;
+    `has_unknown`: nodes or days of which the state is not known.
     """
     here = output / site
     entry = site_entries(site, config)[site]
@@ -122,13 +122,16 @@ def site_words(site: str, config: str, output: Path) -> dict[str, Any]:
         "predecessor": entry.get("predecessor", ""),
         "found": of_site(here),
         "prefix": f"{site}_",
+        "has_events": not events([site]).is_empty(),
         "has_causes": caused.exists() and not pl.read_parquet(caused).filter(large).is_empty(),
         "has_legacy": compared.exists() and pl.read_parquet(compared)["legacy"].count() > 0,
         "has_lease_use": used.exists() and not pl.read_parquet(used).is_empty(),
         "has_ondemand": some(counts.get("ondemand_capacity", EMPTY)),
         "has_projected": waits.exists() and not pl.read_parquet(waits).is_empty(),
         "has_status": any(
-            some(of) for name, of in counts.items() if name.startswith(("reservable_", "out_of_"))
+            some(of) and of.count() >= WEEK
+            for name, of in counts.items()
+            if name.startswith(("reservable_", "out_of_"))
         ),
         "use_unknown": some(committed) and counts.get("occupied", EMPTY).count() == 0,
         "has_unknown": some(counts.get("unknown", EMPTY)) or total.has_nulls(),
@@ -139,12 +142,14 @@ def all_words(sites: str, config: str, output: Path) -> dict[str, Any]:
     """Give what the page of all sites names.
 
     `legends`: what is to be said of their colours; `predecessors`: name of a site to what there
-    was before its record begins; `has_ondemand`: one of them has capacity to use without a lease.
+    was before its record begins; `has_events`: dated events that figures mark; `has_ondemand`: one
+    of them has capacity to use without a lease.
     """
     combined = output / "combined" / "usage_timeline.parquet"
     entries, names = site_entries(sites, config), site_names(sites, config)
     counts = corrected_counts(combined, list(entries))
     return {
+        "has_events": not events(list(entries), of_all=True).is_empty(),
         "legends": [entry["legend"] for entry in entries.values() if "legend" in entry],
         "predecessors": {
             names[site]: entry["predecessor"]
@@ -158,6 +163,8 @@ def all_words(sites: str, config: str, output: Path) -> dict[str, Any]:
 
 
 EMPTY = pl.Series(dtype=pl.Float64)
+WEEK = 7
+"""Days; what is known of fewer is not drawn, as figures are of weeks."""
 
 
 def some(values: pl.Series) -> bool:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 """The source tree, wherever the notebook's kernel was started."""
@@ -36,6 +41,24 @@ def site_colours(sites: str, config: str) -> dict[str, tuple[str, str, str]]:
     """Give the shades, dark first, of those sites for which the configuration declares some."""
     entries = site_entries(sites, config)
     return {site: tuple(e["colours"]) for site, e in entries.items() if "colours" in e}
+
+
+def events(sites: Sequence[str], *, of_all: bool = False) -> pl.DataFrame:
+    """Give the dated events of `data/events.yaml` that figures mark.
+
+    Args:
+        sites: whose.
+        of_all: those that are marked where all sites are drawn together, with the site's name.
+
+    Returns:
+        `site`, `timestamp`, `label`.
+    """
+    told = yaml.safe_load((ROOT / "data" / "events.yaml").read_text(encoding="utf-8"))
+    kept = [e for e in told if e["site"] in sites and (not of_all or e.get("all_sites"))]
+    rows = [(e["site"], datetime.combine(e["date"], time(), tzinfo=UTC), e["label"]) for e in kept]
+    return pl.DataFrame(rows, schema=["site", "timestamp", "label"], orient="row").cast(
+        {"site": pl.String, "timestamp": pl.Datetime("us", "UTC"), "label": pl.String}
+    )
 
 
 def is_twin(data_dir: Path) -> bool:

@@ -1,5 +1,6 @@
 """Projected lead times from what the twin's scheduler really knew, by SQL alone."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -93,3 +94,23 @@ def projected_errors(projected: pl.DataFrame, true: pl.DataFrame) -> pl.DataFram
         .select("site", "era", "nodes", "known", *_MEASURES)
         .sort("site", "era", "nodes")
     )
+
+
+def held_to_truth(sites: Iterable[str], output: Path, data: Path) -> pl.DataFrame:
+    """Hold what was projected for every seventh day to the truth, for all sites that have some.
+
+    Args:
+        sites: their keys.
+        output: the folder of the outputs, with one of each site.
+        data: the folder of the raw tables, with the truth of each site.
+
+    Returns:
+        as `projected_errors`.
+    """
+    weekly = pl.col("timestamp").dt.epoch("d") % 7 == 0
+    found = []
+    for site in sites:
+        waits = pl.read_parquet(output / site / "leadtime_projected.parquet").filter(weekly)
+        if waits.height:
+            found.append(projected_errors(waits, true_waits(waits, data / site / "truth")))
+    return pl.concat(found)

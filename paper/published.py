@@ -178,6 +178,28 @@ def our_leases(
     )
 
 
+def leases_of_all(
+    output: Path, data: Path, sites: Sequence[str], months: pl.Series
+) -> pl.DataFrame:
+    """Give `our_leases` of all these sites, of the months in which the published ones were made.
+
+    Args:
+        output: the folder of the outputs, with one of each site.
+        data: the folder of the raw tables.
+        sites: which.
+        months: any number of times each.
+    """
+    return pl.concat(
+        our_leases(
+            pl.read_parquet(output / site / "leadtime_leases.parquet"),
+            pl.read_parquet(data / site / "blazar.leases.parquet"),
+            site,
+            months.unique().to_list(),
+        )
+        for site in sites
+    )
+
+
 FIGURE_NAMES = {
     "advance_share": "made in advance",
     "advance_lead_median_h": "lead time of these, median (h)",

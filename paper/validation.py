@@ -14,9 +14,12 @@ from chameleon_usage.viz.base import as_text
 from paper.eras import era_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 BY = ("site", "era", "count_type")
+
+NOTABLE = 0.01
+"""Of a smaller part of the node-hours it says little how much is right."""
 
 
 def errors(
@@ -76,6 +79,21 @@ def ranges(recorded: pl.DataFrame) -> pl.DataFrame:
     value = pl.col("value")
     by = [*BY, "collector_type", "measure"]
     return recorded.group_by(by).agg(low=value.min(), mid=value.median(), high=value.max()).sort(by)
+
+
+def in_order(
+    of: pl.DataFrame,
+    measure: str,
+    collector: str,
+    sites: Iterable[str],
+    counts: Sequence[str],
+) -> pl.DataFrame:
+    """Give the rows of `ranges` for one measure of one collector; sites, eras, counts in order."""
+    return of.filter(
+        pl.col("count_type").is_in(list(counts)), measure=measure, collector_type=collector
+    ).sort(
+        pl.col("site").cast(pl.Enum(list(sites))), "era", pl.col("count_type").cast(pl.Enum(counts))
+    )
 
 
 def in_percent(of: pl.DataFrame, decimals: int = 2) -> pl.DataFrame:
@@ -288,4 +306,17 @@ def added_errors(without: pl.DataFrame, nothing: str) -> pl.DataFrame:
         .join(whole, on=BY)
         .with_columns((100 * (pl.col("error") - pl.col("with_all"))).alias("added"))
         .sort(*BY, "left_out")
+    )
+
+
+def most_added(without: pl.DataFrame) -> pl.DataFrame:
+    """Give each correction the place at which its lack adds most, the most first.
+
+    Args:
+        without: from `added_errors`.
+    """
+    return (
+        without.sort("added", *BY, "left_out", descending=[True, *[False] * (len(BY) + 1)])
+        .unique("left_out", keep="first", maintain_order=True)
+        .sort("added", "left_out", descending=[True, False])
     )

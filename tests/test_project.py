@@ -285,7 +285,7 @@ class Tree:
             for path in (PROJECT / folder).rglob("*.py"):
                 self.write(str(path.relative_to(PROJECT)), "")
         for name in (
-            *("requirements.txt", "data/calibration.yaml", "data/facts.yaml"),
+            *("requirements.txt", "data/calibration.yaml", "data/events.yaml", "data/facts.yaml"),
             *(f"data/{name}.csv" for name in ("errors", "halves", "seeds", "thresholds")),
             "paper/pdf.typ",
             *("book/_config.yml", "book/_toc.yml", "book/references.bib", "book/index.md"),
@@ -433,6 +433,7 @@ class TestMakefile:
         assert [c.split()[8] for c in about(commands, "paper run site")] == ["chi_uc"]
         assert {c.split()[4] for c in about(commands, "paper run")} == {
             *("site", "cross_site", "validation", "real_record"),
+            *("validation_appendix", "real_appendix"),
         }
 
     def test_touching_a_figure_redoes_no_pipeline(self, tree):

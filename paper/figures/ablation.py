@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NOTICEABLE = 0.005
-"""Percentage points; what changes less has a dot. Empty: there was nothing to measure."""
+"""Percentage points; what changes less has a dot."""
+HEIGHT = 17
+"""Of a row, in pixels."""
+DOT, DASH = "·", "–"
+"""What is hardly felt, and what there is not to leave out or to double."""
 
 
 def ablation(
@@ -108,7 +112,7 @@ def _points_added(
             pl.col("added").clip(0).round(3).alias("shade"),
             # Two digits that count, however small.
             pl.when(pl.col("added").abs() < NOTICEABLE)
-            .then(pl.lit("·"))
+            .then(pl.lit(DOT))
             .when(pl.col("added").abs() >= 10)
             .then(pl.col("added").round(0).cast(pl.Int64).cast(pl.String))
             .when(pl.col("added").abs() >= 1)
@@ -121,15 +125,18 @@ def _points_added(
     )
     eras = table.select(era_label(pl.col("era")).unique().sort())["era"].to_list()
     rows = list(labels.values())
-    # A grid of panels in which one lacks data puts the others in wrong places.
-    empty = {"era": eras[0], what: rows[0]}
-    grid = pl.DataFrame({"site": list(site_names.values())}).join(
-        pl.DataFrame({"count_type": [LABELS[c] for c in count_types]}), how="cross"
+    keys = ["site", "count_type", "era"]
+    grid = (
+        pl.DataFrame({"site": list(site_names.values())})
+        .join(pl.DataFrame({"count_type": [LABELS[c] for c in count_types]}), how="cross")
+        .join(pl.DataFrame({"era": eras}), how="cross")
     )
-    lacking = grid.join(drawn, on=["site", "count_type"], how="anti")
-    drawn = pl.concat(
-        [drawn, lacking.with_columns(pl.lit(v).alias(k) for k, v in empty.items())], how="diagonal"
+    counted = grid.join(drawn, on=keys, how="semi")
+    uncounted = grid.join(drawn, on=keys, how="anti").with_columns(pl.lit(rows[0]).alias(what))
+    lacking = counted.join(pl.DataFrame({what: rows}), how="cross").join(
+        drawn, on=[*keys, what], how="anti"
     )
+    drawn = pl.concat([drawn, lacking.with_columns(text=pl.lit(DASH)), uncounted], how="diagonal")
     base = alt.Chart(inline_values(drawn)).encode(
         x=alt.X(
             "era:O",
@@ -151,27 +158,35 @@ def _points_added(
             alt.Tooltip("added:Q", format="+.3f", title="points"),
         ],
     )
-    base = base.transform_filter("isValid(datum.added)")
-    felt = base.transform_filter("datum.text !== '·'")  # a white cell would hide the frame
+    felt = base.transform_filter(f"isValid(datum.added) && datum.text !== '{DOT}'")
+    grey = (
+        base.transform_filter("!datum.text")
+        .mark_rect(fill=palette.STATES["unknown"], tooltip="no count")
+        .encode(y=alt.value(0), y2=alt.value(HEIGHT * len(labels)))
+    )
     cells = felt.mark_rect().encode(
         color=alt.Color(
             "shade:Q",
-            title="error added (percentage points)",
+            title="percentage points added to the error",
             scale=alt.Scale(
                 type="sqrt",
                 interpolate="lab",
                 domain=[0, legend[-1]],
                 clamp=True,
-                range=["#FFFFFF", palette.COLLECTORS["uncorrected"][0]],
+                range=[palette.FAINT, palette.COLLECTORS["uncorrected"][0]],
             ),
             legend=alt.Legend(orient="bottom", values=legend, titleLimit=300),
         )
     )
-    numbers = base.mark_text(fontSize=9).encode(
-        text="text:N",
-        color=alt.condition(
-            alt.datum.shade > legend[-1] / 5, alt.value("white"), alt.value("black")
-        ),
+    numbers = (
+        base.transform_filter("datum.text")
+        .mark_text(fontSize=9)
+        .encode(
+            text="text:N",
+            color=alt.condition(
+                alt.datum.shade > legend[-1] / 5, alt.value("white"), alt.value("black")
+            ),
+        )
     )
     worst = (
         table.filter(pl.col(what).is_in(list(labels)))
@@ -182,8 +197,8 @@ def _points_added(
         .with_columns(pl.col("site").replace(site_names), pl.col(what).replace(labels))
     )
     chart = (
-        alt.layer(cells, numbers)
-        .properties(width=26 * len(eras), height=17 * len(labels))
+        alt.layer(grey, cells, numbers)
+        .properties(width=26 * len(eras), height=HEIGHT * len(labels))
         .facet(
             row=alt.Row("site:N", title=None, sort=list(site_names.values())),
             column=alt.Column(
@@ -195,4 +210,10 @@ def _points_added(
         )
     )
     words = in_words(worst, f"{{site}}, {each}: {{added:.2g}}")
-    return figure(chart, table, title=title, description=f"{description} The most: {words}.")
+    notes = f"{DOT} less than {NOTICEABLE} points;  {DASH} not at this site;  grey: no count"
+    return figure(
+        chart,
+        table,
+        title=alt.TitleParams(title, subtitle=notes),
+        description=f"{description} The most: {words}.",
+    )

@@ -56,7 +56,7 @@ def files(
         inline_values(pl.DataFrame({"month": [changed]}).select(month)),
     ).mark_rule(color=palette.PLAIN, strokeDash=[2, 2])
 
-    def panel(field: str, title: str, form: str) -> Any:  # noqa: ANN401 - Altair's own are unions
+    def panel(field: str, title: str, form: str, says: int) -> Any:  # noqa: ANN401 - Altair's own are unions
         curves = (
             alt.Chart(inline_values(drawn.select("site", "timestamp", field).drop_nulls()))
             .mark_line(strokeWidth=1.6)
@@ -73,7 +73,9 @@ def files(
             )
         )
         marked = line.encode(x=time_axis(drawn, count=6))
-        return alt.layer(curves, marked).properties(
+        said = line.mark_text(text="files change", align="left", dx=3, y=says, color=palette.PLAIN)
+        said = said.encode(x=time_axis(drawn, count=6))
+        return alt.layer(curves, marked, said).properties(
             width=WIDTH / 2 - 45, height=150, title=panel_title(title)
         )
 
@@ -86,8 +88,8 @@ def files(
     return figure(
         side_by_side(
             [
-                panel("leases", "leases made in a month, without robots'", "~s"),
-                panel("early share", "of these, deleted before their end", ".0%"),
+                panel("leases", "leases made in a month, without robots'", "~s", 7),
+                panel("early share", "of these, deleted before their end", ".0%", 140),
             ],
             columns=2,
         ),

@@ -35,13 +35,6 @@ LEAST_ERROR = 1e-4
 READINGS = {name: palette.COLLECTORS[name][::3] for name in ("uncorrected", "corrected")}
 """Collector to colour and shape."""
 
-UNITS = {
-    "error_site": ("sum of the site", "#332288", "circle"),
-    "error_node_type": ("by node type", "#9A8FD6", "square"),
-    "error_host": ("by host", "#44AA99", "diamond"),
-}
-"""Measure of the corrected count to what the legend calls it, colour and shape."""
-
 
 def readings(
     table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]
@@ -75,7 +68,7 @@ def units(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Seque
     return _ranges(
         table,
         "measure",
-        UNITS,
+        palette.UNITS,
         site_names=site_names,
         count_types=count_types,
         title="The corrected count: sum, node types, hosts",

@@ -48,14 +48,14 @@ def origins(built):
 
 @contextmanager
 def opened(browser, origin: str, **look: Any):
-    """Open a tab, with the list of what goes wrong in it: errors, and requests to elsewhere."""
+    """Open a tab, with what goes wrong in it: errors, warnings, and requests to elsewhere."""
     problems: list[str] = []
     context = browser.new_context(**look)
     tab = context.new_page()
     ours = (origin, "data:", "blob:")
 
     def told(message: Any) -> None:
-        if message.type == "error":
+        if message.type in ("error", "warning"):
             problems.append(f"{tab.url}: {message.text}")
 
     def asked(request: Any) -> None:
@@ -86,7 +86,7 @@ BROKEN_WORDS = """() => [...document.querySelectorAll("article :is(td, th)")].fl
   return broken;
 })"""
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-LOOKS = [("file", "light", 1400), ("server", "dark", 800), ("file", "dark", 400)]
+LOOKS = [("file", "light", 1300), ("server", "dark", 800), ("file", "dark", 400)]
 
 
 @dataclass(frozen=True)

@@ -109,15 +109,15 @@ class TestTemplates:
 
     @pytest.mark.parametrize("sites", ["my_cloud", "my_cloud chi_uc", "chi_tacc"])
     def test_published_curves_stand_beside_sites_that_have_them(self, sites):
-        notebook = build.read_notebook("real_record")
-        words = context(build.parameters(notebook, "real_record", (("sites", sites),)))
+        notebook = build.read_notebook("real_appendix")
+        words = context(build.parameters(notebook, "real_appendix", (("sites", sites),)))
         assert words["has_curves"] == (sites != "my_cloud")
         assert words["has_published"] == (sites != "my_cloud")
         assert not words["both_published"]
-        build.fill(notebook, "real_record", words)
+        build.fill(notebook, "real_appendix", words)
         code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
         assert ("real_record.records" in code) == words["has_curves"]
-        compile(code, "real_record", "exec")
+        compile(code, "real_appendix", "exec")
 
     def test_cells_of_another_case_are_left_out(self, small):
         notebook = build.read_notebook("small")

@@ -21,6 +21,11 @@ def panels(figure) -> list[dict]:
     return figure.chart.to_dict()["concat"]
 
 
+def heading(panel) -> str:
+    """The words above a panel: its last layer."""
+    return panel["layer"][-1]["mark"]["text"]
+
+
 class TestRecords:
     TABLE = pl.DataFrame(
         [
@@ -35,10 +40,10 @@ class TestRecords:
 
     def test_a_row_a_count_type_and_a_column_a_site_without_holes(self):
         drawn = real_record.records(self.TABLE, site_names=NAMES, count_types=["total", "idle"])
-        found = [panel["title"]["text"] for panel in panels(drawn)]
+        found = [heading(panel) for panel in panels(drawn)]
         assert found == ["Site A: Total", "Site B: Total", "Site A: Idle", "Site B: Idle"]
         assert drawn.chart.to_dict()["columns"] == 2
-        assert panels(drawn)[3]["mark"]["text"] == "no published curve"
+        assert panels(drawn)[3]["layer"][0]["mark"]["text"] == "no published curve"
 
     def test_the_key_of_real_is_black_and_no_mark_is_cut_at_the_edge(self):
         drawn = real_record.records(self.TABLE, site_names=NAMES, count_types=["total"])
@@ -65,8 +70,8 @@ class TestPublished:
             table, site_names=NAMES, files="files", caches="caches", ours="twin", partial=" (part)"
         )
         (panel,) = panels(drawn)
-        assert panel["title"]["text"] == "Site A: committed (part)"
-        bars, lines = panel["layer"]
+        assert heading(panel) == "Site A: committed (part)"
+        bars, lines, _ = panel["layer"]
         rows = drawn.chart.to_dict()["datasets"]
         (bar,) = rows[bars["data"]["name"]].splitlines()[1:]
         assert bar == "2018-01-01T00:00Z,2019-01-01T00:00Z,caches,9.0"
@@ -87,8 +92,8 @@ class TestMachines:
         )
         drawn = real_record.machines(table, site_names=NAMES, ours="twin")
         left, right = panels(drawn)
-        assert [p["title"]["text"] for p in (left, right)] == ["Site A: real", "Site A: twin"]
-        scales = [p["encoding"]["y"]["scale"]["domain"] for p in (left, right)]
+        assert [heading(p) for p in (left, right)] == ["Site A: real", "Site A: twin"]
+        scales = [p["layer"][0]["encoding"]["y"]["scale"]["domain"] for p in (left, right)]
         assert scales[0] == scales[1]
         assert scales[0][1] > 42
         assert "Site A, real: 42; Site A, twin: 4" in drawn.chart.to_dict()["description"]
@@ -130,7 +135,7 @@ class TestSurvival:
     def test_the_real_one_has_a_band_and_ours_is_dashed(self):
         drawn = real_leases.survival(self.table(), ours="twin")
         (panel,) = panels(drawn)
-        band, lines = panel["layer"]
+        band, lines, _ = panel["layer"]
         assert band["transform"] == [{"filter": "(datum.record === 'real')"}]
         assert lines["encoding"]["strokeDash"]["scale"] == {
             "domain": ["real", "twin"],

@@ -50,13 +50,11 @@ class TestTemplates:
                 assert f"words.{macro}()" in text or own.count(f"{macro}()") > 1, macro
 
     def test_a_predecessor_is_told_where_there_is_one(self):
-        plain = {"has_ondemand": False, "use_unknown": False}
-        assert spoken("site", "states", **plain, predecessor="").endswith(
-            "add up to the black line."
-        )
-        told = spoken("site", "states", **plain, predecessor="first cloud")
-        assert "The site's first cloud had databases of its own" in told
+        assert spoken("site", "states", use_unknown=False, predecessor="") == ""
+        told = spoken("site", "states", use_unknown=False, predecessor="first cloud")
+        assert told.startswith("The site's first cloud had databases of its own")
         words = {"source": "simulated", "has_ondemand": True, "legends": ["B in yellow"]}
+        words |= {"has_events": False}
         caption = spoken("cross_site", "usage", **words, predecessors={"B": "first cloud"})
         assert "black line = total; B in yellow. A middle" in caption
         assert "the sum lacks it: so with the first cloud of B." in caption
@@ -64,17 +62,14 @@ class TestTemplates:
         assert yearly.endswith("not begun yet; B had a first cloud before, which *All* lacks, too.")
         assert spoken("cross_site", "yearly", predecessors={}).endswith("has not begun yet.")
 
-    @pytest.mark.parametrize(
-        ("words", "sentence"),
-        [
-            ({"has_ondemand": True}, "How many GPUs a slice or a virtual machine holds is in none"),
-            ({"devices": True}, "doing (s), in percent of its total, monthly means. Grey, where"),
-            ({}, "A bare-metal instance holds the whole node in every resource. Grey, where"),
-        ],
-    )
-    def test_resources_are_explained_by_what_the_site_has(self, words, sentence):
-        plain = {"has_ondemand": False, "devices": False, "site_name": "A", "source": "s"}
-        assert sentence in spoken("site", "resources", **(plain | words))
+    @pytest.mark.parametrize("marked", [True, False])
+    def test_events_are_told_where_a_figure_marks_some(self, marked):
+        words = {"source": "s", "site_name": "A", "has_events": marked, "has_ondemand": False}
+        told = (
+            spoken("site", "stack", **words),
+            spoken("cross_site", "usage", legends=[], predecessors={}, **words),
+        )
+        assert ["dated events" in text for text in told] == [marked] * 2
 
     def test_other_counts_say_where_the_rest_of_the_gap_is(self):
         found = {"gap_year": 1, "gap_count": "total", "gap_nodes": 3.0, "gap_word": "more"}
@@ -96,15 +91,16 @@ class TestTemplates:
     @pytest.mark.parametrize("both", [True, False])
     def test_beside_a_database_the_real_record_says_nothing_of_the_twin(self, both):
         words = {"twin": False, "has_curves": True, "both_published": both, "output_dir": "o"}
-        macros = ("opening", "machines", "removals", "usage", "files", "robots", "people", "where")
+        macros = ("opening", "machines", "usage", "files", "robots", "people", "where")
         told = " ".join(spoken("real_record", macro, **words) for macro in macros)
+        told += spoken("real_appendix", "removals", **words)
         assert "twin" not in told
         assert ("CHI@TACC and CHI@UC together" in told) == both
         assert ("people_requested_tacc" in told) == both
 
     def test_a_word_that_nobody_gives_is_an_error(self):
         with pytest.raises(jinja2.UndefinedError, match="'site_name' is undefined"):
-            spoken("site", "percent", source="simulated", use_unknown=False)
+            spoken("site", "percent", source="simulated")
 
     def test_a_sentence_that_is_not_there_is_an_error(self, tmp_path, monkeypatch):
         monkeypatch.setattr(run, "NOTEBOOKS", tmp_path)

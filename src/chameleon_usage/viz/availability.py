@@ -23,13 +23,6 @@ from chameleon_usage.viz.base import (
     time_axis,
 )
 
-SHARES: dict[str, tuple[str, str]] = {
-    "seen": ("seen", palette.COLLECTORS["corrected"][0]),
-    "inferred": ("inferred", "#9C93D1"),
-    "unknown": ("not known", palette.STATES["unknown"]),
-}
-"""Part of a year to its words and colour, from the bottom of the stack."""
-
 SOURCES: dict[str, str] = {name: table.label for name, table in RAW_TABLES.items()}
 """What figures call a source; one not listed keeps its name."""
 
@@ -77,15 +70,18 @@ def availability(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -
             for part in kinds
         )
         .unpivot(
-            list(SHARES), index=["count_type", "year"], variable_name="part", value_name="share"
+            list(palette.SEEN),
+            index=["count_type", "year"],
+            variable_name="part",
+            value_name="share",
         )
         .with_columns(pl.col("share").round(4))
         .sort(pl.col("count_type").cast(pl.Enum(list(LABELS))), "year", "part")
     )
     drawn = table.with_columns(
         pl.col("count_type").replace(LABELS),
-        pl.col("part").replace({part: words for part, (words, _) in SHARES.items()}),
-        order=pl.col("part").cast(pl.Enum(list(SHARES))).to_physical(),
+        pl.col("part").replace({part: words for part, (words, _) in palette.SEEN.items()}),
+        order=pl.col("part").cast(pl.Enum(list(palette.SEEN))).to_physical(),
     )
     ends = (
         drawn.filter(pl.col("part") == "seen")
@@ -108,7 +104,7 @@ def availability(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -
                 axis=alt.Axis(format=".0%"),
                 scale=alt.Scale(domain=[0, 1]),
             ),
-            color=colour("part", dict(SHARES.values()), legend=alt.Legend(orient="bottom")),
+            color=colour("part", dict(palette.SEEN.values()), legend=alt.Legend(orient="bottom")),
             order="order:Q",
             tooltip=["count_type:N", "year:O", "part:N", alt.Tooltip("share:Q", format=".1%")],
         )

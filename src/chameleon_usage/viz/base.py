@@ -10,6 +10,7 @@ left blank or grey, never drawn as zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -46,6 +47,9 @@ COMPARED = ("total", "reservable", "committed", "occupied")
 LINE_LEGEND = alt.Legend(symbolType="stroke", symbolStrokeWidth=2, symbolSize=300)
 MONTH = alt.Tooltip("utcyearmonth(timestamp):T", title="month")
 
+_LETTER = 5.2
+"""Width of a letter of an event's label, in pixels."""
+
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
 
@@ -67,7 +71,8 @@ class Figure:
         Returns:
             the chart as a page shows it: a notebook cell ends with the call.
         """
-        drawing = Drawing((self.chart if self.data.height else nothing(self.chart)).to_dict())
+        chart = self.chart if self.data.height else nothing(self.chart)
+        drawing = Drawing(both_ends_alike(chart.to_dict()))
         svg = chart_svg(drawing.spec)
         files = {
             "svg": svg.encode(),
@@ -78,6 +83,23 @@ class Figure:
             with whole_file(out_dir / f"{name}.{kind}") as part:
                 part.write_bytes(content)
         return drawing
+
+
+def both_ends_alike(spec: Any) -> Any:  # noqa: ANN401 - what JSON holds
+    """Give the second end of a range the type of the first.
+
+    Without it Vega-Lite reads the domain of a time axis once as times and once as numbers, and
+    warns of the conflict; Altair has no place for that type.
+    """
+    if isinstance(spec, list):
+        return [both_ends_alike(part) for part in spec]
+    if not isinstance(spec, dict):
+        return spec
+    spec = {key: both_ends_alike(part) for key, part in spec.items()}
+    match spec:
+        case {"x": {"type": kind}, "x2": {"field": _} as second}:
+            spec["x2"] = {**second, "type": kind}
+    return spec
 
 
 def figure(chart: Any, data: pl.DataFrame, **properties: Any) -> Figure:  # noqa: ANN401
@@ -182,8 +204,20 @@ def panel_title(text: str) -> alt.TitleParams:
 
 
 def side_by_side(panels: Sequence[Any], *, columns: int) -> alt.ConcatChart:
-    """Put panels into rows, their plots (not their labels) aligned."""
-    return alt.concat(*panels, columns=columns, bounds="flush", spacing={"row": 48, "column": 62})
+    """Put panels into rows, their plots (not their labels) aligned, and so their headings."""
+    return alt.concat(
+        *map(_headed, panels), columns=columns, bounds="flush", spacing={"row": 48, "column": 62}
+    )
+
+
+def _headed(panel: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart
+    """Write the title of a panel at a fixed height; as a title it would avoid labels of axes."""
+    panel = panel.copy()
+    title, panel.title = panel.title, alt.Undefined
+    words = alt.Chart(alt.InlineData(values=[{}])).mark_text(
+        text=title.text, font=FONT, fontSize=title.fontSize, x=panel.width / 2, y=-9
+    )
+    return panel.add_layers(words) if isinstance(panel, alt.LayerChart) else panel + words
 
 
 def inline_values(frame: pl.DataFrame) -> alt.InlineData:
@@ -224,7 +258,7 @@ def time_axis(frame: pl.DataFrame, *, count: int = 12, title: str | None = None)
         "timestamp:T",
         title=title,
         scale=scale,
-        axis=alt.Axis(format=words, tickCount=ticks, grid=False),
+        axis=alt.Axis(format=words, tickCount=ticks, grid=False, labelFlush=False),
     )
 
 
@@ -295,6 +329,43 @@ def gap_layers(table: pl.DataFrame, value: str, every: str) -> list[alt.Chart]:
         .encode(x=x, y=alt.value(12))
     )
     return [bands, words] if long.height else [bands]
+
+
+def event_layers(events: pl.DataFrame | None, over: pl.DataFrame) -> list[alt.Chart]:
+    """Mark dated events: a dashed line each, and its label above the plot.
+
+    Args:
+        events: `timestamp` and `label`.
+        over: the frame of the figure; what lies outside the time that it spans is left out.
+
+    Labels that would touch each other stand in lines one above the other.
+    """
+    first, last = over["timestamp"].min(), over["timestamp"].max()
+    if events is None or not isinstance(first, datetime) or not isinstance(last, datetime):
+        return []
+    within = events.filter(pl.col("timestamp").is_between(first, last)).sort("timestamp")
+    if within.is_empty() or first == last:
+        return []
+    ends: list[float] = []
+    lines = []
+    for moment, label in within.select("timestamp", "label").iter_rows():
+        middle = WIDTH * ((moment - first) / (last - first))
+        half = _LETTER * len(label) / 2
+        line = next((n for n, end in enumerate(ends) if middle - half > end), len(ends))
+        ends[line : line + 1] = [middle + half + _LETTER]
+        lines.append(line)
+    marked = within.select("timestamp", "label", line=pl.Series(lines))
+    x = alt.X("timestamp:T", scale=alt.Scale(type="utc"))
+    rules = alt.Chart(inline_values(marked.select("timestamp"))).mark_rule(
+        color=palette.PLAIN, strokeDash=[2, 3], strokeWidth=0.8
+    )
+    words = [
+        alt.Chart(inline_values(part.drop("line")))
+        .mark_text(fontSize=9.5, font=FONT, color=palette.PLAIN, y=-7 - 11 * part["line"][0])
+        .encode(x=x, text="label:N")
+        for part in marked.partition_by("line", maintain_order=True)
+    ]
+    return [rules.encode(x=x), *words]
 
 
 def ceiling(values: pl.Series) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -50,8 +52,13 @@ def usage_facet(usage: pl.DataFrame, *, site_name: str) -> Figure:
     times = table.select(pl.col("timestamp").unique().sort())
     present = [c for c in palette.COLLECTORS if (table["collector_type"] == c).any()]
     looks = [palette.COLLECTORS[c] for c in present]
-    shade, dash, width = (
-        alt.Scale(domain=present, range=[look[i] for look in looks]) for i in range(3)
+    shade, dash = (alt.Scale(domain=present, range=[look[i] for look in looks]) for i in range(2))
+    # Not a scale: one of names would have a legend of its own.
+    thick, thin = (palette.COLLECTORS[c][2] for c in ("legacy", "corrected"))
+    width = (
+        alt.when(alt.datum.collector_type == "legacy")
+        .then(alt.value(thick))
+        .otherwise(alt.value(thin))
     )
     panels = []
     for count_type in COMPARED:
@@ -73,7 +80,7 @@ def usage_facet(usage: pl.DataFrame, *, site_name: str) -> Figure:
                 ),
                 color=alt.Color("collector_type:N", scale=shade, title=None, legend=LINE_LEGEND),
                 strokeDash=alt.StrokeDash("collector_type:N", scale=dash, title=None),
-                strokeWidth=alt.StrokeWidth("collector_type:N", scale=width, title=None),
+                strokeWidth=width,
                 tooltip=[
                     MONTH,
                     alt.Tooltip("collector_type:N", title="collector"),
@@ -120,25 +127,39 @@ def comparison(compared: pl.DataFrame, *, site_name: str) -> Figure:
         value="difference",
     ).with_columns(pl.col("difference").round(2))
     drawn = table.drop_nulls().with_columns(pl.col("count_type").replace(LABELS))
-    bars = (
-        alt.Chart(inline_values(drawn))
-        .mark_bar(width=2, color=palette.COLLECTORS["corrected"][0])
-        .encode(
-            x=time_axis(drawn, count=5),
-            y=alt.Y("difference:Q", title="corrected − legacy (nodes)"),
-            tooltip=[MONTH, alt.Tooltip("difference:Q", format="+,.1f")],
+    ends = [0.0, 1.0, *drawn["difference"]]
+    scale = alt.Scale(domain=[min(ends), max(ends)], nice=True)
+    month_end = table.select(pl.col("timestamp").max().dt.offset_by("1mo"))
+    x = time_axis(pl.concat([table.select("timestamp"), month_end]), count=5)
+
+    def panel(count_type: str) -> Any:  # noqa: ANN401 - Altair's own are unions
+        months = table.filter(pl.col("count_type") == count_type).drop("count_type")
+        bars = (
+            alt.Chart(
+                inline_values(
+                    months.drop_nulls().with_columns(until=pl.col("timestamp").dt.offset_by("1mo"))
+                )
+            )
+            .mark_rect(color=palette.COLLECTORS["corrected"][0], stroke="white", strokeWidth=0.3)
+            .encode(
+                x=x,
+                x2="until:T",
+                y=alt.Y("difference:Q", title="corrected − legacy (nodes)", scale=scale),
+                y2=alt.Y2Datum(0),
+                tooltip=[MONTH, alt.Tooltip("difference:Q", format="+,.1f")],
+            )
         )
-        .properties(width=WIDTH / 2 - 30, height=HEIGHT / 2)
-    )
+        return alt.layer(*gap_layers(months, "difference", "1mo"), bars).properties(
+            width=WIDTH / 2 - 30, height=HEIGHT / 2, title=panel_title(LABELS[count_type])
+        )
+
     labels = [LABELS[c] for c in COMPARED]
     by_type = means(drawn, "difference", "count_type").sort(
         pl.col("count_type").cast(pl.Enum(labels))
     )
     words = ", ".join(f"{label.lower()} {mean:+,.1f}" for label, mean in by_type.iter_rows())
     return figure(
-        bars.facet(
-            facet=alt.Facet("count_type:N", title=None, sort=labels), columns=2
-        ).resolve_axis(x="independent"),
+        side_by_side([panel(c) for c in COMPARED if (table["count_type"] == c).any()], columns=2),
         table,
         title=f"{site_name}: corrected minus legacy",
         description=f"{site_name}, {span_words(table)}: monthly mean difference, corrected minus "

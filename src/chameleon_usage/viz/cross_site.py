@@ -21,6 +21,7 @@ from chameleon_usage.viz.base import (
     Figure,
     as_text,
     colour,
+    event_layers,
     figure,
     gap_layers,
     in_words,
@@ -40,22 +41,32 @@ if TYPE_CHECKING:
     Colours = Mapping[str, Sequence[str]] | None
 
 STATES = {"used": "used", "leased": "leased (use unknown)", "available": "not used"}
+NOT_LEASED = "not leased"
+"""What is available at a site of which nobody knows how much of it was used."""
+REST = "maintenance, or not known"
+LEGEND = alt.Legend(symbolStrokeColor=palette.UNKNOWN_EDGE, symbolStrokeWidth=0.6)
+"""White has an outline."""
 NODES = alt.Tooltip("nodes:Q", format=",.1f")
 
 
 def cross_site_usage(
-    usage: pl.DataFrame, *, site_names: dict[str, str], site_colours: Colours = None
+    usage: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    site_colours: Colours = None,
+    events: pl.DataFrame | None = None,
 ) -> Figure:
-    """Draw all sites: their sum stacked, and each beside the others."""
+    """Draw all sites: their sum stacked, with dated events, and each beside the others."""
     table = cross_site_table(usage, every="1mo").with_columns(pl.col(QUANTITIES).round(2))
     totals = table.filter(pl.col("site") == ALL)
     parts, shades = _stacked(table, site_names, site_colours)
     nodes = alt.Y("nodes:Q", title="nodes", stack="zero")
     area = _of_the_sum(parts, totals).select(parts.columns)
     summed = alt.layer(
-        _areas(area, time_axis(totals), nodes, shades),
+        _areas(_with_rest(area, totals), time_axis(totals), nodes, shades),
         total_line(alt.Chart(inline_values(totals)), 1.3),
         *gap_layers(totals, "total", "1mo"),
+        *event_layers(events, totals),
     ).properties(width=WIDTH, height=HEIGHT, title="All sites together (black line = total)")
     opened = dict(
         as_text(usage)
@@ -74,7 +85,7 @@ def cross_site_usage(
         line = table.filter(pl.col("site") == site).with_columns(begin)
         panels.append(
             alt.layer(
-                _areas(one, time_axis(totals, count=5), nodes, shades),
+                _areas(_with_rest(one, line), time_axis(totals, count=5), nodes, shades),
                 total_line(alt.Chart(inline_values(line.select("timestamp", "total"))), 1),
                 *gap_layers(line, "used", "1mo"),
             ).properties(width=WIDTH / 2 - 40, height=110, title=panel_title(name))
@@ -217,20 +228,35 @@ def _stacked(
         .unpivot(list(STATES), index=["site", "timestamp", "days"], value_name="nodes")
         .filter((pl.col("nodes") > 0).any().over("site", "variable"))
         .with_columns(name=pl.col("site").replace(site_names))
-        .with_columns(series=pl.col("name") + ", " + pl.col("variable").replace(STATES))
+    )
+    if areas.is_empty():
+        unknown_use = set()
+    else:
+        kinds = areas.group_by("site").agg(pl.col("variable").unique())
+        unknown_use = {
+            site for site, found in kinds.iter_rows() if "leased" in found and "used" not in found
+        }
+
+    def series(site: str, state: str) -> str:
+        free = state == "available" and site in unknown_use
+        return f"{site_names[site]}, {NOT_LEASED if free else STATES[state]}"
+
+    areas = areas.with_columns(
+        series=pl.struct("site", "variable").map_elements(
+            lambda row: series(row["site"], row["variable"]), return_dtype=pl.String
+        )
     )
     drawn = set(areas["series"])
-    shades = {
-        f"{name}, {words}": shade
-        for site, name in site_names.items()
-        for words, shade in zip(
-            STATES.values(), palette.site_shades(site, site_colours), strict=True
-        )
-        if f"{name}, {words}" in drawn
+    named = {
+        (site, state): shade
+        for site in site_names
+        for state, shade in zip(STATES, palette.site_shades(site, site_colours), strict=True)
+        if series(site, state) in drawn
     }
+    shades = {series(*key): shade for key, shade in named.items()}
     order = list(shades)
     if by_state:
-        order = [s for words in STATES.values() for s in shades if s.endswith(f", {words}")]
+        order = [series(*key) for state in STATES for key in named if key[1] == state]
     areas = areas.with_columns(order=pl.col("series").cast(pl.Enum(order)).to_physical())
     columns = ["timestamp", "days", "name", "series", "order", "nodes"]
     return areas.select(columns).sort("order", "timestamp"), shades
@@ -243,6 +269,20 @@ def _of_the_sum(parts: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
     ).with_columns((pl.col("nodes") * pl.col("days") / pl.col("all_days")).round(2))
 
 
+def _with_rest(parts: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
+    """Add what the parts leave of the total: `REST`, on top of them."""
+    known = parts.group_by("timestamp").agg(
+        pl.col("nodes").sum(), known=pl.col("nodes").is_not_null().all()
+    )
+    rest = totals.join(known, on="timestamp", how="inner", maintain_order="left").select(
+        "timestamp",
+        series=pl.lit(REST),
+        order=pl.lit(len(parts) + 1),
+        nodes=pl.when("known").then((pl.col("total") - pl.col("nodes")).clip(0)).round(2),
+    )
+    return pl.concat([parts, rest], how="diagonal_relaxed").drop("days", "name")
+
+
 def _areas(
     rows: pl.DataFrame, x: alt.X, y: alt.Y, shades: dict[str, str], value: alt.Tooltip = NODES
 ) -> alt.Chart:
@@ -252,7 +292,7 @@ def _areas(
         .encode(
             x=x,
             y=y,
-            color=colour("series", shades, sort=None),
+            color=colour("series", shades | {REST: palette.REST}, sort=None, legend=LEGEND),
             order="order:Q",
             tooltip=[MONTH, alt.Tooltip("series:N", title="site"), value],
         )

@@ -139,10 +139,13 @@ def _drawn(lines: pl.DataFrame, grid: Grid) -> list[alt.Chart]:
         scale=alt.Scale(domain=names, range=[dash for dash, _ in _LINES.values()]),
         legend=alt.Legend(symbolType="stroke", symbolSize=400, symbolStrokeWidth=2),
     )
-    width = alt.StrokeWidth(
-        "row:N",
-        legend=None,
-        scale=alt.Scale(domain=names, range=[width for _, width in _LINES.values()]),
+    # Not a scale: one of names would have a legend of its own.
+    width = (
+        alt.when(alt.datum.row == "median")
+        .then(alt.value(_LINES["median"][1]))
+        .when(alt.datum.row == _AHEAD)
+        .then(alt.value(_LINES[_AHEAD][1]))
+        .otherwise(alt.value(_LINES["10 %"][1]))
     )
     base = alt.Chart(inline_values(placed)).encode(
         x=grid.time_axis(5), y=hours_axis(grid.height), detail="row:N"
@@ -190,6 +193,7 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, step: float = 0.0625) -> F
         .with_columns(opacity=(0.45 + 0.55 * pl.col("leases").log10()).clip(0, 1))
     )
     parts = {kind: points.filter(pl.col("leadtime_type") == kind) for kind in KINDS}
+    legend = _types(colours, points["node_type"])
     panels = [
         alt.layer(
             grid.picture(
@@ -197,7 +201,7 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, step: float = 0.0625) -> F
                 raster.painted([colours[name] for name in part["node_type"]], part["opacity"]),
                 grid.time_axis(12, "lease created" if kind == KINDS[-1] else None),
             ),
-            _types(colours, part["node_type"]),
+            legend,
         ).properties(width=WIDTH, height=190, title=panel_title(kind))
         for kind, part in parts.items()
         if part.height

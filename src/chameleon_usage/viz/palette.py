@@ -1,10 +1,11 @@
 """What a colour means, once for every figure.
 
-The states of a node use colours of Okabe and Ito (Color Universal Design, 2008), which readers
-with any of the common colour deficiencies can tell apart; yellow is left to a site, a slate
-stands in. Collectors, sites and node types are other questions, asked in other figures, with
-colours of their own; collectors also differ by dash and width, so that they survive print. Node
-types use the "bright" scheme of Paul Tol (Colour Schemes, SRON technical note, 2021).
+The states of a node use the hues of Okabe and Ito (Color Universal Design, 2008), shifted in
+lightness so that what lies side by side differs for readers with any of the common colour
+deficiencies, and on grey paper, too; yellow is left to a site. Collectors, sites and node types
+are other questions, asked in other figures, with colours of their own; collectors also differ by
+dash and width, so that they survive print. Node types use the "bright" scheme of Paul Tol (Colour
+Schemes, SRON technical note, 2021).
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ TOTAL = "#000000"
 STATES: dict[str, str] = {
     "active": "#0072B2",  # blue
     "stopped": "#CC79A7",  # purple
-    "idle": "#E69F00",  # orange
-    "leased": "#64708F",  # slate
-    "available": "#56B4E9",  # sky blue
-    "available_ondemand": "#009E73",  # green
-    "maintenance": "#D55E00",  # vermilion
+    "idle": "#E8A713",  # orange
+    "leased": "#3B4763",  # slate
+    "available": "#BFE8A9",  # pale green
+    "available_ondemand": "#2AAE7E",  # green
+    "maintenance": "#CC4C0A",  # vermilion
     "unknown": "#D3D3D3",
 }
 """Part of the partition to colour, in the order of stacking, from the bottom.
@@ -36,8 +37,8 @@ STATES: dict[str, str] = {
 OUT_OF_USE: dict[str, str] = {
     "out_of_use_broken": "#7A1E1E",  # dark red
     "out_of_use_planned": "#EE8F5A",  # pale vermilion
-    "out_of_use_disabled": "#B9A08A",  # sand
-    "out_of_use_unexplained": "#F2E5D5",  # pale sand
+    "out_of_use_disabled": "#D6C3AE",  # sand
+    "out_of_use_unexplained": "#F6EDE1",  # pale sand
 }
 """Count type of what is out of use to colour, in the order of stacking, from the bottom."""
 
@@ -53,6 +54,16 @@ LEASE_USE: dict[str, str] = {
 """What became of leased node-hours: use, four kinds of waste from pale to dark, and what is not
 held any more, near white."""
 
+SEEN: dict[str, tuple[str, str]] = {
+    "seen": ("seen", "#332288"),
+    "inferred": ("inferred", "#9C93D1"),
+    "unknown": ("not known", STATES["unknown"]),
+}
+"""Part of a year to its words and colour, from the bottom of the stack."""
+
+REST = "#FFFFFF"
+"""What of a total is in no part that is drawn."""
+
 UNKNOWN_EDGE = "#8C8C8C"
 """The outline of what is not known."""
 
@@ -65,6 +76,13 @@ COLLECTORS: dict[str, tuple[str, list[int], float, str]] = {
 """Collector type to colour, dash, width and shape, in the order of drawing: legacy is wide and
 pale, as it often lies beneath the others."""
 
+UNITS: dict[str, tuple[str, str, str]] = {
+    "error_site": ("sum of the site", "#332288", "circle"),
+    "error_node_type": ("by node type", "#9A8FD6", "square"),
+    "error_host": ("by host", "#44AA99", "diamond"),
+}
+"""Unit that errors are added up by to what the legend calls it, colour and shape."""
+
 REAL, OURS = TOTAL, COLLECTORS["corrected"][0]
 """The published record, and the corrected count beside it."""
 
@@ -73,6 +91,9 @@ PLAIN, PALE = "#4D4D4D", "#B3B3B3"
 
 COUNTS = ("#DFD9EE", "#371A66")
 """A bin with one row, and the fullest bin, in a picture of counts."""
+
+FAINT = "#F6ECF2"
+"""The lowest shade of an error that is added."""
 
 GPUS: dict[str, str] = {"with GPUs": "#371A66", "without GPUs": "#9483C2"}
 """What leases are on."""

@@ -20,6 +20,8 @@ from chameleon_usage.viz.tables import rejected
 KINDS = {"rejected": palette.PLAIN, "superseded: another source was believed": palette.PALE}
 MOST_REASONS = 15
 """This many reasons are drawn, by hours; the rest are left to the table."""
+ROOM = 50
+"""A number stands left of its point if the axis ends at less than this many times its hours."""
 
 
 def rejects(audit: pl.DataFrame, *, site_name: str) -> Figure:
@@ -37,7 +39,7 @@ def rejects(audit: pl.DataFrame, *, site_name: str) -> Figure:
         "rows",
         "hours",
     )
-    top = max(10.0, ceiling(drawn["hours"]))
+    top = max(10.0, 2 * ceiling(drawn["hours"]))
     base = alt.Chart(inline_values(drawn)).encode(
         y=alt.Y(
             "what:N",
@@ -47,7 +49,7 @@ def rejects(audit: pl.DataFrame, *, site_name: str) -> Figure:
         ),
         x=alt.X(
             "hours:Q",
-            title="entity-hours rejected",
+            title="hours of rejected rows",
             scale=alt.Scale(type="symlog", domain=[0, top]),
             axis=alt.Axis(
                 values=[0, *(10**n for n in range(1, 9) if 10**n <= top)],
@@ -65,7 +67,14 @@ def rejects(audit: pl.DataFrame, *, site_name: str) -> Figure:
         ),
         tooltip=["what:N", "rows:Q", alt.Tooltip("hours:Q", format=",.0f")],
     )
-    text = base.mark_text(align="left", dx=7).encode(text=alt.Text("rows:Q", format=",d"))
+    # Beside the point, on the side where there is room within the frame.
+    right = alt.datum.hours < top / ROOM
+    text = [
+        base.transform_filter(right if align == "left" else ~right)
+        .mark_text(align=align, dx=7 if align == "left" else -7)
+        .encode(text=alt.Text("rows:Q", format=",d"))
+        for align in ("left", "right")
+    ]
     notes = ["number = rows"]
     if table.height > MOST_REASONS:
         notes.append(f"the {MOST_REASONS} largest of {table.height}; the rest are in the CSV")
@@ -73,11 +82,11 @@ def rejects(audit: pl.DataFrame, *, site_name: str) -> Figure:
         notes.append("none of these rows held any hour of the record")
     words = in_words(drawn, "{what}: {rows:,} rows, {hours:,.0f} hours")
     return figure(
-        alt.layer(points, text),
+        alt.layer(points, *text),
         table,
         width=WIDTH / 2,
         height=alt.Step(18),
         title=alt.TitleParams(f"{site_name}: what did not count", subtitle="; ".join(notes)),
-        description=f"{site_name}: rows and entity-hours that the corrected count rejected, by "
+        description=f"{site_name}: rows and hours that the corrected count rejected, by "
         f"stage, source and reason. {words}",
     )

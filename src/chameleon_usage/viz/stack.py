@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -18,6 +20,7 @@ from chameleon_usage.viz.base import (
     ceiling,
     coarsen,
     colour,
+    event_layers,
     figure,
     gap_layers,
     inline_values,
@@ -38,13 +41,22 @@ NAMES = LABELS | PARTS
 SHADES = palette.STATES | palette.OUT_OF_USE
 
 
-def usage_stack(usage: pl.DataFrame, *, site_name: str, percent: bool = False) -> Figure:
+def usage_stack(
+    usage: pl.DataFrame,
+    *,
+    site_name: str,
+    percent: bool = False,
+    events: pl.DataFrame | None = None,
+    shares: pl.DataFrame | None = None,
+) -> Figure:
     """Draw what every node was doing, by week: the parts stacked under the line of the total.
 
     Args:
         usage: `usage_timeline` rows of one site.
         site_name: for the title.
         percent: of the total, rather than nodes.
+        events: `timestamp` and `label` of what to mark, if anything.
+        shares: `coverage` rows of the site, to draw below the stack how much of it is inferred.
     """
     table = partition_table(usage, every="1w")
     table = _in_percent(table) if percent else table.with_columns(pl.col("total", *PARTS).round(2))
@@ -74,11 +86,27 @@ def usage_stack(usage: pl.DataFrame, *, site_name: str, percent: bool = False) -
     ).encode(x=x, y="known:Q", y2="total:Q")
     means = table.select(pl.col(*PARTS).mean()).row(0, named=True)
     words = ", ".join(f"{PARTS[p].lower()} {mean:,.1f}" for p, mean in means.items() if mean)
+    stack = alt.layer(
+        areas,
+        unknown_part,
+        *gap_layers(table, "total", "1w"),
+        total_line(base, 1.3, x),
+        *event_layers(events, table),
+    ).properties(width=WIDTH, height=HEIGHT)
+    inferred = None if shares is None else inferred_table(shares)
+    if inferred is not None:
+        table = table.with_columns(month=pl.col("timestamp").dt.truncate("1mo"))
+        for (row,), part in inferred.partition_by("row", as_dict=True, maintain_order=True).items():
+            months = part.select(month="timestamp").with_columns(
+                part["share"].alias(f"inferred_{row}")
+            )
+            table = table.join(months, on="month", how="left", maintain_order="left")
+        table = table.drop("month")
     return figure(
-        alt.layer(areas, unknown_part, *gap_layers(table, "total", "1w"), total_line(base, 1.3, x)),
+        stack
+        if inferred is None
+        else alt.vconcat(stack, _strip(inferred, x), spacing=4).resolve_scale(color="shared"),
         table,
-        width=WIDTH,
-        height=HEIGHT,
         title=f"{site_name}: what its nodes were doing ({unit})",
         description=(
             f"Stacked areas of what the nodes of {site_name} were doing, {span_words(table)}, "
@@ -86,6 +114,65 @@ def usage_stack(usage: pl.DataFrame, *, site_name: str, percent: bool = False) -
             if words
             else f"{site_name}, {span_words(table)}: no day of which all parts are known."
         ),
+    )
+
+
+def inferred_table(shares: pl.DataFrame) -> pl.DataFrame | None:
+    """Give by month which share of total and committed is inferred: `row`, `timestamp`, `share`.
+
+    Args:
+        shares: `coverage` rows of one site.
+
+    Returns:
+        None where nothing is.
+    """
+    kinds = ["total", "committed"]
+    table = coarsen(
+        as_text(shares)
+        .filter(pl.col("source") == "inferred", pl.col("quantity_type").is_in(kinds))
+        .rename({"quantity_type": "row"}),
+        "1mo",
+        by=["row"],
+        value="known_share",
+    ).select("row", "timestamp", share=pl.col("known_share").round(2))
+    return table if (table["share"] > 0).any() else None
+
+
+def _strip(inferred: pl.DataFrame, x: alt.X) -> alt.Chart:
+    """Draw a line of cells for each row: the darker, the more is inferred."""
+    months = inferred.drop_nulls("share").sort("row", "timestamp")
+    ends = months.with_columns(
+        until=pl.col("timestamp").dt.offset_by("1mo"), run=pl.struct("row", "share").rle_id()
+    )
+    cells = ends.group_by("run", maintain_order=True).agg(
+        pl.first("row", "timestamp", "share"), pl.last("until")
+    )
+    plain: Any = x.copy()
+    plain.axis = alt.Axis(labels=False, ticks=False, domain=False, grid=False)
+    return (
+        alt.Chart(inline_values(cells.drop("run").filter(pl.col("share") > 0)))
+        .mark_rect(clip=True, color=palette.SEEN["inferred"][1], stroke=None)
+        .encode(
+            x=plain,
+            x2="until:T",
+            y=alt.Y(
+                "row:N",
+                title=None,
+                scale=alt.Scale(domain=["total", "committed"]),
+                axis=alt.Axis(
+                    labelExpr="'inferred: ' + datum.label",
+                    labelFontSize=8,
+                    ticks=False,
+                    domain=False,
+                    labelPadding=2,
+                ),
+            ),
+            opacity=alt.Opacity(
+                "share:Q", scale=alt.Scale(domain=[0, 1], range=[0, 1]), legend=None
+            ),
+            tooltip=["row:N", alt.Tooltip("share:Q", format=".0%", title="inferred")],
+        )
+        .properties(width=WIDTH, height=18)
     )
 
 

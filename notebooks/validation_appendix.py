@@ -1,0 +1,395 @@
+# %% tags=["parameters", "remove-cell"]
+data_dir = "data/twin"
+output_dir = "output"
+config = "data/sites.yaml"
+sites = ""
+
+# %% [markdown]
+# (validation-appendix)=
+# # Validation in numbers
+#
+# The tables behind the chapter on [validation](#seeds), in its order. It says what each of them measures, and
+# what follows from it.
+
+# %% tags=["remove-cell"]
+import polars as pl
+import polars.selectors as cs
+import yaml
+from great_tables import GT
+
+from chameleon_usage.models.metrics import COLLECTORS, METRICS
+from chameleon_usage.viz.base import since_opening
+from paper import projected, seeds, thresholds, validation
+from paper.eras import era_label
+from paper.figures import ablation
+from paper.project import ROOT, site_names
+from paper.truth import daily_truth
+
+figures = ROOT / output_dir / "plots"
+names = site_names(sites, config)
+compared = ["total", "reservable", "committed", "occupied", "active"]
+labels = {count: METRICS[count].label for count in compared}
+on_twins = seeds.read_record().filter(pl.col("site").is_in(list(names)))
+ranges = validation.ranges(on_twins.filter(steered_by=seeds.ALL))
+
+
+def of(measure, collector):
+    """Give one measure of one collector, sites and eras in order."""
+    return validation.in_order(ranges, measure, collector, names, compared)
+
+
+def named(table):
+    """Write sites and eras as readers know them."""
+    return table.with_columns(pl.col("site").replace(names), era_label(pl.col("era")))
+
+
+# %% [markdown]
+# ## Several seeds
+
+# %% tags=["hide-input"]
+(
+    GT(
+        named(validation.by_count(validation.in_percent(of("error_site", "corrected")))),
+        id="table-seeds",
+        groupname_col="site",
+    )
+    .cols_label(
+        **{k: v for k, v in labels.items() if k in set(of("error_site", "corrected")["count_type"])}
+    )
+    .sub_missing(missing_text="–")
+    .tab_options(table_font_size="80%", table_width="100%")
+    .tab_header(
+        "Error of the corrected count, in percent of node-hours: median (smallest to largest)"
+    )
+)
+
+# %% [markdown]
+# ## Lease by lease
+#
+# A lease is *off* if the count misses more than a hundredth of its node-hours on the hosts that it held.
+
+# %% tags=["hide-input"]
+of_leases = pl.concat(
+    of(measure, collector).with_columns(name=pl.lit(f"{measure}_{collector}"))
+    for measure in ("error_lease", "leases_off")
+    for collector in ("uncorrected", "corrected")
+)
+(
+    GT(
+        named(
+            validation.in_percent(of_leases).pivot(
+                on="name", index=["site", "era"], values="words", maintain_order=True
+            )
+        ),
+        id="table-leases",
+        groupname_col="site",
+    )
+    .tab_spanner("node-hours of leases missed", cs.starts_with("error_lease"))
+    .tab_spanner("leases off", cs.starts_with("leases_off"))
+    .cols_label_with(cs.starts_with("error_lease", "leases_off"), fn=lambda n: n.rsplit("_", 1)[-1])
+    .sub_missing(missing_text="–")
+    .tab_options(table_font_size="85%", table_width="100%")
+    .tab_header("Leases on the right hosts, in percent: median (smallest to largest)")
+)
+
+# %% [markdown]
+# ## What is inferred
+#
+# The part of the corrected node-hours that is marked as inferred, in the median of the twins, and how much of it the
+# truth has, in the worst of them.
+
+# %% tags=["hide-input"]
+inferred = ["total", "reservable", "committed"]
+of_inferred = validation.inferred(ranges, inferred).sort(
+    pl.col("site").cast(pl.Enum(list(names))), "era"
+)
+table = GT(named(of_inferred), id="table-inferred", groupname_col="site")
+for count in inferred:
+    table = table.tab_spanner(labels[count], [f"{count}_share", f"{count}_right"])
+(
+    table.fmt_percent(cs.ends_with("_share"), decimals=1)
+    .fmt_percent(cs.ends_with("_right"), decimals=2)
+    .cols_label_with(cs.ends_with("_share"), fn=lambda _: "inferred")
+    .cols_label_with(cs.ends_with("_right"), fn=lambda _: "of it right")
+    .sub_missing(missing_text="–")
+    .tab_options(table_font_size="85%", table_width="100%")
+    .tab_header("What is inferred, and how much of it the truth confirms")
+)
+
+# %% [markdown]
+# ## Projected lead times
+#
+# Of days, node types and numbers of nodes for which the truth has a wait: how many have a value, and how many of the
+# values are within an hour.
+
+# %% tags=["hide-input"]
+held = projected.held_to_truth(names, ROOT / output_dir, ROOT / data_dir)
+(
+    GT(
+        named(held),
+        id="table-projected",
+        groupname_col="site",
+    )
+    .fmt_percent(["known", "within", "within_of_waits"], decimals=1)
+    .fmt_number(["mean_absolute_h", "wait_h"], decimals=1)
+    .sub_missing(missing_text="–")
+    .tab_spanner("of days and types", ["known"])
+    .tab_spanner("of the known, within an hour", ["within", "within_of_waits"])
+    .tab_spanner("hours", ["mean_absolute_h", "wait_h"])
+    .cols_label(
+        known="known",
+        within="all",
+        within_of_waits="with a wait",
+        mean_absolute_h="mean |error|",
+        wait_h="mean true wait",
+    )
+    .tab_options(table_font_size="85%", table_width="100%")
+    .tab_header("Projected lead times against what the twin's scheduler knew")
+)
+
+# %% [markdown]
+# ## The caches of the time
+
+# %% tags=["hide-input"]
+of_caches = pl.concat([of("error_site", "legacy"), of("known_days", "legacy").head(0)])
+cached = of("known_days", "legacy").group_by("site", "era").agg(pl.col("mid").max().alias("days"))
+(
+    GT(
+        named(
+            validation.by_count(validation.in_percent(of_caches, 1)).join(
+                cached, on=["site", "era"], how="left", maintain_order="left"
+            )
+        ),
+        id="table-legacy",
+        groupname_col="site",
+    )
+    .cols_label(
+        **{k: v for k, v in labels.items() if (of_caches["count_type"] == k).any()},
+        days="days cached",
+    )
+    .fmt_percent("days", decimals=0)
+    .sub_missing(missing_text="–")
+    .tab_options(table_font_size="85%", table_width="100%")
+    .tab_header(
+        "Assumed, not found: error of the twin's caches in percent, median (smallest to largest)"
+    )
+)
+
+# %% [markdown]
+# ## Two thresholds
+
+# %% tags=["hide-input"]
+at_levels = thresholds.read_record()
+(
+    GT(
+        thresholds.at_services(at_levels, "committed").with_columns(
+            pl.col("level").cast(pl.Float64)
+        ),
+        id="table-thresholds",
+    )
+    .fmt_percent("level", decimals=0)
+    .fmt_percent(cs.ends_with("_error"), decimals=2)
+    .fmt_percent(cs.ends_with("_days"), decimals=0)
+    .tab_spanner("bare metal", cs.starts_with("baremetal"))
+    .tab_spanner("KVM", cs.starts_with("kvm"))
+    .cols_label(level="must be known")
+    .cols_label_with(cs.ends_with("_error"), fn=lambda _: "largest error")
+    .cols_label_with(cs.ends_with("_days"), fn=lambda _: "days known")
+    .tab_options(table_font_size="85%")
+    .tab_header("Committed on sites that the services wrote, by the share that must be known")
+)
+
+# %% [markdown]
+# ## Years that did not steer the twin
+
+# %% tags=["hide-input"]
+halves = validation.apart_by_half(
+    pl.read_csv(ROOT / "data" / "halves.csv").filter(pl.col("site").is_in(list(names)))
+)
+(
+    GT(
+        halves.sort(
+            pl.col("site").cast(pl.Enum(list(names))),
+            "collector_type",
+            pl.col("count_type").cast(pl.Enum(compared)),
+        ).with_columns(pl.col("site").replace(names), pl.col("count_type").replace(labels)),
+        id="table-halves",
+        groupname_col="site",
+    )
+    .fmt_percent(["all", "inside", "outside"], decimals=1)
+    .cols_label(
+        collector_type="collector",
+        count_type="count",
+        all="all years steer",
+        inside="years that steer",
+        outside="other years",
+    )
+    .tab_spanner("half of the years steer", ["inside", "outside"])
+    .tab_options(table_font_size="85%", table_width="100%")
+    .tab_header("Median difference of yearly means from the real ones")
+)
+
+# %% tags=["remove-cell"]
+recorded = pl.read_csv(ROOT / "data" / "errors.csv")
+counted = [count for count in METRICS if (recorded["count_type"] == count).any()]
+counts = {count: METRICS[count].label for count in counted}
+
+# %% [markdown] when="has_services"
+# ## Sites that the services wrote
+
+# %% when="has_services" tags=["hide-input"]
+(
+    GT(
+        validation.of_services(recorded)
+        .sort("place", pl.col("count_type").cast(pl.Enum(list(METRICS))))
+        .with_columns(
+            pl.col("place").replace({"baremetal": "bare metal", "kvm": "KVM"}),
+            pl.col("count_type").replace({name: what.label for name, what in METRICS.items()}),
+        ),
+        id="table-services",
+        groupname_col="place",
+    )
+    .fmt_percent(cs.starts_with("error"), decimals=2)
+    .fmt_percent(cs.starts_with("known_days"), decimals=0)
+    .sub_missing(missing_text="–")
+    .cols_label(count_type="count")
+    .cols_label_with(
+        cs.starts_with("error", "known"), fn=lambda name: name.replace("_", " ").rsplit(" ", 1)[-1]
+    )
+    .tab_spanner("error", cs.starts_with("error"))
+    .tab_spanner("days known", cs.starts_with("known_days"))
+    .tab_options(table_font_size="85%", table_width="100%")
+    .tab_header("The corrected count on the services' sites, by release")
+)
+
+# %% [markdown]
+# (tables-damage)=
+# ## Twice the damage
+
+# %% tags=["remove-cell"]
+kinds = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))["damage"]
+doubled = validation.with_more_damage(recorded.filter(pl.col("site").is_in(list(names))))
+noticed = doubled.filter(pl.col("added").abs() >= ablation.NOTICEABLE)["damage"]
+felt = {name: kind["what"] for name, kind in kinds.items() if name in noticed}
+shown = felt or {name: kind["what"] for name, kind in kinds.items()}
+damaged = {site: name for site, name in names.items() if (doubled["site"] == site).any()}
+
+# %% mystnb={"figure": {"name": "fig-damage", "caption": "Percentage points by which the error of the corrected count grows when one kind of damage is twice as frequent, by site, count and era. A dot: less than 0.005 points. A dash: the site cannot have such damage. Grey: no count there. Data: {{ output_dir }}/plots/damage.csv."}} tags=["hide-input"]
+ablation.twice_the_damage(doubled, site_names=damaged, count_types=counted, labels=shown).save(
+    "damage", figures
+)
+
+# %% [markdown]
+# A kind that adds less than 0.005 points to every error has dashes in this table.
+
+# %% tags=["hide-input"]
+places = pl.concat_str(
+    pl.col("site").replace(names),
+    pl.col("count_type").replace(counts),
+    era_label(pl.col("era")),
+    separator=", ",
+)
+(
+    GT(
+        validation.worst_of_each(
+            doubled.filter(pl.col("added") >= ablation.NOTICEABLE), kinds
+        ).select("what", "rate", "of", "mark", "with_all", "error", place=places),
+        id="table-damage",
+    )
+    .fmt_percent(["with_all", "error"], decimals=2)
+    .fmt_number("rate", n_sigfig=2, drop_trailing_zeros=True)
+    .sub_missing(missing_text="–")
+    .cols_move_to_start(["what", "rate", "of", "mark", "place"])
+    .tab_spanner("where more of it adds most", ["place", "with_all", "error"])
+    .cols_label(what="damage", of="of what", place="count", with_all="error", error="when twice")
+    .tab_options(table_font_size="80%", table_width="100%")
+    .tab_header("Every kind of damage, how frequent the twin has it, and what twice as much does")
+)
+
+# %% [markdown]
+# ## The book's own twin
+#
+# All numbers of the twin from which the chapters of results were made. The *95th percentile* is the
+# absolute error that 95 % of an era's days do not exceed, in nodes, and as a share of the mean truth. The truth of a
+# day is the integral of its intervals, computed here without any part of the pipeline.
+
+
+# %% tags=["remove-cell"]
+def errors_of(site):
+    usage = since_opening(pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet"))
+    truth = pl.read_parquet(ROOT / data_dir / site / "truth" / "intervals.parquet")
+    return validation.errors(
+        usage, daily_truth(truth, usage["timestamp"].unique().sort(), compared)
+    )
+
+
+errors = pl.concat(map(errors_of, names))
+ordered = errors.sort(
+    pl.col("site").cast(pl.Enum(list(names))),
+    "era",
+    pl.col("count_type").cast(pl.Enum(compared)),
+    pl.col("collector_type").cast(pl.Enum(list(COLLECTORS))),
+).with_columns(
+    pl.col("site").replace(names), era_label(pl.col("era")), pl.col("count_type").replace(labels)
+)
+
+# %% tags=["hide-input"]
+(
+    GT(
+        ordered.filter(pl.col("collector_type") == "corrected").drop("collector_type"),
+        id="table-validation",
+        groupname_col="site",
+    )
+    .fmt_percent(["error", "bias", "p95"], decimals=2)
+    .fmt_percent("known_days", decimals=1)
+    .fmt_number(["mean_absolute_nodes", "bias_nodes", "p95_nodes"], decimals=2)
+    .sub_missing(missing_text="–")
+    .tab_spanner("percent of node-hours", ["error", "bias", "p95"])
+    .tab_spanner("nodes", ["mean_absolute_nodes", "bias_nodes", "p95_nodes"])
+    .cols_label(
+        count_type="count",
+        p95="95th percentile",
+        mean_absolute_nodes="mean |error|",
+        bias_nodes="bias",
+        p95_nodes="95th percentile",
+        known_days="days known",
+    )
+    .tab_options(table_font_size="85%", table_width="100%")
+    .tab_header("The corrected count against the truth")
+)
+
+# %% [markdown]
+# This table has the same for the two other collectors; a dash where the collector gives no value.
+
+# %% tags=["remove-cell"]
+others = [name for name in COLLECTORS if name != "corrected"]
+measures = {
+    "error": "error",
+    "bias": "bias",
+    "p95_nodes": "95th percentile (nodes)",
+    "known_days": "days known",
+}
+cells = ordered.filter(pl.col("collector_type").is_in(others)).pivot(
+    on="collector_type",
+    on_columns=others,
+    index=["site", "era", "count_type"],
+    values=list(measures),
+    maintain_order=True,
+)
+
+# %% tags=["hide-input"]
+wide = (
+    GT(cells, id="table-validation-others", groupname_col="site")
+    .fmt_percent([f"{m}_{o}" for m in ("error", "bias", "known_days") for o in others], decimals=1)
+    .fmt_number([f"p95_nodes_{o}" for o in others], decimals=1)
+    .sub_missing(missing_text="–")
+    .cols_label(
+        count_type="count",
+        **{f"{measure}_{o}": label for o in others for measure, label in measures.items()},
+    )
+    .tab_options(table_font_size="85%", table_width="100%")
+    .tab_header("Legacy and uncorrected against the truth")
+)
+for other in others:
+    wide = wide.tab_spanner(other, [f"{measure}_{other}" for measure in measures])
+wide
