@@ -95,7 +95,7 @@ notebooks: $(NOTEBOOKS) $(FIGURES_OF_ONE) ## the notebooks, and the figures unde
 lab: lab-notebooks ## JupyterLab with the notebooks, each paired with a script; FLAGS=--no-browser and the like
 	IPYTHONDIR=$(CURDIR)/build/ipython jupyter lab -y --LabApp.app_settings_dir=$(CURDIR)/paper/jupyterlab --ServerApp.root_dir=$(CURDIR) $(FLAGS) $(ALL)build/lab/site.ipynb
 lab-notebooks: $(LAB_READY) $(USAGE) $(COMBINED) $(ABLATION)
-	python -m paper lab $(ALL)build/lab site cross_site real_record facts $(if $(TRUTH),validation) -p site $(firstword $(LARGEST_FIRST)) -p sites "$(SITES)" $(PLACES) $(OUT)
+	python -m paper lab $(ALL)build/lab site facts $(notdir $(OF_ALL:.ipynb=)) -p site $(firstword $(LARGEST_FIRST)) -p sites "$(SITES)" $(PLACES) $(OUT)
 verify: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## contracts, laws and, for the default choice, recorded checksums
 	chameleon-usage check --output $(OUT) --config $(CONFIG) $(SITES:%=--site %)
 	$(if $(ALL),,python -m paper checksums)

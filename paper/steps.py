@@ -45,11 +45,23 @@ NOTEBOOKS = {
         "output/plots/validation.*",
         "paper/ablation.py",
     ),
+    "validation_appendix": Step(
+        "the same in full, and with more damage",
+        "make book/notebooks/validation_appendix.ipynb",
+        "output/plots/damage.*",
+        "notebooks/validation_appendix.py",
+    ),
     "real_record": Step(
-        "the real record, beside the twin",
+        "the real record",
         "make book/notebooks/real_record.ipynb",
         "output/plots/real_*",
         "notebooks/real_record.py",
+    ),
+    "real_appendix": Step(
+        "the real record, beside the twin",
+        "make book/notebooks/real_appendix.ipynb",
+        "output/plots/twin_against_reality.csv",
+        "notebooks/real_appendix.py",
     ),
     "facts": Step(
         "the published facts of the text",
