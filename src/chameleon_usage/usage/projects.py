@@ -60,29 +60,28 @@ def usage_by_project(
     )
     kinds = columns(UsageByProject)
     parts = [
-        states.filter(pl.col(name) != 0)
-        .join(_known(site_rows, resource, name), on="timestamp", how="semi", maintain_order="left")
-        .select(
+        states.select("timestamp", *_GROUP, value=name)
+        .filter((pl.col("value") != 0) & known[name])
+        .with_columns(
             site=pl.lit(site),
-            timestamp="timestamp",
             count_type=pl.lit(name, kinds["count_type"]),
             resource=pl.lit(resource, kinds["resource"]),
-            project_id="project_id",
-            node_type="node_type",
-            value=name,
         )
         for resource, means in mean_usage(sums, window, _GROUP)
         for states in [derive(means, availability)]
+        for known in [_known(states, site_rows.filter(pl.col("resource") == resource))]
         for name in OF_PROJECTS
     ]
     return conform(pl.concat(parts), UsageByProject)
 
 
-def _known(site_rows: pl.DataFrame, resource: str, count_type: str) -> pl.DataFrame:
-    """List the buckets in which a count of the site is known."""
-    return site_rows.filter(
-        pl.col("resource") == resource, pl.col("count_type") == count_type
-    ).select("timestamp")
+def _known(states: pl.DataFrame, site_rows: pl.DataFrame) -> pl.DataFrame:
+    """Tell for each row of a frame which counts of the site are known in its bucket."""
+    told = site_rows.group_by("timestamp").agg(
+        (pl.col("count_type") == name).any().alias(name) for name in OF_PROJECTS
+    )
+    flags = states.select("timestamp").join(told, on="timestamp", how="left", maintain_order="left")
+    return flags.with_columns(pl.col(OF_PROJECTS).fill_null(value=False))
 
 
 def _named(frame: pl.DataFrame, naming: Naming) -> pl.DataFrame:
