@@ -98,7 +98,6 @@ def article(path: Path, pictures: Pictures) -> Tag:
     Raises:
         UsageError: it is no page of a book.
     """
-
     room = FIRST_ROOM if path.name == FIRST else 1
 
     def chart(match: re.Match[str]) -> str:
