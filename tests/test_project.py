@@ -173,11 +173,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "reconstruct": ("errors", "models", "intervals"),
     "usage": ("errors", "models", "intervals", "reconstruct"),
     "stages": ("errors", "models", "intervals", "io.files"),
-    "pipeline": (*("errors", "models", "ingest", "reconstruct", "usage", "stages", "io.files"),),
+    "ranges": ("errors", "models", "intervals", "reconstruct", "usage", "io.files"),
+    "pipeline": (
+        *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "io.files"),
+    ),
     "io": ("errors", "models", "intervals", "snapshots", "ingest", "stages", "io.files"),
     "viz": ("models", "io.files"),
     "cli": (
-        *("errors", "models", "snapshots", "ingest", "usage", "stages", "pipeline"),
+        *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "pipeline"),
         *("io", "io.files"),
     ),
 }

@@ -31,6 +31,7 @@ from chameleon_usage.io.privacy import KEEP, project_names
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
+from chameleon_usage.ranges import MOST_ROWS
 from chameleon_usage.usage.buckets import Period, Window
 from chameleon_usage.usage.summary import rejects_within
 
@@ -74,6 +75,13 @@ EXTRACT_FIRST = (
     help="With --by-project: names as they are, left out, or under pseudonyms with the key in "
     "'${NAME}' or in a file.",
 )
+@click.option(
+    "--ranges",
+    "count",
+    type=click.IntRange(min=1),
+    help="Ranges of hosts to reconstruct one after another, each in memory by itself.  "
+    f"[default: one for every {MOST_ROWS // 10**6} million intervals]",
+)
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
 @quiet_option
 def run(
@@ -91,6 +99,7 @@ def run(
     by_project: bool,
     naming: str,
     skip_missing: bool,
+    count: int | None,
 ) -> None:
     """Turn raw tables into the output tables of each site."""
     if naming != KEEP and not by_project:
@@ -117,6 +126,7 @@ def run(
                 by_project=named,
                 skip_missing=skip_missing,
                 progress=progress(),
+                count=count,
             )
             _report(site, tables, notes)
 

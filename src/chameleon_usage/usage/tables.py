@@ -25,39 +25,34 @@ from chameleon_usage.usage.buckets import (
     emitted,
     legacy_means,
     mean_usage,
-    unit_seconds,
 )
 
 
 def usage_tables(
-    segments: pl.DataFrame,
+    sums: pl.DataFrame,
+    hosts: pl.DataFrame | None,
     legacy: pl.DataFrame,
     availability: Availability,
     window: Window,
-    site: str,
     *,
-    by_host: bool = False,
+    site: str,
 ) -> dict[str, pl.DataFrame]:
     """Make every usage table of one site.
 
     Args:
-        segments: models.stages.Segments of the uncorrected and corrected collectors.
+        sums: of ``buckets.unit_seconds``, by node type, of both collectors.
+        hosts: the same by host and node type, for usage_by_host, if that is asked for.
         legacy: models.stages.Legacy.
         availability: what the site's tables can tell of.
         window: the time to cover and its buckets.
         site: the site's key.
-        by_host: make usage_by_host, too.
 
     Returns:
         table name to frame, each as its output contract says. The tables by node type and by host
         are in the order of their series: millions of rows take longer to sort than to make.
     """
-    node_types = _node_types(segments, legacy)
-    sums = unit_seconds(
-        segments.with_columns(pl.col("node_type").cast(node_types).fill_null(UNTYPED)),
-        window,
-        ["node_type"],
-    )
+    node_types = enumeration(sums["node_type"], legacy["node_type"])
+    sums = sums.cast({"node_type": node_types})
     cached = legacy_means(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
     totals = {
         resource: derive(frame, availability)
@@ -77,10 +72,8 @@ def usage_tables(
         ),
         "usage_wide": _wide(by_resource, site),
     }
-    if by_host:
-        by_hosts = pl.concat(_by_host(segments, availability, window)).with_columns(
-            site=pl.lit(site)
-        )
+    if hosts is not None:
+        by_hosts = pl.concat(_by_host(hosts, availability, window)).with_columns(site=pl.lit(site))
         tables["usage_by_host"] = conform(by_hosts, UsageByHost)
     return tables
 
@@ -150,11 +143,9 @@ def _by_types(
 
 
 def _by_host(
-    segments: pl.DataFrame, availability: Availability, window: Window
+    sums: pl.DataFrame, availability: Availability, window: Window
 ) -> Iterator[pl.DataFrame]:
     """Give the rows of usage_by_host, as ``_series`` does, collector by collector."""
-    named = segments.filter(pl.col("hostname").is_not_null())
-    sums = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
     types = _types(sums, window)
     hosts = mean_usage(sums, window, ["hostname"])["nodes"]
     hosts = hosts.join(
@@ -185,9 +176,9 @@ UNTYPED = "unknown"
 """The node type of hosts of which no row names one."""
 
 
-def _node_types(segments: pl.DataFrame, legacy: pl.DataFrame) -> pl.Enum:
-    """Enumerate the node types in order: a type sorts and compares by its number then."""
-    named = [frame["node_type"].unique().cast(pl.String) for frame in (segments, legacy)]
+def enumeration(*node_types: pl.Series) -> pl.Enum:
+    """Enumerate node types in order: a type sorts and compares by its number then."""
+    named = [names.unique().cast(pl.String) for names in node_types]
     return pl.Enum(pl.concat([*named, pl.Series([UNTYPED])]).drop_nulls().unique().sort())
 
 
