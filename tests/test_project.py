@@ -174,14 +174,15 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "usage": ("errors", "models", "intervals", "reconstruct"),
     "stages": ("errors", "models", "intervals", "io.files"),
     "ranges": ("errors", "models", "intervals", "reconstruct", "usage", "io.files"),
+    "spark": ("errors", "ranges"),
     "pipeline": (
         *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "io.files"),
     ),
     "io": ("errors", "models", "intervals", "snapshots", "ingest", "stages", "io.files"),
     "viz": ("models", "io.files"),
     "cli": (
-        *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "pipeline"),
-        *("io", "io.files"),
+        *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "spark"),
+        *("pipeline", "io", "io.files"),
     ),
 }
 """Room of the house to the rooms from which it may import; the first import from none."""

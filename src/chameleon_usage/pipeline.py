@@ -224,7 +224,7 @@ def _availability(ingested: Ingested) -> pl.DataFrame:
     )
 
 
-def _cut(
+def cut_site(
     stage: FactsStage, site: Site, folder: Path, count: int, *, by_project: bool, keep: bool
 ) -> tuple[SegmentsStage, Cut]:
     """Cut a site into ranges of hosts, whose rows lie in the folder from then on."""
@@ -233,7 +233,7 @@ def _cut(
     return _late(stage, observed), parts
 
 
-def _in_ranges(
+def in_ranges(
     late: SegmentsStage, parts: Cut, engine: Engine, asked: Window | Period, *, by_host: bool
 ) -> tuple[SegmentsStage, Window, Tally]:
     """Do as ``segments`` does, range by range.
@@ -437,11 +437,11 @@ def run_pipeline(
         number = count or max(1, ceil(rows / MOST_ROWS))
         if early is not None and (engine or number > 1):
             with files.beside(target) as room:
-                late, parts = _cut(
+                late, parts = cut_site(
                     early, site, room, number, by_project=by_project is not None, keep=keep
                 )
                 early = early if keep else None  # its memory serves what follows
-                late, window, sums = _in_ranges(
+                late, window, sums = in_ranges(
                     late, parts, engine or AtHome(), window, by_host=by_host
                 )
         else:

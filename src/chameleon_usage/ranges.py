@@ -50,48 +50,67 @@ _SHARED = ("history", "maintenance", "status")
 
 
 class Engine(Protocol):
-    """Who works on ranges. Results are as few as ranges, and come in any order."""
+    """Who works on ranges. Results come in any order; names are written as text in them."""
 
-    def ask(self, folder: Path, work: Work) -> list[Tables]:
-        """Give what the work makes of each range's rows, which lie in a folder."""
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> list[Tables]:
+        """Give the named tables that the work makes of each range's rows, which lie in a folder."""
 
-    def keep(self, folder: Path, work: Work) -> None:
-        """Keep in the folder what the work makes of each range's rows."""
+    def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
+        """Keep in the folder the named tables that the work makes of each range's rows."""
 
     def kept(self, folder: Path, names: Sequence[str]) -> list[Tables]:
-        """Give tables that were kept of each range."""
+        """Give the named tables that were kept of each range."""
 
-    def ask_kept(self, folder: Path, work: Callable[[Tables], Tables]) -> list[Tables]:
-        """Give what the work makes of the segments and the support that were kept of each range."""
+    def ask_kept(
+        self,
+        folder: Path,
+        of: Sequence[str],
+        work: Callable[[Tables], Tables],
+        names: Sequence[str],
+    ) -> list[Tables]:
+        """Give the named tables that the work makes of those that were kept of each range."""
 
 
 class AtHome:
     """One range after another, in this process."""
 
-    def ask(self, folder: Path, work: Work) -> list[Tables]:
-        return [plain(work(rows)) for _, rows in _ranges(folder)]
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> list[Tables]:
+        """Give what the work makes of each range's rows."""
+        return [_only(names, work(rows)) for _, rows in _ranges(folder)]
 
-    def keep(self, folder: Path, work: Work) -> None:
+    def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
+        """Keep what the work makes of each range's rows."""
         for number, rows in _ranges(folder):
-            save_tables(folder / "readings" / number, plain(work(rows)))
+            save_tables(folder / "readings" / number, _only(names, work(rows)))
 
     def kept(self, folder: Path, names: Sequence[str]) -> list[Tables]:
-        return [
-            {name: load_table(place / f"{name}.parquet") for name in names}
-            for place in sorted((folder / "readings").iterdir())
-        ]
+        """Give tables that were kept of each range."""
+        return list(self._kept(folder, names))
 
-    def ask_kept(self, folder: Path, work: Callable[[Tables], Tables]) -> list[Tables]:
-        places = sorted((folder / "readings").iterdir())
-        return [
-            plain(work({name: load_table(place / f"{name}.parquet") for name in TALLIED}))
-            for place in places
-        ]
+    def ask_kept(
+        self,
+        folder: Path,
+        of: Sequence[str],
+        work: Callable[[Tables], Tables],
+        names: Sequence[str],
+    ) -> list[Tables]:
+        """Give what the work makes of tables that were kept of each range."""
+        return [_only(names, work(tables)) for tables in self._kept(folder, of)]
+
+    def _kept(self, folder: Path, names: Sequence[str]) -> Iterator[Tables]:
+        for place in sorted((folder / "readings").iterdir()):
+            yield {name: load_table(place / f"{name}.parquet") for name in names}
+
+
+def _only(names: Sequence[str], tables: Tables) -> dict[str, pl.DataFrame]:
+    return plain({name: tables[name] for name in names})
 
 
 TALLIED = ("segments", "support")
+"""What of the reading of a range is only added up."""
+
 GATHERED = ("rejects", "pieces", "holdings", "adrift", "first")
-"""What a reading of a range is made of: what is only added up, and what is put together."""
+"""What of the readings of ranges is put together."""
 
 
 def _ranges(folder: Path) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -199,7 +218,12 @@ def cut(
     others = of["occupied"].join(wanted, on="reservation_id", how="semi")
     known = plain({name: getattr(observed, name) for name in _SHARED})
     about = replace(
-        observed, intervals=observed.intervals.clear(), rejects=observed.rejects.clear(), **known
+        observed,
+        intervals=observed.intervals.clear(),
+        rejects=observed.rejects.clear(),
+        history=known["history"],
+        maintenance=known["maintenance"],
+        status=known["status"],
     )
     plan = Plan(site, replace(prepared, observed=about, rows={}, nameless={}), by_project, whole)
     return Cut(
@@ -239,7 +263,7 @@ def _part(plan: Plan, rows: pl.DataFrame) -> tuple[Observed, Prepared, dict[str,
     # Enumerations are made of text.
     texts = ("hostname", "host_class", "node_type")
     frames = [
-        rows.cast({name: kind for name, kind in ROWS.items() if name not in texts}),  # type: ignore[arg-type]
+        rows.cast({name: kind for name, kind in ROWS.items() if name not in texts}),
         shared.history,
         *(getattr(shared, name).join(hosts, on="hostname", how="semi") for name in _SHARED[1:]),
     ]
@@ -289,7 +313,8 @@ def read(plan: Plan, rows: pl.DataFrame) -> Tables:
     resolved = corrected.resolve(part, plan.site, Corrections(), by_project=plan.by_project)
     mended = corrected.hold(resolved, late)
     both = together([told, mended])
-    pieces = both.pieces if plan.whole else of_leases(both.pieces)
+    every = plan.whole or plan.by_project
+    pieces = both.pieces if every else of_leases(both.pieces)
     return {
         **{name: getattr(both, name) for name in (*TALLIED, *GATHERED[:-1])},
         "pieces": pieces,
@@ -303,7 +328,7 @@ def place(site: Cut, engine: Engine) -> None:
     if lost.is_empty():
         return
     wanted = plain({"wanted": lost.select("reservation_id").unique()})["wanted"]
-    found = engine.ask(site.folder, partial(leased, site.plan, wanted))
+    found = engine.ask(site.folder, partial(leased, site.plan, wanted), ["leased"])
     kinds = {name: lost.schema[name] for name in ("reservation_id", "hostname")}
     committed = pl.concat(one["leased"] for one in found).cast(kinds)  # type: ignore[arg-type]
     late = corrected.place(site.nameless, committed, Corrections())
@@ -331,29 +356,25 @@ def whole_reading(site: Cut, engine: Engine) -> tuple[Reading, pl.DataFrame]:
         segment of the corrected collector begins)
     """
     place(site, engine)
-    engine.keep(site.folder, partial(read, site.plan))
+    engine.keep(site.folder, partial(read, site.plan), (*TALLIED, *GATHERED))
     parts = engine.kept(site.folder, GATHERED)
-    gathered = {name: pl.concat(part[name] for part in parts) for name in GATHERED}
-    first = gathered.pop("first")
-    early = corrected.whole(
-        [replace(site.early, adrift=_typed(gathered.pop("adrift"), site.early.adrift))]
-    )
-    parts = {
-        name: pl.concat([_typed(frame, getattr(early, name)), getattr(early, name)])
-        for name, frame in gathered.items()
-    }
-    begun = pl.concat([first, early.segments.select("start")]).min()
-    return replace(early, **parts), begun
+    adrift = [_typed(part["adrift"], site.early.adrift) for part in parts]
+    early = corrected.whole([replace(site.early, adrift=pl.concat(adrift))])
+    begun = pl.concat([*(part["first"] for part in parts), early.segments.select("start")]).min()
+    return _joined(early, parts, ("rejects", "pieces", "holdings")), begun
 
 
 def with_segments(site: Cut, engine: Engine, reading: Reading) -> Reading:
     """Add to a reading of ``whole_reading`` the segments and the support of all ranges."""
-    parts = engine.kept(site.folder, TALLIED)
-    told = {
-        name: pl.concat([*(_typed(part[name], own) for part in parts), own])
-        for name in TALLIED
-        for own in [getattr(reading, name)]
-    }
+    return _joined(reading, engine.kept(site.folder, TALLIED), TALLIED)
+
+
+def _joined(reading: Reading, parts: Sequence[Tables], names: Sequence[str]) -> Reading:
+    """Add tables of ranges to those of a reading."""
+    told = {}
+    for name in names:
+        own = getattr(reading, name)
+        told[name] = pl.concat([own, *(_typed(part[name], own) for part in parts)])
     return replace(reading, **told)
 
 
@@ -371,6 +392,7 @@ def whole_tally(
     site: Cut, engine: Engine, reading: Reading, window: Window, *, by_host: bool
 ) -> Tally:
     """Add up the segments of all ranges, and those of none."""
-    parts = engine.ask_kept(site.folder, partial(_tally, window, by_host))
     own = tally(reading.segments, reading.support, window, by_host=by_host)
+    work = partial(_tally, window, by_host)
+    parts = engine.ask_kept(site.folder, TALLIED, work, tuple(own))
     return add_up([*parts, plain(own)])

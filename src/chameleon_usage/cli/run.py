@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import polars as pl
 
-from chameleon_usage import pipeline, stages
+from chameleon_usage import pipeline, spark, stages
 from chameleon_usage.cli.options import (
     DATE,
     bucket_option,
@@ -82,6 +82,12 @@ EXTRACT_FIRST = (
     help="Ranges of hosts to reconstruct one after another, each in memory by itself.  "
     f"[default: one for every {MOST_ROWS // 10**6} million intervals]",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["spark"]),
+    help="Reconstruct ranges on the workers of a cluster, which must see --output, too: of the "
+    "Spark server in SPARK_REMOTE, or of spark-submit.",
+)
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
 @quiet_option
 def run(
@@ -100,6 +106,7 @@ def run(
     naming: str,
     skip_missing: bool,
     count: int | None,
+    engine: str | None,
 ) -> None:
     """Turn raw tables into the output tables of each site."""
     if naming != KEEP and not by_project:
@@ -109,6 +116,7 @@ def run(
     if start and end:  # wrong before anything is read
         pipeline.check_window(Window(start, end, bucket))
     sites = read_sites(config, names)
+    workers = spark.Cluster(spark.session()) if engine else None
     if resume_from:
         data_dir = "."  # not read
     patterns = [pattern for name in names for pattern in sites[name].files.values()]
@@ -127,6 +135,7 @@ def run(
                 skip_missing=skip_missing,
                 progress=progress(),
                 count=count,
+                engine=workers,
             )
             _report(site, tables, notes)
 
