@@ -187,6 +187,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "stages": ("errors", "models", "intervals", "io.files"),
     "ranges": ("errors", "models", "intervals", "reconstruct", "usage", "io.files"),
     "spark": ("errors", "ranges"),
+    "slurm": ("errors", "ranges", "io.files"),
     "pipeline": (
         *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "io.files"),
     ),
@@ -194,7 +195,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "viz": ("models", "io.files"),
     "cli": (
         *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "spark"),
-        *("pipeline", "io", "io.files"),
+        *("slurm", "pipeline", "io", "io.files"),
     ),
 }
 """Room of the house to the rooms from which it may import; the first import from none."""

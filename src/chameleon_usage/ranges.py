@@ -3,11 +3,11 @@
 The facts are written range by range (``cut``), each range is read by itself, by the functions that
 read a whole site (``read``), and added up as integers (``usage.tally``). What is left is as large
 as the outputs. Who takes a range, and when, is for an *engine* to say: one process in turn
-(``AtHome``), or the workers of a cluster (``spark.Cluster``). Neither a digit nor the order of a
-row depends on it, nor on how many ranges there are.
+(``AtHome``), or many at once (``spark.Cluster``, ``slurm.JobArray``). Neither a digit nor the order
+of a row depends on it, nor on how many ranges there are.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -76,16 +76,16 @@ class AtHome:
 
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> list[Tables]:
         """Give what the work makes of each range's rows."""
-        return [_only(names, work(rows)) for _, rows in _ranges(folder)]
+        return [only(names, work(rows_of(place))) for place in places(folder / "rows")]
 
     def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
         """Keep what the work makes of each range's rows."""
-        for number, rows in _ranges(folder):
-            save_tables(folder / "readings" / number, _only(names, work(rows)))
+        for place in places(folder / "rows"):
+            save_tables(folder / "readings" / place.name, only(names, work(rows_of(place))))
 
     def kept(self, folder: Path, names: Sequence[str]) -> list[Tables]:
         """Give tables that were kept of each range."""
-        return list(self._kept(folder, names))
+        return [tables_of(place, names) for place in places(folder / "readings")]
 
     def ask_kept(
         self,
@@ -95,15 +95,7 @@ class AtHome:
         names: Sequence[str],
     ) -> list[Tables]:
         """Give what the work makes of tables that were kept of each range."""
-        return [_only(names, work(tables)) for tables in self._kept(folder, of)]
-
-    def _kept(self, folder: Path, names: Sequence[str]) -> Iterator[Tables]:
-        for place in sorted((folder / "readings").iterdir()):
-            yield {name: load_table(place / f"{name}.parquet") for name in names}
-
-
-def _only(names: Sequence[str], tables: Tables) -> dict[str, pl.DataFrame]:
-    return plain({name: tables[name] for name in names})
+        return [only(names, work(tables_of(place, of))) for place in places(folder / "readings")]
 
 
 TALLIED = ("segments", "support")
@@ -113,12 +105,24 @@ GATHERED = ("rejects", "pieces", "holdings", "adrift", "first")
 """What of the readings of ranges is put together."""
 
 
-def _ranges(folder: Path) -> Iterator[tuple[str, pl.DataFrame]]:
-    for place in sorted((folder / "rows").iterdir()):
-        yield (
-            place.name,
-            pl.concat(load_table(path) for path in sorted(place.glob("*.parquet"))),
-        )
+def places(folder: Path) -> list[Path]:
+    """List the directories of ranges in a folder, in order."""
+    return sorted(folder.iterdir())
+
+
+def rows_of(place: Path) -> pl.DataFrame:
+    """Read the rows of a range from its directory."""
+    return pl.concat(load_table(path) for path in sorted(place.glob("*.parquet")))
+
+
+def tables_of(place: Path, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Read tables that were kept of a range from its directory."""
+    return {name: load_table(place / f"{name}.parquet") for name in names}
+
+
+def only(names: Sequence[str], tables: Tables) -> dict[str, pl.DataFrame]:
+    """Give the named tables, as another process can read them."""
+    return plain({name: tables[name] for name in names})
 
 
 def plain(tables: Tables) -> dict[str, pl.DataFrame]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import polars as pl
 
-from chameleon_usage import pipeline, spark, stages
+from chameleon_usage import pipeline, slurm, spark, stages
 from chameleon_usage.cli.options import (
     DATE,
     bucket_option,
@@ -31,7 +31,7 @@ from chameleon_usage.io.privacy import KEEP, project_names
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
-from chameleon_usage.ranges import MOST_ROWS
+from chameleon_usage.ranges import MOST_ROWS, Engine
 from chameleon_usage.usage.buckets import Period, Window
 from chameleon_usage.usage.summary import rejects_within
 
@@ -84,9 +84,9 @@ EXTRACT_FIRST = (
 )
 @click.option(
     "--engine",
-    type=click.Choice(["spark"]),
+    type=click.Choice(["spark", "slurm"]),
     help="Reconstruct ranges on the workers of a cluster, which must see --output, too: of the "
-    "Spark server in SPARK_REMOTE, or of spark-submit.",
+    "Spark server in SPARK_REMOTE, or of spark-submit; or in job arrays of Slurm.",
 )
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
 @quiet_option
@@ -116,7 +116,7 @@ def run(
     if start and end:  # wrong before anything is read
         pipeline.check_window(Window(start, end, bucket))
     sites = read_sites(config, names)
-    workers = spark.Cluster(spark.session()) if engine else None
+    workers = _workers(engine)
     if resume_from:
         data_dir = "."  # not read
     patterns = [pattern for name in names for pattern in sites[name].files.values()]
@@ -149,6 +149,12 @@ def _fetched(
     stores = importlib.import_module("chameleon_usage.io.stores")
     folder: AbstractContextManager[Path] = stores.fetched(place, folders, patterns)
     return folder
+
+
+def _workers(engine: str | None) -> Engine | None:
+    if engine == "spark":
+        return spark.Cluster(spark.session())
+    return slurm.JobArray() if engine else None
 
 
 def _bucket(text: str) -> str:
