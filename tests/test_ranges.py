@@ -68,7 +68,7 @@ def examples(key: str, most: int) -> Callable:
 @pytest.mark.slow
 @pytest.mark.parametrize("key", SITES)
 def test_generated_sites_are_the_same_in_ranges(key):
-    @examples(key, 60)
+    @examples(key, 25)
     def same(site: TinySite) -> None:
         for count in (2, 7):
             assert_same(site, count)
