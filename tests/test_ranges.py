@@ -45,7 +45,7 @@ class Elsewhere(AtHome):
         super().keep(folder, there(work), names)
 
     def kept(self, folder: Path, names: list[str]) -> list[Mapping]:
-        return super().kept(folder, names)[::-1]
+        return list(super().kept(folder, names))[::-1]
 
 
 @pytest.mark.parametrize("key", SITES)

@@ -7,7 +7,7 @@ as the outputs. Who takes a range, and when, is for an *engine* to say: one proc
 of a row depends on it, nor on how many ranges there are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import Intervals, Segments, SourceSupport
 from chameleon_usage.reconstruct import corrected, uncorrected
 from chameleon_usage.reconstruct.corrected import Prepared
-from chameleon_usage.reconstruct.observed import SIZED_AS, Observed, enumerated
+from chameleon_usage.reconstruct.observed import SIZED_AS, SIZES, Observed, enumerated
 from chameleon_usage.reconstruct.reading import Corrections, Reading, together
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.usage.lease_use import of_leases
@@ -58,7 +58,7 @@ class Engine(Protocol):
     def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
         """Keep in the folder the named tables that the work makes of each range's rows."""
 
-    def kept(self, folder: Path, names: Sequence[str]) -> list[Tables]:
+    def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
         """Give the named tables that were kept of each range."""
 
     def ask_kept(
@@ -83,9 +83,9 @@ class AtHome:
         for place in places(folder / "rows"):
             save_tables(folder / "readings" / place.name, only(names, work(rows_of(place))))
 
-    def kept(self, folder: Path, names: Sequence[str]) -> list[Tables]:
+    def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
         """Give tables that were kept of each range."""
-        return [tables_of(place, names) for place in places(folder / "readings")]
+        return (tables_of(place, names) for place in places(folder / "readings"))
 
     def ask_kept(
         self,
@@ -101,7 +101,7 @@ class AtHome:
 TALLIED = ("segments", "support")
 """What of the reading of a range is only added up."""
 
-GATHERED = ("rejects", "pieces", "holdings", "adrift", "first")
+GATHERED = ("rejects", "pieces", "holdings", "adrift")
 """What of the readings of ranges is put together."""
 
 
@@ -317,10 +317,16 @@ def read(plan: Plan, rows: pl.DataFrame) -> Tables:
     resolved = corrected.resolve(part, plan.site, Corrections(), by_project=plan.by_project)
     mended = corrected.hold(resolved, late)
     both = together([told, mended])
-    every = plan.whole or plan.by_project
-    pieces = both.pieces if every else of_leases(both.pieces)
+    pieces = both.pieces
+    if not (plan.whole or plan.by_project):
+        # The reservation or the lease, where one is told, names what holds a node.
+        named = pl.coalesce("reservation_id", "lease_id").is_not_null()
+        pieces = of_leases(pieces).with_columns(
+            pl.when(~named).then("entity_id").alias("entity_id"),
+            *(pl.lit(None, pl.Int64).alias(name) for name in SIZES),
+        )
     return {
-        **{name: getattr(both, name) for name in (*TALLIED, *GATHERED[:-1])},
+        **{name: getattr(both, name) for name in (*TALLIED, *GATHERED)},
         "pieces": pieces,
         "first": mended.segments.select(pl.col("start").min()),
     }
@@ -360,26 +366,28 @@ def whole_reading(site: Cut, engine: Engine) -> tuple[Reading, pl.DataFrame]:
         segment of the corrected collector begins)
     """
     place(site, engine)
-    engine.keep(site.folder, partial(read, site.plan), (*TALLIED, *GATHERED))
-    parts = engine.kept(site.folder, GATHERED)
-    adrift = [_typed(part["adrift"], site.early.adrift) for part in parts]
-    early = corrected.whole([replace(site.early, adrift=pl.concat(adrift))])
-    begun = pl.concat([*(part["first"] for part in parts), early.segments.select("start")]).min()
-    return _joined(early, parts, ("rejects", "pieces", "holdings")), begun
+    engine.keep(site.folder, partial(read, site.plan), (*TALLIED, *GATHERED, "first"))
+    begun = pl.concat(part["first"] for part in engine.kept(site.folder, ["first"]))
+    gathered = _gathered(site, engine, GATHERED, site.early)
+    early = corrected.whole([replace(site.early, adrift=gathered.pop("adrift"))])
+    begun = pl.concat([begun, early.segments.select("start")]).min()
+    return replace(early, **gathered), begun
 
 
 def with_segments(site: Cut, engine: Engine, reading: Reading) -> Reading:
     """Add to a reading of ``whole_reading`` the segments and the support of all ranges."""
-    return _joined(reading, engine.kept(site.folder, TALLIED), TALLIED)
+    return replace(reading, **_gathered(site, engine, TALLIED, reading))
 
 
-def _joined(reading: Reading, parts: Sequence[Tables], names: Sequence[str]) -> Reading:
-    """Add tables of ranges to those of a reading."""
-    told = {}
-    for name in names:
-        own = getattr(reading, name)
-        told[name] = pl.concat([own, *(_typed(part[name], own) for part in parts)])
-    return replace(reading, **told)
+def _gathered(
+    site: Cut, engine: Engine, names: Sequence[str], own: Reading
+) -> dict[str, pl.DataFrame]:
+    """Add tables that were kept of ranges to a reading's own, range by range."""
+    parts = {name: [getattr(own, name)] for name in names}
+    for tables in engine.kept(site.folder, names):
+        for name, found in parts.items():
+            found.append(_typed(tables[name], found[0]))
+    return {name: pl.concat(found) for name, found in parts.items()}
 
 
 def _typed(frame: pl.DataFrame, like: pl.DataFrame) -> pl.DataFrame:
