@@ -39,7 +39,7 @@ class Elsewhere(AtHome):
     """As a cluster does: all that is done and given back travels as bytes, in another order."""
 
     def ask(self, folder: Path, work: Callable, names: list[str]) -> list[Mapping]:
-        return super().ask(folder, there(work), names)[::-1]
+        return list(super().ask(folder, there(work), names))[::-1]
 
     def keep(self, folder: Path, work: Callable, names: list[str]) -> None:
         super().keep(folder, there(work), names)

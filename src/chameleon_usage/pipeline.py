@@ -435,7 +435,7 @@ def run_pipeline(
         keep = save_stages or resume_from is not None
         rows = 0 if early is None else early.ingested.intervals.height
         number = count or max(1, ceil(rows / MOST_ROWS))
-        if early is not None and (engine or number > 1):
+        if early is not None and rows and (engine or number > 1):
             with files.beside(target) as room:
                 late, parts = cut_site(
                     early, site, room, number, by_project=by_project is not None, keep=keep

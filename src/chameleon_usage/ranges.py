@@ -52,7 +52,7 @@ _SHARED = ("history", "maintenance", "status")
 class Engine(Protocol):
     """Who works on ranges. Results come in any order; names are written as text in them."""
 
-    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> list[Tables]:
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give the named tables that the work makes of each range's rows, which lie in a folder."""
 
     def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
@@ -67,16 +67,16 @@ class Engine(Protocol):
         of: Sequence[str],
         work: Callable[[Tables], Tables],
         names: Sequence[str],
-    ) -> list[Tables]:
+    ) -> Iterable[Tables]:
         """Give the named tables that the work makes of those that were kept of each range."""
 
 
 class AtHome:
     """One range after another, in this process."""
 
-    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> list[Tables]:
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give what the work makes of each range's rows."""
-        return [only(names, work(rows_of(place))) for place in places(folder / "rows")]
+        return (only(names, work(rows_of(place))) for place in places(folder / "rows"))
 
     def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
         """Keep what the work makes of each range's rows."""
@@ -93,9 +93,9 @@ class AtHome:
         of: Sequence[str],
         work: Callable[[Tables], Tables],
         names: Sequence[str],
-    ) -> list[Tables]:
+    ) -> Iterable[Tables]:
         """Give what the work makes of tables that were kept of each range."""
-        return [only(names, work(tables_of(place, of))) for place in places(folder / "readings")]
+        return (only(names, work(tables_of(place, of))) for place in places(folder / "readings"))
 
 
 TALLIED = ("segments", "support")
@@ -298,6 +298,8 @@ def leased(plan: Plan, wanted: pl.DataFrame, rows: pl.DataFrame) -> Tables:
     theirs = ours.filter(pl.col("quantity_type") == "committed").join(
         wanted, on="reservation_id", how="semi"
     )
+    if theirs["hostname"].null_count() == theirs.height:
+        return {"leased": theirs.select("reservation_id", "hostname").clear()}
     ours = ours.join(theirs.drop_nulls("hostname"), on="hostname", how="semi")
     _, part, _ = _part(plan, ours)
     resolved = corrected.resolve(part, plan.site, Corrections())
@@ -404,7 +406,9 @@ def whole_tally(
     site: Cut, engine: Engine, reading: Reading, window: Window, *, by_host: bool
 ) -> Tally:
     """Add up the segments of all ranges, and those of none."""
-    own = tally(reading.segments, reading.support, window, by_host=by_host)
+    whole = tally(reading.segments, reading.support, window, by_host=by_host)
     work = partial(_tally, window, by_host)
-    parts = engine.ask_kept(site.folder, TALLIED, work, tuple(own))
-    return add_up([*parts, plain(own)])
+    # One after another: a tally has many columns.
+    for part in engine.ask_kept(site.folder, TALLIED, work, tuple(whole)):
+        whole = add_up([plain(whole), part])
+    return whole

@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from chameleon_usage.errors import UsageError
@@ -22,10 +22,10 @@ NOTE = "said-%a"
 class JobArray(AtHome):
     """Each range is a task; partition, memory and time are those of Slurm's SBATCH variables."""
 
-    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> list[Tables]:
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give what the work makes of each range's rows."""
         done = _array(folder / "asked", places(folder / "rows"), (), work, names)
-        return [tables_of(place, names) for place in places(done)]
+        return (tables_of(place, names) for place in places(done))
 
     def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
         """Keep what the work makes of each range's rows."""
@@ -38,10 +38,10 @@ class JobArray(AtHome):
         of: Sequence[str],
         work: Callable[[Tables], Tables],
         names: Sequence[str],
-    ) -> list[Tables]:
+    ) -> Iterable[Tables]:
         """Give what the work makes of tables that were kept of each range."""
         done = _array(folder / "tallied", places(folder / "readings"), of, work, names)
-        return [tables_of(place, names) for place in places(done)]
+        return (tables_of(place, names) for place in places(done))
 
 
 def _array(

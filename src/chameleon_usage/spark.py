@@ -7,7 +7,7 @@ travel as bytes: their types are none of Spark's business.
 
 import importlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Cluster:
         """Take a session."""
         self.spark = spark
 
-    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> list[Tables]:
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give what the work makes of each range's rows."""
         return _collected(self._of_rows(folder, work, names))
 
@@ -56,7 +56,7 @@ class Cluster:
         made = self._of_rows(folder, work, names)
         made.write.mode("overwrite").parquet(str(folder / READINGS))
 
-    def kept(self, folder: Path, names: Sequence[str]) -> list[Tables]:
+    def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
         """Give tables that were kept of each range."""
         return _collected(self.spark.read.parquet(str(folder / READINGS)).select(*names))
 
@@ -66,7 +66,7 @@ class Cluster:
         of: Sequence[str],
         work: Callable[[Tables], Tables],
         names: Sequence[str],
-    ) -> list[Tables]:
+    ) -> Iterable[Tables]:
         """Give what the work makes of tables that were kept of each range."""
 
         def each(batches: Iterator[Any]) -> Iterator[Any]:
@@ -106,5 +106,5 @@ def _unpacked(row: dict[str, bytes]) -> dict[str, pl.DataFrame]:
     return {name: pl.read_ipc(io.BytesIO(told)) for name, told in row.items()}
 
 
-def _collected(frame: Any) -> list[Tables]:  # noqa: ANN401
-    return [_unpacked(row.asDict()) for row in frame.collect()]
+def _collected(frame: Any) -> Iterable[Tables]:  # noqa: ANN401
+    return (_unpacked(row.asDict()) for row in frame.toLocalIterator())
