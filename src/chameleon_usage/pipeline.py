@@ -187,13 +187,14 @@ def _late(stage: FactsStage, observed: Observed) -> SegmentsStage:
 
 
 def _with_reading(late: SegmentsStage, reading: Reading, *, by_project: bool) -> SegmentsStage:
+    seats = reading.pieces.filter(pl.col("quantity_type") != "committed")
     return replace(
         late,
         segments=reading.segments,
         support=reading.support,
         pieces=reading.pieces,
         holdings=reading.holdings,
-        sessions=sessions(reading.pieces) if by_project else late.sessions,
+        sessions=sessions(seats) if by_project else late.sessions,
         rejects=pl.concat([late.rejects, reading.rejects]),
     )
 

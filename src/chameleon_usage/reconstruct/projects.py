@@ -68,7 +68,7 @@ def sessions(pieces: pl.DataFrame) -> pl.DataFrame:
     """Give the instances and containers that are counted (Sessions).
 
     Args:
-        pieces: HeldPieces of the whole site.
+        pieces: HeldPieces of instances and containers, of the whole site.
     """
     kind = pl.col("quantity_type").cast(pl.String)
     named = pieces.with_columns(instance=instances(pieces["entity_id"]))
