@@ -18,7 +18,7 @@ from support import PROJECT
 from support.command import Said
 from support.mariadb import MariaDB
 from support.postgresql import PostgreSQL
-from support.sites import LIVELY, TEN_DAYS
+from support.sites import LIVELY, TEN_DAYS, TinySite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 # How long an example takes tells of the machine's other guests.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let every little site be counted in several ranges of hosts."""
+    parser.addoption("--ranges", type=int, default=1, help="ranges that little sites are made in")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the little sites."""
+    TinySite.ranges = config.getoption("--ranges")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ from support import PROJECT
 
 METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
+LOCKED_APART = {"spark": "tests/cluster/spark.lock"}
+"""Extras that are no part of the environment, and their locks."""
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):.*?## ", MAKEFILE, flags=re.MULTILINE))
@@ -31,7 +33,8 @@ TARGETS = set(re.findall(r"^([a-z-]+):.*?## ", MAKEFILE, flags=re.MULTILINE))
 
 def asked() -> list[Requirement]:
     project = METADATA["project"]
-    extras = [r for group in project["optional-dependencies"].values() for r in group]
+    groups = project["optional-dependencies"]
+    extras = [r for name, group in groups.items() if name not in LOCKED_APART for r in group]
     return [
         Requirement(r)
         for r in [*project["dependencies"], *extras, *METADATA["build-system"]["requires"]]
@@ -51,6 +54,15 @@ class TestEnvironment:
         versions = pins().get(canonicalize_name(requirement.name))
         assert versions, f"{requirement.name} is not in requirements.txt: compile the lock anew"
         assert all(requirement.specifier.contains(version) for version in versions)
+
+    @pytest.mark.parametrize("extra", LOCKED_APART)
+    def test_what_is_locked_apart_is_pinned_with_hashes(self, extra):
+        lock = (PROJECT / LOCKED_APART[extra]).read_text(encoding="utf-8")
+        blocks = re.split(r"^(?=[\w.-]+==)", lock, flags=re.MULTILINE)[1:]
+        assert [block.split("\n")[0] for block in blocks if "--hash=sha256:" not in block] == []
+        found = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE))
+        for requirement in map(Requirement, METADATA["project"]["optional-dependencies"][extra]):
+            assert requirement.specifier.contains(found[requirement.name])
 
     def test_every_pin_has_a_hash(self):
         blocks = re.split(r"^(?=[\w.-]+(?:\[[^\]]*\])?==)", LOCK, flags=re.MULTILINE)[1:]
@@ -173,12 +185,17 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "reconstruct": ("errors", "models", "intervals"),
     "usage": ("errors", "models", "intervals", "reconstruct"),
     "stages": ("errors", "models", "intervals", "io.files"),
-    "pipeline": (*("errors", "models", "ingest", "reconstruct", "usage", "stages", "io.files"),),
+    "ranges": ("errors", "models", "intervals", "reconstruct", "usage", "io.files"),
+    "spark": ("errors", "ranges"),
+    "slurm": ("errors", "ranges", "io.files"),
+    "pipeline": (
+        *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "io.files"),
+    ),
     "io": ("errors", "models", "intervals", "snapshots", "ingest", "stages", "io.files"),
     "viz": ("models", "io.files"),
     "cli": (
-        *("errors", "models", "snapshots", "ingest", "usage", "stages", "pipeline"),
-        *("io", "io.files"),
+        *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "spark"),
+        *("slurm", "pipeline", "io", "io.files"),
     ),
 }
 """Room of the house to the rooms from which it may import; the first import from none."""

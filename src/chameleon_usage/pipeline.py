@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import ceil
 from pathlib import Path
 
 import polars as pl
@@ -11,15 +12,34 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import loader, registry, renamed
 from chameleon_usage.io import files
 from chameleon_usage.models import cells
-from chameleon_usage.models.frames import columns
+from chameleon_usage.models.frames import columns, empty
 from chameleon_usage.models.metrics import HELD, KNOWN_SHARE
 from chameleon_usage.models.outputs import OUTPUTS, Coverage
 from chameleon_usage.models.raw import AT_THEIR_WORD
 from chameleon_usage.models.site import Site
-from chameleon_usage.models.stages import Ingested
+from chameleon_usage.models.stages import (
+    HeldPieces,
+    Holdings,
+    Ingested,
+    Segments,
+    Sessions,
+    SourceSupport,
+)
+from chameleon_usage.ranges import (
+    MOST_ROWS,
+    AtHome,
+    Cut,
+    Engine,
+    cut,
+    whole_reading,
+    whole_tally,
+    with_segments,
+)
 from chameleon_usage.reconstruct import corrected, uncorrected
 from chameleon_usage.reconstruct.inference import name_booked_hosts
-from chameleon_usage.reconstruct.observed import observe
+from chameleon_usage.reconstruct.observed import Observed, observe
+from chameleon_usage.reconstruct.projects import sessions
+from chameleon_usage.reconstruct.reading import Reading, together
 from chameleon_usage.stages import (
     FactsStage,
     SegmentsStage,
@@ -35,6 +55,7 @@ from chameleon_usage.usage import causes, coverage, lease_use, projected, projec
 from chameleon_usage.usage.buckets import Availability, Period, Window
 from chameleon_usage.usage.projects import Naming
 from chameleon_usage.usage.tables import leadtime_tables, usage_tables
+from chameleon_usage.usage.tally import Tally, tally
 
 SAVED_STAGES = ("facts", "segments", "usage")
 MOST_BUCKETS = 200_000
@@ -81,17 +102,25 @@ def check_orders(site: Site) -> None:
             )
 
 
-def window_of(stage: SegmentsStage, asked: Window | Period) -> Window:
+def window_of(
+    stage: SegmentsStage, asked: Window | Period, begun: pl.DataFrame | None = None
+) -> Window:
     """Give the window that is asked for, or as much of one as the tables cover.
 
     By default it begins with the bucket in which the first of their rows begins, and ends with the
     last bucket that is over by ``as_of``.
 
+    Args:
+        stage: segments and what goes with them.
+        asked: the window.
+        begun: when the first segment begins (``start``), where those of the stage are not all.
+
     Raises:
         UsageError: the tables cover no bucket of it, or there are too many.
     """
     as_of = stage.as_of.item()
-    rows = stage.segments.filter(pl.col("collector_type") == "corrected")["start"]
+    mended = pl.col("collector_type") == "corrected"
+    rows = (stage.segments.filter(mended) if begun is None else begun)["start"]
     begin = pl.concat([rows, stage.legacy["timestamp"].cast(rows.dtype), stage.as_of["as_of"]])
     first = begin.to_frame().min().item()
     floor = pl.Series([first]).dt.truncate(asked.bucket)[0]
@@ -131,23 +160,42 @@ def check_window(window: Window) -> Window:
 
 def segments(stage: FactsStage, site: Site, *, by_project: bool = False) -> SegmentsStage:
     """Read the intervals twice: each row at its word, and reconstructed; by project, if asked."""
-    ingested = stage.ingested
-    observed = observe(ingested, stage.as_of)
+    observed = observe(stage.ingested, stage.as_of)
     plain = uncorrected.collect(observed)
     mended = corrected.collect(observed, site, by_project=by_project)
+    late = _late(stage, observed)
+    return _with_reading(late, together([plain, mended]), by_project=by_project)
+
+
+def _late(stage: FactsStage, observed: Observed) -> SegmentsStage:
+    """Give what the next stage takes from the facts, without any segment."""
+    ingested = stage.ingested
     return SegmentsStage(
-        segments=pl.concat([plain.segments, mended.segments]),
-        support=mended.support,
-        pieces=mended.pieces,
-        holdings=mended.holdings,
-        sessions=mended.sessions,
+        segments=empty(Segments),
+        support=empty(SourceSupport),
+        pieces=empty(HeldPieces),
+        holdings=empty(Holdings),
+        sessions=empty(Sessions),
         legacy=ingested.legacy,
         leases=ingested.leases,
         schedule=name_booked_hosts(ingested.schedule, observed.intervals),
-        rejects=pl.concat([observed.rejects, plain.rejects, mended.rejects]),
+        rejects=observed.rejects,
         join_log=ingested.join_log,
         availability=_availability(ingested),
         as_of=moment(stage.as_of),
+    )
+
+
+def _with_reading(late: SegmentsStage, reading: Reading, *, by_project: bool) -> SegmentsStage:
+    seats = reading.pieces.filter(pl.col("quantity_type") != "committed")
+    return replace(
+        late,
+        segments=reading.segments,
+        support=reading.support,
+        pieces=reading.pieces,
+        holdings=reading.holdings,
+        sessions=sessions(seats) if by_project else late.sessions,
+        rejects=pl.concat([late.rejects, reading.rejects]),
     )
 
 
@@ -177,6 +225,32 @@ def _availability(ingested: Ingested) -> pl.DataFrame:
     )
 
 
+def cut_site(
+    stage: FactsStage, site: Site, folder: Path, count: int, *, by_project: bool, keep: bool
+) -> tuple[SegmentsStage, Cut]:
+    """Cut a site into ranges of hosts, whose rows lie in the folder from then on."""
+    observed = observe(stage.ingested, stage.as_of)
+    parts = cut(observed, site, folder, count, by_project=by_project, whole=keep)
+    return _late(stage, observed), parts
+
+
+def in_ranges(
+    late: SegmentsStage, parts: Cut, engine: Engine, asked: Window | Period, *, by_host: bool
+) -> tuple[SegmentsStage, Window, Tally]:
+    """Do as ``segments`` does, range by range.
+
+    Returns:
+        (the stage, without the segments of ranges unless they are to be kept; the window; the sums
+        of all segments)
+    """
+    reading, begun = whole_reading(parts, engine)
+    window = window_of(late, asked, begun)
+    sums = whole_tally(parts, engine, reading, window, by_host=by_host)
+    if parts.plan.whole:
+        reading = with_segments(parts, engine, reading)
+    return _with_reading(late, reading, by_project=parts.plan.by_project), window, sums
+
+
 def outputs(
     stage: SegmentsStage,
     site: Site,
@@ -185,6 +259,7 @@ def outputs(
     by_host: bool = False,
     by_project: Naming | None = None,
     known_share: float = KNOWN_SHARE,
+    sums: Tally | None = None,
 ) -> dict[str, pl.DataFrame]:
     """Make every output table of a site, each held to its contract.
 
@@ -195,6 +270,7 @@ def outputs(
         by_host: make usage_by_host, too.
         by_project: make the tables of projects, too, with their names changed so.
         known_share: what is known to a smaller share is null.
+        sums: of the segments, where those of the stage are not all.
 
     Returns:
         table name to frame (OUTPUTS).
@@ -206,20 +282,29 @@ def outputs(
         known_share,
     )
 
+    if sums is None:
+        sums = tally(stage.segments, stage.support, window, by_host=by_host)
     tables = usage_tables(
-        stage.segments, stage.legacy, availability, window, site.key, by_host=by_host
+        sums["usage"], sums.get("hosts"), stage.legacy, availability, window, site=site.key
     ) | leadtime_tables(stage.leases, site.key)
     tables["lease_use"] = lease_use.lease_use(
         stage.pieces, stage.leases, tables["usage_timeline"], window, site.key
     )
-    waits = projected.leadtime_projected(stage.segments, stage.schedule, availability, window, site)
+    waits = projected.leadtime_projected(sums["pool"], stage.schedule, availability, window, site)
     tables["leadtime_projected"] = waits
     tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
+    sliced = sums["sliced"]["quantity_type"].unique().cast(pl.String).to_list()
+    mended = sums["sliced"].filter(pl.col("collector_type") == "corrected")["quantity_type"]
     tables["coverage"] = coverage.coverage_table(
-        stage.segments, stage.support, availability, window, site.key
+        sums["held"],
+        sums["supported"],
+        mended.cast(pl.String).to_list(),
+        availability,
+        window,
+        site=site.key,
     )
     tables["comparison_causes"] = causes.comparison_causes(
-        stage.segments, stage.rejects, availability, window, site.key
+        sums["seconds"], stage.rejects, sliced, availability, window, site=site.key
     )
     refused = stage.rejects.sort(stage.rejects.columns)
     tables["rejects"] = refused.with_columns(source_row_id=cells.written(pl.col("source_row_id")))
@@ -317,6 +402,8 @@ def run_pipeline(
     by_project: Naming | None = None,
     skip_missing: bool = False,
     progress: bool = False,
+    count: int | None = None,
+    engine: Engine | None = None,
 ) -> tuple[dict[str, pl.DataFrame], Notes]:
     """Run a site from raw tables, or from a saved stage, to its output directory.
 
@@ -332,6 +419,9 @@ def run_pipeline(
         by_project: write the tables of projects, too, with their names changed so.
         skip_missing: leave out adapters whose table is absent.
         progress: show bars on a terminal.
+        count: of the ranges of hosts, one of which is in memory at a time. Default: one, or more
+            where the site has more than ``ranges.MOST_ROWS`` intervals, or there is an engine.
+        engine: who works on ranges; by default this process.
 
     Returns:
         (output tables, what is to be said of them)
@@ -348,20 +438,32 @@ def run_pipeline(
         notes = Notes()
         if resume_from == "segments":
             late = load_segments(target)
+        elif resume_from == "facts":
+            early = load_facts(target)
         else:
-            if resume_from == "facts":
-                early = load_facts(target)
-            else:
-                early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
-                notes = Notes(absent, early.left_out)
-            late = segments(early, site, by_project=by_project is not None)
-            if not save_stages and resume_from is None:
-                early = None  # its memory serves the outputs
-        window = window_of(late, window)
-        tables = outputs(late, site, window, by_host=by_host, by_project=by_project)
+            early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
+            notes = Notes(absent, early.left_out)
+        keep = save_stages or resume_from is not None
+        rows = 0 if early is None else early.ingested.intervals.height
+        number = count or max(1, ceil(rows / MOST_ROWS))
+        if early is not None and rows and (engine or number > 1):
+            with files.beside(target) as room:
+                late, parts = cut_site(
+                    early, site, room, number, by_project=by_project is not None, keep=keep
+                )
+                early = early if keep else None  # its memory serves what follows
+                late, window, sums = in_ranges(
+                    late, parts, engine or AtHome(), window, by_host=by_host
+                )
+        else:
+            if early is not None:
+                late = segments(early, site, by_project=by_project is not None)
+                early = early if keep else None
+            window, sums = window_of(late, window), None
+        tables = outputs(late, site, window, by_host=by_host, by_project=by_project, sums=sums)
         with files.whole_directory(target) as scratch:
             save_usage(scratch, tables)
-            if save_stages or resume_from:
+            if keep:
                 if early is not None:
                     save_facts(scratch / "stages", early)
                 elif (target / "stages" / "facts").is_dir():

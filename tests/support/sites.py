@@ -23,11 +23,14 @@ from chameleon_usage import pipeline, stages
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site, load_sites
+from chameleon_usage.ranges import AtHome
 from chameleon_usage.usage.buckets import Window
 from support import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from chameleon_usage.ranges import Engine
 
 SITES = load_sites(PROJECT / "data" / "sites.yaml", frozenset(ADAPTERS))
 DAY0 = datetime(2020, 1, 1)
@@ -109,6 +112,9 @@ class TinySite:
 
     No table is empty: one node, its lease and its instance came and went before the window.
     """
+
+    ranges = 1
+    """Ranges of hosts that its outputs are made in (the option --ranges)."""
 
     def __init__(
         self,
@@ -427,9 +433,24 @@ class TinySite:
     @cached_property
     def outputs(self) -> dict[str, pl.DataFrame]:
         """Every output table, those included that are made on request."""
+        if self.ranges > 1:
+            return self.outputs_in(self.ranges)
         return pipeline.outputs(
             self.stage, self.site, self.window, by_host=True, by_project=pl.DataFrame.clone
         )
+
+    def outputs_in(self, count: int, engine: Engine | None = None) -> dict[str, pl.DataFrame]:
+        """Give the same, made in so many ranges of hosts."""
+        with tempfile.TemporaryDirectory() as folder:
+            late, parts = pipeline.cut_site(
+                self.facts, self.site, Path(folder), count, by_project=True, keep=False
+            )
+            late, window, sums = pipeline.in_ranges(
+                late, parts, engine or AtHome(), self.window, by_host=True
+            )
+            return pipeline.outputs(
+                late, self.site, window, by_host=True, by_project=pl.DataFrame.clone, sums=sums
+            )
 
     def daily(
         self,

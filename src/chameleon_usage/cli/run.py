@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import polars as pl
 
-from chameleon_usage import pipeline, stages
+from chameleon_usage import pipeline, slurm, spark, stages
 from chameleon_usage.cli.options import (
     DATE,
     bucket_option,
@@ -31,6 +31,7 @@ from chameleon_usage.io.privacy import KEEP, project_names
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
+from chameleon_usage.ranges import MOST_ROWS, Engine
 from chameleon_usage.usage.buckets import Period, Window
 from chameleon_usage.usage.summary import rejects_within
 
@@ -74,6 +75,19 @@ EXTRACT_FIRST = (
     help="With --by-project: names as they are, left out, or under pseudonyms with the key in "
     "'${NAME}' or in a file.",
 )
+@click.option(
+    "--ranges",
+    "count",
+    type=click.IntRange(min=1),
+    help="Ranges of hosts to reconstruct one after another, each in memory by itself.  "
+    f"[default: one for every {MOST_ROWS // 10**6} million intervals]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["spark", "slurm"]),
+    help="Reconstruct ranges on the workers of a cluster, which must see --output, too: of the "
+    "Spark server in SPARK_REMOTE, or of spark-submit; or in job arrays of Slurm.",
+)
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
 @quiet_option
 def run(
@@ -91,6 +105,8 @@ def run(
     by_project: bool,
     naming: str,
     skip_missing: bool,
+    count: int | None,
+    engine: str | None,
 ) -> None:
     """Turn raw tables into the output tables of each site."""
     if naming != KEEP and not by_project:
@@ -100,6 +116,7 @@ def run(
     if start and end:  # wrong before anything is read
         pipeline.check_window(Window(start, end, bucket))
     sites = read_sites(config, names)
+    workers = _workers(engine)
     if resume_from:
         data_dir = "."  # not read
     patterns = [pattern for name in names for pattern in sites[name].files.values()]
@@ -117,6 +134,8 @@ def run(
                 by_project=named,
                 skip_missing=skip_missing,
                 progress=progress(),
+                count=count,
+                engine=workers,
             )
             _report(site, tables, notes)
 
@@ -130,6 +149,12 @@ def _fetched(
     stores = importlib.import_module("chameleon_usage.io.stores")
     folder: AbstractContextManager[Path] = stores.fetched(place, folders, patterns)
     return folder
+
+
+def _workers(engine: str | None) -> Engine | None:
+    if engine == "spark":
+        return spark.Cluster(spark.session())
+    return slurm.JobArray() if engine else None
 
 
 def _bucket(text: str) -> str:

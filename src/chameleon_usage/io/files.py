@@ -79,7 +79,7 @@ def whole_directory(target: Path) -> Iterator[Path]:
     Raises:
         UsageError: it cannot be written; what was at the target before is still there.
     """
-    with _beside(target) as scratch:
+    with beside(target) as scratch:
         new = scratch / "new"
         new.mkdir()
         try:
@@ -101,14 +101,14 @@ def whole_file(target: Path) -> Iterator[Path]:
     Raises:
         UsageError: it cannot be written; what was at the target before is still there.
     """
-    with _beside(target) as scratch:
+    with beside(target) as scratch:
         part = scratch / target.name
         yield part
         part.replace(target)
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[Path]:
+def beside(target: Path) -> Iterator[Path]:
     """Give a temporary directory beside a target, free of what killed runs left there."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

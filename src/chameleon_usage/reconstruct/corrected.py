@@ -23,16 +23,24 @@ is lost: it is kept, or it is rejected with its reason (``reading.Collected``).
 5. ``hosts.resolve_reservable``: when each host was in the pool, within its life. Assumes that an
    enrolment is contiguous; a host that was taken out for a while and kept its id seems to stay.
 6. ``holders.clamp_allocations``: allocations live only while their host is in the pool.
-7. ``holders.clip_instances`` and ``holders.clip_runs``: instances without a host or a reservation
-   get the only one that fits (``inference.assign_hosts``, ``inference.find_reservations``), then
-   live only within it, or within their host's life where none is needed (on KVM, and where no
+7. ``inference.assign_hosts``, ``holders.clip_instances`` and ``holders.clip_runs``: instances
+   without a host or a reservation get the only one that fits (``inference.find_reservations``),
+   then live only within it, or within their host's life where none is needed (on KVM, and where no
    source tells of leases at all); they run only while they occupy. A reservation found by project
    and host can be a neighbour's of the same project.
 8. ``holders.merge_held``: what holds a host is united on bare metal and devices, and added up on
    KVM, never beyond what its parent holds. ``_out_of_pool`` then tells what total - reservable is,
    and ``usable.split_by_status``, beside all this, which hosts could be used and why others not.
    Assumes that two leases cannot hold a node at once; of two that claim it, the first row wins.
+
+The first three steps look at whole reservations, wherever their hosts are (``prepare``). All others
+go host by host (``resolve``, ``hold``), so that ranges of hosts can be reconstructed one after
+another or side by side, with equal results; in between, ``place`` compares the hosts of the few
+reservations of which an instance names none.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -46,14 +54,48 @@ from chameleon_usage.reconstruct.observed import (
     HOST,
     SIZED_AS,
     Observed,
+    instances,
     whole_hosts,
     with_sizes,
 )
 from chameleon_usage.reconstruct.projects import Projects
-from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading
+from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading, together
 
 LEASES = "blazar.leases"
 """Tells of allocations that are gone, and not of which hosts."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the first three steps make of a site, or of a range of its hosts.
+
+    Attributes:
+        rows: quantity to the columns of ``Observed.intervals``, and instance; without the nameless.
+        nameless: occupied and active of the instances of a reservation that name no host, whichever
+            range they will turn out to be of.
+        observed: what is known of all the site's hosts; its intervals are not read any more.
+        leased: whether a source tells of leases.
+        purged: whether leases may be over that left no row.
+        seen_by: the sources that tell of the site's instances.
+    """
+
+    rows: dict[str, pl.DataFrame]
+    nameless: dict[str, pl.DataFrame]
+    observed: Observed
+    leased: bool
+    purged: bool
+    seen_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What steps 4 to 6 make of the same: when hosts existed, were in the pool and were leased."""
+
+    part: Prepared
+    total: pl.DataFrame
+    reservable: pl.DataFrame
+    committed: pl.DataFrame
+    collected: Collected
 
 
 def collect(
@@ -75,16 +117,35 @@ def collect(
         the reading; per host and instant total >= reservable >= committed >=
         occupied_reservation >= active_reservation.
     """
-    made, history = corrections or Corrections(), observed.history
-    rows = observed.intervals
-    collected = Collected("corrected", made, projects=Projects() if by_project else None)
+    made = corrections or Corrections()
+    prepared, early = prepare(observed, site, made)
+    hosts = resolve(prepared, site, made, by_project=by_project)
+    late = hold(hosts, place(prepared, hosts.committed, made))
+    return whole([early, late])
+
+
+def whole(readings: Sequence[Reading]) -> Reading:
+    """Put the readings of all parts of a site together, and count what no part can alone."""
+    collected = Collected("corrected")
+    uncounted.count_nodes(pl.concat(reading.adrift for reading in readings), collected)
+    return together([*readings, collected.result()])
+
+
+def prepare(observed: Observed, site: Site, made: Corrections) -> tuple[Prepared, Reading]:
+    """Take the steps that look at whole reservations, over all hosts.
+
+    Returns:
+        (what the next steps need, what these refuse and count)
+    """
+    rows, history = observed.intervals, observed.history
+    collected = Collected("corrected", made)
     leased = "committed" in observed.spoken_of
     if not leased:  # A request that names a reservation tells of leases that nobody knows.
         rows = rows.with_columns(reservation_id=pl.lit(None, rows.schema["reservation_id"]))
     # 1. Hosts whose row is gone get their names.
     if made.name_gone_hosts:
         rows = inference.name_gone_hosts(rows)
-    rows = rows.with_columns(instance=holders.instances(rows["entity_id"]))
+    rows = rows.with_columns(instance=instances(rows["entity_id"]))
     of = {name: rows.filter(pl.col("quantity_type") == name) for name in SIZED_AS}
     # 2. Each instance is told by one source.
     of["active"] = holders.preferred(of["active"], "active", site, of["occupied"])
@@ -94,8 +155,8 @@ def collect(
     unlisted = of["committed"].filter(~listed)
     collected.refuse(unlisted, stage_of("corrected", "committed"), Reason.NOT_IN_PRIORITY)
     of["committed"] = of["committed"].filter(listed)
-    whole = pl.col("source") == LEASES
-    kept, promised = of["committed"].filter(~whole), of["committed"].filter(whole)
+    by_lease = pl.col("source") == LEASES
+    kept, promised = of["committed"].filter(~by_lease), of["committed"].filter(by_lease)
     lost = inference.lost_allocations(kept, promised, of["occupied"])
     lost = lost if made.infer_allocations else lost.clear()
     kept, replaced, lost = inference.take_turns(kept, lost, of["occupied"])
@@ -104,13 +165,71 @@ def collect(
     purged = "committed" in observed.forgotten or promised.select(ended.any()).item()
     unseen = _unseen(promised, lost, history, collected, purged=purged)
     of["committed"] = pl.concat([kept, unseen, lost], how="diagonal")
+    seen_by = tuple(of["occupied"]["source"].unique().cast(pl.String).sort())
+    nameless = pl.col("hostname").is_null() & pl.col("reservation_id").is_not_null()
+    aside = {"occupied": of["occupied"].filter(nameless)}
+    its = pl.col("entity_id").is_in(aside["occupied"]["entity_id"].unique().implode())
+    aside["active"] = of["active"].filter(its)
+    of |= {"occupied": of["occupied"].filter(~nameless), "active": of["active"].filter(~its)}
+    return Prepared(of, aside, observed, leased, purged, seen_by), collected.result()
+
+
+def resolve(part: Prepared, site: Site, made: Corrections, *, by_project: bool = False) -> Resolved:
+    """Tell when hosts existed, were in the pool and were leased."""
+    collected = Collected("corrected", made, projects=Projects() if by_project else None)
+    of, history = part.rows, part.observed.history
     # 4. and 5. Hosts exist, and are in the pool.
     total = hosts.resolve_total(of, history, site, collected)
     reservable = hosts.resolve_reservable(of, total, site, collected)
-    # 6. and 7. What holds a host lives only within its parents.
+    # 6. What holds a host lives only within its parents.
     committed = holders.clamp_allocations(of["committed"], reservable, history, collected)
+    return Resolved(part, total, reservable, committed, collected)
+
+
+def place(
+    prepared: Prepared, committed: pl.DataFrame, made: Corrections
+) -> dict[str, pl.DataFrame]:
+    """Give nameless instances the hosts that are found for them.
+
+    Args:
+        prepared: of the whole site.
+        committed: what is left, of all hosts, of the reservations of such instances.
+        made: whether to.
+
+    Returns:
+        ``Prepared.nameless``, with the hostnames that were found, which makes occupied inferred.
+    """
+    lost, runs = prepared.nameless["occupied"], prepared.nameless["active"]
+    if lost.is_empty() or not made.assign_hosts:
+        return prepared.nameless
+    others = prepared.rows["occupied"].filter(pl.col("hostname").is_not_null())
+    found = inference.assign_hosts(lost, others, committed)
+    seats = lost.drop("hostname").join(found, on=["source", "entity_id"], how="left")
+    seats = seats.with_columns(inferred=pl.col("inferred") | pl.col("hostname").is_not_null())
+    return {"occupied": seats.select(lost.columns), "active": runs}
+
+
+def hold(resolved: Resolved, nameless: dict[str, pl.DataFrame]) -> Reading:
+    """Tell what held hosts, and put the reading together.
+
+    Args:
+        resolved: of ``resolve``.
+        nameless: those of ``place`` whose host is one of these.
+    """
+    part, collected = resolved.part, resolved.collected
+    observed, history = part.observed, part.observed.history
+    total, reservable, committed = resolved.total, resolved.reservable, resolved.committed
+    of = {name: pl.concat([part.rows[name], rows]) for name, rows in nameless.items()}
+    # 7. Instances live only within what they sit in.
     occupied = holders.clip_instances(
-        of["occupied"], committed, total, history, collected, leased=leased, purged=purged
+        of["occupied"],
+        committed,
+        total,
+        history,
+        collected,
+        leased=part.leased,
+        purged=part.purged,
+        seen_by=part.seen_by,
     )
     active = holders.clip_runs(of["active"], occupied, collected)
     # 8. What is held is united, or added up below its parent's share of the host.
@@ -127,7 +246,7 @@ def collect(
         ours, runs = (frame.filter(pl.col("origin") == origin) for frame in (occupied, active))
         seated[origin] = holders.merge_held(ours, history, ceiling, f"occupied_{origin}", collected)
         holders.merge_held(runs, history, seated[origin], f"active_{origin}", collected)
-    pool_known = of["reservable"].group_by("hostname").agg(pl.col("start").min())
+    pool_known = part.rows["reservable"].group_by("hostname").agg(pl.col("start").min())
     windows = arithmetic.union(observed.maintenance, HOST)
     out = _out_of_pool(
         room,
@@ -137,7 +256,8 @@ def collect(
         collected,
         forgotten="reservable" in observed.forgotten,
     )
-    usable.split_by_status(observed.status, windows, room, out, collected)
+    if observed.tells_status:
+        usable.split_by_status(observed.status, windows, room, out, collected)
     # Capacity in the pool that an instance without a reservation has taken cannot be leased.
     in_pool, _ = arithmetic.intersect(
         seated["ondemand"], room["reservable"].select("hostname", "start", "end"), HOST

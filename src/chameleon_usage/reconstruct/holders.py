@@ -1,5 +1,7 @@
 """What holds a host: allocations and instances, clipped to parents, then united or added up."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
@@ -41,14 +43,6 @@ def preferred(
         first, on="instance", how="left", maintain_order="left"
     )
     return rows.filter(ranked.select(pl.col("_rank") == pl.col("_first")).to_series())
-
-
-def instances(entities: pl.Series) -> pl.Series:
-    """Name the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one."""
-    names = entities.unique()
-    stays = names.filter(names.cast(pl.String).str.contains("/", literal=True))
-    wholes = stays.cast(pl.String).str.extract("^([^/]*)").cast(entities.dtype)
-    return entities.replace(stays, wholes)
 
 
 def clamp_allocations(
@@ -93,13 +87,15 @@ def clip_instances(
     history: pl.DataFrame,
     collected: Collected,
     *,
-    leased: bool = True,
-    purged: bool = False,
+    leased: bool,
+    purged: bool,
+    seen_by: Sequence[str],
 ) -> pl.DataFrame:
     """Clip instances to their reservation's commitment on their host, or to their host's life.
 
     Args:
-        rows: stays of instances: the columns of ``Observed.intervals``, and instance.
+        rows: stays of instances: the columns of ``Observed.intervals``, and instance; those whose
+            row names no host have the one that was found (``inference.assign_hosts``).
         committed: of ``clamp_allocations``.
         total: when hosts existed: hostname, start, end.
         history: of ``observed.profile_history``.
@@ -107,6 +103,7 @@ def clip_instances(
         leased: whether a source tells of leases; if none does, every instance is on demand.
         purged: whether leases leave no allocation when they are over. Then an instance whose
             request is lost may have been in one.
+        seen_by: the sources that tell of the site's instances.
 
     Returns:
         pieces with the columns of ``rows`` and ``origin``: reservation or ondemand. A container
@@ -116,15 +113,14 @@ def clip_instances(
         ConservationError: an hour of the rows is neither kept nor refused.
     """
     stage = stage_of("corrected", "occupied")
-    kept = inference.assign_hosts(rows, committed) if collected.corrections.assign_hosts else rows
-    homeless = kept.filter(pl.col("hostname").is_null())
+    homeless = rows.filter(pl.col("hostname").is_null())
     # That it held a node, and not which, a bare-metal instance's row can tell of itself.
     some_node = (pl.col("host_class") == BARE_METAL).fill_null(value=False) & pl.lit(not leased)
     nowhere, somewhere = homeless.filter(~some_node), homeless.filter(some_node)
     collected.refuse(nowhere, stage, Reason.NO_HOST_INFERRED)
-    placed = kept.filter(pl.col("hostname").is_not_null())
+    placed = rows.filter(pl.col("hostname").is_not_null())
     if collected.corrections.find_reservations:
-        placed = inference.find_reservations(placed, committed)
+        placed = inference.find_reservations(placed, committed, seen_by)
     reserved = placed.filter(pl.col("reservation_id").is_not_null())
     holds = arithmetic.union(
         committed.filter(pl.col("hostname").is_not_null()), ["reservation_id", "hostname"]
@@ -156,7 +152,8 @@ def clip_instances(
     if purged:
         bare, sliced = stray.select(rows.columns), lives.select(rows.columns)
         unnamed = committed.filter(pl.col("hostname").is_null())
-        uncounted.count_instances(bare, sliced, unnamed, history, collected)
+        uncounted.count_instances(bare, sliced, history, collected)
+        uncounted.keep_adrift(bare, unnamed, collected)
     return pl.concat(
         [
             inside.with_columns(origin=pl.lit("reservation")),
@@ -259,7 +256,6 @@ def merge_held(
         projects = collected.projects
         projects.whole[quantity] = pl.concat([kept, hostless.select(kept.columns)])
         projects.slices[quantity] = divide(slots, sums)
-        projects.pieces[quantity] = sized
     return whole
 
 
@@ -293,15 +289,17 @@ def _slices(
         ],
         how="diagonal",
     )
-    if beyond.height:
+    first = slots.drop_nulls("source").group_by("hostname").agg(_first=pl.col("source").min())
+    beyond = beyond.join(first, on="hostname", how="left").sort("hostname", "start")
+    for (source,), part in beyond.partition_by("_first", as_dict=True).items():
         lost = rejects(
-            beyond.sort("hostname", "start"),
+            part,
             stage=stage,
-            source=str(sized["source"].drop_nulls().min()),
+            source=str(source),
             reason=Reason.BEYOND_PARENT,
             row_id="hostname",
         )
-        share = beyond.sort("hostname", "start").select(pl.col("_lost") / pl.col("node_size"))
+        share = part.select(pl.col("_lost") / pl.col("node_size"))
         collected.rejects.append(lost.with_columns(hours=pl.col("hours") * share.to_series()))
     counts = [
         # What one slice does not tell is unknown, unless the host has none of it.

@@ -1,5 +1,7 @@
 """What no row tells and other rows imply: names of hosts, allocations, hosts and reservations."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
@@ -315,47 +317,38 @@ def unseen(
     return some.filter(~bounded), some.filter(bounded), none
 
 
-def assign_hosts(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
+def assign_hosts(lost: pl.DataFrame, others: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
     """Give a reserved instance that names no node the one host of its reservation left free.
 
     Args:
-        rows: stays of instances: the columns of ``Observed.intervals``.
-        committed: allocations: reservation_id, hostname.
+        lost: stays of instances in a reservation, and without a hostname: the columns of
+            ``Observed.intervals``.
+        others: stays of instances that name a host: reservation_id, hostname, start, end.
+        committed: what reservations hold: reservation_id, hostname.
 
     Returns:
-        the rows, with hostname where it was found, which makes them ``inferred``.
+        source, entity_id and hostname of those whose host was found.
     """
-    lost = rows.filter(pl.col("hostname").is_null() & pl.col("reservation_id").is_not_null())
-    if lost.is_empty():
-        return rows
     keys = ["source", "entity_id"]
     hosts = committed.select("reservation_id", "hostname").unique().drop_nulls()
-    others = rows.filter(pl.col("hostname").is_not_null()).select(
-        "reservation_id", "hostname", other_start="start", other_end="end"
-    )
+    others = others.select("reservation_id", "hostname", other_start="start", other_end="end")
     lives = lost.group_by(*keys, "reservation_id").agg(pl.col("start").min(), pl.col("end").max())
     options = lives.join(hosts, on="reservation_id")
     busy = options.join(others, on=["reservation_id", "hostname"]).filter(
         (pl.col("other_start") < pl.col("end")) & (pl.col("start") < pl.col("other_end"))
     )
     free = options.join(busy, on=[*keys, "hostname"], how="anti")
-    only = (
+    return (
         free.group_by(keys)
-        .agg(_host=pl.col("hostname").first(), _options=pl.len())
+        .agg(pl.col("hostname").first(), _options=pl.len())
         .filter(pl.col("_options") == 1)
         .drop("_options")
     )
-    return (
-        rows.join(only, on=keys, how="left")
-        .with_columns(
-            hostname=pl.coalesce("hostname", "_host"),
-            inferred=pl.col("inferred") | pl.col("_host").is_not_null(),
-        )
-        .drop("_host")
-    )
 
 
-def find_reservations(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
+def find_reservations(
+    rows: pl.DataFrame, committed: pl.DataFrame, seen_by: Sequence[str]
+) -> pl.DataFrame:
     """Find the reservation of instances whose request spec is purged.
 
     A host committed to a lease of the instance's project when it was created holds it, unless the
@@ -364,6 +357,7 @@ def find_reservations(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFra
     Args:
         rows: stays of instances, each with its hostname: the columns of ``Observed.intervals``.
         committed: allocations: hostname, project_id, reservation_id, start, end.
+        seen_by: the sources that tell of instances.
 
     Returns:
         the rows, with reservation_id where it was found: of several the one that began last.
@@ -375,7 +369,7 @@ def find_reservations(rows: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFra
     )
     if orphans.is_empty():
         return rows
-    told = committed.filter(~pl.col("source").is_in(rows["source"].unique().implode()))
+    told = committed.filter(~pl.col("source").is_in(seen_by))
     holds = told.select(
         "hostname", "project_id", hold="reservation_id", from_="start", to="end"
     ).drop_nulls(["hostname", "project_id"])

@@ -1,5 +1,6 @@
 """What both collectors read: intervals that end with the dump, and what each host was at a time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,6 +45,7 @@ class Observed:
         rejects: Rejects, of what begins after the dump was made.
         spoken_of: the quantity types that some source of the site tells.
         forgotten: those of them of which a source's service deletes rows for good.
+        tells_status: whether any source says of a host whether it can be used.
     """
 
     intervals: pl.DataFrame
@@ -53,6 +55,7 @@ class Observed:
     rejects: pl.DataFrame
     spoken_of: frozenset[str]
     forgotten: frozenset[str]
+    tells_status: bool
 
 
 def observe(ingested: Ingested, as_of: datetime) -> Observed:
@@ -63,13 +66,9 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
     intervals = ingested.intervals.filter(begun).with_columns(
         end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
     )
-    frames = [intervals, ingested.profiles, ingested.maintenance, ingested.status]
-    for name in ("hostname", "host_class", "node_type"):
-        names = [frame[name].unique().cast(pl.String) for frame in frames if name in frame.columns]
-        # By number, names sort and compare in no time, and not by the order in which they came.
-        kind = pl.Enum(pl.concat(names).drop_nulls().unique().sort())
-        frames = [frame.cast({name: kind} if name in frame.columns else {}) for frame in frames]
-    intervals, profiles, maintenance, status = frames
+    intervals, profiles, maintenance, status = enumerated(
+        [intervals, ingested.profiles, ingested.maintenance, ingested.status]
+    )
     refused = [
         rejects(
             part,
@@ -88,7 +87,29 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
         pl.concat([ingested.rejects, *refused]),
         frozenset(ingested.completeness["quantity_type"]),
         frozenset(ingested.completeness.filter(~pl.col("keeps"))["quantity_type"]),
+        not status.is_empty(),
     )
+
+
+def enumerated(frames: Iterable[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Make the names of hosts, their classes and types enumerations, the same in all frames.
+
+    By number, names sort and compare in no time, and not by the order in which they came.
+    """
+    frames = list(frames)
+    for name in ("hostname", "host_class", "node_type"):
+        names = [frame[name].unique().cast(pl.String) for frame in frames if name in frame.columns]
+        kind = pl.Enum(pl.concat(names).drop_nulls().unique().sort())
+        frames = [frame.cast({name: kind} if name in frame.columns else {}) for frame in frames]
+    return frames
+
+
+def instances(entities: pl.Series) -> pl.Series:
+    """Name the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one."""
+    names = entities.unique()
+    stays = names.filter(names.cast(pl.String).str.contains("/", literal=True))
+    wholes = stays.cast(pl.String).str.extract("^([^/]*)").cast(entities.dtype)
+    return entities.replace(stays, wholes)
 
 
 def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:

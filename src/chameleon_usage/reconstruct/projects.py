@@ -16,7 +16,7 @@ from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models.frames import conform, empty
 from chameleon_usage.models.metrics import HELD
 from chameleon_usage.models.stages import Holdings, Sessions
-from chameleon_usage.reconstruct.observed import HOST, SIZES, UNITS
+from chameleon_usage.reconstruct.observed import HOST, SIZES, UNITS, instances
 
 _FIRST = ("_came", "source", "entity_id")
 """The order in which slices that claim a host get their share of it."""
@@ -29,12 +29,10 @@ class Projects:
     Attributes:
         whole: quantity type to the pieces of whole nodes and devices, disjoint per host.
         slices: quantity type to the shares of sums of KVM hosts.
-        pieces: quantity type to all pieces of instances, in whatever way they overlap.
     """
 
     whole: dict[str, pl.DataFrame] = field(default_factory=dict)
     slices: dict[str, pl.DataFrame] = field(default_factory=dict)
-    pieces: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def holdings(self, segments: pl.DataFrame) -> pl.DataFrame:
         """Give what projects held (Holdings).
@@ -65,20 +63,24 @@ class Projects:
         check_division(segments, held)
         return held
 
-    def sessions(self) -> pl.DataFrame:
-        """Give the instances and containers that are counted (Sessions)."""
-        stays, runs = (
-            pl.concat(frame for name, frame in self.pieces.items() if name.startswith(kind))
-            for kind in ("occupied_", "active_")
-        )
-        began = stays.sort("instance", "start", "end", "node_type", "project_id").group_by(
-            "instance", maintain_order=True
-        )
-        ran = runs.group_by("instance").agg(launched_at=pl.col("start").min())
-        lives = began.agg(
-            pl.col("project_id", "node_type", "start").first(), pl.col("end").max()
-        ).join(ran, on="instance", how="left", maintain_order="left")
-        return conform(lives, Sessions)
+
+def sessions(pieces: pl.DataFrame) -> pl.DataFrame:
+    """Give the instances and containers that are counted (Sessions).
+
+    Args:
+        pieces: HeldPieces of instances and containers, of the whole site.
+    """
+    kind = pl.col("quantity_type").cast(pl.String)
+    named = pieces.with_columns(instance=instances(pieces["entity_id"]))
+    stays, runs = (named.filter(kind.str.starts_with(of)) for of in ("occupied_", "active_"))
+    began = stays.sort("instance", "start", "end", "node_type", "project_id").group_by(
+        "instance", maintain_order=True
+    )
+    ran = runs.group_by("instance").agg(launched_at=pl.col("start").min())
+    lives = began.agg(pl.col("project_id", "node_type", "start").first(), pl.col("end").max()).join(
+        ran, on="instance", how="left", maintain_order="left"
+    )
+    return conform(lives, Sessions)
 
 
 def divide(slots: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:

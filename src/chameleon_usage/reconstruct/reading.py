@@ -5,25 +5,29 @@ goes in comes out, as kept or as rejected; ``check_conservation`` holds each ste
 it.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.models.frames import conform, empty
+from chameleon_usage.models.frames import columns, conform, empty
 from chameleon_usage.models.stages import (
     HeldPieces,
     Holdings,
     Rejects,
     Segments,
-    Sessions,
     SourceSupport,
     rejects,
 )
 from chameleon_usage.models.vocabulary import Reason
 from chameleon_usage.reconstruct.observed import HOST
 from chameleon_usage.reconstruct.projects import Projects
+
+_ADRIFT = {name: columns(HeldPieces)[name] for name in ("project_id", "nodes", "start", "end")} | {
+    "room": pl.Boolean()
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Reading:
         support: SourceSupport (the corrected collector only).
         pieces: what holds hosts, each under its own key, before it is united or added up
             (HeldPieces; the corrected collector only).
-        holdings, sessions: of projects (Holdings, Sessions), if they were asked for.
+        holdings: of projects (Holdings), if they were asked for.
+        adrift: of ``uncounted.keep_adrift``.
     """
 
     segments: pl.DataFrame
@@ -44,7 +49,7 @@ class Reading:
     support: pl.DataFrame
     pieces: pl.DataFrame
     holdings: pl.DataFrame = field(default_factory=partial(empty, Holdings))
-    sessions: pl.DataFrame = field(default_factory=partial(empty, Sessions))
+    adrift: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_ADRIFT))
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Collected:
     Attributes:
         collector: the ``collector_type`` of its segments.
         corrections: what the collector does.
-        segments, rejects, support, pieces: the parts of the reading so far.
+        segments, rejects, support, pieces, adrift: the parts of the reading so far.
         doubles: quantity to rows of a host beside another of its rows, where they are to count.
         projects: takes what projects hold, if that is asked for.
     """
@@ -88,6 +93,7 @@ class Collected:
     rejects: list[pl.DataFrame] = field(default_factory=list)
     support: list[pl.DataFrame] = field(default_factory=list)
     pieces: list[pl.DataFrame] = field(default_factory=list)
+    adrift: list[pl.DataFrame] = field(default_factory=list)
     doubles: dict[str, pl.DataFrame] = field(default_factory=dict)
     projects: Projects | None = None
 
@@ -146,8 +152,18 @@ class Collected:
             pl.concat([empty(Rejects), *self.rejects]),
             pl.concat([empty(SourceSupport), *self.support]),
             pl.concat([empty(HeldPieces), *self.pieces]),
+            adrift=pl.concat([pl.DataFrame(schema=_ADRIFT), *self.adrift]),
         )
         if self.projects is None:
             return reading
-        held = self.projects.holdings(reading.segments)
-        return replace(reading, holdings=held, sessions=self.projects.sessions())
+        return replace(reading, holdings=self.projects.holdings(reading.segments))
+
+
+def together(readings: Sequence[Reading]) -> Reading:
+    """Put readings of parts of a site together."""
+    return Reading(
+        **{
+            part.name: pl.concat(getattr(one, part.name) for one in readings)
+            for part in fields(Reading)
+        }
+    )

@@ -66,35 +66,59 @@ def count_hosts(
 
 
 def count_instances(
-    stray: pl.DataFrame,
-    ondemand: pl.DataFrame,
-    unnamed: pl.DataFrame,
-    history: pl.DataFrame,
-    collected: Collected,
+    stray: pl.DataFrame, ondemand: pl.DataFrame, history: pl.DataFrame, collected: Collected
 ) -> None:
     """Count instances that may have been in a reservation, as their request is lost, too.
+
+    Args:
+        stray: those on bare metal that no reservation covers.
+        ondemand: those on KVM that no reservation covers; they count as on demand.
+        history: of ``observed.profile_history``.
+        collected: takes them.
+    """
+    whole, parts = (
+        with_sizes(rows.filter(_SPECLESS), history, SIZED_AS["occupied"]).filter(USABLE)
+        for rows in (stray, ondemand)
+    )
+    for quantity in ("committed", "occupied_reservation", "occupied_ondemand"):
+        collected.emit(parts, f"{quantity}_unknown")
+    collected.emit(whole, "occupied_reservation_unknown")
+
+
+_SPECLESS = pl.col("unreserved").is_null()
+"""No request is left that would say whether an instance was in a reservation."""
+
+
+def keep_adrift(stray: pl.DataFrame, unnamed: pl.DataFrame, collected: Collected) -> None:
+    """Keep what ``count_nodes`` counts of a whole site.
+
+    Args:
+        stray: of ``count_instances``.
+        unnamed: what reservations held on hosts that nobody names: project_id, nodes, start, end.
+        collected: takes them.
+    """
+    columns = ["project_id", "nodes", "start", "end"]
+    for rows, room in ((stray.filter(_SPECLESS), False), (unnamed, True)):
+        collected.adrift.append(rows.select(*columns, room=pl.lit(room)))
+
+
+def count_nodes(adrift: pl.DataFrame, collected: Collected) -> None:
+    """Count the nodes of instances that may have been in a reservation.
 
     If one was, so was its node: of a lease of its project whose hosts nobody names, as far as these
     have nodes enough, else of one that is gone.
 
     Args:
-        stray: those on bare metal that no reservation covers.
-        ondemand: those on KVM that no reservation covers; they count as on demand.
-        unnamed: what reservations held on hosts that nobody names: project_id, nodes, start, end.
-        history: of ``observed.profile_history``.
+        adrift: the instances, and the reservations that may give them room: project_id, nodes,
+            start, end, room.
         collected: takes them.
     """
-    stray, ondemand = (rows.filter(pl.col("unreserved").is_null()) for rows in (stray, ondemand))
-    whole, parts = (
-        with_sizes(rows, history, SIZED_AS["occupied"]).filter(USABLE) for rows in (stray, ondemand)
-    )
-    for quantity in ("committed", "occupied_reservation", "occupied_ondemand"):
-        collected.emit(parts, f"{quantity}_unknown")
-    collected.emit(whole, "occupied_reservation_unknown")
+    if adrift.is_empty():
+        return
     project, nodes = ["project_id"], ["nodes"]
-    held = arithmetic.sum_overlaps(stray, project, nodes)
-    room = arithmetic.sum_overlaps(unnamed, project, nodes).rename({"nodes": "_room"})
-    within, without = arithmetic.intersect(held, room, project)
+    held = arithmetic.sum_overlaps(adrift.filter(~pl.col("room")), project, nodes)
+    room = arithmetic.sum_overlaps(adrift.filter("room"), project, nodes)
+    within, without = arithmetic.intersect(held, room.rename({"nodes": "_room"}), project)
     beyond = pl.concat([within, without], how="diagonal").with_columns(
         node_units=pl.col("nodes") - pl.col("_room").fill_null(0), node_size=1
     )

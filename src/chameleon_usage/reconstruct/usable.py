@@ -23,7 +23,8 @@ def split_by_status(
     """Split the hosts by whether they could be used.
 
     Where any source tells a cause the host is out of use; else, where one speaks, it is usable;
-    else nobody knows.
+    else nobody knows. Where no source of the site tells any status nothing is split: windows alone
+    tell some causes, and of no host that it could be used.
 
     Args:
         status: what sources say (StatusIntervals).
@@ -36,8 +37,6 @@ def split_by_status(
     Raises:
         ConservationError: an hour of the pool is neither usable, unusable nor unknown.
     """
-    if status.is_empty():
-        return  # windows alone tell some causes, and of no host that it could be used
     causes = _causes(status, windows)
     spoken = arithmetic.union(
         pl.concat([frame.select("hostname", "start", "end") for frame in (status, causes)]), HOST

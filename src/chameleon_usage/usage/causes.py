@@ -1,5 +1,7 @@
 """Why corrected and uncorrected differ, in node-hours, as far as the audit knows."""
 
+from collections.abc import Collection
+
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
@@ -20,10 +22,12 @@ IN_NODE_HOURS = Reason.BEYOND_PARENT
 
 
 def comparison_causes(
-    segments: pl.DataFrame,
+    seconds: pl.DataFrame,
     rejects: pl.DataFrame,
+    sliced: Collection[str],
     availability: Availability,
     window: Window,
+    *,
     site: str,
 ) -> pl.DataFrame:
     """Account for corrected - uncorrected, year by year.
@@ -32,8 +36,9 @@ def comparison_causes(
     the uncorrected one counts takes away from it.
 
     Args:
-        segments: Segments.
+        seconds: of ``node_seconds``.
         rejects: Rejects.
+        sliced: quantity types that hold parts of nodes.
         availability: what the site's tables can tell of; other count types are left out.
         window: the time to cover.
         site: the site's key.
@@ -41,8 +46,8 @@ def comparison_causes(
     Returns:
         ComparisonCauses: of each year and count type the causes sum to the difference.
     """
-    years = arithmetic.bucket_edges(window.start, window.end, "1y")
-    hours = _hours(segments, window, years)
+    years = _years(window)
+    hours = _hours(seconds)
     total = hours.group_by("bucket", "count_type").agg(node_hours=_difference())
     inferred = (
         hours.filter("inferred")
@@ -55,8 +60,8 @@ def comparison_causes(
             node_hours="node_hours",
         )
     )
-    kvm = segments.filter(pl.col("node_size") > 1).select(count_type("quantity_type")).unique()
-    shared = set(kvm.to_series()) - {"total", "reservable"}
+    kvm = pl.Series("quantity_type", sorted(sliced), pl.String).to_frame()
+    shared = set(kvm.select(count_type("quantity_type")).to_series()) - {"total", "reservable"}
     refused = _refused(rejects, shared, years)
     # Sums of floats depend on their order.
     causes = pl.concat([inferred, refused]).sort("bucket", "count_type", "cause")
@@ -129,22 +134,34 @@ def _difference() -> pl.Expr:
     return (sign * pl.col("hours")).sum()
 
 
-def _hours(segments: pl.DataFrame, window: Window, years: pl.Series) -> pl.DataFrame:
-    """Give node-hours per year, collector, count type, source and whether inferred."""
-    by = ["collector_type", "quantity_type", "source", "inferred", "node_size"]
+def _years(window: Window) -> pl.Series:
+    return arithmetic.bucket_edges(window.start, window.end, "1y")
+
+
+_BY = ["collector_type", "quantity_type", "source", "inferred", "node_size"]
+
+
+def node_seconds(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Add up the units of segments (Segments) year by year.
+
+    Returns:
+        ``bucket``, ``collector_type``, ``quantity_type``, ``source``, ``inferred``, ``node_size``
+        and ``node_units``, in unit-seconds.
+    """
     counted = segments.filter(pl.col("quantity_type").is_in(MEASURED))
     clipped = arithmetic.clip(counted, window.start, window.end)
-    return (
-        arithmetic.integrate(clipped, years, by, ["node_units"])
-        .sort("bucket", *by)
-        .select(
-            "bucket",
-            "collector_type",
-            pl.col("source").cast(pl.String),
-            "inferred",
-            count_type=count_type("quantity_type"),
-            hours=pl.col("node_units") / pl.col("node_size") / 3600,
-        )
+    return arithmetic.integrate(clipped, _years(window), _BY, ["node_units"])
+
+
+def _hours(seconds: pl.DataFrame) -> pl.DataFrame:
+    """Give node-hours per year, collector, count type, source and whether inferred."""
+    return seconds.sort("bucket", *_BY).select(
+        "bucket",
+        "collector_type",
+        pl.col("source").cast(pl.String),
+        "inferred",
+        count_type=count_type("quantity_type"),
+        hours=pl.col("node_units") / pl.col("node_size") / 3600,
     )
 
 

@@ -1,5 +1,7 @@
 """How much of what is published has the support of a source, and how much is inferred."""
 
+from collections.abc import Collection
+
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
@@ -50,11 +52,43 @@ USABLE = "reservable_usable"
 """The quantity of which a source supports the time in the pool whose status it tells."""
 
 
+_BY = ["quantity_type", "source"]
+
+
+def held_time(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Add up the published host time that a row tells of (``seen``) and that is ``inferred``.
+
+    Args:
+        segments: Segments.
+        window: the time to cover.
+
+    Returns:
+        quantity_type, source, bucket and ``held``, in seconds.
+    """
+    published = segments.filter(
+        (pl.col("collector_type") == "corrected") & pl.col("quantity_type").is_in(SEEN)
+    )
+    seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
+    return supported_time(published.with_columns(source=seen), window)
+
+
+def supported_time(support: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Add up the host time that each source supports (SourceSupport), as ``held_time`` does."""
+    counted = arithmetic.clip(
+        support.select(*_BY, "start", "end", held=pl.lit(1, pl.Int64)), window.start, window.end
+    )
+    return arithmetic.integrate(counted, window.edges, _BY, ["held"]).with_columns(
+        pl.col(_BY).cast(pl.String)
+    )
+
+
 def coverage_table(
-    segments: pl.DataFrame,
-    support: pl.DataFrame,
+    held: pl.DataFrame,
+    supported: pl.DataFrame,
+    sliced: Collection[str],
     availability: Availability,
     window: Window,
+    *,
     site: str,
 ) -> pl.DataFrame:
     """Tell how much of the published host time each source's own rows tell.
@@ -63,8 +97,9 @@ def coverage_table(
     much ``inferred``.
 
     Args:
-        segments: Segments.
-        support: SourceSupport.
+        held: of ``held_time``.
+        supported: of ``supported_time``.
+        sliced: quantity types that hold parts of nodes.
         availability: what the site's tables can tell of.
         window: the time to cover.
         site: the site's key.
@@ -73,22 +108,9 @@ def coverage_table(
         Coverage, of the buckets that the tables cover; null where nothing is published.
     """
     timestamps = window.timestamps
-    published = segments.filter(
-        (pl.col("collector_type") == "corrected") & pl.col("quantity_type").is_in(SEEN)
-    )
-    hosts = published.filter(pl.col("quantity_type").is_in(["total", "reservable"]))
     # A sum of slices is not the word of one row: such a quantity is left out.
-    sliced = published.filter(pl.col("node_size") > 1).join(hosts, on="quantity_type", how="anti")
-    whole = published.join(sliced, on="quantity_type", how="anti")
-
-    def held_time(frame: pl.DataFrame) -> pl.DataFrame:
-        by = ["quantity_type", "source"]
-        counted = arithmetic.clip(
-            frame.select(*by, "start", "end", held=pl.lit(1, pl.Int64)), window.start, window.end
-        )
-        return arithmetic.integrate(counted, window.edges, by, ["held"]).with_columns(
-            pl.col(by).cast(pl.String)
-        )
+    sums = pl.col("quantity_type").is_in(sorted({*sliced} - {"total", "reservable"}))
+    held = held.filter(~sums)
 
     def share(own: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
         index = ["quantity_type", "bucket"]
@@ -103,11 +125,9 @@ def coverage_table(
             )
         )
 
-    seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
-    held = held_time(whole.with_columns(source=seen))
     pool = held.filter(pl.col("quantity_type") == "reservable")
     status = pool.with_columns(quantity_type=pl.lit(USABLE))
-    supported = held_time(support).with_columns(
+    supported = supported.with_columns(
         pl.col("quantity_type").replace("status_known_in_pool", USABLE)
     )
     shares = [share(supported, pl.concat([held, status])), share(held, held)]

@@ -114,7 +114,7 @@ def attribute(pieces: pl.DataFrame) -> pl.DataFrame:
         how="diagonal",
     )
     of_claim = rows.group_by("claim").agg(
-        lease=pl.coalesce(pl.col("lease_id").drop_nulls().first(), pl.col("reservation_id").first())
+        lease=pl.coalesce(pl.col("lease_id").min(), pl.col("reservation_id").first())
     )
     return (
         _placed(pieces.join(of_claim, on="claim", how="left", nulls_equal=True))
@@ -124,16 +124,23 @@ def attribute(pieces: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def of_leases(pieces: pl.DataFrame) -> pl.DataFrame:
+    """Keep the pieces (HeldPieces) of which ``lease_use`` is made: whole nodes, by leases."""
+    slices = (pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()
+    return pieces.filter(
+        pl.col("quantity_type").is_in(["committed", "occupied_reservation"])
+        & ~slices.fill_null(value=False)
+    )
+
+
 def _numbered(pieces: pl.DataFrame) -> pl.DataFrame:
     """Keep what holds whole nodes by leases, with names that sort and compare by number.
 
     ``claim`` is the number of the reservation or, where none is told, of what tells of the lease.
     """
-    slices = (pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()
-    held = pieces.filter(
-        pl.col("quantity_type").is_in(["committed", "occupied_reservation"])
-        & ~slices.fill_null(value=False)
-    ).with_columns(reservation_id=pl.coalesce("reservation_id", "lease_id", "entity_id"))
+    held = of_leases(pieces).with_columns(
+        reservation_id=pl.coalesce("reservation_id", "lease_id", "entity_id")
+    )
     typed = held.with_columns(pl.col("node_type").cast(pl.String).fill_null(UNTYPED))
     for name in ("hostname", "node_type"):
         names = typed[name].unique().cast(pl.String).drop_nulls().sort()

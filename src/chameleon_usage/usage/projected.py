@@ -28,7 +28,7 @@ _TOLERANCE_H = 1.0
 
 
 def leadtime_projected(
-    segments: pl.DataFrame,
+    hosts: pl.DataFrame,
     schedule: pl.DataFrame,
     availability: Availability,
     window: Window,
@@ -42,7 +42,7 @@ def leadtime_projected(
     in slices, have no rows. A booking of a host that nobody names keeps no node busy.
 
     Args:
-        segments: models.stages.Segments; the pool is the corrected collector's.
+        hosts: of ``whole_hosts``.
         schedule: models.stages.Schedule.
         availability: without ``SCHEDULE``, what was booked is deleted when it is over, and every
             value is null.
@@ -54,7 +54,7 @@ def leadtime_projected(
     """
     days = Window(window.start, window.end, "1d").edges[:-1].alias("at")
     days = days.filter(days <= availability.as_of)
-    hosts, booked = _numbered(whole_hosts(segments), schedule)
+    hosts, booked = _numbered(hosts, schedule)
     pool = pool_at(hosts, days)
     waits = waits_for(planned_at(booked, days), pool, days)
     if site.longest_lease:

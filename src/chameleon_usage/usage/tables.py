@@ -27,40 +27,35 @@ from chameleon_usage.usage.buckets import (
     emitted,
     legacy_means,
     mean_usage,
-    unit_seconds,
 )
 from chameleon_usage.usage.long import Label, LongTable, enumerated, stretches
 
 
 def usage_tables(
-    segments: pl.DataFrame,
+    sums: pl.DataFrame,
+    hosts: pl.DataFrame | None,
     legacy: pl.DataFrame,
     availability: Availability,
     window: Window,
-    site: str,
     *,
-    by_host: bool = False,
+    site: str,
 ) -> dict[str, pl.DataFrame]:
     """Make every usage table of one site.
 
     Args:
-        segments: models.stages.Segments of the uncorrected and corrected collectors.
+        sums: of ``buckets.unit_seconds``, by node type, of both collectors.
+        hosts: the same by host and node type, for usage_by_host, if that is asked for.
         legacy: models.stages.Legacy.
         availability: what the site's tables can tell of.
         window: the time to cover and its buckets.
         site: the site's key.
-        by_host: make usage_by_host, too.
 
     Returns:
         table name to frame, each as its output contract says. The tables by node type and by host
         are in the order of their series: millions of rows take longer to sort than to make.
     """
-    node_types = _node_types(segments, legacy)
-    sums = unit_seconds(
-        segments.with_columns(pl.col("node_type").cast(node_types).fill_null(UNTYPED)),
-        window,
-        ["node_type"],
-    )
+    node_types = enumeration(sums["node_type"], legacy["node_type"])
+    sums = sums.cast({"node_type": node_types})
     cached = legacy_means(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
     totals = {resource: derive(frame, availability) for resource, frame in mean_usage(sums, window)}
     by_resource = _by_resource(totals, cached, availability, window, site)
@@ -78,8 +73,8 @@ def usage_tables(
         "comparison_by_node_type": by_types,
         "usage_wide": _wide(by_resource, site),
     }
-    if by_host:
-        by_hosts = _by_host(segments, availability, window).with_columns(site=pl.lit(site))
+    if hosts is not None:
+        by_hosts = _by_host(hosts, availability, window).with_columns(site=pl.lit(site))
         tables["usage_by_host"] = conform(by_hosts, UsageByHost).rechunk()
     return tables
 
@@ -177,21 +172,20 @@ _AT_ONCE = 64
 """Hosts whose states are held at once: all of a site, with every count type, take gigabytes."""
 
 
-def _by_host(segments: pl.DataFrame, availability: Availability, window: Window) -> pl.DataFrame:
-    """Give the rows of usage_by_host."""
-    named = segments.filter(pl.col("hostname").is_not_null()).with_columns(
-        pl.col(name).cast(pl.Enum(segments[name].unique().cast(pl.String).drop_nulls().sort()))
+def _by_host(sums: pl.DataFrame, availability: Availability, window: Window) -> pl.DataFrame:
+    """Give the rows of usage_by_host, from the unit-seconds of hosts by node type."""
+    sums = sums.with_columns(
+        pl.col(name).cast(pl.Enum(sums[name].unique().cast(pl.String).drop_nulls().sort()))
         for name in ("hostname", "node_type")
     )
     kinds = {name: columns(UsageByHost)[name] for name in ("collector_type", "count_type")}
     names = _codes(kinds["count_type"])
-    table = LongTable(kinds | {"hostname": named.schema["hostname"]})  # type: ignore[arg-type]
+    table = LongTable(kinds | {"hostname": sums.schema["hostname"]})  # type: ignore[arg-type]
     number, types = pl.col("hostname").to_physical(), []
-    for first in range(0, named["hostname"].n_unique(), _AT_ONCE):
-        some = named.filter((number >= first) & (number < first + _AT_ONCE))
-        sums = unit_seconds(some, window, ["hostname", "node_type"], ["nodes"])
-        types.append(_types(sums, window))
-        means = dict(mean_usage(sums, window, ["hostname"]))["nodes"]
+    for first in range(0, sums["hostname"].n_unique(), _AT_ONCE):
+        some = sums.filter((number >= first) & (number < first + _AT_ONCE))
+        types.append(_types(some, window))
+        means = dict(mean_usage(some, window, ["hostname"]))["nodes"]
         states = derive(means, availability).join(
             availability.buckets(window), on="timestamp", how="semi", maintain_order="left"
         )
@@ -222,9 +216,9 @@ UNTYPED = "unknown"
 """The node type of hosts of which no row names one."""
 
 
-def _node_types(segments: pl.DataFrame, legacy: pl.DataFrame) -> pl.Enum:
-    """Enumerate the node types in order: a type sorts and compares by its number then."""
-    named = [frame["node_type"].unique().cast(pl.String) for frame in (segments, legacy)]
+def enumeration(*node_types: pl.Series) -> pl.Enum:
+    """Enumerate node types in order: a type sorts and compares by its number then."""
+    named = [names.unique().cast(pl.String) for names in node_types]
     return pl.Enum(pl.concat([*named, pl.Series([UNTYPED])]).drop_nulls().unique().sort())
 
 

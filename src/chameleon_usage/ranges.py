@@ -1,0 +1,414 @@
+"""Ranges of hosts: a site is reconstructed range by range, in the memory that one of them takes.
+
+The facts are written range by range (``cut``), each range is read by itself, by the functions that
+read a whole site (``read``), and added up as integers (``usage.tally``). What is left is as large
+as the outputs. Who takes a range, and when, is for an *engine* to say: one process in turn
+(``AtHome``), or many at once (``spark.Cluster``, ``slurm.JobArray``). Neither a digit nor the order
+of a row depends on it, nor on how many ranges there are.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+import polars.selectors as cs
+
+from chameleon_usage.io.files import load_table, save_tables
+from chameleon_usage.models.frames import columns
+from chameleon_usage.models.site import Site
+from chameleon_usage.models.stages import Intervals, Segments, SourceSupport
+from chameleon_usage.reconstruct import corrected, uncorrected
+from chameleon_usage.reconstruct.corrected import Prepared
+from chameleon_usage.reconstruct.observed import SIZED_AS, SIZES, Observed, enumerated
+from chameleon_usage.reconstruct.reading import Corrections, Reading, together
+from chameleon_usage.usage.buckets import Window
+from chameleon_usage.usage.lease_use import of_leases
+from chameleon_usage.usage.tally import Tally, add_up, tally
+
+Tables = Mapping[str, pl.DataFrame]
+Work = Callable[[pl.DataFrame], Tables]
+"""What is done with the rows of a range."""
+
+MOST_ROWS = 20_000_000
+"""Intervals above which a site is cut into ranges unasked."""
+
+TOLD, COUNTED, PLACED = "told", "counted", "placed"
+"""What a row of a range is for: the uncorrected collector; the corrected one; the same, of an
+instance whose host was found late."""
+
+ROWS = dict(columns(Intervals)) | {
+    "open": pl.Boolean(),
+    "instance": columns(Intervals)["entity_id"],
+    "use": pl.String(),
+}
+"""The columns of a range's rows; names are written as text."""
+
+_SHARED = ("history", "maintenance", "status")
+
+
+class Engine(Protocol):
+    """Who works on ranges. Results come in any order; names are written as text in them."""
+
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
+        """Give the named tables that the work makes of each range's rows, which lie in a folder."""
+
+    def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
+        """Keep in the folder the named tables that the work makes of each range's rows."""
+
+    def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
+        """Give the named tables that were kept of each range."""
+
+    def ask_kept(
+        self,
+        folder: Path,
+        of: Sequence[str],
+        work: Callable[[Tables], Tables],
+        names: Sequence[str],
+    ) -> Iterable[Tables]:
+        """Give the named tables that the work makes of those that were kept of each range."""
+
+
+class AtHome:
+    """One range after another, in this process."""
+
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
+        """Give what the work makes of each range's rows."""
+        return (only(names, work(rows_of(place))) for place in places(folder / "rows"))
+
+    def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
+        """Keep what the work makes of each range's rows."""
+        for place in places(folder / "rows"):
+            save_tables(folder / "readings" / place.name, only(names, work(rows_of(place))))
+
+    def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
+        """Give tables that were kept of each range."""
+        return (tables_of(place, names) for place in places(folder / "readings"))
+
+    def ask_kept(
+        self,
+        folder: Path,
+        of: Sequence[str],
+        work: Callable[[Tables], Tables],
+        names: Sequence[str],
+    ) -> Iterable[Tables]:
+        """Give what the work makes of tables that were kept of each range."""
+        return (only(names, work(tables_of(place, of))) for place in places(folder / "readings"))
+
+
+TALLIED = ("segments", "support")
+"""What of the reading of a range is only added up."""
+
+GATHERED = ("rejects", "pieces", "holdings", "adrift")
+"""What of the readings of ranges is put together."""
+
+
+def places(folder: Path) -> list[Path]:
+    """List the directories of ranges in a folder, in order."""
+    return sorted(folder.iterdir())
+
+
+def rows_of(place: Path) -> pl.DataFrame:
+    """Read the rows of a range from its directory."""
+    return pl.concat(load_table(path) for path in sorted(place.glob("*.parquet")))
+
+
+def tables_of(place: Path, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Read tables that were kept of a range from its directory."""
+    return {name: load_table(place / f"{name}.parquet") for name in names}
+
+
+def only(names: Sequence[str], tables: Tables) -> dict[str, pl.DataFrame]:
+    """Give the named tables, as another process can read them."""
+    return plain({name: tables[name] for name in names})
+
+
+def plain(tables: Tables) -> dict[str, pl.DataFrame]:
+    """Write all names as text: what they are numbered by, another process does not know."""
+    return {
+        name: frame.cast({cs.by_dtype(pl.Enum, pl.Categorical): pl.String})
+        for name, frame in tables.items()
+    }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is the same for every range.
+
+    Attributes:
+        site: its configuration.
+        shared: what is known of the whole site, without any rows; names as text.
+        by_project: tell, too, what projects held.
+        whole: keep what the tables do not need, too.
+    """
+
+    site: Site
+    shared: Prepared
+    by_project: bool
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A site in ranges, whose rows lie in a folder.
+
+    Attributes:
+        folder: where.
+        plan: what is the same for all.
+        count: of ranges; what names no host has this number.
+        ranges: hostname and range.
+        early: what was refused and counted before.
+        nameless: ``Prepared``, with what is needed to find hosts for its nameless instances.
+    """
+
+    folder: Path
+    plan: Plan
+    count: int
+    ranges: pl.DataFrame
+    early: Reading
+    nameless: Prepared
+
+
+def cut(
+    observed: Observed,
+    site: Site,
+    folder: Path,
+    count: int,
+    *,
+    by_project: bool = False,
+    whole: bool = False,
+) -> Cut:
+    """Write what is observed of a site range by range.
+
+    Args:
+        observed: of ``observed.observe``.
+        site: its configuration.
+        folder: where to.
+        count: of ranges: neighbours by name, with about as many rows each. What names no host is
+            one more.
+        by_project: tell, too, what projects held.
+        whole: keep what the tables do not need, too.
+    """
+    prepared, early = corrected.prepare(observed, site, Corrections())
+    of = dict(prepared.rows)
+    seats = of["occupied"].select("entity_id", _seat="hostname", _sits=True).unique("entity_id")
+    at = pl.when("_sits").then("_seat").otherwise("hostname").alias("_host")
+    # A run is judged where the instance sits.
+    of["active"] = (
+        of["active"]
+        .join(seats, on="entity_id", how="left", maintain_order="left")
+        .with_columns(at)
+        .drop("_seat", "_sits")
+    )
+    rows = pl.concat(
+        [
+            observed.intervals.with_columns(use=pl.lit(TOLD)),
+            *(frame.with_columns(use=pl.lit(COUNTED)) for frame in of.values()),
+        ],
+        how="diagonal",
+    ).with_columns(
+        _host=pl.when(pl.col("use") == COUNTED, pl.col("quantity_type") == "active")
+        .then("_host")
+        .otherwise("hostname")
+    )
+    ranges = _balanced(rows["_host"], count)
+    rows = rows.join(
+        ranges, left_on="_host", right_on="hostname", how="left", maintain_order="left"
+    )
+    _write(folder, "rows", rows.with_columns(pl.col("range").fill_null(count)))
+    wanted = prepared.nameless["occupied"].select("reservation_id").unique()
+    others = of["occupied"].join(wanted, on="reservation_id", how="semi")
+    known = plain({name: getattr(observed, name) for name in _SHARED})
+    about = replace(
+        observed,
+        intervals=observed.intervals.clear(),
+        rejects=observed.rejects.clear(),
+        history=known["history"],
+        maintenance=known["maintenance"],
+        status=known["status"],
+    )
+    plan = Plan(site, replace(prepared, observed=about, rows={}, nameless={}), by_project, whole)
+    return Cut(
+        folder,
+        plan,
+        count,
+        ranges,
+        early,
+        replace(prepared, rows={"occupied": others}, observed=about),
+    )
+
+
+def _balanced(hosts: pl.Series, count: int) -> pl.DataFrame:
+    """Divide hosts into ranges of about as many rows: hostname and range."""
+    rows = hosts.drop_nulls().value_counts(name="rows").rename({hosts.name: "hostname"})
+    before = pl.col("rows").cum_sum() - pl.col("rows")
+    return rows.sort("hostname").select(
+        "hostname", range=(before * count // pl.col("rows").sum()).cast(pl.Int64)
+    )
+
+
+def _write(folder: Path, name: str, rows: pl.DataFrame) -> None:
+    """Write rows under the number of their range."""
+    for (number,), part in rows.partition_by("range", as_dict=True, include_key=False).items():
+        told = part.select(
+            (pl.col(column) if column in part.columns else pl.lit(None, kind).alias(column))
+            for column, kind in ROWS.items()
+        )
+        place = folder / "rows" / f"range={number:06}"
+        save_tables(place, plain({name: told}))
+
+
+def _part(plan: Plan, rows: pl.DataFrame) -> tuple[Observed, Prepared, dict[str, pl.DataFrame]]:
+    """Give what is known of a range, as the collectors read it; and its instances placed late."""
+    shared = plan.shared.observed
+    hosts = rows.select(pl.col("hostname").unique().drop_nulls())
+    # Enumerations are made of text.
+    texts = ("hostname", "host_class", "node_type")
+    frames = [
+        rows.cast({name: kind for name, kind in ROWS.items() if name not in texts}),
+        shared.history,
+        *(getattr(shared, name).join(hosts, on="hostname", how="semi") for name in _SHARED[1:]),
+    ]
+    rows, history, maintenance, status = enumerated(frames)
+    use, quantity = pl.col("use"), pl.col("quantity_type")
+    observed = replace(
+        shared,
+        intervals=rows.filter(use == TOLD).drop("use", "instance"),
+        history=history,
+        maintenance=maintenance,
+        status=status,
+    )
+    counted, placed = (rows.filter(use == what).drop("use") for what in (COUNTED, PLACED))
+    of = {name: counted.filter(quantity == name) for name in SIZED_AS}
+    late = {name: placed.filter(quantity == name) for name in ("occupied", "active")}
+    return observed, replace(plan.shared, rows=of, observed=observed), late
+
+
+def leased(plan: Plan, wanted: pl.DataFrame, rows: pl.DataFrame) -> Tables:
+    """Give the hosts of a range that the wanted reservations held: reservation_id, hostname.
+
+    Args:
+        plan: what is the same for every range.
+        wanted: reservation_id.
+        rows: of the range.
+    """
+    ours = rows.filter(pl.col("use") == COUNTED)
+    theirs = ours.filter(pl.col("quantity_type") == "committed").join(
+        wanted, on="reservation_id", how="semi"
+    )
+    if theirs["hostname"].null_count() == theirs.height:
+        return {"leased": theirs.select("reservation_id", "hostname").clear()}
+    ours = ours.join(theirs.drop_nulls("hostname"), on="hostname", how="semi")
+    _, part, _ = _part(plan, ours)
+    resolved = corrected.resolve(part, plan.site, Corrections())
+    held = plain({"leased": resolved.committed.select("reservation_id", "hostname").unique()})
+    return {"leased": held["leased"].join(wanted, on="reservation_id", how="semi")}
+
+
+def read(plan: Plan, rows: pl.DataFrame) -> Tables:
+    """Reconstruct a range: its segments and all that is told beside them.
+
+    Args:
+        plan: what is the same for every range.
+        rows: of the range.
+    """
+    observed, part, late = _part(plan, rows)
+    told = uncorrected.collect(observed)
+    resolved = corrected.resolve(part, plan.site, Corrections(), by_project=plan.by_project)
+    mended = corrected.hold(resolved, late)
+    both = together([told, mended])
+    pieces = both.pieces
+    if not (plan.whole or plan.by_project):
+        # The reservation or the lease, where one is told, names what holds a node.
+        named = pl.coalesce("reservation_id", "lease_id").is_not_null()
+        pieces = of_leases(pieces).with_columns(
+            pl.when(~named).then("entity_id").alias("entity_id"),
+            *(pl.lit(None, pl.Int64).alias(name) for name in SIZES),
+        )
+    return {
+        **{name: getattr(both, name) for name in (*TALLIED, *GATHERED)},
+        "pieces": pieces,
+        "first": mended.segments.select(pl.col("start").min()),
+    }
+
+
+def place(site: Cut, engine: Engine) -> None:
+    """Find hosts for the instances that name none, and write each to its range."""
+    lost = site.nameless.nameless["occupied"]
+    if lost.is_empty():
+        return
+    wanted = plain({"wanted": lost.select("reservation_id").unique()})["wanted"]
+    found = engine.ask(site.folder, partial(leased, site.plan, wanted), ["leased"])
+    kinds = {name: lost.schema[name] for name in ("reservation_id", "hostname")}
+    committed = pl.concat(one["leased"] for one in found).cast(kinds)  # type: ignore[arg-type]
+    late = corrected.place(site.nameless, committed, Corrections())
+    seats = late["occupied"].select("entity_id", _host="hostname").unique("entity_id")
+    runs = late["active"].join(seats, on="entity_id", how="left")
+    rows = pl.concat(
+        [
+            late["occupied"].with_columns(_host="hostname"),
+            runs.select(*late["active"].columns, "_host"),
+        ]
+    )
+    rows = rows.join(site.ranges, left_on="_host", right_on="hostname", how="left")
+    _write(
+        site.folder,
+        "placed",
+        rows.with_columns(pl.col("range").fill_null(site.count), use=pl.lit(PLACED)),
+    )
+
+
+def whole_reading(site: Cut, engine: Engine) -> tuple[Reading, pl.DataFrame]:
+    """Reconstruct all ranges.
+
+    Returns:
+        (the reading, with the segments that are of no range alone, and no support; when the first
+        segment of the corrected collector begins)
+    """
+    place(site, engine)
+    engine.keep(site.folder, partial(read, site.plan), (*TALLIED, *GATHERED, "first"))
+    begun = pl.concat(part["first"] for part in engine.kept(site.folder, ["first"]))
+    gathered = _gathered(site, engine, GATHERED, site.early)
+    early = corrected.whole([replace(site.early, adrift=gathered.pop("adrift"))])
+    begun = pl.concat([begun, early.segments.select("start")]).min()
+    return replace(early, **gathered), begun
+
+
+def with_segments(site: Cut, engine: Engine, reading: Reading) -> Reading:
+    """Add to a reading of ``whole_reading`` the segments and the support of all ranges."""
+    return replace(reading, **_gathered(site, engine, TALLIED, reading))
+
+
+def _gathered(
+    site: Cut, engine: Engine, names: Sequence[str], own: Reading
+) -> dict[str, pl.DataFrame]:
+    """Add tables that were kept of ranges to a reading's own, range by range."""
+    parts = {name: [getattr(own, name)] for name in names}
+    for tables in engine.kept(site.folder, names):
+        for name, found in parts.items():
+            found.append(_typed(tables[name], found[0]))
+    return {name: pl.concat(found) for name, found in parts.items()}
+
+
+def _typed(frame: pl.DataFrame, like: pl.DataFrame) -> pl.DataFrame:
+    return frame.cast(dict(like.schema))  # type: ignore[arg-type]
+
+
+def _tally(window: Window, by_host: bool, tables: Tables) -> Tables:
+    kinds = {"segments": Segments, "support": SourceSupport}
+    segments, support = (tables[name].cast(dict(columns(kind))) for name, kind in kinds.items())  # type: ignore[arg-type]
+    return tally(segments, support, window, by_host=by_host)
+
+
+def whole_tally(
+    site: Cut, engine: Engine, reading: Reading, window: Window, *, by_host: bool
+) -> Tally:
+    """Add up the segments of all ranges, and those of none."""
+    whole = tally(reading.segments, reading.support, window, by_host=by_host)
+    work = partial(_tally, window, by_host)
+    # One after another: a tally has many columns.
+    for part in engine.ask_kept(site.folder, TALLIED, work, tuple(whole)):
+        whole = add_up([plain(whole), part])
+    return whole

@@ -1,0 +1,110 @@
+"""The ranges of a site on the workers of a cluster, through Spark's own interface.
+
+Spark moves the rows of each range to a worker, keeps what is made of them and does it again where a
+worker is lost. What is made, the functions of ``ranges`` decide, the same as at home. Results
+travel as bytes: their types are none of Spark's business.
+"""
+
+import importlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from chameleon_usage.errors import UsageError
+from chameleon_usage.ranges import ROWS, Tables, Work, plain
+
+READINGS = "readings.parquet"
+
+
+def session() -> Any:  # noqa: ANN401 - of a library that need not be installed
+    """Give the session that the environment tells of: SPARK_REMOTE, or that of spark-submit.
+
+    Raises:
+        UsageError: Spark's client is not installed, or there is no session to be had.
+    """
+    try:
+        sql = importlib.import_module("pyspark.sql")
+    except ImportError as error:
+        raise UsageError(
+            f"--engine spark: {error}; install the package with its extra, chameleon-usage[spark]"
+        ) from error
+    try:
+        return sql.SparkSession.builder.appName("chameleon-usage").getOrCreate()
+    except Exception as error:
+        raise UsageError(
+            f"--engine spark: no session ({str(error).partition(chr(10))[0]}); name a server in "
+            "SPARK_REMOTE, as sc://HOST:15002, or start the command by spark-submit"
+        ) from error
+
+
+class Cluster:
+    """Each range on some worker, all of which see the folder under the same name."""
+
+    def __init__(self, spark: Any) -> None:  # noqa: ANN401
+        """Take a session."""
+        self.spark = spark
+
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
+        """Give what the work makes of each range's rows."""
+        return _collected(self._of_rows(folder, work, names))
+
+    def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
+        """Keep what the work makes of each range's rows."""
+        made = self._of_rows(folder, work, names)
+        made.write.mode("overwrite").parquet(str(folder / READINGS))
+
+    def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
+        """Give tables that were kept of each range."""
+        return _collected(self.spark.read.parquet(str(folder / READINGS)).select(*names))
+
+    def ask_kept(
+        self,
+        folder: Path,
+        of: Sequence[str],
+        work: Callable[[Tables], Tables],
+        names: Sequence[str],
+    ) -> Iterable[Tables]:
+        """Give what the work makes of tables that were kept of each range."""
+
+        def each(batches: Iterator[Any]) -> Iterator[Any]:
+            for batch in batches:
+                for row in batch.to_pylist():
+                    yield from _packed(work(_unpacked(row)), names).to_batches()
+
+        readings = self.spark.read.parquet(str(folder / READINGS)).select(*of)
+        return _collected(readings.mapInArrow(each, _schema(names)))
+
+    def _of_rows(self, folder: Path, work: Work, names: Sequence[str]) -> Any:  # noqa: ANN401
+        def one(table: Any) -> Any:  # noqa: ANN401 - tables of Arrow
+            rows = pl.DataFrame(pl.from_arrow(table))
+            return _packed(work(rows.select(ROWS.keys())), names)
+
+        rows = self.spark.read.parquet(str(folder / "rows"))
+        return rows.groupBy("range").applyInArrow(one, _schema(names))
+
+
+def _schema(names: Sequence[str]) -> str:
+    return ", ".join(f"{name} binary" for name in names)
+
+
+def _packed(tables: Tables, names: Sequence[str]) -> Any:  # noqa: ANN401
+    """Give a row of Arrow, with the bytes of each table."""
+    arrow = importlib.import_module("pyarrow")
+    texts, row = plain(tables), {}
+    for name in names:
+        file = io.BytesIO()
+        texts[name].write_ipc(file, compression="zstd")
+        row[name] = [file.getvalue()]
+    # Spark takes no large binaries, which Polars would make.
+    return arrow.table(row, arrow.schema([(name, arrow.binary()) for name in names]))
+
+
+def _unpacked(row: dict[str, bytes]) -> dict[str, pl.DataFrame]:
+    return {name: pl.read_ipc(io.BytesIO(told)) for name, told in row.items()}
+
+
+def _collected(frame: Any) -> Iterable[Tables]:  # noqa: ANN401
+    return (_unpacked(row.asDict()) for row in frame.toLocalIterator())
