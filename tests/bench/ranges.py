@@ -70,9 +70,28 @@ def cut_copies(
             for name in ("history", "maintenance", "status")
         },
     )
+    numbers = [
+        cut.ranges.with_columns(
+            pl.col("hostname").cast(pl.String), range=pl.col("range") + number * (each + 1)
+        )
+        for number, cut in enumerate(cuts)
+    ]
+    lost = [
+        {name: ranges.plain(getattr(cut.nameless, name)) for name in ("rows", "nameless")}
+        for cut in cuts
+    ]
+    nameless = {
+        part: {
+            quantity: pl.concat(one[part][quantity] for one in lost) for quantity in lost[0][part]
+        }
+        for part in lost[0]
+    }
     whole = replace(
         first,
         folder=room,
+        count=copies * (each + 1) - 1,  # what names no host, of the last copy
+        ranges=pl.concat(numbers),
+        nameless=replace(first.nameless, **nameless),
         plan=replace(first.plan, shared=replace(first.plan.shared, observed=about)),
         early=together([cut.early for cut in cuts]),
     )
