@@ -8,7 +8,7 @@ import polars as pl
 from chameleon_usage.models.metrics import METRICS, RESOURCES
 from chameleon_usage.usage.statement import ALL_TYPES, LEASED, STATES, Statement
 
-COLOURS = {"active": "#0072B2", "stopped": "#CC79A7", "idle": "#E69F00", LEASED: "#64708F"}
+COLOURS = {"active": "#0072B2", "stopped": "#CC79A7", "idle": "#E8A713", LEASED: "#3B4763"}
 """State to its colour, that of viz.palette, which draws by libraries that operators do not have."""
 _LABELS = {name: METRICS[name].label for name in STATES} | {LEASED: "Leased, use unknown"}
 _WIDTH, _HEIGHT, _LEFT, _BELOW = 720, 200, 56, 24
