@@ -67,6 +67,12 @@ for collector in ("uncorrected", "corrected"):
         )
         largest = both.filter(here)["high"].max()
         glue(f"errors_largest_{span}_{collector}", largest, display=False)
+by_type = []
+for site, name in names.items():
+    most = of("error_node_type", "corrected").filter(site=site)["high"].max()
+    glue(f"errors_largest_node_type_{site}", most, display=False)
+    by_type += [] if most is None else [f"{most:.1%} at {name}"]
+glue("errors_by_type", validation.listed(by_type), display=False)
 for row in ranges.filter(count_type="committed").iter_rows(named=True):
     for end in ("low", "mid", "high"):
         key = f"{row['site']}_{row['measure']}_{row['era']}_{row['collector_type']}_{end}"
@@ -91,6 +97,14 @@ truth.readings(ranges.filter(measure="error_site"), site_names=names, count_type
 # {glue:text}`errors_largest_2022_on_corrected:.2%`. The corrected count gives no value for the use of CHI@Edge, as
 # the rows of its containers are gone; taken at its word, what is left misses nearly all of it. For the
 # devices and leases of CHI@Edge an error of zero says only that the pipeline adds none: the twin leaves their rows whole.
+#
+# (bad-days)=
+# The error is a mean over an era, and hides bad days. In the book's own twin the worst are those of
+# {glue:text}`worst_days_count:s` at {glue:text}`worst_days_site:s` in {glue:text}`worst_days_era:s`: the error is
+# {glue:text}`worst_days_error:.1%`, but on one day in twenty the count is off by more than
+# {glue:text}`worst_days_nodes:.0f` nodes, or {glue:text}`worst_days_p95:.1%` of the mean. Of the errors there,
+# {glue:text}`worst_days_under:.0%` are undercounts: nodes that no row names. The
+# [tables](#validation-appendix) have the bias and the worst days of every count.
 
 # %% [markdown]
 # (by-host)=
@@ -100,7 +114,7 @@ truth.readings(ranges.filter(measure="error_site"), site_names=names, count_type
 # host by host and day by day it counts twice. A node of an unknown or wrong type counts twice by
 # node type: where it was, and where it was not.
 
-# %% mystnb={"figure": {"name": "fig-units", "caption": "Error of the corrected count on the same twins, when the absolute errors are added up over the days of the site (circles), of its node types (squares) or of its hosts (diamonds). Squares to the right of the circles: the nodes are counted, but not all of their types are known. Axes, point and line as above. Data: {{ output_dir }}/plots/units.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-units", "caption": "Error of the corrected count on the same twins, when the absolute errors are added up over the days of the site (circles), of its node types (squares) or of its hosts (diamonds). Squares to the right of the circles, as at KVM@TACC: the nodes are counted, but not all of their types are known. Axes, point and line as above. Data: {{ output_dir }}/plots/units.csv."}} tags=["hide-input"]
 truth.units(
     ranges.filter(collector_type="corrected").filter(pl.col("measure").is_in(list(palette.UNITS))),
     site_names=names,
@@ -113,6 +127,10 @@ for measure in ("error_lease", "leases_off"):
         glue(f"errors_{measure}_{collector}", of(measure, collector)["high"].max(), display=False)
 
 # %% [markdown]
+# By node type, the largest error of any count and era is {glue:text}`errors_by_type:s`. At KVM@TACC no row
+# gives the type of some hosts: their hours stand under *unknown* and are missing under their type. A series of
+# one node type can be wrong by so much where the sum of the site is nearly exact.
+#
 # Lease by lease, up to {glue:text}`errors_error_lease_corrected:.1%` of the node-hours of an era's leases are not on the
 # hosts that they really held; uncorrected, up to {glue:text}`errors_error_lease_uncorrected:.0%`. A lease is *off* if the
 # count misses more than a hundredth of its node-hours: up to {glue:text}`errors_leases_off_corrected:.1%` of an era's leases
@@ -283,6 +301,12 @@ errors = pl.concat(
 for row in errors.drop_nulls("error").iter_rows(named=True):
     key = f"{row['site']}_error_{row['era']}_{row['count_type']}_{row['collector_type']}"
     glue(key, row["error"], display=False)
+worst = validation.worst_days(errors.filter(collector_type="corrected"))
+glue("worst_days_site", names[worst["site"]], display=False)
+glue("worst_days_count", labels[worst["count_type"]].lower(), display=False)
+glue("worst_days_era", pl.select(era_label(pl.lit(worst["era"]))).item(), display=False)
+for name, key in {"error": "error", "nodes": "p95_nodes", "p95": "p95", "under": "under"}.items():
+    glue(f"worst_days_{name}", worst[key], display=False)
 
 # %% [markdown]
 # (ablation)=

@@ -67,6 +67,33 @@ def errors(
     )
 
 
+def worst_days(of: pl.DataFrame) -> dict[str, Any]:
+    """Give the row of `errors` whose worst days are off by most nodes, with `under`.
+
+    Args:
+        of: of `errors`, one collector of it.
+
+    Returns:
+        the row by column; `under` is the share of its absolute errors that are undercounts.
+    """
+    under = (1 - pl.col("bias") / pl.col("error")) / 2
+    return (
+        of.drop_nulls("error")
+        .sort("p95_nodes", *BY, descending=[True, *[False] * len(BY)])
+        .with_columns(under=under)
+        .row(0, named=True)
+    )
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Write a list as words.
+
+    >>> listed(["1 at A", "2 at B", "3 at C"])
+    '1 at A, 2 at B and 3 at C'
+    """
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
 def ranges(recorded: pl.DataFrame) -> pl.DataFrame:
     """Say how large each measure is over several seeds.
 

@@ -46,6 +46,7 @@ RESULT = re.compile(
     rf"error_{ERA}_{COUNT}_(?:legacy|uncorrected|corrected)|without_{LEFT_OUT}_{ERA}_{COUNT})"
     rf"|{SITE}_error_(?:site|host)_{ERA}_(?:legacy|uncorrected|corrected)_(?:low|mid|high)"
     r"|errors_(?:seeds|largest_(?:before_2022|2022_on)_corrected|most_added)"
+    rf"|errors_largest_node_type_{SITE}"
 )
 GLUE = re.compile(r"\{glue:\w+\}`([^`]*)`")
 GLUE_TARGET = re.compile(r"notebooks/(\w+)\.ipynb::(\w+):([^`:]+)")
@@ -395,6 +396,9 @@ class TestAbstract:
         for span, of in corrected.group_by(pl.col("era") == "2022_on"):
             name = "2022_on" if span[0] else "before_2022"
             found[f"errors_largest_{name}_corrected"] = of.select(pl.col("high").max()).item()
+        by_type = ranges.filter(measure="error_node_type", collector_type="corrected")
+        for (site,), of in by_type.group_by("site"):
+            found[f"errors_largest_node_type_{site}"] = of.select(pl.col("high").max()).item()
         return found | {"errors_seeds": float(recorded["seed"].n_unique())}
 
     def test_the_readme_has_that_of_the_first_page(self):

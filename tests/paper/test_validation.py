@@ -149,3 +149,24 @@ class TestTables:
         half = self.ROWS.head(1).with_columns(steered_by=pl.lit("even"), value=0.04)
         assert validation.moved_by_half(pl.concat([self.ROWS, half])) == pytest.approx(3)
         assert validation.moved_by_half(self.ROWS) is None
+
+
+class TestWorstDays:
+    def test_are_those_that_are_off_by_most_nodes_and_say_how_much_is_undercount(self):
+        off = pl.concat(
+            usage(values).with_columns(count_type=pl.lit(count))
+            for count, values in (("total", [9, 10, 11]), ("reservable", [4, 12, 10]))
+        )
+        true = pl.concat(
+            truth([10.0, 10.0, 10.0]).with_columns(count_type=pl.lit(count))
+            for count in ("total", "reservable")
+        )
+        worst = validation.worst_days(validation.errors(off, true))
+        assert worst["count_type"] == "reservable"
+        assert worst["under"] == pytest.approx(6 / 8)
+
+    @pytest.mark.parametrize(
+        ("parts", "words"), [([], ""), (["a"], "a"), (["a", "b", "c"], "a, b and c")]
+    )
+    def test_a_list_reads_as_words(self, parts, words):
+        assert validation.listed(parts) == words
