@@ -253,6 +253,8 @@ by_services = recorded.filter(pl.col("site").str.starts_with("services/"))
 glue("services_most", by_services["error"].max(), display=False)
 leased = by_services.filter(count_type="committed")
 glue("services_committed", leased["error"].max(), display=False)
+for key, days in validation.days_of_services(by_services).items():
+    glue(f"services_days_{key}", days, display=False)
 
 # %% [markdown] when="has_services"
 # (services)=
@@ -262,8 +264,13 @@ glue("services_committed", leased["error"].max(), display=False)
 # wrote themselves: their code ran through sixty days of a script which knows what it did. They are small,
 # lively, and full of what goes wrong. Blazar as it is published deletes ended leases and removed hosts for good. So
 # some days are unknown, and what is missed on the others counts as error here: of a removed host that nobody used
-# nothing is left. The largest error of any count there is {glue:text}`services_most:.1%`; of committed it is
-# {glue:text}`services_committed:.2%`.
+# nothing is left. On the days that have
+# a value the largest error of any count is {glue:text}`services_most:.1%`; of committed it is
+# {glue:text}`services_committed:.2%`. But many days have none. With Blazar as it is published, reservable is known on
+# {glue:text}`services_days_reservable_baremetal:s` of the days on bare metal and
+# {glue:text}`services_days_reservable_kvm:s` on KVM, committed on {glue:text}`services_days_committed_baremetal:s` and
+# {glue:text}`services_days_committed_kvm:s`. With Chameleon's branch, which keeps the rows and which only the bare-metal site ran, every
+# count is known on {glue:text}`services_days_chameleon:s` of the days.
 
 # %% [markdown]
 # (damage)=

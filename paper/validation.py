@@ -235,6 +235,32 @@ def of_services(recorded: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def days_of_services(recorded: pl.DataFrame) -> dict[str, str]:
+    """Write on how many days there is a value on the sites that the services wrote.
+
+    Args:
+        recorded: of these sites: `site` (services/<release>/<site>), `count_type`, `known_days`.
+
+    Returns:
+        `<count>_<place>` to the share with Blazar as it is published, `chameleon` to that of any
+        count with Chameleon's branch; smallest to largest over releases, in percent.
+    """
+    parts = pl.col("site").str.split("/")
+    rows = recorded.with_columns(place=parts.list.get(2), release=parts.list.get(1))
+    branch = pl.col("release").str.starts_with("chameleon")
+    of = {
+        f"{count}_{place}": days["known_days"]
+        for (count, place), days in rows.filter(~branch).group_by("count_type", "place")
+    }
+    of["chameleon"] = rows.filter(branch)["known_days"]
+    ends = {
+        key: {f"{days.min():.0%}": 0, f"{days.max():.0%}": 0}
+        for key, days in of.items()
+        if len(days)
+    }
+    return {key: " to ".join(two) for key, two in sorted(ends.items())}
+
+
 def with_more_damage(recorded: pl.DataFrame) -> pl.DataFrame:
     """Say how many percentage points of error each kind of damage adds when there is more of it.
 

@@ -47,6 +47,7 @@ RESULT = re.compile(
     rf"|{SITE}_error_(?:site|host)_{ERA}_(?:legacy|uncorrected|corrected)_(?:low|mid|high)"
     r"|errors_(?:seeds|largest_(?:before_2022|2022_on)_corrected|most_added)"
     rf"|errors_largest_node_type_{SITE}"
+    rf"|services_days_(?:{COUNT}_(?:baremetal|kvm)|chameleon)"
 )
 GLUE = re.compile(r"\{glue:\w+\}`([^`]*)`")
 GLUE_TARGET = re.compile(r"notebooks/(\w+)\.ipynb::(\w+):([^`:]+)")

@@ -170,3 +170,16 @@ class TestWorstDays:
     )
     def test_a_list_reads_as_words(self, parts, words):
         assert validation.listed(parts) == words
+
+
+def test_days_of_services_are_told_apart_by_what_blazar_keeps():
+    rows = [("2023.1", 0.5), ("2026.2", 0.6), ("chameleon-2023.1", 1.0)]
+    recorded = pl.DataFrame(
+        {
+            "site": [f"services/{release}/kvm" for release, _ in rows],
+            "count_type": "committed",
+            "known_days": [days for _, days in rows],
+        }
+    )
+    told = validation.days_of_services(recorded)
+    assert told == {"chameleon": "100%", "committed_kvm": "50% to 60%"}
