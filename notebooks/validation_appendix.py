@@ -136,12 +136,16 @@ held = projected.held_to_truth(names, ROOT / output_dir, ROOT / data_dir)
     .tab_spanner("of days and types", ["known"])
     .tab_spanner("of the known, within an hour", ["within", "within_of_waits"])
     .tab_spanner("hours", ["mean_absolute_h", "wait_h"])
+    .tab_spanner("number of values", ["values", "waits"])
+    .fmt_integer(["values", "waits"])
     .cols_label(
         known="known",
         within="all",
         within_of_waits="with a wait",
         mean_absolute_h="mean |error|",
         wait_h="mean true wait",
+        values="all",
+        waits="with a wait",
     )
     .tab_options(table_font_size="85%", table_width="100%")
     .tab_header("Projected lead times against what the twin's scheduler knew")

@@ -6,6 +6,7 @@ there is a value.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -83,6 +84,15 @@ def worst_days(of: pl.DataFrame) -> dict[str, Any]:
         .with_columns(under=under)
         .row(0, named=True)
     )
+
+
+def at_least(value: float | None, decimals: int) -> float | None:
+    """Round a lower bound down, so that the text never promises more than was found.
+
+    >>> at_least(0.99470, 3), at_least(0.796, 2)
+    (0.994, 0.79)
+    """
+    return None if value is None else math.floor(value * 10**decimals) / 10**decimals
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -249,15 +259,11 @@ def days_of_services(recorded: pl.DataFrame) -> dict[str, str]:
     rows = recorded.with_columns(place=parts.list.get(2), release=parts.list.get(1))
     branch = pl.col("release").str.starts_with("chameleon")
     of = {
-        f"{count}_{place}": days["known_days"]
+        f"{count}_{place}": days["known_days"].to_list()
         for (count, place), days in rows.filter(~branch).group_by("count_type", "place")
     }
-    of["chameleon"] = rows.filter(branch)["known_days"]
-    ends = {
-        key: {f"{days.min():.0%}": 0, f"{days.max():.0%}": 0}
-        for key, days in of.items()
-        if len(days)
-    }
+    of["chameleon"] = rows.filter(branch)["known_days"].to_list()
+    ends = {key: {f"{min(days):.0%}": 0, f"{max(days):.0%}": 0} for key, days in of.items() if days}
     return {key: " to ".join(two) for key, two in sorted(ends.items())}
 
 
