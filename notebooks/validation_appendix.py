@@ -204,7 +204,7 @@ at_levels = thresholds.read_record()
 )
 
 # %% [markdown]
-# ## Years that did not steer the twin
+# ## Years to which the twin was not calibrated
 
 # %% tags=["hide-input"]
 halves = validation.apart_by_half(
@@ -224,11 +224,11 @@ halves = validation.apart_by_half(
     .cols_label(
         collector_type="collector",
         count_type="count",
-        all="all years steer",
-        inside="years that steer",
+        all="calibrated to all years",
+        inside="years of the calibration",
         outside="other years",
     )
-    .tab_spanner("half of the years steer", ["inside", "outside"])
+    .tab_spanner("calibrated to half of the years", ["inside", "outside"])
     .tab_options(table_font_size="85%", table_width="100%")
     .tab_header("Median difference of yearly means from the real ones")
 )

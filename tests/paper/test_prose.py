@@ -165,6 +165,7 @@ class TestNumbers:
             "leases_early": of("all", "released_early_share"),
             "leases_early_whole": of("all", "released_early_share", era),
             "leases_week": of("all", "seven_day_share"),
+            "leases_longer": of("all", "longer_than_seven_days_share"),
             "leases_cancelled": of("all", "cancelled_before_start_share", era),
             "leases_completed": round(before, 3),
             "leases_active": round(1 - after, 3),
