@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from paper import seeds, validation
+from paper.ablation import ABLATIONS, NOTHING
 from paper.truth import daily_truth
 from support import PROJECT
 
@@ -183,3 +184,24 @@ def test_days_of_services_are_told_apart_by_what_blazar_keeps():
     )
     told = validation.days_of_services(recorded)
     assert told == {"chameleon": "100%", "committed_kvm": "50% to 60%"}
+
+
+def test_every_correction_of_the_figure_is_told_in_the_table_beside_it():
+    page = (PROJECT / "notebooks/validation.py").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("# | ")]
+    labels = [what.label for name, what in ABLATIONS.items() if name != NOTHING]
+    told = " ".join(row.split("|")[1] for row in rows)
+    assert [label for label in labels if label not in told] == []
+
+
+def test_what_a_step_costs_is_what_its_lack_saves():
+    added = pl.DataFrame(
+        {
+            "site": "a",
+            "era": ["2018_2019", "2022_on"],
+            "count_type": "total",
+            "left_out": "merging",
+            "added": [3.0, -0.5],
+        }
+    )
+    assert validation.most_costly(added).select("era", "saved").row(0) == ("2022_on", 0.5)
