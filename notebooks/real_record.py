@@ -144,7 +144,7 @@ both_curves = pl.concat(
     how="vertical_relaxed",
 )
 
-# %% mystnb={"figure": {"name": "fig-real-survival", "caption": "Share of leases longer than a time, on nodes with GPUs and without: lead time of those made in advance, requested duration of all, actual duration of those that held nodes. Solid, with bands: real, {{ words.where() }}, 2016-09 to 2021-06, without robots; the band is the 95 % interval when users are drawn with replacement. Dashed: ours ({{ source }}), of the same months and by the same rules. A step is a limit or a round number that people ask for: a day, a week. Data: {{ output_dir }}/plots/real_survival.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-real-survival", "caption": "Share of leases longer than a time, on nodes with GPUs and without: lead time of those made in advance, requested duration of all, actual duration of those that held nodes. Solid, with bands: real, {{ words.where() }}, 2016-09 to 2021-06, without robots; the band is the 95 % interval when users are drawn with replacement. Dashed: ours ({{ source }}), of the same months and by the same rules. A step is a limit or a round number that people ask for: a day, a week.{{ words.short_ones() }} Data: {{ output_dir }}/plots/real_survival.csv."}} tags=["hide-input"] when="has_published"
 real_leases.survival(both_curves, ours=ours).save("real_survival", figures)
 
 # %% tags=["remove-cell"] when="has_published"
@@ -163,6 +163,17 @@ for label, era in (("before", 1), ("after", 2)):
     for name, figure in (("early", "released_early_share"), ("held", "actual_median_h")):
         value = of_era.filter(figure=figure)["value"].item()
         glue(f"people_{name}_{label}", value, display=False)
+
+ours_early = our_figures.filter(nodes="all", figure="released_early_share")["value"]
+glue("people_early_ours", ours_early.item() if len(ours_early) else None, display=False)
+held_for = both_curves.filter(pl.col("hours") <= 1, quantity="actual duration")
+short = held_for.filter(hours=held_for["hours"].max()).sort("record", "nodes")
+glue("people_short_h", short["hours"].max(), display=False)
+for label, kind in (("", "non_gpu"), ("_gpu", "gpu")):
+    for name, made_by in (("real", "real"), ("ours", ours)):
+        share = short.filter(nodes=kind, record=made_by)["share"]
+        value = 1 - share.item() if len(share) else None
+        glue(f"people_short{label}_{name}", value, display=False)
 
 # %% tags=["hide-input"] when="has_published"
 (

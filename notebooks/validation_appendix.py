@@ -136,12 +136,16 @@ held = projected.held_to_truth(names, ROOT / output_dir, ROOT / data_dir)
     .tab_spanner("of days and types", ["known"])
     .tab_spanner("of the known, within an hour", ["within", "within_of_waits"])
     .tab_spanner("hours", ["mean_absolute_h", "wait_h"])
+    .tab_spanner("number of values", ["values", "waits"])
+    .fmt_integer(["values", "waits"])
     .cols_label(
         known="known",
         within="all",
         within_of_waits="with a wait",
         mean_absolute_h="mean |error|",
         wait_h="mean true wait",
+        values="all",
+        waits="with a wait",
     )
     .tab_options(table_font_size="85%", table_width="100%")
     .tab_header("Projected lead times against what the twin's scheduler knew")
@@ -200,7 +204,7 @@ at_levels = thresholds.read_record()
 )
 
 # %% [markdown]
-# ## Years that did not steer the twin
+# ## Years to which the twin was not calibrated
 
 # %% tags=["hide-input"]
 halves = validation.apart_by_half(
@@ -220,11 +224,11 @@ halves = validation.apart_by_half(
     .cols_label(
         collector_type="collector",
         count_type="count",
-        all="all years steer",
-        inside="years that steer",
+        all="calibrated to all years",
+        inside="years of the calibration",
         outside="other years",
     )
-    .tab_spanner("half of the years steer", ["inside", "outside"])
+    .tab_spanner("calibrated to half of the years", ["inside", "outside"])
     .tab_options(table_font_size="85%", table_width="100%")
     .tab_header("Median difference of yearly means from the real ones")
 )
@@ -274,7 +278,7 @@ felt = {name: kind["what"] for name, kind in kinds.items() if name in noticed}
 shown = felt or {name: kind["what"] for name, kind in kinds.items()}
 damaged = {site: name for site, name in names.items() if (doubled["site"] == site).any()}
 
-# %% mystnb={"figure": {"name": "fig-damage", "caption": "Percentage points by which the error of the corrected count grows when one kind of damage is twice as frequent, by site, count and era. A dot: less than 0.005 points. A dash: the site cannot have such damage. Grey: no count there. Data: {{ output_dir }}/plots/damage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-damage", "caption": "Percentage points by which the error of the corrected count grows when one kind of damage is twice as frequent, by site, count and era. The colour follows the square root. A dot: less than 0.005 points. A dash: the site cannot have such damage. Grey: no count there. Data: {{ output_dir }}/plots/damage.csv."}} tags=["hide-input"]
 ablation.twice_the_damage(doubled, site_names=damaged, count_types=counted, labels=shown).save(
     "damage", figures
 )

@@ -60,7 +60,7 @@ def true_waits(projected: pl.DataFrame, truth: Path) -> pl.DataFrame:
     )
 
 
-_MEASURES = ("within", "within_of_waits", "mean_absolute_h", "wait_h")
+_MEASURES = ("within", "within_of_waits", "mean_absolute_h", "wait_h", "values", "waits")
 
 
 def projected_errors(projected: pl.DataFrame, true: pl.DataFrame) -> pl.DataFrame:
@@ -73,7 +73,8 @@ def projected_errors(projected: pl.DataFrame, true: pl.DataFrame) -> pl.DataFram
     Returns:
         site, era, nodes; ``known``: the share of days and types of the truth with a value; of
         those ``within``: the share within an hour, ``within_of_waits``: the same where the true
-        wait is not 0, and ``mean_absolute_h``; ``wait_h``: the mean true wait of all.
+        wait is not 0, and ``mean_absolute_h``; ``wait_h``: the mean true wait of all; ``values``:
+        how many have a value, and ``waits``: how many of these have a true wait that is not 0.
     """
     site = projected["site"][0]
     key = ["timestamp", "node_type", "nodes"]
@@ -90,6 +91,8 @@ def projected_errors(projected: pl.DataFrame, true: pl.DataFrame) -> pl.DataFram
             within_of_waits=(difference <= 1).filter(pl.col("truth") > 0).mean(),
             mean_absolute_h=difference.mean(),
             wait_h=pl.col("truth").mean(),
+            values=pl.col("value").count(),
+            waits=pl.col("value").filter(pl.col("truth") > 0).count(),
         )
         .select("site", "era", "nodes", "known", *_MEASURES)
         .sort("site", "era", "nodes")

@@ -208,8 +208,8 @@ FIGURE_NAMES = {
     "actual_median_h": "actual duration, median (h)",
     "released_early_share": "deleted more than 5 min early",
     "cancelled_before_start_share": "cancelled before the start",
-    "seven_day_share": "ask for a week, to 2 h",
-    "longer_than_seven_days_share": "ask for more",
+    "seven_day_share": "request a week (±2 h)",
+    "longer_than_seven_days_share": "have a longer row",
 }
 KINDS = {"all": "all nodes", "non_gpu": "nodes without GPU", "gpu": "nodes with GPU"}
 

@@ -40,7 +40,7 @@ NOTEBOOKS = {
         "notebooks/cross_site.py",
     ),
     "validation": Step(
-        "distance to the truth, ablation",
+        "validation against the twin, ablation",
         "make book/notebooks/validation.ipynb",
         "output/plots/validation.*",
         "paper/ablation.py",
@@ -79,7 +79,9 @@ RECORDS = {
         "errors with other thresholds", "python -m paper thresholds", "data/thresholds.csv"
     ),
     "halves": Step(
-        "twins that half of the years steer", "python -m chameleon_twin.halves", "data/halves.csv"
+        "twins calibrated to half of the years",
+        "python -m chameleon_twin.halves",
+        "data/halves.csv",
     ),
 }
 """Those that take many twins: the project carries what they found, and no target makes it."""

@@ -6,6 +6,7 @@ there is a value.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -65,6 +66,42 @@ def errors(
         .drop("there")
         .sort(*BY, "collector_type")
     )
+
+
+def worst_days(of: pl.DataFrame) -> dict[str, Any]:
+    """Give the row of `errors` whose worst days are off by most nodes, with `under`.
+
+    Args:
+        of: of `errors`, one collector of it.
+
+    Returns:
+        the row by column; `under` is the share of its absolute errors that are undercounts.
+    """
+    under = (1 - pl.col("bias") / pl.col("error")) / 2
+    return (
+        of.drop_nulls("error")
+        .sort("p95_nodes", *BY, descending=[True, *[False] * len(BY)])
+        .with_columns(under=under)
+        .row(0, named=True)
+    )
+
+
+def at_least(value: float | None, decimals: int) -> float | None:
+    """Round a lower bound down, so that the text never promises more than was found.
+
+    >>> at_least(0.99470, 3), at_least(0.796, 2)
+    (0.994, 0.79)
+    """
+    return None if value is None else math.floor(value * 10**decimals) / 10**decimals
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Write a list as words.
+
+    >>> listed(["1 at A", "2 at B", "3 at C"])
+    '1 at A, 2 at B and 3 at C'
+    """
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def ranges(recorded: pl.DataFrame) -> pl.DataFrame:
@@ -208,6 +245,28 @@ def of_services(recorded: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def days_of_services(recorded: pl.DataFrame) -> dict[str, str]:
+    """Write on how many days there is a value on the sites that the services wrote.
+
+    Args:
+        recorded: of these sites: `site` (services/<release>/<site>), `count_type`, `known_days`.
+
+    Returns:
+        `<count>_<place>` to the share with Blazar as it is published, `chameleon` to that of any
+        count with Chameleon's branch; smallest to largest over releases, in percent.
+    """
+    parts = pl.col("site").str.split("/")
+    rows = recorded.with_columns(place=parts.list.get(2), release=parts.list.get(1))
+    branch = pl.col("release").str.starts_with("chameleon")
+    of = {
+        f"{count}_{place}": days["known_days"].to_list()
+        for (count, place), days in rows.filter(~branch).group_by("count_type", "place")
+    }
+    of["chameleon"] = rows.filter(branch)["known_days"].to_list()
+    ends = {key: {f"{min(days):.0%}": 0, f"{max(days):.0%}": 0} for key, days in of.items() if days}
+    return {key: " to ".join(two) for key, two in sorted(ends.items())}
+
+
 def with_more_damage(recorded: pl.DataFrame) -> pl.DataFrame:
     """Say how many percentage points of error each kind of damage adds when there is more of it.
 
@@ -319,4 +378,18 @@ def most_added(without: pl.DataFrame) -> pl.DataFrame:
         without.sort("added", *BY, "left_out", descending=[True, *[False] * (len(BY) + 1)])
         .unique("left_out", keep="first", maintain_order=True)
         .sort("added", "left_out", descending=[True, False])
+    )
+
+
+def most_costly(without: pl.DataFrame) -> pl.DataFrame:
+    """Give each correction the place at which its lack saves most: `saved`, in percentage points.
+
+    Args:
+        without: from `added_errors`.
+
+    Returns:
+        the most first; a correction that costs nothing anywhere has 0 or less.
+    """
+    return most_added(without.with_columns((-pl.col("added")).alias("added"))).rename(
+        {"added": "saved"}
     )

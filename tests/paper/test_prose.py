@@ -46,6 +46,8 @@ RESULT = re.compile(
     rf"error_{ERA}_{COUNT}_(?:legacy|uncorrected|corrected)|without_{LEFT_OUT}_{ERA}_{COUNT})"
     rf"|{SITE}_error_(?:site|host)_{ERA}_(?:legacy|uncorrected|corrected)_(?:low|mid|high)"
     r"|errors_(?:seeds|largest_(?:before_2022|2022_on)_corrected|most_added)"
+    rf"|errors_largest_node_type_{SITE}"
+    rf"|services_days_(?:{COUNT}_(?:baremetal|kvm)|chameleon)"
 )
 GLUE = re.compile(r"\{glue:\w+\}`([^`]*)`")
 GLUE_TARGET = re.compile(r"notebooks/(\w+)\.ipynb::(\w+):([^`:]+)")
@@ -163,6 +165,7 @@ class TestNumbers:
             "leases_early": of("all", "released_early_share"),
             "leases_early_whole": of("all", "released_early_share", era),
             "leases_week": of("all", "seven_day_share"),
+            "leases_longer": of("all", "longer_than_seven_days_share"),
             "leases_cancelled": of("all", "cancelled_before_start_share", era),
             "leases_completed": round(before, 3),
             "leases_active": round(1 - after, 3),
@@ -395,6 +398,9 @@ class TestAbstract:
         for span, of in corrected.group_by(pl.col("era") == "2022_on"):
             name = "2022_on" if span[0] else "before_2022"
             found[f"errors_largest_{name}_corrected"] = of.select(pl.col("high").max()).item()
+        by_type = ranges.filter(measure="error_node_type", collector_type="corrected")
+        for (site,), of in by_type.group_by("site"):
+            found[f"errors_largest_node_type_{site}"] = of.select(pl.col("high").max()).item()
         return found | {"errors_seeds": float(recorded["seed"].n_unique())}
 
     def test_the_readme_has_that_of_the_first_page(self):

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from paper import seeds, validation
+from paper.ablation import ABLATIONS, NOTHING
 from paper.truth import daily_truth
 from support import PROJECT
 
@@ -149,3 +150,58 @@ class TestTables:
         half = self.ROWS.head(1).with_columns(steered_by=pl.lit("even"), value=0.04)
         assert validation.moved_by_half(pl.concat([self.ROWS, half])) == pytest.approx(3)
         assert validation.moved_by_half(self.ROWS) is None
+
+
+class TestWorstDays:
+    def test_are_those_that_are_off_by_most_nodes_and_say_how_much_is_undercount(self):
+        off = pl.concat(
+            usage(values).with_columns(count_type=pl.lit(count))
+            for count, values in (("total", [9, 10, 11]), ("reservable", [4, 12, 10]))
+        )
+        true = pl.concat(
+            truth([10.0, 10.0, 10.0]).with_columns(count_type=pl.lit(count))
+            for count in ("total", "reservable")
+        )
+        worst = validation.worst_days(validation.errors(off, true))
+        assert worst["count_type"] == "reservable"
+        assert worst["under"] == pytest.approx(6 / 8)
+
+    @pytest.mark.parametrize(
+        ("parts", "words"), [([], ""), (["a"], "a"), (["a", "b", "c"], "a, b and c")]
+    )
+    def test_a_list_reads_as_words(self, parts, words):
+        assert validation.listed(parts) == words
+
+
+def test_days_of_services_are_told_apart_by_what_blazar_keeps():
+    rows = [("2023.1", 0.5), ("2026.2", 0.6), ("chameleon-2023.1", 1.0)]
+    recorded = pl.DataFrame(
+        {
+            "site": [f"services/{release}/kvm" for release, _ in rows],
+            "count_type": "committed",
+            "known_days": [days for _, days in rows],
+        }
+    )
+    told = validation.days_of_services(recorded)
+    assert told == {"chameleon": "100%", "committed_kvm": "50% to 60%"}
+
+
+def test_every_correction_of_the_figure_is_told_in_the_table_beside_it():
+    page = (PROJECT / "notebooks/validation.py").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("# | ")]
+    labels = [what.label for name, what in ABLATIONS.items() if name != NOTHING]
+    told = " ".join(row.split("|")[1] for row in rows)
+    assert [label for label in labels if label not in told] == []
+
+
+def test_what_a_step_costs_is_what_its_lack_saves():
+    added = pl.DataFrame(
+        {
+            "site": "a",
+            "era": ["2018_2019", "2022_on"],
+            "count_type": "total",
+            "left_out": "merging",
+            "added": [3.0, -0.5],
+        }
+    )
+    assert validation.most_costly(added).select("era", "saved").row(0) == ("2022_on", 0.5)
