@@ -1,5 +1,6 @@
 """The command line of the twin."""
 
+import json
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -10,7 +11,7 @@ import click
 from tqdm import tqdm
 
 from .calibration import PROFILES, SITES, Profile, damages
-from .site import make
+from .site import make, options
 
 WORKERS = 2
 
@@ -30,9 +31,11 @@ def main() -> None:
 @click.option("--damage", multiple=True, metavar="NAME=FACTOR",
               help="Make a kind of damage so many times as frequent; all: every kind.")  # fmt: skip
 @click.option("--profile", default="full", show_default=True, type=click.Choice(list(PROFILES)))
+@click.option("--overwrite", is_flag=True,
+              help="Replace what other options, or no twin, have made, too.")  # fmt: skip
 def make_command(
     *, sites: tuple[str, ...], data_dir: Path, scale: float, seed: int, no_decay: bool,
-    damage: tuple[str, ...], profile: str,
+    damage: tuple[str, ...], profile: str, overwrite: bool,
 ) -> None:  # fmt: skip
     """Make the tables and the truth of the sites."""
     factors = _factors(damage)
@@ -43,6 +46,10 @@ def make_command(
                 f"unknown site {site!r}; the twin has {', '.join(SITES)}", param_hint="--site"
             )
     size = Profile(profile, scale)
+    if not overwrite:
+        asked = options(seed, size, not no_decay, factors)
+        for site in wanted:
+            _spare_others(data_dir / site, asked)
     jobs = [(site, data_dir, seed, size, not no_decay) for site in wanted]
     done: tqdm[Any] = tqdm(total=len(jobs), unit="site", disable=not sys.stderr.isatty())
     if profile == "tiny" or len(jobs) == 1:  # a process of its own would cost more than it saves
@@ -54,6 +61,23 @@ def make_command(
             for future in as_completed(running):
                 _report(running[future], future.result(), done)
     done.close()
+
+
+def _spare_others(folder: Path, asked: dict[str, object]) -> None:
+    """Refuse to replace a folder that is not the same twin, of an earlier program perhaps."""
+    if not folder.exists():
+        return
+    manifest = folder / "manifest.json"
+    found = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    if found.get("kind") != "twin":
+        told = "holds tables that no twin made"
+    elif other := [name for name, value in asked.items() if found.get(name) != value]:
+        told = "holds a twin with " + ", ".join(f"{name} {found.get(name)}" for name in other)
+    else:
+        return
+    raise click.ClickException(
+        f"{folder} {told}: name another directory with --data-dir, or replace it with --overwrite"
+    )
 
 
 def _factors(damage: tuple[str, ...]) -> dict[str, float]:

@@ -54,6 +54,19 @@ def truths(world: World) -> Tables:
     }
 
 
+def options(
+    seed: int, profile: Profile, with_decay: bool, factors: Mapping[str, float]
+) -> dict[str, object]:
+    """What a manifest says of how its twin was made."""
+    return {
+        "seed": seed,
+        "scale": profile.scale,
+        "profile": profile.name,
+        "decay": with_decay,
+        "damage": dict(factors),
+    }
+
+
 def make(
     site: str,
     data_dir: Path,
@@ -90,11 +103,7 @@ def make(
             "name": cal.facts["name"],
             "kind": "twin",
             "as_of": datetime.fromtimestamp(cal.as_of, UTC).replace(tzinfo=None).isoformat(),
-            "seed": seed,
-            "scale": profile.scale,
-            "profile": profile.name,
-            "decay": with_decay,
-            "damage": dict(factors),
+            **options(seed, profile, with_decay, factors),
             "tables": counts,
         }
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")

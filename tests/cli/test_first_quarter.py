@@ -320,6 +320,22 @@ class TestSummary:
         assert said.status == 1
         assert "2020-01-08" in said.err
 
+    def test_node_types_whose_use_is_unknown_are_not_idle(self, summed, tmp_path):
+        path = tmp_path / "out" / "chi_tacc" / "usage_by_node_type.parquet"
+        rows = pl.read_parquet(path)
+        lost = pl.col("count_type").cast(pl.String).str.starts_with("occupied")
+        known = rows.filter(~lost | (pl.col("timestamp").dt.day() == 4))
+        known.write_parquet(path)
+        [part] = json.loads(summed("--json").out)["node_types"]
+        assert (part["occupied_node_hours"], part["share"]) == (24, 1.0)
+        rows.filter(~lost).write_parquet(path)
+        [none] = json.loads(summed("--json").out)["node_types"]
+        assert (none["node_hours"], none["occupied_node_hours"], none["share"]) == (168, None, None)
+        said = summed().out
+        table = said[said.index("Busiest node types") :].splitlines()
+        assert "occupied / total" in table[0]
+        assert table[1].split()[-2:] == ["168", "unknown"]
+
     @pytest.mark.parametrize("years", [("2030-01-01", "2031-01-01"), ("2001-01-01", "2002-01-01")])
     def test_another_time_is_an_error_that_names_what_is_there(self, summed, years):
         said = summed("--start", years[0], "--end", years[1])

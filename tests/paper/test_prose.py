@@ -440,8 +440,9 @@ def test_a_page_speaks_of_its_subject_only(page: str):
     assert not re.findall(r"(?<![\w.:/>)\]])/(?:[a-z]+)/[\w./-]*", text)
     known = {"BLAZAR", "CITATION", "DATA", "SELECT", "WHERE", "GROUP", "ORDER", "SITES", "README"}
     known |= {"CONFIG", "FORMAT", "USENIX", "FILTER", "EVENT", "PHYSICAL", "PROPERTIES", "ADAPTERS"}
+    known |= {"ACCOUNT", "ALTER", "CHARACTER", "CREATE", "DATABASE", "GRANT", "IDENTIFIED"}
     known |= {"QUADS", "INSERT", "UPDATE", "DELETE", "DATETIME", "TIMESTAMP", "RESULT", "VCPUS"}
-    known |= {"BUCKET", "FLAGS", "REPETO"}
+    known |= {"BUCKET", "FLAGS", "REPETO", "UNLOCK"}
     assert set(re.findall(r"\b[A-Z]{5,}\b", text)) <= known
 
 

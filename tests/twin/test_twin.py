@@ -652,10 +652,37 @@ class TestCommand:
     def test_a_site_is_replaced_as_a_whole(self, tmp_path: Path) -> None:
         made(tmp_path, "--profile", "tiny", "--site", "chi_edge", "--no-decay")
         (tmp_path / "chi_edge" / "stray.parquet").write_bytes(b"old")
-        made(tmp_path, "--profile", "tiny", "--site", "chi_edge")
+        made(tmp_path, "--profile", "tiny", "--site", "chi_edge", "--overwrite")
         assert [p.name for p in tmp_path.iterdir()] == ["chi_edge"]
         assert not (tmp_path / "chi_edge" / "stray.parquet").exists()
         assert manifest(tmp_path / "chi_edge")["decay"] is True
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [(("--seed", "7"), "seed 2016"), (("--scale", "0.5"), "scale 1.0"),
+         (("--no-decay",), "decay True"), (("--damage", "all=2"), "damage {}")],
+    )  # fmt: skip
+    def test_another_twin_does_not_replace_one_unasked(
+        self, tmp_path: Path, options: tuple[str, ...], said: str
+    ) -> None:
+        tiny = ("--profile", "tiny", "--site", "chi_edge")
+        before = contents(made(tmp_path, *tiny) / "chi_edge")
+        result = CliRunner().invoke(main, ["make", "--data-dir", str(tmp_path), *tiny, *options])
+        assert result.exit_code == 1
+        assert said in result.output
+        assert "--overwrite" in result.output
+        assert contents(made(tmp_path, *tiny) / "chi_edge") == before, "the same twin is made anew"
+
+    def test_tables_of_no_twin_are_never_replaced_unasked(self, tmp_path: Path) -> None:
+        dump = tmp_path / "chi_edge" / "blazar.leases.parquet"
+        dump.parent.mkdir()
+        dump.write_bytes(b"real")
+        tiny = ["make", "--data-dir", str(tmp_path), "--profile", "tiny"]
+        result = CliRunner().invoke(main, tiny)
+        assert result.exit_code == 1
+        assert "no twin" in result.output
+        assert dump.read_bytes() == b"real"
+        assert [p.name for p in tmp_path.iterdir()] == ["chi_edge"]
 
     def test_a_failure_leaves_nothing_behind(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

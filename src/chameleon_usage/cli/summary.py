@@ -62,13 +62,14 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"occupied / total over time, 0 to 100 %; ? is unknown\n|{curve}|"
     yield from _table(
         "Busiest node types",
-        ("node-hours", "occupied"),
+        ("node-hours", "occupied / total"),
         [
             (row["node_type"], _number(row["node_hours"]), _percent(row["share"]))
             for row in found["node_types"]
         ],
         _TYPES,
     )
+    yield "by occupied / total; where it is unknown, by node-hours"
     yield from _table(
         "Coverage",
         ("seen", "inferred"),
@@ -95,10 +96,11 @@ def _table(
     title: str, heads: tuple[str, str], rows: list[tuple[str, str, str]], most: int = 99
 ) -> Iterator[str]:
     width = max([24, *(len(row[0]) + 2 for row in rows[:most])])
+    last = max(14, len(heads[1]) + 2)
     yield ""
-    yield f"{title:{width}}{heads[0]:>14}{heads[1]:>14}"
+    yield f"{title:{width}}{heads[0]:>14}{heads[1]:>{last}}"
     for name, *values in rows[:most]:
-        yield f"{name:{width}}{values[0]:>14}{values[1]:>14}"
+        yield f"{name:{width}}{values[0]:>14}{values[1]:>{last}}"
     if len(rows) > most:
         yield f"and {len(rows) - most} more, with --json"
     if not rows:

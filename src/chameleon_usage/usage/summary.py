@@ -37,9 +37,9 @@ def summarise(
         ``site``, ``start`` and ``end`` of the buckets, ``bucket_hours``; ``states``: node-hours,
         their share of the total's and the share of time for which they are known; ``ratios``:
         committed / reservable and occupied / total; ``curve``: occupied / total from each
-        ``start`` on; ``node_types``, the busiest first; ``coverage``: mean known share by quantity
-        type and source; ``leases`` made in the period; ``rejects`` by stage and reason, the most
-        hours first, as far as they touch the corrected count. None is unknown.
+        ``start`` on; ``node_types``, by occupied / total; ``coverage``: mean known share by
+        quantity type and source; ``leases`` made in the period; ``rejects`` by stage and reason,
+        the most hours first, as far as they touch the corrected count. None is unknown.
 
     Raises:
         UsageError: the outputs know nothing of the period; the message says of which they do.
@@ -142,18 +142,32 @@ def _curve(wide: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _node_types(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """List the node types, those first of whose time the greatest share is occupied."""
-    held = {
-        name: (pl.col("value") * pl.col("hours")).filter(pl.col("count_type") == name).sum()
-        for name in ("total", "occupied")
-    }
+    """List the node types by occupied / total, the highest first, unknown ones last.
+
+    A bucket in which a type has no row of a count is one in which that count is unknown.
+    """
+    both = pl.col("total").is_not_null() & pl.col("occupied").is_not_null()
+    hours = {name: pl.col(name) * pl.col("hours") for name in ("total", "occupied")}
+    compared = hours["total"].filter(both).sum()
     return (
         rows.filter(pl.col("collector_type") == "corrected", pl.col("resource") == "nodes")
+        .group_by("node_type", "timestamp", "hours")
+        .agg(
+            pl.col("value").filter(pl.col("count_type") == name).first().alias(name)
+            for name in hours
+        )
         .group_by("node_type")
-        .agg(node_hours=held["total"], occupied_node_hours=held["occupied"])
+        .agg(
+            node_hours=hours["total"].sum(),
+            occupied_node_hours=pl.when(both.any()).then(hours["occupied"].sum()),
+            share=pl.when(compared > 0).then(hours["occupied"].filter(both).sum() / compared),
+        )
         .filter(pl.col("node_hours") > 0)
-        .with_columns(share=pl.col("occupied_node_hours") / pl.col("node_hours"))
-        .sort("share", "node_hours", "node_type", descending=[True, True, False])
+        .sort(
+            *("share", "node_hours", "node_type"),
+            descending=[True, True, False],
+            nulls_last=True,
+        )
         .to_dicts()
     )
 
