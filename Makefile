@@ -107,8 +107,8 @@ bench-extract: $(READY) ## rows per second and memory of extraction, against Mar
 	PYTHONPATH=tests python tests/bench/extract.py
 clean: ## remove everything made, but not the environment
 	rm -rf build output $(TWIN) book/_build book/notebooks book/metrics.md
-# --- the environment: by uv, the fast way; where it cannot reach the index, plain pip takes the same lock -----
-by_lock = { test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install -q uv; } \
+# --- the environment: by uv, the fast way, itself from the lock; where uv cannot reach the index, pip takes the lock
+by_lock = { test -x $(VENV)/bin/uv || sed -n '/^uv==/,/[^\\]$$/p' requirements.txt | $(VENV)/bin/python -m pip install -q --require-hashes -r /dev/stdin; } \
 	&& $(VENV)/bin/uv --system-certs pip $(1) -q --python $(VENV)/bin/python --require-hashes $(2) $< \
 	|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --require-hashes -r $<; }
 $(LOCK): requirements.txt
