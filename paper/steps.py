@@ -64,7 +64,7 @@ NOTEBOOKS = {
         "notebooks/real_appendix.py",
     ),
     "facts": Step(
-        "the published facts of the text, as `data/facts.yaml` has them",
+        "the published facts of `data/facts.yaml`",
         "make book/notebooks/facts.ipynb",
         "book/notebooks/facts.ipynb",
         "notebooks/facts.py",
