@@ -99,7 +99,7 @@ lab-notebooks: $(LAB_READY) $(USAGE) $(COMBINED) $(ABLATION)
 verify: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## contracts, laws and, for the default choice, recorded checksums
 	chameleon-usage check --output $(OUT) --config $(CONFIG) $(SITES:%=--site %)
 	$(if $(ALL),,python -m paper checksums)
-record: $(NOTEBOOKS) $(FIGURES_OF_ONE) ## record the checksums of the default choice's figures, after a meant change
+record: $(NOTEBOOKS) $(FIGURES_OF_ONE) ## record the checksums of the default choice's results, after a meant change
 	$(if $(ALL),$(error Only the default choice is recorded: leave out DATA, SITES, CONFIG and BUCKET))python -m paper checksums --record
 bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
 	PYTHONPATH=tests python tests/bench/pipeline.py --data-dir $(DATA) --jobs $(AT_ONCE) $(LARGEST_FIRST)
@@ -107,10 +107,10 @@ bench-extract: $(READY) ## rows per second and memory of extraction, against Mar
 	PYTHONPATH=tests python tests/bench/extract.py
 clean: ## remove everything made, but not the environment
 	rm -rf build output $(TWIN) book/_build book/notebooks book/metrics.md
-# --- the environment: by uv, the fast way; where it cannot reach the index, plain pip takes the same lock -----
-by_lock = { test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install -q uv; } \
+# --- the environment: by uv, the fast way, itself from the lock; where uv cannot reach the index, pip takes the lock
+by_lock = { test -x $(VENV)/bin/uv || sed -n '/^uv==/,/[^\\]$$/p' requirements.txt | $(VENV)/bin/python -m pip install -q --require-hashes -r /dev/stdin; } \
 	&& $(VENV)/bin/uv --system-certs pip $(1) -q --python $(VENV)/bin/python --require-hashes $(2) $< \
-	|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --require-hashes -r $<; }
+	|| { $(VENV)/bin/python -m ensurepip > /dev/null && $(VENV)/bin/python -m pip install -q --require-hashes -r $<; }
 $(LOCK): requirements.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' \
@@ -122,7 +122,7 @@ $(LAB_READY): requirements-lab.txt $(LOCK) | $(READY)
 	touch $@
 $(READY): pyproject.toml $(LOCK)
 	$(VENV)/bin/uv pip install -q --offline --python $(VENV)/bin/python --no-deps --no-build-isolation -e . \
-		|| { $(VENV)/bin/python -m ensurepip -q && $(VENV)/bin/python -m pip install -q --no-deps --no-build-isolation -e .; }
+		|| { $(VENV)/bin/python -m ensurepip > /dev/null && $(VENV)/bin/python -m pip install -q --no-deps --no-build-isolation -e .; }
 	touch $@
 # --- data, pipeline, notebooks, book: results depend on the lock, and not on the package's metadata -----------
 $(TWIN)/%/manifest.json: $(SIMULATOR) $(LOCK) | $(READY)

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import polars as pl
@@ -23,7 +23,7 @@ from chameleon_usage.io.files import whole_file
 from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS, PROJECT_TABLES
 from paper import seconds, validation
 from paper.project import ROOT
-from paper.steps import NOTEBOOKS, SAME, STEPS
+from paper.steps import NOTEBOOKS, RECORDS, SAME, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,8 +43,9 @@ ERROR = re.compile(
     rf"{SITE}_error_(?P<era>\d{{4}}_\d{{4}}|2022_on)_(?P<count>\w+)_"
     r"(?P<collector>legacy|uncorrected|corrected)"
 )
+FACTS_FILE = "data/facts.yaml"
 OUTPUT_OF = {
-    r"facts_\w+": "data/facts.yaml",
+    r"facts_\w+": FACTS_FILE,
     rf"{SITE}_error_(?:site|host)_\w+": "data/seeds.csv",
     r"errors_(?:seeds|largest_\w+)": "data/seeds.csv",
     r"errors_most_added|services_\w+": "data/errors.csv",
@@ -53,8 +54,19 @@ OUTPUT_OF = {
     rf"{SITE}_rejected_\w+": "output/SITE/rejects.parquet",
     rf"{SITE}_\w+_\d{{4}}(?:_legacy|_uncorrected)?": "output/SITE/usage_timeline.parquet",
 }
-"""Name of a glued number, as a pattern, to the file that it is computed from; the first counts."""
+"""Name of a glued number, as a pattern, to the file that the notebook takes it from; the first
+counts."""
 
+HOW = {
+    "quoted": "quoted",
+    "read off plots": "read off plots",
+    "computed": "computed from published files",
+    "recipe": "computed by `data/real/recipe.py`",
+}
+"""How a published fact came from its source, as data/facts.yaml has it, to what readers see."""
+
+RECIPE = "python -m data.real.recipe data/external"
+"""Makes the aggregates that some facts are taken from; it needs what `make external` fetches."""
 
 MANY = 3
 """So many ranges are not written out."""
@@ -70,14 +82,19 @@ PAGE = """\
 (where-from)=
 # Where each claim, figure and table comes from
 
-This page is made with the book. A *claim* is a sentence of the text with a number in it. No number
-is typed: each comes from a notebook, which computes it from the file named.
+This page is made with the book. A *claim* is a sentence of the text with a number in it. The text
+takes each number from a notebook. The notebook computes it from output tables, or reads it from a
+file under `data`. There are published facts, which are typed, and records of many twins.
 
-*Tolerance* is by how much a result may differ from ours. *None* means the same digits, and for
-figures and tables the same bytes, on any machine with the environment of the lock; `make verify`
-checks it for the default choice of data. A twin of another seed (`chameleon-twin make --seed N`)
+*Tolerance* is by how much a result may differ from ours. *None* means the same digits on any
+machine with the environment of the lock. A twin of another seed (`chameleon-twin make --seed N`)
 has other numbers. They should lie about where those of the recorded seeds do: *seeds* gives the
 smallest and the largest.
+
+For the default choice of data `make verify` compares with recorded checksums: the rows of each
+site's output tables, the data behind each figure, the tables of the notebooks, and all numbers that
+the notebooks give to the text. It does not compare how pages and figures look. The records of many
+twins it takes as they are; slow tests make some of them again.
 
 (claims-steps)=
 ## Steps
@@ -89,7 +106,9 @@ processor core for the step alone, rounded up, as `python -m paper seconds` meas
 
 All have the tolerance *none* but `make crate`: it tells the environment, so another version of
 Python shows. The last four are no part of `make book`: they take many twins, so the project carries
-what they found. Their seconds are by the clock, on two cores.
+what they found. Their seconds are by the clock, on two cores. A claim from a file under `data` thus
+has two commands: that of the step with this output makes the number anew, that of the notebook
+shows it.
 
 (claims-text)=
 ## Claims
@@ -97,8 +116,12 @@ what they found. Their seconds are by the clock, on two cores.
 These are the claims of the chapters. The numbers in the text of a notebook's own page come from
 that notebook, and from the output tables that its code reads.
 
-Published facts, of the notebook `facts`. They are kept in `data/facts.yaml`, each with its source,
-and the tolerance is *none*:
+Published facts. They are typed, in `data/facts.yaml`, and the notebook `facts` shows
+[each with its place in the source](#facts). The tolerance is *none*. What is computed comes from
+files that `make external` fetches, or as `data/README.md` tells. For leases and machine events the
+command is `python -m data.real.recipe data/external`; it was not timed. Tests hold its facts to the
+aggregates in `data/real`. Where the files are at hand, they also compute all but the quoted facts
+anew.
 
 ```{{table}}
 :class: claims
@@ -106,7 +129,7 @@ and the tolerance is *none*:
 {facts}
 ```
 
-Results, each with the notebook and the file that it is computed from:
+Results, each with the notebook and the file that it takes the numbers from:
 
 ```{{table}}
 :class: claims
@@ -159,7 +182,7 @@ class Claim:
 
     @property
     def outputs(self) -> list[str]:
-        """The files that the numbers are computed from."""
+        """The files that the notebooks take the numbers from."""
         return sorted({output_of(key) for _, key, _ in self.glued})
 
     @property
@@ -167,9 +190,32 @@ class Claim:
         """Whether all its numbers are published facts."""
         return self.notebooks == ["facts"]
 
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """How its published facts came from their sources, and from which."""
+        of = (fact(key) for page, key, _ in self.glued if page == "facts")
+        return sorted({(one["how"], one["source"]) for one in of})
+
+    @property
+    def made(self) -> dict[str, str]:
+        """Each command that it takes to make its numbers anew, and what that writes."""
+        records = (step for step in RECORDS.values() if step.output in self.outputs)
+        return {
+            **({RECIPE: "data/real/*.csv"} if "recipe" in dict(self.facts) else {}),
+            **{step.command: step.output for step in records},
+            **{NOTEBOOKS[name].command: f"book/notebooks/{name}.ipynb" for name in self.notebooks},
+        }
+
+
+@cache
+def fact(key: str) -> dict[str, Any]:
+    """Give the published fact that is glued under a name."""
+    facts: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / FACTS_FILE).read_text("utf-8"))
+    return facts[key.removeprefix("facts_")]
+
 
 def output_of(key: str) -> str:
-    """Name the file that a glued number is computed from.
+    """Name the file that a notebook takes a glued number from.
 
     Raises:
         UsageError: nothing says so.
@@ -380,14 +426,19 @@ def _where(claim: Claim) -> str:
     return "first page" if claim.page == "index" else f"{{doc}}`{claim.page}`"
 
 
+def _how(claim: Claim) -> str:
+    """Say how the published facts of a claim came from their sources, and cite these."""
+    return "; ".join(f"{HOW[how]} {{cite}}`{source}`" for how, source in claim.facts)
+
+
 def page(notebooks: Sequence[Path]) -> str:
     """Give the page as MyST Markdown, for a book with these notebooks."""
     pages = [path.stem for path in notebooks]
     drawn, tabled = shown_in(notebooks)
     of_text = claims(pages)
     facts = grid(
-        ("claim", "where"),
-        ((claim.says, _where(claim)) for claim in of_text if claim.published),
+        ("claim (and where)", "how, and from what"),
+        ((f"{claim.says} ({_where(claim)})", _how(claim)) for claim in of_text if claim.published),
     )
     results = grid(
         ("claim (and where)", "tolerance", "notebook, file"),
@@ -444,25 +495,23 @@ def page(notebooks: Sequence[Path]) -> str:
 
 def readme() -> str:
     """Give the table of README.md: the claims of its abstract, then the steps."""
-    taken = seconds.recorded()
+    recorded = seconds.recorded()
+    taken = {step.command: f"{recorded[name]:,}" for name, step in STEPS.items()}
     of_steps = (
         (
             step.makes,
             f"[{name}](notebooks/{name}.py)" if name in NOTEBOOKS else "",
-            step.command,
-            step.output,
-            taken[name],
+            {step.command: step.output},
             step.tolerance,
         )
         for name, step in STEPS.items()
     )
     of_abstract = (
         (
-            f"“{' '.join(GLUED.sub('…', claim.says).split()[:7])} …”",
+            f"“{' '.join(GLUED.sub('…', claim.says).split()[:7])} …”"
+            + "".join(f", {HOW[how]}" for how in dict(claim.facts)),
             ", ".join(f"[{name}](notebooks/{name}.py)" for name in claim.notebooks),
-            STEPS[claim.notebooks[-1]].command,
-            ", ".join(claim.outputs),
-            taken[claim.notebooks[-1]],
+            claim.made,
             tolerance(claim),
         )
         for claim in claims(NOTEBOOKS)
@@ -471,8 +520,11 @@ def readme() -> str:
     table = grid(
         ("claim or figure", "notebook", "command", "output", "seconds", "tolerance"),
         (
-            (what, notebook, _code(command), _code(output), f"{took:,}", may_differ)
-            for what, notebook, command, output, took, may_differ in (*of_abstract, *of_steps)
+            (
+                *(what, notebook, _code(*made), _code(*made.values())),
+                *(" + ".join(taken.get(command, "not timed") for command in made), may_differ),
+            )
+            for what, notebook, made, may_differ in (*of_abstract, *of_steps)
         ),
         right=["seconds"],
     )

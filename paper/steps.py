@@ -64,9 +64,9 @@ NOTEBOOKS = {
         "notebooks/real_appendix.py",
     ),
     "facts": Step(
-        "the published facts of the text",
+        "the published facts of `data/facts.yaml`",
         "make book/notebooks/facts.ipynb",
-        "data/facts.yaml",
+        "book/notebooks/facts.ipynb",
         "notebooks/facts.py",
     ),
 }

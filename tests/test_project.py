@@ -569,6 +569,21 @@ class TestMakefile:
         assert (status != 0, about(commands, "checksums")) == (True, [])
         assert "Only the default choice is recorded" in tree.said
 
+    def test_uv_itself_is_installed_from_its_lines_of_the_lock(self):
+        makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+        [script] = re.findall(r"sed -n '([^']+)' requirements\.txt \| .*--require-hashes", makefile)
+        done = subprocess.run(
+            ["sed", "-n", script.replace("$$", "$"), PROJECT / "requirements.txt"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        first, *others = done.stdout.splitlines()
+        assert re.fullmatch(r"uv==[\d.]+ \\", first)
+        assert others
+        assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in others)
+        assert not others[-1].endswith("\\")
+
     def test_a_folder_without_sites_is_told(self, tree):
         tree.write("empty/readme.txt", "")
         status, commands = tree.make("book", "DATA=empty")

@@ -109,7 +109,8 @@ class TestSources:
     @pytest.mark.parametrize("name", sorted(FACTS))
     def test_a_fact_says_what_it_is_and_where_it_stands(self, name: str):
         fact = FACTS[name]
-        assert set(fact) == {"value", "unit", "text", "source", "where"}
+        assert set(fact) == {"value", "unit", "text", "source", "where", "how"}
+        assert fact["how"] in claims.HOW
         assert type(fact["value"]) in (int, float)
         assert fact["source"] in REFERENCES
         assert all(fact[field].strip() for field in ("unit", "text", "where"))
@@ -171,6 +172,8 @@ class TestNumbers:
             "leases_active": round(1 - after, 3),
         }
         assert {name: FACTS[name]["value"] for name in expected} == expected
+        recipes = {name for name in FACTS if FACTS[name]["how"] == "recipe"}
+        assert {name for name in recipes if not name.startswith("machine_")} == {*expected}
         events = pl.read_csv(real / "published_machine_events.csv")
         for site, name in (("chi_tacc", ""), ("chi_uc", "_uc")):
             own = events.filter(site=site)
