@@ -69,12 +69,12 @@ UNKNOWN_EDGE = "#8C8C8C"
 
 COLLECTORS: dict[str, tuple[str, list[int], float, str]] = {
     "legacy": ("#B0B0B0", [1, 0], 4.5, "square"),
-    "uncorrected": ("#882255", [5, 3], 1.6, "triangle-up"),
+    "uncorrected": ("#882255", [4, 4], 1.6, "triangle-up"),
     "corrected": ("#332288", [1, 0], 1.6, "circle"),
-    "truth": ("#117733", [1, 2], 1.6, "cross"),
+    "truth": (TOTAL, [1, 9], 3.2, "cross"),
 }
 """Collector type to colour, dash, width and shape, in the order of drawing: legacy is wide and
-pale, as it often lies beneath the others."""
+pale, as it often lies beneath the others; the truth is dots on top of all."""
 
 UNITS: dict[str, tuple[str, str, str]] = {
     "error_site": ("sum of the site", "#332288", "circle"),
