@@ -413,9 +413,9 @@ class TestCrossSite:
         usage = pl.concat([site_of(active=5, available=5), self.late(21)])
         table = tables.cross_site_table(usage, every="1mo")
         first = table.filter(pl.col("timestamp") == START).rows_by_key("site", unique=True)
-        assert first["late"] == (START, 10, 10, 9, 0, 1)
+        assert first["late"] == (START, 10, 10, 9, 0, 1, 0)
         assert first["all"][1:] == pytest.approx(
-            (31, 10 + 10 * 10 / 31, 5 + 90 / 31, 0, 5 + 10 / 31)
+            (31, 10 + 10 * 10 / 31, 5 + 90 / 31, 0, 5 + 10 / 31, 0)
         )
 
     def test_the_percent_of_the_sum_are_of_the_nodes_there_by_then(self):
