@@ -346,8 +346,31 @@ class TestAvailability:
         ).cast({"timestamp": pl.Datetime("us", "UTC")})
         table = availability(shares, usage, site_name=SITE).data
         assert dict(table.select("part", "share").iter_rows()) == pytest.approx(
-            {"seen": 2 / 3 * 2.5 / 4, "inferred": 2 / 3 * 1.5 / 4, "unknown": 1 / 3}, abs=1e-4
+            {"seen": 2 / 3 * 2.5 / 4, "inferred": 2 / 3 * 1.5 / 4, "known": 0, "unknown": 1 / 3},
+            abs=1e-4,
         )
+        assert set(table["count_type"]) == {"total"}
+
+    def test_what_is_not_told_apart_is_known_or_unknown_as_a_whole(self):
+        days = pl.Series([START, START + timedelta(days=1)], dtype=pl.Datetime("us", "UTC"))
+        values = {"total": [2.0, 2.0], "occupied": [None, None], "active": [1.0, None]}
+        usage = pl.concat(
+            pl.DataFrame(
+                {"site": "test", "timestamp": days, "count_type": name, "value": value},
+                schema_overrides={"value": pl.Float64},
+            )
+            for name, value in values.items()
+        ).with_columns(pl.lit("corrected").alias("collector_type"))
+        shares = pl.DataFrame(
+            {"timestamp": days, "quantity_type": "total", "source": "seen", "known_share": 1.0}
+        )
+        table = availability(shares, usage, site_name=SITE).data.filter(pl.col("share") > 0)
+        assert table.select("count_type", "part", "share").rows() == [
+            ("total", "seen", 1.0),
+            ("occupied", "unknown", 1.0),
+            ("active", "known", 0.5),
+            ("active", "unknown", 0.5),
+        ]
 
 
 class TestRecords:

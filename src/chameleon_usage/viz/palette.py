@@ -57,6 +57,7 @@ held any more, near white."""
 SEEN: dict[str, tuple[str, str]] = {
     "seen": ("seen", "#332288"),
     "inferred": ("inferred", "#9C93D1"),
+    "known": ("known, not told apart", "#1B7F74"),
     "unknown": ("not known", STATES["unknown"]),
 }
 """Part of a year to its words and colour, from the bottom of the stack."""
