@@ -93,8 +93,8 @@ PLAIN, PALE = "#4D4D4D", "#B3B3B3"
 COUNTS = ("#DFD9EE", "#371A66")
 """A bin with one row, and the fullest bin, in a picture of counts."""
 
-FAINT = "#F6ECF2"
-"""The lowest shade of an error that is added."""
+FAINT, TAKEN = "#F8F4F6", "#00605A"
+"""The shade of an error to which nothing is added, and of one of which the most is taken away."""
 
 GPUS: dict[str, str] = {"with GPUs": "#371A66", "without GPUs": "#9483C2"}
 """What leases are on."""
