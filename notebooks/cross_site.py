@@ -46,7 +46,7 @@ cross_site_usage(usage, site_names=names, site_colours=colours, events=marked).s
     "cross_site_usage", figures
 )
 
-# %% mystnb={"figure": {"name": "fig-cross-site-percent", "caption": "The sum in percent of the nodes that all sites have by then ({{ source }}), monthly means. At the bottom, dark, what was used at each site; the middle shade is leased, of unknown use; above, light, what could have been used and was not. The upper edge of the dark areas is the utilisation of the whole testbed, whatever its size. White at the top is maintenance or not known. Grey: not known, so there is no sum. Data: {{ output_dir }}/plots/cross_site_percent.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cross-site-percent", "caption": "The sum in percent of the nodes that all sites have by then ({{ source }}), monthly means. At the bottom, dark, what was used at each site; stripes are leased, of unknown use; above, light, what could have been used and was not. The upper edge of the dark areas is the utilisation of the whole testbed, whatever its size; where there are stripes above, it is a lower bound. White at the top is maintenance. Grey, where there is any, is not known: nodes of unknown state at the top, or months without a sum. Data: {{ output_dir }}/plots/cross_site_percent.csv."}} tags=["hide-input"]
 cross_site_percent(usage, site_names=names, site_colours=colours).save(
     "cross_site_percent", figures
 )
@@ -77,7 +77,7 @@ table(tables.used_cells(by_year, columns), "used").tab_header("Nodes used")
 # %% [markdown]
 # ## How well each was used
 
-# %% mystnb={"figure": {"name": "fig-cross-site-share", "caption": "Share of its nodes that were used (occupied / total), site by site ({{ source }}), monthly means: sites of different size on one scale. A site without a line has no data on its use. Data: {{ output_dir }}/plots/cross_site_share.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cross-site-share", "caption": "Share of its nodes that were used (occupied / total), site by site ({{ source }}), monthly means: sites of different size on one scale. A site without a line, named below the title, has no data on its use. Data: {{ output_dir }}/plots/cross_site_share.csv."}} tags=["hide-input"]
 site_comparison(usage, site_names=names, site_colours=colours).save("cross_site_share", figures)
 
 # %% [markdown]

@@ -21,6 +21,7 @@ from myst_nb import glue
 
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz.availability import availability, coverage
+from chameleon_usage.viz.base import COMPARED
 from chameleon_usage.viz.collectors import comparison, usage_facet
 from chameleon_usage.viz.leadtime import density, leadtime
 from chameleon_usage.viz.leadtime_projected import projected
@@ -29,13 +30,14 @@ from chameleon_usage.viz.lease_use import lease_use
 from chameleon_usage.viz.rejects import rejects
 from chameleon_usage.viz.stack import node_types, out_of_use, resources, usage_stack
 from chameleon_usage.viz.tables import rejected
-from paper import findings, period, tables
-from paper.project import ROOT, events, site_names
+from paper import findings, period, tables, truth
+from paper.project import ROOT, events, is_twin, site_names
 
 output = period.cut(ROOT, site, output_dir, start, end)
 here = output / site
 figures = output / "plots"
 name = site_names(site, config)[site]
+heading = f"Simulated {name}" if is_twin(ROOT / data_dir) else name
 usage = pl.read_parquet(here / "usage_timeline.parquet")
 
 # %% tags=["remove-cell"]
@@ -102,7 +104,10 @@ pool = ["reservable", "reservable_usable", "reservable_unusable"]
 # {{ words.collectors() }}
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-facet", "caption": "{{ words.facet() }} Data: {{ output_dir }}/plots/{{ site }}_facet.csv."}} tags=["hide-input"]
-usage_facet(usage, site_name=name).save(f"{site}_facet", figures)
+beside = usage
+if truth.known(ROOT / data_dir, site):
+    beside = truth.beside(usage, pl.read_parquet(truth.path(ROOT / data_dir, site)), COMPARED)
+usage_facet(beside, site_name=heading).save(f"{site}_facet", figures)
 
 # %% mystnb={"figure": {"name": "fig-{{ site }}-comparison", "caption": "Corrected minus legacy at {{ site_name }} ({{ source }}), monthly means in nodes. Grey: one of them has no figure. Data: {{ output_dir }}/plots/{{ site }}_comparison.csv."}} tags=["hide-input"] when="has_legacy"
 compared = pl.read_parquet(here / "comparison.parquet")

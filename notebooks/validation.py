@@ -90,10 +90,15 @@ glue("caches_2024_share", 1 - then / now, display=False)
 # were measured apart, by `python -m paper seeds`, and stand in `data/seeds.csv`; a test measures
 # one again.
 
-# %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of the uncorrected (triangles) and the corrected count (circles) against the twin's truth, by era: a column for each site, a row for each count type, log scale. Further left is nearer to the truth; an error of 0.01 % or less lies on the left edge. The point is the median of twins of several seeds, the line goes from the smallest to the largest. No point: no value is given there. Data: {{ output_dir }}/plots/validation.csv."}} tags=["hide-input"]
-truth.readings(ranges.filter(measure="error_site"), site_names=names, count_types=compared).save(
-    "validation", figures
-)
+# %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of the uncorrected (triangles) and the corrected count (circles) against the twin's truth, by era: a column for each site, a row for each count type, log scale. Further left is nearer to the truth; an error of 0.01 % or less lies on the left edge. The point is the median of twins of several seeds, the line goes from the smallest to the largest. No point: the collector gives no value there. Where the truth is zero, both give a value and the error is not defined. Data: {{ output_dir }}/plots/validation.csv."}} tags=["hide-input"]
+zero = validation.without_error(ranges, names, compared)
+look = {
+    "site_names": names,
+    "count_types": compared,
+    "zero": zero,
+    "seeds": of_seeds["seed"].n_unique(),
+}
+truth.readings(ranges.filter(measure="error_site"), **look).save("validation", figures)
 
 # %% [markdown]
 # Before 2022 the uncorrected count is off by up to
@@ -125,11 +130,10 @@ truth.readings(ranges.filter(measure="error_site"), site_names=names, count_type
 # host by host and day by day it counts twice. A node of an unknown or wrong type counts twice by
 # node type: where it was, and where it was not.
 
-# %% mystnb={"figure": {"name": "fig-units", "caption": "Error of the corrected count on the same twins, when the absolute errors are added up over the days of the site (circles), of its node types (squares) or of its hosts (diamonds). Squares to the right of the circles, as at KVM@TACC: the nodes are counted, but not all of their types are known. Axes, point and line as above. Data: {{ output_dir }}/plots/units.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-units", "caption": "Error of the corrected count on the same twins, when the absolute errors are added up over the days of the site (circles), of its node types (squares) or of its hosts (diamonds). Squares to the right of the circles, as at KVM@TACC: the nodes are counted, but not all of their types are known. Axes, marks and words as above. Data: {{ output_dir }}/plots/units.csv."}} tags=["hide-input"]
 truth.units(
     ranges.filter(collector_type="corrected").filter(pl.col("measure").is_in(list(palette.UNITS))),
-    site_names=names,
-    count_types=compared,
+    **look,
 ).save("units", figures)
 
 # %% tags=["remove-cell"]
@@ -431,7 +435,7 @@ glue("ablation_costly_points", first["saved"], display=False)
 others_cost = costly["saved"].slice(1).max() or 0.0
 glue("ablation_costly_next", -validation.at_least(-others_cost, 2), display=False)
 
-# %% mystnb={"figure": {"name": "fig-ablation", "caption": "Percentage points by which the error of the corrected count grows when one correction is left out, against the twin's truth, by site, count and era. The colour follows the square root, so that small additions show. A dot: less than 0.005 points. A dash: nothing to leave out, as the site has no such source. Grey: no count there. Data: {{ output_dir }}/plots/ablation.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ablation", "caption": "Percentage points by which the error of the corrected count grows when one correction is left out, against the twin's truth, by site, count and era. Purple: the error grows; green: it shrinks. Shades go with the square root; numbers below 1 have two decimals, those from 10 on none. A dot: less than 0.005 points. A dash: nothing to leave out, as the site has no such source. Grey: no error is defined, as the truth is zero or there is no value. Data: {{ output_dir }}/plots/ablation.csv."}} tags=["hide-input"]
 ablation.ablation(without, site_names=ablated, count_types=compared, labels=left_out).save(
     "ablation", figures
 )

@@ -278,7 +278,7 @@ felt = {name: kind["what"] for name, kind in kinds.items() if name in noticed}
 shown = felt or {name: kind["what"] for name, kind in kinds.items()}
 damaged = {site: name for site, name in names.items() if (doubled["site"] == site).any()}
 
-# %% mystnb={"figure": {"name": "fig-damage", "caption": "Percentage points by which the error of the corrected count grows when one kind of damage is twice as frequent, by site, count and era. The colour follows the square root. A dot: less than 0.005 points. A dash: the site cannot have such damage. Grey: no count there. Data: {{ output_dir }}/plots/damage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-damage", "caption": "Percentage points by which the error of the corrected count grows when one kind of damage is twice as frequent, by site, count and era. Purple: the error grows; green: it shrinks. Shades go with the square root; numbers below 1 have two decimals, those from 10 on none. A dot: less than 0.005 points. A dash: the site cannot have such damage. Grey: no error is defined, as the truth is zero or there is no value. Data: {{ output_dir }}/plots/damage.csv."}} tags=["hide-input"]
 ablation.twice_the_damage(doubled, site_names=damaged, count_types=counted, labels=shown).save(
     "damage", figures
 )

@@ -10,7 +10,7 @@ import polars as pl
 import yaml
 
 from chameleon_usage.viz.base import as_text
-from paper import period
+from paper import period, truth
 from paper.findings import across_sites, of_site
 from paper.project import ROOT, events, is_twin, site_entries, site_names
 from paper.tables import LEAST_HOURS
@@ -68,7 +68,7 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
 
     `found` are the findings of the page, by name (see `findings.py`), and `prefix` what their
     names are glued under; `twin`: the data are simulated; `source`: the phrase that says where the
-    numbers come from.
+    numbers come from; `has_truth`: the truth about the site is there, too.
     """
     words = dict(values)
     output = ROOT
@@ -84,6 +84,8 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
         words["has_services"] = "\nservices/" in recorded
     if "data_dir" in values:
         words["twin"] = is_twin(ROOT / values["data_dir"])
+        site, data = values.get("site"), ROOT / values["data_dir"]
+        words["has_truth"] = site is not None and truth.known(data, site)
         words["source"] = "simulated" if words["twin"] else "from the site's databases"
     if "real_dir" in values:
         sites = set(site_entries(values["sites"], values["config"]))

@@ -12,6 +12,7 @@ import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -51,6 +52,40 @@ def daily_truth(
         )
         for kind in count_types
     )
+
+
+def known(data_dir: Path, site: str) -> bool:
+    """Whether the truth about a site is among the data."""
+    return path(data_dir, site).exists()
+
+
+def path(data_dir: Path, site: str) -> Path:
+    """Say where the intervals of a site's truth are."""
+    return data_dir / site / "truth" / "intervals.parquet"
+
+
+def beside(
+    usage: pl.DataFrame, intervals: pl.DataFrame, count_types: Sequence[str]
+) -> pl.DataFrame:
+    """Add the truth to the usage of a site, as one more collector.
+
+    Args:
+        usage: `usage_timeline` of the site.
+        intervals: as `daily_truth` takes them.
+        count_types: of which to add it.
+    """
+    days = usage["timestamp"].unique().sort()
+    if len(days) < 2:
+        return usage
+    rows = daily_truth(intervals, days, count_types).select(
+        pl.lit(usage["site"][0]).alias("site"),
+        "timestamp",
+        pl.lit("truth").alias("collector_type"),
+        "count_type",
+        pl.col("truth").round(9).alias("value"),
+    )
+    as_text = pl.col("collector_type", "count_type").cast(pl.String)
+    return pl.concat([usage.with_columns(as_text), rows.select(usage.columns)])
 
 
 def daily_means(intervals: pl.DataFrame, edges: NDArray[np.int64]) -> NDArray[np.float64]:

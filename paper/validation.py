@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from chameleon_usage.viz.base import as_text
-from paper.eras import era_of
+from paper.eras import ERAS, era_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,6 +116,25 @@ def ranges(recorded: pl.DataFrame) -> pl.DataFrame:
     value = pl.col("value")
     by = [*BY, "collector_type", "measure"]
     return recorded.group_by(by).agg(low=value.min(), mid=value.median(), high=value.max()).sort(by)
+
+
+def without_error(of: pl.DataFrame, sites: Iterable[str], counts: Sequence[str]) -> pl.DataFrame:
+    """Name the eras in which no collector has an error, as the truth is zero throughout.
+
+    Args:
+        of: of `ranges`, all collectors.
+        sites: to look at.
+        counts: the count types to look at.
+
+    Returns:
+        `site`, `era`, `count_type`.
+    """
+    grid = (
+        pl.DataFrame({"site": list(sites)})
+        .join(pl.DataFrame({"era": list(ERAS.values())}), how="cross")
+        .join(pl.DataFrame({"count_type": list(counts)}), how="cross")
+    )
+    return grid.join(of, on=BY, how="anti")
 
 
 def in_order(

@@ -109,17 +109,8 @@ def _points_added(
             pl.col(what).replace(labels),
             era_label(pl.col("era")),
             pl.col("added").round(3),
-            pl.col("added").clip(0).round(3).alias("shade"),
-            # Two digits that count, however small.
-            pl.when(pl.col("added").abs() < NOTICEABLE)
-            .then(pl.lit(DOT))
-            .when(pl.col("added").abs() >= 10)
-            .then(pl.col("added").round(0).cast(pl.Int64).cast(pl.String))
-            .when(pl.col("added").abs() >= 1)
-            .then(pl.col("added").round(1).cast(pl.String))
-            .otherwise(pl.col("added").round(2).cast(pl.String))
-            .str.replace("-", "−")
-            .alias("text"),
+            pl.col("added").round(3).alias("shade"),
+            pl.col("added").map_elements(_short, return_dtype=pl.String).alias("text"),
         )
         .sort("site", "count_type", what, "era")
     )
@@ -161,21 +152,26 @@ def _points_added(
     felt = base.transform_filter(f"isValid(datum.added) && datum.text !== '{DOT}'")
     grey = (
         base.transform_filter("!datum.text")
-        .mark_rect(fill=palette.STATES["unknown"], tooltip="no count")
+        .mark_rect(fill=palette.STATES["unknown"], tooltip="no error is defined")
         .encode(y=alt.value(0), y2=alt.value(HEIGHT * len(labels)))
     )
     cells = felt.mark_rect().encode(
         color=alt.Color(
             "shade:Q",
-            title="percentage points added to the error",
+            title="percentage points added to the error (square-root scale)",
             scale=alt.Scale(
                 type="sqrt",
                 interpolate="lab",
-                domain=[0, legend[-1]],
+                domain=[-legend[-1], 0, legend[-1]],
                 clamp=True,
-                range=[palette.FAINT, palette.COLLECTORS["uncorrected"][0]],
+                range=[palette.TAKEN, palette.FAINT, palette.COLLECTORS["uncorrected"][0]],
             ),
-            legend=alt.Legend(orient="bottom", values=legend, titleLimit=300),
+            legend=alt.Legend(
+                orient="bottom",
+                values=[*(-value for value in legend[:0:-1]), *legend],
+                titleLimit=400,
+                gradientLength=300,
+            ),
         )
     )
     numbers = (
@@ -183,9 +179,11 @@ def _points_added(
         .mark_text(fontSize=9)
         .encode(
             text="text:N",
-            color=alt.condition(
-                alt.datum.shade > legend[-1] / 5, alt.value("white"), alt.value("black")
-            ),
+            color=alt.when(f"abs(datum.shade) > {legend[-1] / 5}")
+            .then(alt.value("white"))
+            .when(alt.datum.shade < 0)
+            .then(alt.value(palette.TAKEN))
+            .otherwise(alt.value("black")),
         )
     )
     worst = (
@@ -210,10 +208,26 @@ def _points_added(
         )
     )
     words = in_words(worst, f"{{site}}, {each}: {{added:.2g}}")
-    notes = f"{DOT} less than {NOTICEABLE} points;  {DASH} not at this site;  grey: no count"
+    notes = [
+        f"{DOT} less than {NOTICEABLE} points;  {DASH} not at this site",
+        "grey: no error, as the truth is zero or there is no value",
+    ]
     return figure(
         chart,
         table,
         title=alt.TitleParams(title, subtitle=notes),
         description=f"{description} The most: {words}.",
     )
+
+
+def _short(points: float) -> str:
+    """Write points so that they fit a cell: the smaller, the more decimals.
+
+    >>> [_short(points) for points in (0.001, -0.3, 3.44, 19.6)]
+    ['·', '−0.30', '3.4', '20']
+    """
+    size = abs(points)
+    if size < NOTICEABLE:
+        return DOT
+    decimals = 0 if size >= 10 else 1 if size >= 1 else 2
+    return f"{points:.{decimals}f}".replace("-", "−")

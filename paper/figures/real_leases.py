@@ -64,7 +64,7 @@ def files(
                 x=time_axis(drawn, count=6),
                 y=alt.Y(
                     f"{field}:Q",
-                    title=None,
+                    title="leases" if field == "leases" else "share of leases",
                     axis=alt.Axis(format=form, tickCount=5),
                     scale=alt.Scale(zero=True),
                 ),
@@ -88,8 +88,8 @@ def files(
     return figure(
         side_by_side(
             [
-                panel("leases", "leases made in a month, without robots'", "~s", 7),
-                panel("early share", "of these, deleted before their end", ".0%", 140),
+                panel("leases", "leases made in a month, robots left out", "~s", 7),
+                panel("early share", "share of these deleted before their end", ".0%", 140),
             ],
             columns=2,
         ),

@@ -9,6 +9,7 @@ import polars as pl
 
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import (
+    FONT,
     LABELS,
     WIDTH,
     Figure,
@@ -29,6 +30,8 @@ HEADER = alt.Header(labelFontSize=12, labelFontWeight="bold")
 IN_LINES = "split(datum.label, ' ')"
 """Label expression: a word a line."""
 
+PANEL_WIDTH = WIDTH / 4 - 32
+
 LEAST_ERROR = 1e-4
 """Lower end of the axis of errors; less is drawn there."""
 
@@ -37,7 +40,12 @@ READINGS = {name: palette.COLLECTORS[name][::3] for name in ("uncorrected", "cor
 
 
 def readings(
-    table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]
+    table: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    count_types: Sequence[str],
+    zero: pl.DataFrame | None = None,
+    seeds: int | None = None,
 ) -> Figure:
     """Draw how far the uncorrected and the corrected count are from the truth, by era.
 
@@ -45,6 +53,8 @@ def readings(
         table: of `validation.ranges`, one measure of it.
         site_names: site to its name, in the order of the panels' columns.
         count_types: the panels' rows.
+        zero: of `validation.without_error`; marked as such.
+        seeds: of how many the table is, for the subtitle.
     """
     return _ranges(
         table,
@@ -52,18 +62,29 @@ def readings(
         {name: (name, *look) for name, look in READINGS.items()},
         site_names=site_names,
         count_types=count_types,
+        zero=zero,
+        seeds=seeds,
         title="Distance to the truth",
         description="Error of the uncorrected and the corrected count on twins of several seeds.",
     )
 
 
-def units(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Sequence[str]) -> Figure:
+def units(
+    table: pl.DataFrame,
+    *,
+    site_names: dict[str, str],
+    count_types: Sequence[str],
+    zero: pl.DataFrame | None = None,
+    seeds: int | None = None,
+) -> Figure:
     """Draw how far the corrected count is from the truth when errors are added up by other units.
 
     Args:
         table: of `validation.ranges`, one collector of it.
         site_names: site to its name, in the order of the panels' columns.
         count_types: the panels' rows.
+        zero: of `validation.without_error`; marked as such.
+        seeds: of how many the table is, for the subtitle.
     """
     return _ranges(
         table,
@@ -71,6 +92,8 @@ def units(table: pl.DataFrame, *, site_names: dict[str, str], count_types: Seque
         palette.UNITS,
         site_names=site_names,
         count_types=count_types,
+        zero=zero,
+        seeds=seeds,
         title="The corrected count: sum, node types, hosts",
         description="Error of the corrected count, of the sum, by node type and by host.",
     )
@@ -83,7 +106,9 @@ def _ranges(
     *,
     site_names: dict[str, str],
     count_types: Sequence[str],
-    title: str,
+    zero: pl.DataFrame | None,
+    seeds: int | None,
+    title: str | alt.TitleParams,
     description: str,
 ) -> Figure:
     """Draw a point at the median and a line from the lowest to the highest, for each value of `of`.
@@ -92,6 +117,11 @@ def _ranges(
     the left end of the log axis.
     """
     labels = [label for label, *_ in looks.values()]
+    words_of = [
+        pl.col("site").replace(site_names),
+        pl.col("count_type").replace(LABELS),
+        era_label(pl.col("era")),
+    ]
     drawn = (
         table.filter(
             pl.col("count_type").is_in(list(count_types)),
@@ -100,36 +130,46 @@ def _ranges(
         )
         .sort("site", "count_type", "era", of)
         .select(
-            pl.col("site").replace(site_names),
-            pl.col("count_type").replace(LABELS),
-            era_label(pl.col("era")),
+            *words_of,
             pl.col(of).replace({name: look[0] for name, look in looks.items()}).alias("series"),
             pl.col("low", "mid", "high").clip(LEAST_ERROR),
         )
     )
-    base = (
-        alt.Chart(inline_values(in_every_panel(drawn)))
-        .transform_filter("isValid(datum.mid)")
-        .encode(
-            y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
-            yOffset=alt.YOffset("series:N", sort=labels, scale=alt.Scale(paddingOuter=0.3)),
-            color=alt.Color(
-                "series:N",
-                title=None,
-                scale=alt.Scale(domain=labels, range=[look[1] for look in looks.values()]),
-                legend=alt.Legend(symbolSize=90, symbolOpacity=1),
-            ),
+    rows = in_every_panel(drawn)
+    if zero is not None and zero.height:
+        rows = pl.concat(
+            [rows, zero.select(*words_of, note=pl.lit("truth is zero"))], how="diagonal"
         )
+    else:
+        rows = rows.with_columns(note=pl.lit(None, pl.String))
+    every = alt.Chart(inline_values(rows))
+    base = every.transform_filter("isValid(datum.mid)").encode(
+        y=alt.Y("era:O", title=None, axis=alt.Axis(grid=True, labelFontSize=11)),
+        yOffset=alt.YOffset("series:N", sort=labels, scale=alt.Scale(paddingOuter=0.3)),
+        color=alt.Color(
+            "series:N",
+            title=None,
+            scale=alt.Scale(domain=labels, range=[look[1] for look in looks.values()]),
+            legend=alt.Legend(symbolSize=90, symbolOpacity=1),
+        ),
     )
     scale = alt.Scale(type="log", domain=[LEAST_ERROR, max(1.0, ceiling(drawn["high"]))])
     axis = alt.Axis(
         values=[LEAST_ERROR, 1e-3, 1e-2, 1e-1, 1],
         labelExpr=lookup(
             "format(datum.value, '.4f')",
-            {"0.0001": "≤ 0.01%", "0.0100": "1%", "1.0000": "100%"},
+            {
+                "0.0001": "≤0.01%",
+                "0.0010": "0.1%",
+                "0.0100": "1%",
+                "0.1000": "10%",
+                "1.0000": "100%",
+            },
         )
         + " || ''",
         labelOverlap=False,
+        labelFlush=False,
+        labelFontSize=8.5,
     )
 
     def along(name: str) -> alt.X:
@@ -151,9 +191,14 @@ def _ranges(
             *(alt.Tooltip(f"{name}:Q", format=".2%") for name in ("low", "mid", "high")),
         ],
     )
+    noted = (
+        every.transform_filter("datum.note")
+        .mark_text(fontSize=9, font=FONT, color=palette.PLAIN, x=PANEL_WIDTH / 2)
+        .encode(y=alt.Y("era:O", title=None), text="note:N")
+    )
     chart = (
-        alt.layer(span, points)
-        .properties(width=WIDTH / 4 - 36, height=22 * len(looks) + 40)
+        alt.layer(span, points, noted)
+        .properties(width=PANEL_WIDTH, height=22 * len(looks) + 40)
         .facet(
             row=alt.Row(
                 "count_type:N",
@@ -169,6 +214,7 @@ def _ranges(
             ),
             column=alt.Column("site:N", title=None, sort=list(site_names.values()), header=HEADER),
         )
+        .properties(spacing={"row": 20, "column": 38})
     )
     most = (
         drawn.group_by("site", "series", maintain_order=True)
@@ -176,6 +222,8 @@ def _ranges(
         .sort("high", "site", "series", descending=[True, False, False])
     )
     words = in_words(most, "{site}, {series}: at most {high:.1%}")
+    if seeds is not None:
+        title = alt.TitleParams(title, subtitle=f"twins of {seeds} seeds: median and range")
     return figure(chart, table, title=title, description=f"{description} {words}.")
 
 

@@ -346,8 +346,31 @@ class TestAvailability:
         ).cast({"timestamp": pl.Datetime("us", "UTC")})
         table = availability(shares, usage, site_name=SITE).data
         assert dict(table.select("part", "share").iter_rows()) == pytest.approx(
-            {"seen": 2 / 3 * 2.5 / 4, "inferred": 2 / 3 * 1.5 / 4, "unknown": 1 / 3}, abs=1e-4
+            {"seen": 2 / 3 * 2.5 / 4, "inferred": 2 / 3 * 1.5 / 4, "known": 0, "unknown": 1 / 3},
+            abs=1e-4,
         )
+        assert set(table["count_type"]) == {"total"}
+
+    def test_what_is_not_told_apart_is_known_or_unknown_as_a_whole(self):
+        days = pl.Series([START, START + timedelta(days=1)], dtype=pl.Datetime("us", "UTC"))
+        values = {"total": [2.0, 2.0], "occupied": [None, None], "active": [1.0, None]}
+        usage = pl.concat(
+            pl.DataFrame(
+                {"site": "test", "timestamp": days, "count_type": name, "value": value},
+                schema_overrides={"value": pl.Float64},
+            )
+            for name, value in values.items()
+        ).with_columns(pl.lit("corrected").alias("collector_type"))
+        shares = pl.DataFrame(
+            {"timestamp": days, "quantity_type": "total", "source": "seen", "known_share": 1.0}
+        )
+        table = availability(shares, usage, site_name=SITE).data.filter(pl.col("share") > 0)
+        assert table.select("count_type", "part", "share").rows() == [
+            ("total", "seen", 1.0),
+            ("occupied", "unknown", 1.0),
+            ("active", "known", 0.5),
+            ("active", "unknown", 0.5),
+        ]
 
 
 class TestRecords:
@@ -413,9 +436,9 @@ class TestCrossSite:
         usage = pl.concat([site_of(active=5, available=5), self.late(21)])
         table = tables.cross_site_table(usage, every="1mo")
         first = table.filter(pl.col("timestamp") == START).rows_by_key("site", unique=True)
-        assert first["late"] == (START, 10, 10, 9, 0, 1)
+        assert first["late"] == (START, 10, 10, 9, 0, 1, 0)
         assert first["all"][1:] == pytest.approx(
-            (31, 10 + 10 * 10 / 31, 5 + 90 / 31, 0, 5 + 10 / 31)
+            (31, 10 + 10 * 10 / 31, 5 + 90 / 31, 0, 5 + 10 / 31, 0)
         )
 
     def test_the_percent_of_the_sum_are_of_the_nodes_there_by_then(self):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from chameleon_usage.models.raw import RAW_TABLES
+from chameleon_usage.models.raw import QUANTITIES, RAW_TABLES
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import (
     LABELS,
@@ -35,21 +35,31 @@ def availability(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -
         usage: its `usage_timeline` rows; the corrected collector's are read.
         site_name: for the title.
 
-    Days without a value are not known; the rest of the year divides as its node-days do. The
-    days before the site had a node are left out.
+    Days without a value are not known; the rest of the year divides as its node-days do, where
+    `shares` tells what was seen; of other quantities it is just known. The days before the site
+    had a node are left out.
     """
-    kinds = ["seen", "inferred"]
+    apart_kinds, kinds = ["seen", "inferred"], ["seen", "inferred", "known"]
     apart = (
         as_text(shares)
-        .filter(pl.col("source").is_in(kinds))
+        .filter(pl.col("source").is_in(apart_kinds))
         .rename({"quantity_type": "count_type"})
         .pivot(
-            on="source", on_columns=kinds, index=["count_type", "timestamp"], values="known_share"
+            on="source",
+            on_columns=apart_kinds,
+            index=["count_type", "timestamp"],
+            values="known_share",
         )
     )
+    told = set(apart["count_type"])
+    # Where reservations hold all that is occupied, their part is told apart and stands for the sum.
+    drawn_types = [
+        *told,
+        *(name for name in QUANTITIES if not any(part.startswith(name) for part in told)),
+    ]
     days = as_text(since_opening(usage)).filter(
         pl.col("collector_type") == "corrected",
-        pl.col("count_type").is_in(apart["count_type"].unique().implode()),
+        pl.col("count_type").is_in(drawn_types),
         pl.col("timestamp") >= apart["timestamp"].min(),
     )
     whole = pl.sum_horizontal(kinds)
@@ -58,7 +68,8 @@ def availability(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -
         .sort("count_type", "timestamp")
         .group_by("count_type", year=pl.col("timestamp").dt.year(), maintain_order=True)
         .agg(
-            (pl.col(kinds).fill_null(0) * pl.col("value")).sum(),
+            (pl.col(apart_kinds).fill_null(0) * pl.col("value")).sum(),
+            known=pl.col("value").filter(~pl.col("count_type").is_in(told)).sum(),
             unknown=pl.col("value").is_null().mean(),
         )
         .filter((whole > 0) | (pl.col("unknown") > 0))
@@ -84,7 +95,9 @@ def availability(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -
         order=pl.col("part").cast(pl.Enum(list(palette.SEEN))).to_physical(),
     )
     ends = (
-        drawn.filter(pl.col("part") == "seen")
+        drawn.filter(
+            pl.col("part") == "seen", pl.col("count_type").is_in([LABELS[name] for name in told])
+        )
         .group_by("count_type", maintain_order=True)
         .agg(
             first=pl.col("share").first(),
@@ -108,10 +121,23 @@ def availability(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -
             order="order:Q",
             tooltip=["count_type:N", "year:O", "part:N", alt.Tooltip("share:Q", format=".1%")],
         )
-        .properties(width=130, height=150)
+        .properties(width=104, height=150)
     )
     labels = drawn["count_type"].unique(maintain_order=True).to_list()
-    words = in_words(ends, "{count_type}: {first:.0%} in {begin}, {last:.0%} in {end}")
+    lost = (
+        drawn.filter(pl.col("part") == palette.SEEN["unknown"][0])
+        .group_by("count_type", maintain_order=True)
+        .agg(pl.col("share").mean())
+        .filter(pl.col("share") > 0)
+    )
+    words = "; ".join(
+        part
+        for part in (
+            in_words(ends, "{count_type}: {first:.0%} in {begin}, {last:.0%} in {end}"),
+            in_words(lost, "{count_type} not known: {share:.0%}"),
+        )
+        if part
+    )
     return figure(
         bars.facet(column=alt.Column("count_type:N", title=None, sort=labels)),
         table,

@@ -50,6 +50,9 @@ MONTH = alt.Tooltip("utcyearmonth(timestamp):T", title="month")
 _LETTER = 5.2
 """Width of a letter of an event's label, in pixels."""
 
+_LINE = 11
+"""Height of a line of such labels, in pixels."""
+
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
 
@@ -338,7 +341,8 @@ def event_layers(events: pl.DataFrame | None, over: pl.DataFrame) -> list[alt.Ch
         events: `timestamp` and `label`.
         over: the frame of the figure; what lies outside the time that it spans is left out.
 
-    Labels that would touch each other stand in lines one above the other.
+    Labels that would touch each other stand in lines one above the other, with a line down to the
+    plot.
     """
     first, last = over["timestamp"].min(), over["timestamp"].max()
     if events is None or not isinstance(first, datetime) or not isinstance(last, datetime):
@@ -361,11 +365,24 @@ def event_layers(events: pl.DataFrame | None, over: pl.DataFrame) -> list[alt.Ch
     )
     words = [
         alt.Chart(inline_values(part.drop("line")))
-        .mark_text(fontSize=9.5, font=FONT, color=palette.PLAIN, y=-7 - 11 * part["line"][0])
+        .mark_text(fontSize=9.5, font=FONT, color=palette.PLAIN, y=-7 - _LINE * part["line"][0])
         .encode(x=x, text="label:N")
         for part in marked.partition_by("line", maintain_order=True)
     ]
-    return [rules.encode(x=x), *words]
+    raised = marked.filter(pl.col("line") > 0)
+    leaders = [
+        alt.Chart(inline_values(part.select("timestamp")))
+        .mark_rule(
+            color=palette.PALE, strokeWidth=0.8, y=0, y2=-2 - _LINE * part["line"][0], clip=False
+        )
+        .encode(x=x)
+        for part in raised.partition_by("line", maintain_order=True)
+    ]
+    halos = [layer.copy() for layer in words if leaders]
+    for halo in halos:  # so that a leader does not cross the words of another event
+        halo.mark = halo.mark.copy()
+        halo.mark.stroke, halo.mark.strokeWidth = "white", 3
+    return [rules.encode(x=x), *leaders, *halos, *words]
 
 
 def ceiling(values: pl.Series) -> float:

@@ -37,7 +37,7 @@ def usage_facet(usage: pl.DataFrame, *, site_name: str) -> Figure:
         usage: `usage_timeline` rows of one site.
         site_name: for the title.
 
-    Grey is where the corrected count does not know.
+    Each panel has a scale of its own. Grey is where the corrected count does not know.
     """
     usage = since_opening(usage)
     table = coarsen(
@@ -54,10 +54,12 @@ def usage_facet(usage: pl.DataFrame, *, site_name: str) -> Figure:
     looks = [palette.COLLECTORS[c] for c in present]
     shade, dash = (alt.Scale(domain=present, range=[look[i] for look in looks]) for i in range(2))
     # Not a scale: one of names would have a legend of its own.
-    thick, thin = (palette.COLLECTORS[c][2] for c in ("legacy", "corrected"))
+    thick, dots, thin = (palette.COLLECTORS[c][2] for c in ("legacy", "truth", "corrected"))
     width = (
         alt.when(alt.datum.collector_type == "legacy")
         .then(alt.value(thick))
+        .when(alt.datum.collector_type == "truth")
+        .then(alt.value(dots))
         .otherwise(alt.value(thin))
     )
     panels = []
@@ -70,7 +72,7 @@ def usage_facet(usage: pl.DataFrame, *, site_name: str) -> Figure:
         )
         lines = (
             alt.Chart(inline_values(drawn.sort("timestamp", maintain_order=True)))
-            .mark_line(strokeJoin="round")
+            .mark_line(strokeJoin="round", strokeCap="round")
             .encode(
                 x=time_axis(times, count=5),
                 y=alt.Y(

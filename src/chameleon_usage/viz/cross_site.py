@@ -43,9 +43,11 @@ if TYPE_CHECKING:
 STATES = {"used": "used", "leased": "leased (use unknown)", "available": "not used"}
 NOT_LEASED = "not leased"
 """What is available at a site of which nobody knows how much of it was used."""
-REST = "maintenance, or not known"
+REST, UNKNOWN = "maintenance", "not known"
 LEGEND = alt.Legend(symbolStrokeColor=palette.UNKNOWN_EDGE, symbolStrokeWidth=0.6)
 """White has an outline."""
+STRIPES = 100
+"""Of a width in which nobody knows how much was used; SVG files keep hundredths, not more."""
 NODES = alt.Tooltip("nodes:Q", format=",.1f")
 
 
@@ -63,7 +65,7 @@ def cross_site_usage(
     nodes = alt.Y("nodes:Q", title="nodes", stack="zero")
     area = _of_the_sum(parts, totals).select(parts.columns)
     summed = alt.layer(
-        _areas(_with_rest(area, totals), time_axis(totals), nodes, shades),
+        *_areas(_with_rest(area, totals), time_axis(totals), nodes, shades),
         total_line(alt.Chart(inline_values(totals)), 1.3),
         *gap_layers(totals, "total", "1mo"),
         *event_layers(events, totals),
@@ -85,7 +87,7 @@ def cross_site_usage(
         line = table.filter(pl.col("site") == site).with_columns(begin)
         panels.append(
             alt.layer(
-                _areas(_with_rest(one, line), time_axis(totals, count=5), nodes, shades),
+                *_areas(_with_rest(one, line), time_axis(totals, count=5), nodes, shades),
                 total_line(alt.Chart(inline_values(line.select("timestamp", "total"))), 1),
                 *gap_layers(line, "used", "1mo"),
             ).properties(width=WIDTH / 2 - 40, height=110, title=panel_title(name))
@@ -116,8 +118,9 @@ def cross_site_percent(
     totals = table.filter(pl.col("site") == ALL)
     parts, shades = _stacked(table, site_names, site_colours, by_state=True)
     total = pl.when(pl.col("total") > 0).then(pl.col("total"))
-    percent = _of_the_sum(parts, totals).select(
-        "timestamp", "series", "order", percent=(100 * pl.col("nodes") / total).round(2)
+    area = _with_rest(_of_the_sum(parts, totals).select(parts.columns), totals)
+    percent = area.join(totals.select("timestamp", total), on="timestamp").select(
+        "timestamp", "series", "order", percent=(100 * pl.col("nodes") / pl.col("total")).round(2)
     )
     used, leased, available = (pl.col(state) for state in STATES)
     ends = totals.select(
@@ -146,7 +149,7 @@ def cross_site_percent(
         if mean is not None
     )
     return figure(
-        alt.layer(areas, *gap_layers(ends, "used_percent", "1mo")),
+        alt.layer(*areas, *gap_layers(ends, "used_percent", "1mo")),
         ends.join(
             percent.pivot(on="series", index="timestamp", values="percent", sort_columns=False),
             on="timestamp",
@@ -171,6 +174,8 @@ def site_comparison(
     table = table.select("site", "timestamp", share.round(2).alias("used_percent"))
     known = set(table.drop_nulls("used_percent")["site"])
     sites = [site for site in site_names if site in known]
+    there = set(table["site"])
+    unknown = [n for site, n in site_names.items() if site in there and site not in known and sites]
     drawn = table.filter(pl.col("site").is_in(sites)).with_columns(
         pl.col("site").replace(site_names)
     )
@@ -198,9 +203,12 @@ def site_comparison(
         table if sites else table.clear(),
         width=WIDTH,
         height=HEIGHT,
-        title="Share of each site's nodes that were used",
+        title=alt.TitleParams(
+            "Share of each site's nodes that were used",
+            subtitle=f"Use not known: {', '.join(unknown)}" if unknown else "",
+        ),
         description=f"Share of each site's nodes that were used, {span_words(table)}, monthly. "
-        f"{words}.",
+        f"{'; '.join([words, *(f'{name}: not known' for name in unknown)])}.",
     )
 
 
@@ -270,33 +278,67 @@ def _of_the_sum(parts: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_rest(parts: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
-    """Add what the parts leave of the total: `REST`, on top of them."""
+    """Add what the parts leave of the total, on top of them: `UNKNOWN`, and `REST` above it."""
     known = parts.group_by("timestamp").agg(
         pl.col("nodes").sum(), known=pl.col("nodes").is_not_null().all()
     )
-    rest = totals.join(known, on="timestamp", how="inner", maintain_order="left").select(
-        "timestamp",
-        series=pl.lit(REST),
-        order=pl.lit(len(parts) + 1),
-        nodes=pl.when("known").then((pl.col("total") - pl.col("nodes")).clip(0)).round(2),
+    left = (pl.col("total") - pl.col("nodes")).clip(0)
+    unknown = pl.min_horizontal(left, "unknown")
+    beyond = totals.join(known, on="timestamp", how="inner", maintain_order="left").with_columns(
+        pl.when("known").then(nodes).round(2).alias(series)
+        for series, nodes in ((UNKNOWN, unknown), (REST, left - unknown))
     )
-    return pl.concat([parts, rest], how="diagonal_relaxed").drop("days", "name")
+    rows = [
+        beyond.select(
+            "timestamp", pl.col(series).alias("nodes"), series=pl.lit(series), order=pl.lit(order)
+        )
+        for order, series in enumerate((UNKNOWN, REST), len(parts) + 1)
+        if series == REST or (beyond[series] > 0).any()
+    ]
+    return pl.concat([parts, *rows], how="diagonal_relaxed").drop("days", "name")
 
 
 def _areas(
     rows: pl.DataFrame, x: alt.X, y: alt.Y, shades: dict[str, str], value: alt.Tooltip = NODES
-) -> alt.Chart:
-    return (
+) -> list[alt.Chart]:
+    """Stack the rows, and draw stripes over those of unknown use."""
+    tooltip = [MONTH, alt.Tooltip("series:N", title="site"), value]
+    beyond = {UNKNOWN: palette.STATES["unknown"], REST: palette.REST}
+    named = shades | {series: shade for series, shade in beyond.items() if series in rows["series"]}
+    stacked = (
         alt.Chart(inline_values(rows))
         .mark_area(interpolate="step-after")
         .encode(
             x=x,
             y=y,
-            color=colour("series", shades | {REST: palette.REST}, sort=None, legend=LEGEND),
+            color=colour("series", named, sort=None, legend=LEGEND),
             order="order:Q",
-            tooltip=[MONTH, alt.Tooltip("series:N", title="site"), value],
+            tooltip=tooltip,
         )
     )
+    field = str(value.shorthand).partition(":")[0]
+    upper = pl.col(field).cum_sum().over("timestamp", order_by="order").round(2)
+    ends = rows.with_columns(upper=upper, lower=(upper - pl.col(field)).round(2))
+    return [
+        stacked,
+        *(
+            alt.Chart(inline_values(ends.filter(pl.col("series") == series)))
+            .mark_area(interpolate="step-after", color=_stripes(shade))
+            .encode(x=x, y=alt.Y("lower:Q"), y2="upper:Q", tooltip=tooltip)
+            for series, shade in shades.items()
+            if series.endswith(STATES["leased"]) and series in rows["series"]
+        ),
+    ]
+
+
+def _stripes(shade: str) -> alt.LinearGradient:
+    """Paint in upright stripes of a shade and white."""
+    stops = [
+        alt.GradientStop(color=(shade, palette.REST)[stripe % 2], offset=edge / STRIPES)
+        for stripe in range(STRIPES)
+        for edge in (stripe, stripe + 1)
+    ]
+    return alt.LinearGradient(gradient="linear", stops=stops, x1=0, y1=0, x2=1, y2=0)
 
 
 def _average(nodes: float | None) -> str:

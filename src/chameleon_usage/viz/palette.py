@@ -57,6 +57,7 @@ held any more, near white."""
 SEEN: dict[str, tuple[str, str]] = {
     "seen": ("seen", "#332288"),
     "inferred": ("inferred", "#9C93D1"),
+    "known": ("known, not told apart", "#1B7F74"),
     "unknown": ("not known", STATES["unknown"]),
 }
 """Part of a year to its words and colour, from the bottom of the stack."""
@@ -69,12 +70,12 @@ UNKNOWN_EDGE = "#8C8C8C"
 
 COLLECTORS: dict[str, tuple[str, list[int], float, str]] = {
     "legacy": ("#B0B0B0", [1, 0], 4.5, "square"),
-    "uncorrected": ("#882255", [5, 3], 1.6, "triangle-up"),
+    "uncorrected": ("#882255", [4, 4], 1.6, "triangle-up"),
     "corrected": ("#332288", [1, 0], 1.6, "circle"),
-    "truth": ("#117733", [1, 2], 1.6, "cross"),
+    "truth": (TOTAL, [1, 9], 3.2, "cross"),
 }
 """Collector type to colour, dash, width and shape, in the order of drawing: legacy is wide and
-pale, as it often lies beneath the others."""
+pale, as it often lies beneath the others; the truth is dots on top of all."""
 
 UNITS: dict[str, tuple[str, str, str]] = {
     "error_site": ("sum of the site", "#332288", "circle"),
@@ -92,8 +93,8 @@ PLAIN, PALE = "#4D4D4D", "#B3B3B3"
 COUNTS = ("#DFD9EE", "#371A66")
 """A bin with one row, and the fullest bin, in a picture of counts."""
 
-FAINT = "#F6ECF2"
-"""The lowest shade of an error that is added."""
+FAINT, TAKEN = "#F8F4F6", "#00605A"
+"""The shade of an error to which nothing is added, and of one of which the most is taken away."""
 
 GPUS: dict[str, str] = {"with GPUs": "#371A66", "without GPUs": "#9483C2"}
 """What leases are on."""

@@ -20,7 +20,7 @@ SLACK = 1e-6
 ALL = "all"
 """What stands in the column `site` for the sum of the sites."""
 
-QUANTITIES = ("total", *USE)
+QUANTITIES = ("total", *USE, "unknown")
 """What `cross_site_table` tells of a site, in nodes."""
 
 UNCORRECTED = [
@@ -118,7 +118,8 @@ def cross_site_table(
 
     Returns:
         `site`, `timestamp`, `days` of the bucket on which the site was there, `total`, `used`,
-        `leased`, `available` as the metric registry's `USE` says; null where they are unknown.
+        `leased`, `available` as the metric registry's `USE` says, and the nodes of `unknown` state;
+        null where they are unknown.
         Means over the days from the site's first known node on. The site `all` is the sum of each
         day over the sites that are there by then, null where one of them is not known.
     """
@@ -127,7 +128,7 @@ def cross_site_table(
         .filter(pl.col("collector_type") == collector)
         .pivot(
             on="count_type",
-            on_columns=sorted(names_in(USE_IS_KNOWN, *USE.values())),
+            on_columns=sorted(names_in(USE_IS_KNOWN, *USE.values(), "unknown")),
             index=["site", "timestamp"],
             values="value",
         )
@@ -141,6 +142,7 @@ def cross_site_table(
         "timestamp",
         "total",
         *(pl.when(known).then(pl.sql_expr(of)).alias(part) for part, of in USE.items()),
+        pl.when(known).then(pl.col("unknown").fill_null(0)).alias("unknown"),
     )
     summed = daily.group_by("timestamp").agg(
         pl.lit(ALL).alias("site"),
