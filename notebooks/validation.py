@@ -86,7 +86,8 @@ glue("caches_2024_share", 1 - then / now, display=False)
 
 # %% [markdown]
 # The figure shows {glue:text}`errors_seeds:.0f` twins of the real size, the book's own among them. With
-# another seed others ask at other times, and the damage hits other rows. Such twins take longer than the book, so they
+# another seed others ask at other times, and the damage hits other rows. So few seeds give a range, and no interval of
+# confidence. Such twins take longer than the book, so they
 # were measured apart, by `python -m paper seeds`, and stand in `data/seeds.csv`; a test measures
 # one again.
 
@@ -125,7 +126,7 @@ truth.readings(ranges.filter(measure="error_site"), site_names=names, count_type
 # host by host and day by day it counts twice. A node of an unknown or wrong type counts twice by
 # node type: where it was, and where it was not.
 
-# %% mystnb={"figure": {"name": "fig-units", "caption": "Error of the corrected count on the same twins, when the absolute errors are added up over the days of the site (circles), of its node types (squares) or of its hosts (diamonds). Squares to the right of the circles, as at KVM@TACC: the nodes are counted, but not all of their types are known. Axes, point and line as above. Data: {{ output_dir }}/plots/units.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-units", "caption": "Error of the corrected count on the same twins, when the absolute errors are added up over the days of the site (circles), of its node types (squares) or of its hosts (diamonds). Squares to the right of the circles, as at KVM@TACC: the nodes are counted, but not all of their types are known. Axes as above; again the point is the median of the seeds, and the line goes from the smallest to the largest. Data: {{ output_dir }}/plots/units.csv."}} tags=["hide-input"]
 truth.units(
     ranges.filter(collector_type="corrected").filter(pl.col("measure").is_in(list(palette.UNITS))),
     site_names=names,
