@@ -48,7 +48,7 @@ OUTPUT_OF = {
     r"facts_\w+": FACTS_FILE,
     rf"{SITE}_error_(?:site|host)_\w+": "data/seeds.csv",
     r"errors_(?:seeds|largest_\w+)": "data/seeds.csv",
-    r"errors_most_added|services_\w+": "data/errors.csv",
+    r"errors_(?:most|all)_added|services_\w+": "data/errors.csv",
     ERROR.pattern: "output/SITE/usage_timeline.parquet",
     rf"{SITE}_without_\w+": "output/ablation/SITE/ablation.parquet",
     rf"{SITE}_rejected_\w+": "output/SITE/rejects.parquet",

@@ -37,6 +37,9 @@ RECORD = ROOT / "data" / "errors.csv"
 NOTHING = "nothing"
 """What `damage` says where every kind is as frequent as the calibration file states."""
 
+EVERY = "all"
+"""What `damage` says where all kinds are more frequent at once."""
+
 DAMAGED = ("chi_tacc", "kvm_tacc")
 """The sites of which each kind of damage is made more frequent."""
 
@@ -65,13 +68,14 @@ def measure(site: str, damage: str, seed: int) -> pl.DataFrame:
 
     Args:
         site: its key.
-        damage: the kind that is `FACTOR` times as frequent, or `NOTHING`.
+        damage: the kind that is `FACTOR` times as frequent, or `NOTHING`, or `EVERY`.
         seed: of the twin.
 
     Returns:
         the columns of the record; the numbers as it keeps them.
     """
-    factors = {} if damage == NOTHING else {damage: FACTOR}
+    kinds = {NOTHING: [], EVERY: damages()}.get(damage, [damage])
+    factors = dict.fromkeys(kinds, FACTOR)
     with twin_of(site, seed, factors=factors) as twin:
         stage = pipeline.segments(twin.facts, twin.entry)
         tables = pipeline.outputs(stage, twin.entry, WINDOW)
@@ -191,10 +195,10 @@ def runs(
 
     Args:
         sites: their keys.
-        kinds: of damage, or `NOTHING`; empty: all.
+        kinds: of damage, or `NOTHING` or `EVERY`; empty: all.
     """
-    for damage, site in product(kinds or (NOTHING, *damages()), sites):
-        if damage == NOTHING or load(site, SIZE).share(damage):
+    for damage, site in product(kinds or (NOTHING, EVERY, *damages()), sites):
+        if damage in {NOTHING, EVERY} or load(site, SIZE).share(damage):
             yield site, damage, SEEDS[0]
 
 
@@ -209,8 +213,8 @@ def read_record() -> pl.DataFrame:
     "--damage",
     "kinds",
     multiple=True,
-    type=click.Choice([NOTHING, *damages()]),
-    help="Only these kinds, twice as frequent; `nothing`: the twin as it is.",
+    type=click.Choice([NOTHING, EVERY, *damages()]),
+    help="Only these kinds, twice as frequent; `nothing`: the twin as it is; `all`: all at once.",
 )
 @click.option("--services", is_flag=True, help="Only the sites that the services wrote.")
 @click.option("--jobs", default=2, show_default=True, help="Runs at once.")

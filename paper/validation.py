@@ -95,6 +95,15 @@ def at_least(value: float | None, decimals: int) -> float | None:
     return None if value is None else math.floor(value * 10**decimals) / 10**decimals
 
 
+def at_most(value: float | None, decimals: int) -> float | None:
+    """Round an upper bound up.
+
+    >>> at_most(0.3034, 2)
+    0.31
+    """
+    return None if value is None else math.ceil(value * 10**decimals) / 10**decimals
+
+
 def listed(parts: Sequence[str]) -> str:
     """Write a list as words.
 

@@ -45,7 +45,7 @@ RESULT = re.compile(
     rf"{SITE}_(?:{COUNT}_\d{{4}}(?:_legacy|_uncorrected)?|rejected_rows|rejected_total|"
     rf"error_{ERA}_{COUNT}_(?:legacy|uncorrected|corrected)|without_{LEFT_OUT}_{ERA}_{COUNT})"
     rf"|{SITE}_error_(?:site|host)_{ERA}_(?:legacy|uncorrected|corrected)_(?:low|mid|high)"
-    r"|errors_(?:seeds|largest_(?:before_2022|2022_on)_corrected|most_added)"
+    r"|errors_(?:seeds|largest_(?:before_2022|2022_on)_corrected|(?:most|all)_added)"
     rf"|errors_largest_node_type_{SITE}"
     rf"|services_days_(?:{COUNT}_(?:baremetal|kvm)|chameleon)"
 )
