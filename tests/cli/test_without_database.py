@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+import yaml
 
 from support import PROJECT
 from support.sites import TEN_DAYS, full_site
@@ -18,58 +19,67 @@ if TYPE_CHECKING:
 PAGE = (PROJECT / "book" / "operating.md").read_text(encoding="utf-8")
 SECTION = PAGE[PAGE.index("## Without any database") :]
 BLOCKS = re.findall(r"```bash\n(.*?)```", SECTION, flags=re.DOTALL)
+[ENTRY] = re.findall(r"```yaml\n(.*?)```", SECTION, flags=re.DOTALL)
+"""Of the site's trace, in a file of sites."""
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
-    """A folder to work in, with the project's sites and a dump of one."""
+    """A folder to work in, with the project's sites, a cloud's own file of sites, and its dump."""
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "sites.yaml").symlink_to(PROJECT / "data" / "sites.yaml")
+    sites = PROJECT / "data" / "sites.yaml"
+    (tmp_path / "data" / "sites.yaml").symlink_to(sites)
+    own = {"my_cloud": yaml.safe_load(sites.read_text(encoding="utf-8"))["chi_uc"]}
+    (tmp_path / "sites.yaml").write_text(yaml.safe_dump(own) + ENTRY)
     site = full_site()
     folder = site.write(tmp_path / "data" / "extracted")
-    folder.rename(folder.with_name("chi_uc"))
+    folder.rename(folder.with_name("my_cloud"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def run(usage, block: str) -> None:
-    """Run the program's commands of a block; `make` has its own tests."""
+    """Run the program's commands of a block; `make` and its environment have tests of their own."""
     for line in block.strip().splitlines():
-        program, *arguments = shlex.split(line)
-        if program != "make":
+        program, *arguments = shlex.split(line, comments=True)
+        if program not in ("make", "."):
             assert program == "chameleon-usage"
             said = usage(*arguments)
             assert said.status == 0, said.err
 
 
-def test_there_are_three_blocks():
-    assert len(BLOCKS) == 3
+def test_there_are_four_blocks():
+    assert len(BLOCKS) == 4
 
 
 def test_a_site_is_published_and_read_again(usage, place):
     run(usage, BLOCKS[2])
-    names = {path.name for path in (place / "published").iterdir()}
+    run(usage, BLOCKS[3])
+    trace = place / "published" / "trace"
+    names = {path.name for path in trace.iterdir()}
     kinds = ("machine", "instance", "lease")
-    assert names == {*(f"chi_uc_{kind}_events.csv" for kind in kinds), "manifest.json"}
+    assert names == {*(f"my_cloud_{kind}_events.csv" for kind in kinds), "manifest.json"}
     told, again = (
         pl.read_parquet(place / "output" / site / "usage_timeline.parquet")
         .filter(pl.col("count_type").is_in(["total", "committed", "occupied", "active"]))
         .filter(pl.col("collector_type") == "corrected")
         .drop("site")
-        for site in ("chi_uc", "chi_uc_trace")
+        for site in ("my_cloud", "my_cloud_trace")
     )
     known = again.join(told, on=["timestamp", "count_type"], suffix="_told")
     assert known.height > 20
     assert known["value"].equals(known["value_told"])
-    text = "".join(path.read_text() for path in (place / "published").iterdir())
+    text = "".join(path.read_text() for path in trace.iterdir())
     # By default nothing has its own name.
     assert not re.search(r"\b(h[123]|I[12]|L[1-6]|p|q)\b", text)
 
 
 def test_a_trace_without_leases(usage, place):
     run(usage, BLOCKS[2])
-    (place / "published" / "chi_uc_lease_events.csv").unlink()
-    (place / "published").rename(place / "data" / "external")
+    (place / "data" / "external").mkdir()
+    for kind in ("machine", "instance"):
+        path = place / "published" / "trace" / f"my_cloud_{kind}_events.csv"
+        path.rename(place / "data" / "external" / f"chi_uc_{kind}_events.csv")
     run(usage, BLOCKS[1])
     rows = pl.read_parquet("output/chi_uc_trace/usage_timeline.parquet")
     known = set(rows.drop_nulls("value")["count_type"].unique())
@@ -100,7 +110,7 @@ class TestRefused:
     @pytest.fixture
     def saved(self, usage, place):
         said = usage(
-            *("run", "--site", "chi_uc", "--data-dir", place / "data" / "extracted"),
+            *("run", "--site", "my_cloud", "--data-dir", place / "data" / "extracted"),
             *("--save-stages", *TEN_DAYS),
         )
         assert said.status == 0, said.err
@@ -109,22 +119,22 @@ class TestRefused:
     def test_a_directory_of_others(self, usage, saved):
         (saved / "mine").mkdir()
         (saved / "mine" / "letter.txt").write_text("dear")
-        said = usage("export", "--site", "chi_uc", "--to", "trace:mine")
+        said = usage("export", "--site", "my_cloud", "--to", "trace:mine")
         assert said.status == 1
         assert "mine holds other files" in said.err
         assert [path.name for path in (saved / "mine").iterdir()] == ["letter.txt"]
 
     def test_a_site_whose_facts_were_not_saved(self, usage, place):
         run(usage, BLOCKS[2].splitlines()[0].replace(" --save-stages", ""))
-        said = usage("export", "--site", "chi_uc", "--to", "trace:out")
+        said = usage("export", "--site", "my_cloud", "--to", "trace:out")
         assert said.status == 1
         assert "--save-stages" in said.err
         assert not (place / "out").exists()
 
     def test_an_earlier_trace_is_replaced_whole(self, usage, saved):
         for _ in range(2):
-            assert usage("export", "--site", "chi_uc", "--to", "trace:out").status == 0
+            assert usage("export", "--site", "my_cloud", "--to", "trace:out").status == 0
             first = {path.name: path.read_bytes() for path in (saved / "out").iterdir()}
             (saved / "out" / "chi_tacc_lease_events.csv").write_text("old")
-        assert usage("export", "--site", "chi_uc", "--to", "trace:out").status == 0
+        assert usage("export", "--site", "my_cloud", "--to", "trace:out").status == 0
         assert {path.name: path.read_bytes() for path in (saved / "out").iterdir()} == first
