@@ -98,7 +98,7 @@ glue("files_month", changed, display=False)
 declared = site_colours(published_sites, config)
 shades = {site: site_shades(site, declared)[0] for site in published_sites.split()}
 
-# %% mystnb={"figure": {"name": "fig-real-files", "caption": "Leases in the published files by the month in which they were made, those of robots left out (left), and the share of them that their user deleted before their end (right; months with fewer than ten leases left out). Dashed line: the month from which on the files hold another kind of leases. {% if both_published %}The peak of CHI@UC in mid 2020 is in the files; nothing published explains it. {% endif %}The fall in the last month is of leases still running when the files were made. Counts of all rows of the files, so without an interval. Data: {{ output_dir }}/plots/real_files.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-real-files", "caption": "Leases in the published files by the month in which they were made, those of robots left out (left), and the share of them that their user deleted before their end (right; months with fewer than ten leases left out). Dashed line: the month from which on the files hold another kind of leases. {{ words.peak() }}The fall in the last month is of leases still running when the files were made. Counts of all rows of the files, so without an interval. Data: {{ output_dir }}/plots/real_files.csv."}} tags=["hide-input"] when="has_published"
 real_leases.files(
     held,
     site_names=site_names(published_sites, config),
@@ -144,7 +144,7 @@ both_curves = pl.concat(
     how="vertical_relaxed",
 )
 
-# %% mystnb={"figure": {"name": "fig-real-survival", "caption": "Share of leases longer than a time, on nodes with GPUs and without: lead time of those made in advance, requested duration of all, actual duration of those that held nodes. Solid, with bands: real, {{ words.where() }}, 2016-09 to 2021-06, without robots; the band is the 95 % interval when users are drawn with replacement. Dashed: ours ({{ source }}), of the same months and by the same rules. {% if twin %}At short times the twin lies above the bands of lead time and actual duration: it has too few short leases. {% endif %}A step is a limit or a round number that people ask for: a day, a week. Data: {{ output_dir }}/plots/real_survival.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-real-survival", "caption": "Share of leases longer than a time, on nodes with GPUs and without: lead time of those made in advance, requested duration of all, actual duration of those that held nodes. Solid, with bands: real, {{ words.where() }}, 2016-09 to 2021-06, without robots; the band is the 95 % interval when users are drawn with replacement. Dashed: ours ({{ source }}), of the same months and by the same rules. {{ words.short() }}A step is a limit or a round number that people ask for: a day, a week. Data: {{ output_dir }}/plots/real_survival.csv."}} tags=["hide-input"] when="has_published"
 real_leases.survival(both_curves, ours=ours).save("real_survival", figures)
 
 # %% tags=["remove-cell"] when="has_published"

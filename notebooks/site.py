@@ -227,5 +227,5 @@ joins = pl.read_parquet(here / "join_log.parquet").with_columns(
 # %% mystnb={"figure": {"name": "fig-{{ site }}-known", "caption": "{{ words.known() }} Data: {{ output_dir }}/plots/{{ site }}_known.csv."}} tags=["hide-input"]
 availability(shares, usage, site_name=name).save(f"{site}_known", figures)
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source supports at {{ site_name }} ({{ source }}), by month and quantity. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source supports at {{ site_name }} ({{ source }}), by month and quantity: dark is known, grey is not. White: before the first row of any source. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
 coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)
