@@ -71,7 +71,7 @@ for label, of in (("before", pl.col("year") < 2018), ("after", pl.col("year") >=
 sums = shares.filter(pl.col("year") >= 2018).select(pl.col("files", "caches").sum())
 glue("share_after", (sums["files"] / sums["caches"]).item(), display=False)
 
-# %% mystnb={"figure": {"name": "fig-published-record", "caption": "Nodes by month: the published files (black), the caches of the time (grey bars, yearly means of the digitised curves, to about half a node), and our corrected count ({{ source }}, blue). Total: from the machine events. Committed: from the lease files, which hold only a part of the leases. From 2018 on the black line therefore lies far below the grey bars: compare the blue line with the bars. Data: {{ output_dir }}/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-published-record", "caption": "Nodes by month: the published files (black), the caches of the time (grey bars, yearly means of the digitised curves, to about half a node), and our corrected count ({{ source }}, indigo, the last in the key). Total: from the machine events. Committed: from the lease files, which hold only a part of the leases. From 2018 on the black line therefore lies far below the grey bars: compare the indigo line with the bars. Data: {{ output_dir }}/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
 real_record.published(
     pl.concat([by_month, counted]),
     site_names=names,

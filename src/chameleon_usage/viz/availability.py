@@ -193,7 +193,7 @@ def coverage(shares: pl.DataFrame, *, site_name: str, on_demand: bool = True) ->
             ),
             color=alt.Color(
                 "known_share:Q",
-                title="known (white: before the first row)",
+                title="known (white: nothing there yet)",
                 legend=alt.Legend(
                     format=".0%", values=[0, 0.5, 1], titleLimit=300, gradientLength=220
                 ),

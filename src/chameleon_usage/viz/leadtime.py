@@ -190,6 +190,8 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, step: float = 0.0625) -> F
         site_name: for the title.
         step: height of a point in decades; the band of *at once* is to hold eight.
 
+    Colours are of the types with the largest share of any one year's leases.
+
     A point is a bin that holds at least one lease. Its colour is the node type that most of them
     ask for; it is pale where they are one, and full where they are ten or more. Of what starts at
     once each type has its own line, so that none hides another.
@@ -199,7 +201,15 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, step: float = 0.0625) -> F
     table = by_kind(named, "created_at", "node_type")
     if table.is_empty():
         return no_leases(table, site_name)
-    ranked = table.group_by("node_type").len().sort("len", "node_type", descending=[True, False])
+    # By the share of their best year, so that those that came last are among them.
+    ranked = (
+        table.group_by("node_type", year=pl.col("created_at").dt.year())
+        .len()
+        .with_columns(share=pl.col("len") / pl.col("len").sum().over("year"))
+        .group_by("node_type")
+        .agg(pl.col("share").max())
+        .sort("share", "node_type", descending=[True, False])
+    )
     colours = palette.node_type_colours([t for t in ranked["node_type"] if t != "unknown"])
     grid, binned = Grid.over(table, step, 180)
     shown = pl.when(node_type.is_in([*colours])).then(node_type).otherwise(pl.lit("other"))
