@@ -98,7 +98,7 @@ glue("files_month", changed, display=False)
 declared = site_colours(published_sites, config)
 shades = {site: site_shades(site, declared)[0] for site in published_sites.split()}
 
-# %% mystnb={"figure": {"name": "fig-real-files", "caption": "Leases in the published files by the month in which they were made, those of robots left out (left), and the share of them that their user deleted before their end (right; months with fewer than ten leases left out). Dashed line: the month from which on the files hold another kind of leases. {% if both_published %}The peak of CHI@UC in mid 2020 is in the files; nothing published explains it. {% endif %}The fall in the last month is of leases still running when the files were made. Counts of all rows of the files, so without an interval. Data: {{ output_dir }}/plots/real_files.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-real-files", "caption": "Leases in the published files by the month in which they were made, those of robots left out (left), and the share of them that their user deleted before their end (right; months with fewer than ten leases left out). Dashed line: the month from which on the files hold another kind of leases. {{ words.peak() }}The fall in the last month is of leases still running when the files were made. Counts of all rows of the files, so without an interval. Data: {{ output_dir }}/plots/real_files.csv."}} tags=["hide-input"] when="has_published"
 real_leases.files(
     held,
     site_names=site_names(published_sites, config),

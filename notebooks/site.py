@@ -199,7 +199,7 @@ lease_use(use, site_name=name).save(f"{site}_lease_use", figures)
 # %% [markdown]
 # ## What did not count, and why
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-rejects", "caption": "Hours of rows that the corrected count rejected at {{ site_name }} ({{ source }}), by stage, source and reason, with the number of rows; log scale. Data: {{ output_dir }}/plots/{{ site }}_rejects.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-rejects", "caption": "Hours of rows that the corrected count rejected at {{ site_name }} ({{ source }}), by stage, source and reason, with the number of rows; the scale is linear near zero and logarithmic above. Data: {{ output_dir }}/plots/{{ site }}_rejects.csv."}} tags=["hide-input"]
 audit = pl.read_parquet(here / "rejects.parquet")
 rejects(audit, site_name=name).save(f"{site}_rejects", figures)
 
@@ -227,5 +227,5 @@ joins = pl.read_parquet(here / "join_log.parquet").with_columns(
 # %% mystnb={"figure": {"name": "fig-{{ site }}-known", "caption": "{{ words.known() }} Data: {{ output_dir }}/plots/{{ site }}_known.csv."}} tags=["hide-input"]
 availability(shares, usage, site_name=name).save(f"{site}_known", figures)
 
-# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source supports at {{ site_name }} ({{ source }}), by month and quantity. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-{{ site }}-coverage", "caption": "Share of host time that each source supports at {{ site_name }} ({{ source }}), by month and quantity: dark is known, grey is not. White: nothing was there yet. Data: {{ output_dir }}/plots/{{ site }}_coverage.csv."}} tags=["hide-input"]
 coverage(shares, site_name=name, on_demand=on_demand).save(f"{site}_coverage", figures)

@@ -193,9 +193,15 @@ def coverage(shares: pl.DataFrame, *, site_name: str, on_demand: bool = True) ->
             ),
             color=alt.Color(
                 "known_share:Q",
-                title="known",
-                legend=alt.Legend(format=".0%", values=[0, 0.5, 1]),
-                scale=alt.Scale(domain=[0, 1], scheme="viridis"),
+                title="known (white: nothing there yet)",
+                legend=alt.Legend(
+                    format=".0%", values=[0, 0.5, 1], titleLimit=300, gradientLength=220
+                ),
+                scale=alt.Scale(
+                    domain=[0, 1],
+                    range=[palette.STATES["unknown"], palette.SEEN["seen"][1]],
+                    interpolate="lab",
+                ),
             ),
         )
     )

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _AHEAD = "median of those not at once"
+_RANGE = "10 % and 90 %"
 _LINES: dict[str, tuple[list[int], float]] = {
     "median": ([1, 0], 2.2),
-    "10 %": ([2, 2], 1.2),
-    "90 %": ([2, 2], 1.2),
+    _RANGE: ([2, 2], 1.2),
     _AHEAD: ([6, 3], 1.6),
 }
 """What is drawn of each quarter, with dash and width."""
@@ -125,12 +125,36 @@ def _dense(grid: Grid, bins: pl.DataFrame, most: int) -> alt.Chart:
 
 
 def _drawn(lines: pl.DataFrame, grid: Grid) -> list[alt.Chart]:
-    """Draw the lines of quarters, at the middle of each, on a white ground."""
-    placed = lines.select(
-        "row",
-        hours=pl.col("hours").round(3),
-        y=place(pl.col("hours")).round(3),
-        timestamp=pl.col("timestamp").dt.offset_by("45d"),
+    """Draw the lines of quarters, at the middle of each, on a white ground.
+
+    A line is broken where it goes from *at once* to longer, or back: the axis is, too. Each part
+    reaches to the ends of its quarters, so that one of a single quarter is seen.
+    """
+    runs = lines.sort("row", "timestamp").with_columns(run=pl.struct("row", at=AT_ONCE).rle_id())
+    first, last = (
+        runs.group_by("run", maintain_order=True).agg(pl.all().first()),
+        runs.group_by("run", maintain_order=True).agg(pl.all().last()),
+    )
+    columns = runs.columns
+    placed = (
+        pl.concat(
+            [
+                first.select(columns).with_columns(pl.col("timestamp").dt.offset_by("5d")),
+                runs.with_columns(pl.col("timestamp").dt.offset_by("45d")),
+                last.select(columns).with_columns(pl.col("timestamp").dt.offset_by("85d")),
+            ]
+        )
+        .sort("run", "timestamp")
+        .select(
+            "run",
+            pl.when(pl.col("row").is_in(["10 %", "90 %"]))
+            .then(pl.lit(_RANGE))
+            .otherwise("row")
+            .alias("row"),
+            hours=pl.col("hours").round(3),
+            y=place(pl.col("hours")).round(3),
+            timestamp="timestamp",
+        )
     )
     names = [*_LINES]
     dash = alt.StrokeDash(
@@ -145,14 +169,14 @@ def _drawn(lines: pl.DataFrame, grid: Grid) -> list[alt.Chart]:
         .then(alt.value(_LINES["median"][1]))
         .when(alt.datum.row == _AHEAD)
         .then(alt.value(_LINES[_AHEAD][1]))
-        .otherwise(alt.value(_LINES["10 %"][1]))
+        .otherwise(alt.value(_LINES[_RANGE][1]))
     )
     base = alt.Chart(inline_values(placed)).encode(
-        x=grid.time_axis(5), y=hours_axis(grid.height), detail="row:N"
+        x=grid.time_axis(5), y=hours_axis(grid.height), detail=["row:N", "run:N"]
     )
     return [
-        base.mark_line(color="white", strokeWidth=4, opacity=0.7),
-        base.mark_line(color=palette.TOTAL).encode(
+        base.mark_line(color="white", strokeWidth=4, opacity=0.7, clip=True),
+        base.mark_line(color=palette.TOTAL, clip=True).encode(
             strokeDash=dash, strokeWidth=width, tooltip=["row:N", "hours:Q"]
         ),
     ]
@@ -166,6 +190,8 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, step: float = 0.0625) -> F
         site_name: for the title.
         step: height of a point in decades; the band of *at once* is to hold eight.
 
+    Colours are of the types with the largest share of any one year's leases.
+
     A point is a bin that holds at least one lease. Its colour is the node type that most of them
     ask for; it is pale where they are one, and full where they are ten or more. Of what starts at
     once each type has its own line, so that none hides another.
@@ -175,7 +201,15 @@ def leadtime(leases: pl.DataFrame, *, site_name: str, step: float = 0.0625) -> F
     table = by_kind(named, "created_at", "node_type")
     if table.is_empty():
         return no_leases(table, site_name)
-    ranked = table.group_by("node_type").len().sort("len", "node_type", descending=[True, False])
+    # By the share of their best year, so that those that came last are among them.
+    ranked = (
+        table.group_by("node_type", year=pl.col("created_at").dt.year())
+        .len()
+        .with_columns(share=pl.col("len") / pl.col("len").sum().over("year"))
+        .group_by("node_type")
+        .agg(pl.col("share").max())
+        .sort("share", "node_type", descending=[True, False])
+    )
     colours = palette.node_type_colours([t for t in ranked["node_type"] if t != "unknown"])
     grid, binned = Grid.over(table, step, 180)
     shown = pl.when(node_type.is_in([*colours])).then(node_type).otherwise(pl.lit("other"))

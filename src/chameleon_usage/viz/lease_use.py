@@ -87,7 +87,9 @@ def lease_use(use: pl.DataFrame, *, site_name: str) -> Figure:
         .encode(
             x=alt.X("year:O", title=None, axis=alt.Axis(labelAngle=0)),
             y=alt.Y("node_hours:Q", title="node-hours", axis=alt.Axis(format="~s")),
-            color=colour("part", shades, legend=alt.Legend(columns=3)),
+            color=colour(
+                "part", shades, legend=alt.Legend(columns=3, symbolStrokeWidth=0.6, symbolSize=160)
+            ),
             order="order:Q",
             tooltip=["year:O", "part:N", alt.Tooltip("node_hours:Q", format=",.0f")],
         )

@@ -43,16 +43,16 @@ OUT_OF_USE: dict[str, str] = {
 """Count type of what is out of use to colour, in the order of stacking, from the bottom."""
 
 LEASE_USE: dict[str, str] = {
-    "used": "#3B7A57",  # dark green
+    "used": STATES["active"],
     "idle before the first instance": "#FBE3B0",
     "idle between instances": "#F3C15F",
     "idle after the last instance": "#C98A1B",
-    "node never used": "#7D4F00",
-    "reserved (use unknown)": "#9AA3B8",
+    "node never used": "#8A5800",
+    "reserved (use unknown)": STATES["leased"],
     "given back early": "#F4F4F4",
 }
-"""What became of leased node-hours: use, four kinds of waste from pale to dark, and what is not
-held any more, near white."""
+"""What became of leased node-hours, in the hues of `STATES`: use, four kinds of idling from pale to
+dark, and what is not held any more, near white."""
 
 SEEN: dict[str, tuple[str, str]] = {
     "seen": ("seen", "#332288"),
@@ -79,7 +79,7 @@ pale, as it often lies beneath the others; the truth is dots on top of all."""
 
 UNITS: dict[str, tuple[str, str, str]] = {
     "error_site": ("sum of the site", "#332288", "circle"),
-    "error_node_type": ("by node type", "#9A8FD6", "square"),
+    "error_node_type": ("by node type", "#DD9A1F", "square"),
     "error_host": ("by host", "#44AA99", "diamond"),
 }
 """Unit that errors are added up by to what the legend calls it, colour and shape."""
@@ -96,7 +96,7 @@ COUNTS = ("#DFD9EE", "#371A66")
 FAINT, TAKEN = "#F8F4F6", "#00605A"
 """The shade of an error to which nothing is added, and of one of which the most is taken away."""
 
-GPUS: dict[str, str] = {"with GPUs": "#371A66", "without GPUs": "#9483C2"}
+GPUS: dict[str, str] = {"with GPUs": "#00504A", "without GPUs": "#62B5A8"}
 """What leases are on."""
 
 _OTHER_SITES: tuple[tuple[str, str, str], ...] = (

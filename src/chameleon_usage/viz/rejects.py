@@ -49,7 +49,7 @@ def rejects(audit: pl.DataFrame, *, site_name: str) -> Figure:
         ),
         x=alt.X(
             "hours:Q",
-            title="hours of rejected rows",
+            title="hours of rejected rows (linear near 0, log above)",
             scale=alt.Scale(type="symlog", domain=[0, top]),
             axis=alt.Axis(
                 values=[0, *(10**n for n in range(1, 9) if 10**n <= top)],

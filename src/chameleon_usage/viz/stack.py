@@ -161,7 +161,7 @@ def _strip(inferred: pl.DataFrame, x: alt.X) -> alt.Chart:
                 scale=alt.Scale(domain=["total", "committed"]),
                 axis=alt.Axis(
                     labelExpr="'inferred: ' + datum.label",
-                    labelFontSize=8,
+                    labelFontSize=10,
                     ticks=False,
                     domain=False,
                     labelPadding=2,
