@@ -663,10 +663,16 @@ SHOWN = [
 class TestThePage:
     """What the chapter shows runs as it stands."""
 
+    @pytest.fixture
+    def nightly(self, lively_outputs):
+        """What the night's run writes, with the options that it is shown with."""
+        [run] = [line for line in SHOWN if " run " in line and "--output nightly" in line]
+        return lively_outputs(*(name for name in ("--by-project",) if name in run))
+
     @pytest.mark.parametrize("line", [line for line in SHOWN if " export " in line])
-    def test_every_export_that_is_shown(self, usage, output, tmp_path, monkeypatch, line):
+    def test_every_export_that_is_shown(self, usage, nightly, tmp_path, monkeypatch, line):
         for name in ("output", "nightly"):
-            (tmp_path / name).symlink_to(output)
+            (tmp_path / name).symlink_to(nightly)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("USAGE_DB_URI", "sqlite:///usage.db")
         said = usage(*(word.strip("'") for word in line.split()[1:]))
