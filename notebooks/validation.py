@@ -33,7 +33,7 @@ from myst_nb import glue
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import since_opening
-from paper import projected, seeds, thresholds, validation
+from paper import projected, seeds, validation
 from paper.ablation import ABLATIONS, NOTHING
 from paper.eras import era_label
 from paper.errors import EVERY
@@ -240,61 +240,16 @@ for row in held.iter_rows(named=True):
 # They name no host, so that nothing can be said of hosts or leases.
 
 # %% [markdown]
-# (thresholds)=
-# ## Two thresholds
+# (choices)=
+# ## Our own choices
 #
-# *What is known to less than {glue:text}`threshold_known:.0%` is published as unknown.* On the twins of
-# CHI@UC and KVM@TACC no error and no day changes between {glue:text}`threshold_lowest:.0%` and
-# {glue:text}`threshold_highest:.0%`, as Chameleon's services keep their rows. Where ended leases are deleted
-# for good, as on the [sites that the services wrote](#services), the level is a choice between days and errors: a lower one
-# gives a few more days and a much larger error on KVM, a higher one gives up days for little.
-#
-# *Rows of a host that lie less than 15 minutes apart are one presence.* Between no tolerance and an hour no error of
-# any count changes by more than {glue:text}`tolerance_moves:.4%` of the node-hours: the gaps that services leave
-# when they share out their nodes anew last for minutes. The tolerance keeps one presence from falling into many; no result rests on it.
-#
-# Both were measured apart, by `python -m paper thresholds`, and stand in `data/thresholds.csv`.
-
-# %% tags=["remove-cell"]
-at_levels = thresholds.read_record()
-levels = sorted(map(float, thresholds.LEVELS["known_share"]))
-glue("threshold_known", float(thresholds.OURS["known_share"]), display=False)
-glue("threshold_lowest", levels[0], display=False)
-glue("threshold_highest", levels[-1], display=False)
-moved = thresholds.most_moved(at_levels, "merge_tolerance")["error"].max()
-glue("tolerance_moves", max(moved, thresholds.DIGIT), display=False)
-
-# %% [markdown]
-# (halves)=
-# ## Years to which the twin was not calibrated
-#
-# The twin is calibrated to the yearly means of the published curves: how much is leased and used, how many
-# nodes are in maintenance, linger, are listed twice, or are lacking in the caches. That its means
-# [resemble the real ones](#real-record) shows only that the calibration works. So we also made twins that were
-# calibrated to the even years alone, and to the odd years alone; in between, each level was taken from the line between
-# its neighbours. A yearly mean of leased or used nodes is apart from the real one by {glue:text}`halves_inside:.1%` in the years of the
-# calibration and by {glue:text}`halves_outside:.1%` in the others, in the median of sites, counts and collectors; singly
-# these lie between {glue:text}`halves_inside_least:.1%` and {glue:text}`halves_inside_most:.1%`, and between
-# {glue:text}`halves_outside_least:.1%` and {glue:text}`halves_outside_most:.1%`. The dates of the hardware, some of which were read off the same curves, and
-# the behaviour of leases are the same for all, so total and reservable are hardly tested. (By
-# `python -m chameleon_twin.halves`, in `data/halves.csv`.)
-#
-# So a year's level of use is not predicted by its neighbours, and the twin's likeness in it is a
-# fit. The errors of the method depend little on that fit: on the twins calibrated to half of the years, the error of
-# the corrected count differs from that of the book's own twin by {glue:text}`halves_moved:.2f` percentage points at
-# most, whatever the site, era and count.
+# The count has two thresholds, below which it is unknown and within which rows of a host are one presence. On the twins
+# [neither matters](#thresholds). The twin is calibrated to the curves that it resembles. On twins that were
+# [calibrated to half of the years](#halves) the error of the corrected count differs from that on the book's own by
+# {glue:text}`halves_moved:.2f` percentage points at most, whatever the site, era and count.
 
 # %% tags=["remove-cell"]
 glue("halves_moved", validation.at_most(validation.moved_by_half(on_twins), 2), display=False)
-halves = validation.apart_by_half(
-    pl.read_csv(ROOT / "data" / "halves.csv").filter(
-        pl.col("site").is_in(list(names)), pl.col("count_type").is_in(["committed", "occupied"])
-    )
-)
-for part in ("inside", "outside"):
-    glue(f"halves_{part}", halves[part].median(), display=False)
-    glue(f"halves_{part}_least", halves[part].min(), display=False)
-    glue(f"halves_{part}_most", halves[part].max(), display=False)
 
 # %% tags=["remove-cell"]
 recorded = pl.read_csv(ROOT / "data" / "errors.csv")

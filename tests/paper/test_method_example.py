@@ -1,4 +1,4 @@
-"""The example of a host whose row is gone, in the chapter on the method, is counted as told."""
+"""The example of a host whose row is gone, in the manual, is counted as told."""
 
 import re
 
@@ -8,10 +8,10 @@ from support import PROJECT
 from support.sites import HOUR, TinySite
 
 TOLD = (
-    (PROJECT / "book/method.md")
+    (PROJECT / "book/implementation.md")
     .read_text()
     .split("(gone-host-example)=")[1]
-    .split("(accounting)=")[0]
+    .split("file by file")[0]
 )
 
 
