@@ -87,9 +87,9 @@ takes each number from a notebook. The notebook computes it from output tables, 
 file under `data`. There are published facts, which are typed, and records of many twins.
 
 *Tolerance* is by how much a result may differ from ours. *None* means the same digits on any
-machine with the environment of the lock. A twin of another seed (`chameleon-twin make --seed N`)
-has other numbers. They should lie about where those of the recorded seeds do: *seeds* gives the
-smallest and the largest.
+machine with the environment of the lock. A twin of another seed (`chameleon-twin make --seed N
+--data-dir DIR`) has other numbers. They should lie about where those of the recorded seeds do:
+*seeds* gives the smallest and the largest.
 
 For the default choice of data `make verify` compares with recorded checksums: the rows of each
 site's output tables, the data behind each figure, the tables of the notebooks, and all numbers that
