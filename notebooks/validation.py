@@ -33,7 +33,7 @@ from myst_nb import glue
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import since_opening
-from paper import projected, seeds, validation
+from paper import seeds, validation
 from paper.ablation import ABLATIONS, NOTHING
 from paper.eras import era_label
 from paper.errors import EVERY
@@ -188,63 +188,12 @@ glue("inferred_least_right", validation.at_least(notable["right"].min(), 3), dis
 glue("inferred_least_right_else", validation.at_least(right["right"].min(), 2), display=False)
 
 # %% [markdown]
-# (projected-errors)=
-# ## Projected lead times
-#
-# The twin keeps what its scheduler knew at each moment. So the wait for nodes can be computed from that knowledge too,
-# by SQL and without any part of the pipeline, on every seventh day and for each node type and number of nodes. Of the
-# values that the pipeline gives, at least {glue:text}`projected_within_least:.1%` in any era are within an hour of the truth,
-# for one node or more. But in {glue:text}`projected_no_wait:.0%` of them or more there was no wait, and that is easily
-# right. Where somebody would have had to wait, {glue:text}`projected_waits_least:.0%` to
-# {glue:text}`projected_waits_most:.0%` of an era's values are within an hour (the lowest share is of
-# {glue:text}`projected_waits_few:.0f` values); over all sites and eras it is {glue:text}`projected_waits:.1%`.
-#
-# The pipeline gives no value where an extension wrote over the end that a lease had before. With more nodes asked for
-# at once more leases matter, and less is known: {glue:text}`projected_known_least:.0%` of the days and node types have a
-# value for {glue:text}`projected_most_nodes:.0f` nodes at {glue:text}`projected_known_site:s`
-# ({glue:text}`projected_known_era:s`). The [tables](#validation-appendix) have all of them.
-
-# %% tags=["remove-cell"]
-held = projected.held_to_truth(names, ROOT / output_dir, ROOT / data_dir)
-glue("projected_within_least", validation.at_least(held["within"].min(), 3), display=False)
-waited = held.filter(pl.col("waits") > 0).sort("within_of_waits", "site", "era", "nodes")
-right = (waited["within_of_waits"] * waited["waits"]).sum() / waited["waits"].sum()
-least_known = held.sort("known", "site", "era", "nodes").row(0, named=True)
-for key, value in {
-    "no_wait": validation.at_least(1 - held["waits"].sum() / held["values"].sum(), 2),
-    "waits": right,
-    "waits_least": validation.at_least(waited["within_of_waits"].min(), 2),
-    "waits_most": waited["within_of_waits"].max(),
-    "waits_few": waited["waits"].first(),
-    "most_nodes": least_known["nodes"],
-    "known_site": names[least_known["site"]],
-    "known_era": pl.select(era_label(pl.lit(least_known["era"]))).item(),
-    "known_least": least_known["known"],
-}.items():
-    glue(f"projected_{key}", value, display=False)
-for row in held.iter_rows(named=True):
-    for part in ("known", "within"):
-        glue(
-            f"{row['site']}_projected_{part}_{row['era']}_{row['nodes']}", row[part], display=False
-        )
-
-# %% [markdown]
-# (legacy-errors)=
-# ## The caches of the time
-#
-# The errors of *legacy* are **inputs of the twin, not findings**. Where the real caches and the rest of the
-# published record contradict each other we assume that the caches are wrong, and the twin's collector
-# misses as much: types and nodes from 2021 on, and a quarter of the leases in the months around the
-# turn of 2016 to 2017. Where nothing published contradicts them the twin's collector is exact, and then its
-# caches are nearer to the truth than any reconstruction can be. The real caches may have been worse.
-# They name no host, so that nothing can be said of hosts or leases.
-
-# %% [markdown]
 # (choices)=
 # ## Our own choices
 #
 # The count has two thresholds, below which it is unknown and within which rows of a host are one presence. On the twins
-# [neither matters](#thresholds). The twin is calibrated to the curves that it resembles. On twins that were
+# [neither matters](#thresholds). The caches' errors are [inputs of the twin](#legacy-errors), and [projected lead
+# times](#projected-errors) are held to what its scheduler knew. The twin is calibrated to the curves that it resembles. On twins that were
 # [calibrated to half of the years](#halves) the error of the corrected count differs from that on the book's own by
 # {glue:text}`halves_moved:.2f` percentage points at most, whatever the site, era and count.
 
