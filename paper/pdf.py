@@ -41,7 +41,6 @@ REFERENCE = ".citation"  # an entry of a list of references
 FOR_SCREENS = f"script, style, details.hide, .headerlink, .toctree-wrapper, {REFERENCE} .label"
 HEADINGS = ["h1", "h2", "h3", "h4"]
 FULL_WIDTH, FULL_HEIGHT = 703, 760  # of the largest chart that leaves room for text, in its units
-FIRST_ROOM = 0.62  # of that, so that the first page has room for the abstract and its table, too
 TEXT_WIDTH, CELL_MARGINS = 453, 8  # points, as in pdf.typ; the latter are beside a cell's text
 TABLE_SIZES = (8.5, 7.5, 6.5)  # points of the font
 FONT = "Libertinus Serif"  # comes with Typst; a little narrower than the one charts are made for
@@ -56,14 +55,8 @@ class Pictures:
         self.drawings: list[str] = []
         self.labels: list[str] = []
 
-    def keep(self, svg: str, label: str, room: float = 1) -> str:
-        """Keep a drawing and its description; give the HTML that shows it in a share of the room.
-
-        Args:
-            svg: the drawing.
-            label: its description.
-            room: of the widest that a chart may be.
-        """
+    def keep(self, svg: str, label: str) -> str:
+        """Keep a drawing and its description; give the HTML that shows it."""
         width, height = (
             float(size[1]) if (size := re.match(rf'<svg\b[^>]*? {side}="([\d.]+)', svg)) else 0.0
             for side in ("width", "height")
@@ -71,7 +64,7 @@ class Pictures:
         full = max(width, FULL_WIDTH, height * FULL_WIDTH / FULL_HEIGHT)
         self.drawings.append(re.sub(r'font-family="[^"]*"', f'font-family="{FONT}"', svg))
         self.labels.append(label)
-        return f'<img src="{len(self.labels) - 1}.svg" width="{(width or full) / full * room:.0%}">'
+        return f'<img src="{len(self.labels) - 1}.svg" width="{(width or full) / full:.0%}">'
 
     def labelled(self, source: str) -> str:
         """Describe the drawings where Typst shows them, which Pandoc does not."""
@@ -98,11 +91,10 @@ def article(path: Path, pictures: Pictures) -> Tag:
     Raises:
         UsageError: it is no page of a book.
     """
-    room = FIRST_ROOM if path.name == FIRST else 1
 
     def chart(match: re.Match[str]) -> str:
         label = re.search(r'aria-label="([^"]*)"', match[0])
-        return pictures.keep(match[0], html.unescape(label[1]) if label else "", room)
+        return pictures.keep(match[0], html.unescape(label[1]) if label else "")
 
     text = re.sub(r"<svg\b.*?</svg>", chart, path.read_text(encoding="utf-8"), flags=re.DOTALL)
     page = BeautifulSoup(text, "html.parser").select_one("article.bd-article")
@@ -113,7 +105,7 @@ def article(path: Path, pictures: Pictures) -> Tag:
     for diagram in page.select("object[data], img[src*='_images/'][src$='.svg']"):
         svg = (path.parent / str(diagram.get("data", diagram.get("src")))).read_text("utf-8")
         label = str(diagram.get("alt", diagram.get_text(strip=True)))
-        shown = pictures.keep(svg[svg.index("<svg") :], label, room)
+        shown = pictures.keep(svg[svg.index("<svg") :], label)
         diagram.replace_with(BeautifulSoup(shown, "html.parser"))
     simplify_text(page)
     simplify_tables(page)
