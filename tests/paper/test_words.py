@@ -56,7 +56,7 @@ class TestTemplates:
         words = {"source": "simulated", "has_ondemand": True, "legends": ["B in yellow"]}
         words |= {"has_events": False}
         caption = spoken("cross_site", "usage", **words, predecessors={"B": "first cloud"})
-        assert "black line = total; B in yellow. A middle" in caption
+        assert "black line = total; B in yellow. Stripes are leased" in caption
         assert "the sum lacks it: so with the first cloud of B." in caption
         yearly = spoken("cross_site", "yearly", predecessors={"B": "first cloud"})
         assert yearly.endswith("not begun yet; B had a first cloud before, which *All* lacks, too.")
