@@ -54,10 +54,10 @@ LOCK := $(VENV)/lock.done
 READY := $(VENV)/package.done
 LAB_READY := $(VENV)/lab.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
-DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ checksums claims crate external html lab metrics pdf seconds steps)
+DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ bench checksums claims crate external html lab metrics pdf seconds steps)
 FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/figures/*.py paper/words/*.j2)) data/events.yaml
 SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
-TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/* data/se*.csv) book/metrics.md
+TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/* data/se*.csv data/bench.json) book/metrics.md
 # The largest sites first, so that none is left to run alone.
 LARGE := $(call marked,large,$(CONFIG))
 LARGEST_FIRST := $(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES))
@@ -101,8 +101,8 @@ verify: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## contracts, laws and, for t
 	$(if $(ALL),,python -m paper checksums)
 record: $(NOTEBOOKS) $(FIGURES_OF_ONE) ## record the checksums of the default choice's results, after a meant change
 	$(if $(ALL),$(error Only the default choice is recorded: leave out DATA, SITES, CONFIG and BUCKET))python -m paper checksums --record
-bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site
-	PYTHONPATH=tests python tests/bench/pipeline.py --data-dir $(DATA) --jobs $(AT_ONCE) $(LARGEST_FIRST)
+bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, site by site, for the page of the book
+	PYTHONPATH=tests python tests/bench/pipeline.py $(if $(ALL),,--record) --data-dir $(DATA) --jobs $(AT_ONCE) $(LARGEST_FIRST)
 bench-extract: $(READY) ## rows per second and memory of extraction, against MariaDB's own client
 	PYTHONPATH=tests python tests/bench/extract.py
 clean: ## remove everything made, but not the environment

@@ -18,6 +18,7 @@ external    the public files that data/external.yaml lists, fetched and held to 
 html, metrics, checksums, pdf   the book, page of metrics, recorded sums, the paper as PDF
 claims      where each claim, figure and table comes from: a page, and the README's table; the
             commands are those of `steps`, the times those of `seconds`
+bench       what the pipeline needs of time and memory: a page from what `make bench` recorded
 crate       the outputs with their provenance, as an RO-Crate
 project     the source tree, its sites, and whether its data are simulated
 """

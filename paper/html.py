@@ -15,7 +15,7 @@ from jupyter_book.sphinx import build_sphinx
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_directory
 from chameleon_usage.viz.render import book_script
-from paper import claims
+from paper import bench, claims
 from paper.project import ROOT
 
 BOOK = ROOT / "book"
@@ -67,6 +67,7 @@ def lay_out(source: Path, notebooks: list[Path], url: str = "") -> Path:
     }
     files |= {Path("notebooks", path.name): path.read_bytes() for path in notebooks}
     files[Path("claims.md")] = claims.page(notebooks).encode()
+    files[Path("bench.md")] = bench.page().encode()
     files[Path("static", "charts.js")] = (book_script() + "\n").encode()
     if url:
         config = Path("_config.yml")

@@ -52,7 +52,7 @@ class TestConfiguration:
         assert CONFIG["sphinx"]["config"]["html_math_renderer"] == "mathml"
 
     def test_every_prose_page_has_a_place(self):
-        prose = {path.stem for path in BOOK.glob("*.md")} | {"metrics", "claims"}
+        prose = {path.stem for path in BOOK.glob("*.md")} | {"metrics", "claims", "bench"}
         assert {c for c in CHAPTERS if not c.startswith("notebooks/")} == prose
         assert len(set(CHAPTERS)) == len(CHAPTERS)
 

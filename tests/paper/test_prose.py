@@ -16,7 +16,7 @@ from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import DEFAULT_SOURCES, load_sites
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, REASONS, REJECT_STAGES
-from paper import claims, seeds, validation
+from paper import bench, claims, seeds, validation
 from paper.ablation import ABLATIONS
 from support import PROJECT
 from support.sites import HOUR, TinySite
@@ -212,7 +212,7 @@ class TestLinks:
         targets = {a or b for text in PAGES.values() for a, b in TARGET.findall(text)}
         notebooks = "".join(path.read_text() for path in (ROOT / "notebooks").glob("*.py"))
         targets |= set(re.findall(r"(?m)^# \(([\w-]+)\)=$", notebooks))
-        targets |= {a or b for a, b in TARGET.findall(claims.PAGE)}
+        targets |= {a or b for a, b in TARGET.findall(claims.PAGE + bench.PAGE)}
         links = {(page, link) for page, text in PAGES.items() for link in LINK.findall(text)}
         assert links
         assert {(page, link) for page, link in links if link not in targets} == set()
