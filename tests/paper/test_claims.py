@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import re
+from typing import Any
 
 import nbformat
 import pytest
@@ -217,16 +219,16 @@ def notebooks(built):
 
 
 @pytest.fixture(scope="module")
-def results(notebooks) -> dict[str, float]:
-    """Give each number that the built notebooks glued."""
+def results(notebooks) -> dict[str, Any]:
+    """Give what the built notebooks glued, numbers and texts."""
     return {
-        output["metadata"]["scrapbook"]["name"]: float(text)
+        output["metadata"]["scrapbook"]["name"]: ast.literal_eval(
+            "".join(output["data"]["application/papermill.record/text/plain"])
+        )
         for path in notebooks
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
         for output in cell.get("outputs", [])
         if "scrapbook" in output.get("metadata", {})
-        for text in ["".join(output["data"]["application/papermill.record/text/plain"])]
-        if re.fullmatch(r"-?[\d.]+(?:e-?\d+)?", text)
     }
 
 

@@ -339,17 +339,19 @@ class TestBuiltBook:
         assert 25 <= laid[0]["pages"] <= 45
 
     def test_no_heading_stands_alone_at_the_end_of_a_page(self, laid):
-        for found in laid:  # there are 272 mm above the lower margin
-            assert max(heading["top"] for heading in found["headings"]) < 262
+        # There are 272 mm above the lower margin; the least heading and a line below it need 9.
+        for found in laid:
+            assert max(heading["top"] for heading in found["headings"]) < 263
 
     def test_a_figure_is_near_its_text_and_its_first_mention(self, laid):
         found = laid[0]
         mentioned: dict[str, int] = {}
         for mention in found["mentions"]:
             mentioned.setdefault(mention["label"], mention["page"])
-        # A figure is where the text has it; its caption floats away with the drawing.
+        # A figure is where the text has it; its caption floats away with the drawing, which may
+        # stand at the foot of the page on which the text before it ends.
         for figure, page in zip(found["figures"], found["captions"], strict=True):
-            assert 0 <= page - figure["page"] <= 2, figure
+            assert -1 <= page - figure["page"] <= 2, figure
             assert abs(page - mentioned.get(figure["label"], page)) <= 2, figure
 
     def test_no_page_is_empty_and_no_word_runs_out_of_its_place(self, built, tmp_path):

@@ -300,7 +300,7 @@ RAW_TABLES: dict[str, RawTable] = {
     ),
     "blazar.computehost_reservations": _detail(
         "Blazar host reservations",
-        _texts("id", "resource_properties", "count_range") | _names("reservation_id"),
+        _texts("id") | _names("reservation_id") | _texts("resource_properties", "count_range"),
     ),
     "blazar.instance_reservations": _detail(
         "Blazar instance reservations",

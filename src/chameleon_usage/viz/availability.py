@@ -110,7 +110,7 @@ def availability(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -
         alt.Chart(inline_values(drawn.filter(pl.col("share") > 0)))
         .mark_bar(stroke="white", strokeWidth=0.5)
         .encode(
-            x=alt.X("year:O", title=None, axis=alt.Axis(labelAngle=-60)),
+            x=alt.X("year:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap="greedy")),
             y=alt.Y(
                 "share:Q",
                 title="share of the year",

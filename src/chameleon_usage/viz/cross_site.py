@@ -63,13 +63,7 @@ def cross_site_usage(
     totals = table.filter(pl.col("site") == ALL)
     parts, shades = _stacked(table, site_names, site_colours)
     nodes = alt.Y("nodes:Q", title="nodes", stack="zero")
-    area = _of_the_sum(parts, totals).select(parts.columns)
-    summed = alt.layer(
-        *_areas(_with_rest(area, totals), time_axis(totals), nodes, shades),
-        total_line(alt.Chart(inline_values(totals)), 1.3),
-        *gap_layers(totals, "total", "1mo"),
-        *event_layers(events, totals),
-    ).properties(width=WIDTH, height=HEIGHT, title="All sites together (black line = total)")
+    area = _with_rest(_of_the_sum(parts, totals).select(parts.columns), totals)
     opened = dict(
         as_text(usage)
         .filter(pl.col("count_type") == "total", pl.col("collector_type") == "corrected")
@@ -79,19 +73,29 @@ def cross_site_usage(
         .iter_rows()
     )
     sites = {site: name for site, name in site_names.items() if (table["site"] == site).any()}
-    panels = []
+    areas, lines = {}, {}
     for site, name in sites.items():
         # The month in which a site opens begins on that day.
         begin = pl.max_horizontal("timestamp", pl.lit(opened[site], pl.Datetime("us", "UTC")))
+        lines[site] = table.filter(pl.col("site") == site).with_columns(begin)
         one = parts.filter(pl.col("name") == name).with_columns(begin)
-        line = table.filter(pl.col("site") == site).with_columns(begin)
-        panels.append(
-            alt.layer(
-                *_areas(_with_rest(one, line), time_axis(totals, count=5), nodes, shades),
-                total_line(alt.Chart(inline_values(line.select("timestamp", "total"))), 1),
-                *gap_layers(line, "used", "1mo"),
-            ).properties(width=WIDTH / 2 - 40, height=110, title=panel_title(name))
-        )
+        areas[site] = _with_rest(one, lines[site])
+    # The panels share the sum's key, so each has all its colours.
+    shades = _with_beyond(shades, area, *areas.values())
+    summed = alt.layer(
+        *_areas(area, time_axis(totals), nodes, shades),
+        total_line(alt.Chart(inline_values(totals)), 1.3),
+        *gap_layers(totals, "total", "1mo"),
+        *event_layers(events, totals),
+    ).properties(width=WIDTH, height=HEIGHT, title="All sites together (black line = total)")
+    panels = [
+        alt.layer(
+            *_areas(areas[site], time_axis(totals, count=5), nodes, shades),
+            total_line(alt.Chart(inline_values(line.select("timestamp", "total"))), 1),
+            *gap_layers(line, "used", "1mo"),
+        ).properties(width=WIDTH / 2 - 40, height=110, title=panel_title(sites[site]))
+        for site, line in lines.items()
+    ]
     names = sites | ({ALL: "all sites"} if len(sites) > 1 else {})
     averages = table.group_by("site", maintain_order=True).agg(
         pl.col("total").mean(),
@@ -138,7 +142,7 @@ def cross_site_percent(
             stack="zero",
             scale=alt.Scale(domain=[0, 100], clamp=True),
         ),
-        shades,
+        _with_beyond(shades, percent),
         alt.Tooltip("percent:Q", format=".1f", title="% of all"),
     )
     names = ["used", "used or leased", "could be used, or were"]
@@ -298,20 +302,25 @@ def _with_rest(parts: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([parts, *rows], how="diagonal_relaxed").drop("days", "name")
 
 
+def _with_beyond(shades: dict[str, str], *frames: pl.DataFrame) -> dict[str, str]:
+    """Add to the colours of series those of `UNKNOWN` and `REST`, where a frame has them."""
+    beyond = {UNKNOWN: palette.STATES["unknown"], REST: palette.REST}
+    found = {series for frame in frames for series in frame["series"].unique()}
+    return shades | {series: shade for series, shade in beyond.items() if series in found}
+
+
 def _areas(
     rows: pl.DataFrame, x: alt.X, y: alt.Y, shades: dict[str, str], value: alt.Tooltip = NODES
 ) -> list[alt.Chart]:
     """Stack the rows, and draw stripes over those of unknown use."""
     tooltip = [MONTH, alt.Tooltip("series:N", title="site"), value]
-    beyond = {UNKNOWN: palette.STATES["unknown"], REST: palette.REST}
-    named = shades | {series: shade for series, shade in beyond.items() if series in rows["series"]}
     stacked = (
         alt.Chart(inline_values(rows))
         .mark_area(interpolate="step-after")
         .encode(
             x=x,
             y=y,
-            color=colour("series", named, sort=None, legend=LEGEND),
+            color=colour("series", shades, sort=None, legend=LEGEND),
             order="order:Q",
             tooltip=tooltip,
         )
