@@ -106,11 +106,13 @@ def availability(shares: pl.DataFrame, usage: pl.DataFrame, *, site_name: str) -
             end=pl.col("year").last(),
         )
     )
+    years = drawn["year"].unique().sort().to_list()
+    told_years = years[:: 3 if len(years) > 3 else 1]  # all of them would not fit upright
     bars = (
         alt.Chart(inline_values(drawn.filter(pl.col("share") > 0)))
         .mark_bar(stroke="white", strokeWidth=0.5)
         .encode(
-            x=alt.X("year:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap="greedy")),
+            x=alt.X("year:O", title=None, axis=alt.Axis(labelAngle=0, values=told_years)),
             y=alt.Y(
                 "share:Q",
                 title="share of the year",
