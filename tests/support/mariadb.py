@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import socket
 import subprocess
@@ -47,21 +48,27 @@ class MariaDB:
         certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
         certificate.cert_chain_pems[0].write_to_path(str(folder / "certificate.pem"))
         user = f"--user={getpass.getuser()}"
-        subprocess.run(
+        # A server that starts clears its folder of temporary tables: one that is being installed
+        # beside it, in the same folder, would lose its own.
+        installed = subprocess.run(
             [
                 *("mariadb-install-db", "--no-defaults", user, f"--datadir={folder / 'data'}"),
                 *("--auth-root-authentication-method=normal", "--skip-test-db"),
             ],
-            check=True,
+            check=False,
             capture_output=True,
+            text=True,
+            env=os.environ | {"TMPDIR": str(self.run)},
         )
+        if installed.returncode:
+            raise RuntimeError(installed.stdout + installed.stderr)
         self.log = (folder / "log").open("w")
         self.process = subprocess.Popen(
             [
                 *("mariadbd", "--no-defaults", user, f"--datadir={folder / 'data'}"),
                 *(f"--socket={self.socket}", f"--port={self.port}", "--bind-address=127.0.0.1"),
                 *(f"--pid-file={self.run / 'pid'}", "--default-time-zone=+05:00"),
-                f"--tmpdir={self.run}",  # a server that starts clears its own of temporary tables
+                f"--tmpdir={self.run}",
                 *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync"),
                 *("--local-infile=1", "--sql-mode=", "--skip-log-bin"),
                 *(f"--ssl-cert={folder / 'certificate.pem'}", f"--ssl-key={folder / 'key.pem'}"),
