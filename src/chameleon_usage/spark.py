@@ -7,6 +7,7 @@ travel as bytes: their types are none of Spark's business.
 
 import importlib
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ranges import ROWS, Tables, Work, plain
 
 READINGS = "readings.parquet"
+
+PATIENCE = 5.0
+"""Seconds in which a server has to answer; Spark's own client would ask for ten minutes."""
 
 
 def session() -> Any:  # noqa: ANN401 - of a library that need not be installed
@@ -32,12 +36,32 @@ def session() -> Any:  # noqa: ANN401 - of a library that need not be installed
             f"--engine spark: {error}; install the package with its extra, chameleon-usage[spark]"
         ) from error
     try:
+        _reach(os.environ.get("SPARK_REMOTE", ""))
         return sql.SparkSession.builder.appName("chameleon-usage").getOrCreate()
     except Exception as error:
         raise UsageError(
             f"--engine spark: no session ({str(error).partition(chr(10))[0]}); name a server in "
             "SPARK_REMOTE, as sc://HOST:15002, or start the command by spark-submit"
         ) from error
+
+
+def _reach(url: str) -> None:
+    """Wait for a server to answer, if the address is that of one.
+
+    Raises:
+        TimeoutError: it does not; told without the rest of the URL, which may hold a token.
+    """
+    if not url.startswith("sc://"):
+        return
+    grpc = importlib.import_module("grpc")
+    address = importlib.import_module("pyspark.sql.connect.client").DefaultChannelBuilder(url)
+    with address.toChannel() as channel:
+        try:
+            grpc.channel_ready_future(channel).result(PATIENCE)
+        except grpc.FutureTimeoutError:
+            raise TimeoutError(
+                f"{address.endpoint} did not answer within {PATIENCE:.0f} s"
+            ) from None
 
 
 class Cluster:

@@ -130,6 +130,22 @@ def test_a_site_that_forgets_is_the_same_too(key, server, decayed_twin, tmp_path
     assert different(tmp_path / "one" / key, tmp_path / "two" / key) == []
 
 
+@pytest.mark.parametrize("listens", [False, True], ids=["nobody listens", "nobody answers"])
+def test_a_server_that_does_not_answer_is_named_within_seconds(listens):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if listens:
+            silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        environment = installed("spark") | {"SPARK_REMOTE": f"sc://{address}/;token=SECRET"}
+        call = [sys.executable, "-c", "from chameleon_usage import spark; spark.session()"]
+        said = subprocess.run(
+            call, env=environment, capture_output=True, text=True, timeout=60, check=False
+        ).stderr
+    assert f"no session ({address} did not answer within 5 s); name a server" in said
+    assert "SECRET" not in said
+
+
 @pytest.mark.skipif(not shutil.which("java"), reason="Spark itself needs Java")
 def test_workers_that_are_killed_in_the_middle_change_nothing(lively_raw, lively_outputs, tmp_path):
     marks = tmp_path / "marks"
