@@ -139,17 +139,17 @@ class HeldPieces(dy.Schema):
 
     quantity_type = dy.Enum(list(HOLDINGS))
     entity_id = dy.Categorical()
-    hostname = dy.Categorical(nullable=True)  # null: nodes that no row names
-    host_class = dy.Categorical(nullable=True)
-    node_type = dy.Categorical(nullable=True)
-    nodes = dy.Int64()
-    vcpus = dy.Int64(nullable=True)
-    memory_mb = dy.Int64(nullable=True)
-    disk_gb = dy.Int64(nullable=True)
-    gpus = dy.Int64(nullable=True)
-    reservation_id = dy.Categorical(nullable=True)
-    lease_id = dy.Categorical(nullable=True)
-    project_id = dy.Categorical(nullable=True)
+    hostname = Entities.hostname  # null: nodes that no row names
+    host_class = Entities.host_class
+    node_type = Entities.node_type
+    nodes = Entities.nodes
+    vcpus = Entities.vcpus
+    memory_mb = Entities.memory_mb
+    disk_gb = Entities.disk_gb
+    gpus = Entities.gpus
+    reservation_id = Entities.reservation_id
+    lease_id = Entities.lease_id
+    project_id = Entities.project_id
     start = _time()
     end = _time()
 
