@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, timedelta
 
+import fsspec
 import polars as pl
 import pytest
 from hypothesis import given
@@ -263,6 +264,10 @@ class TestForecast:
         found = json.loads(usage(*call, "--json").out)
         assert found["site"] == "chi_tacc"
         assert found["node_types"][0]["free"] == {"2": "2020-01-13T00:00:00"}
+        store = fsspec.filesystem("memory")
+        store.put(str(tmp_path / "chi_tacc"), "/sites/chi_tacc", recursive=True)
+        stored = [arg if arg != tmp_path else "memory://sites" for arg in call]
+        assert usage(*stored).out == said.out
 
     def test_a_site_without_tables_is_told_how_to_get_them(self, usage, tmp_path):
         said = usage("forecast", "--data-dir", tmp_path, "--site", "chi_tacc")

@@ -8,8 +8,15 @@ from typing import Any
 import click
 
 from chameleon_usage import pipeline
-from chameleon_usage.cli.options import config_option, progress, read_sites, site_option
-from chameleon_usage.cli.run import EXTRACT_FIRST
+from chameleon_usage.cli.options import (
+    EXTRACT_FIRST,
+    config_option,
+    data_dir_option,
+    fetched,
+    progress,
+    read_sites,
+    site_option,
+)
 from chameleon_usage.errors import UsageError
 from chameleon_usage.usage.forecast import WEEKS
 from chameleon_usage.usage.forecast import forecast as look_ahead
@@ -19,13 +26,7 @@ from chameleon_usage.usage.projected import NODES
 @click.command()
 @config_option
 @site_option
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=Path("data/twin"),
-    show_default=True,
-    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet.",
-)
+@data_dir_option
 @click.option(
     "--nodes",
     type=click.IntRange(min=1),
@@ -43,7 +44,7 @@ def forecast(
     *,
     config: Path,
     name: str,
-    data_dir: Path,
+    data_dir: str,
     nodes: tuple[int, ...],
     hours: int,
     skip_missing: bool,
@@ -55,9 +56,10 @@ def forecast(
     slices, are left out.
     """
     site = read_sites(config, [name])[name]
-    if not site.files and not (data_dir / name).is_dir():
-        raise UsageError(f"no directory {data_dir / name}: {EXTRACT_FIRST}")
-    stage, _ = pipeline.facts(site, data_dir, skip_missing=skip_missing, progress=progress())
+    with fetched(data_dir, [name], site.files.values()) as folder:
+        if not site.files and not (folder / name).is_dir():
+            raise UsageError(f"no directory {folder / name}: {EXTRACT_FIRST}")
+        stage, _ = pipeline.facts(site, folder, skip_missing=skip_missing, progress=progress())
     late = pipeline.segments(stage, site)
     found = look_ahead(late.segments, late.schedule, stage.as_of, nodes=nodes, duration=f"{hours}h")
     if as_json:

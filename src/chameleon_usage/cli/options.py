@@ -1,14 +1,22 @@
 """Options that several commands have, and the sites that they choose."""
 
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS
+from chameleon_usage.io.files import is_store
 from chameleon_usage.models.site import Site, load_sites
+
+EXTRACT_FIRST = (
+    "extract the tables with 'chameleon-usage extract', or name their directory with --data-dir "
+    "(in the source tree, 'make data' makes simulated ones)"
+)
 
 DATE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
@@ -25,6 +33,12 @@ config_option = click.option(
     default=_usual_config,
     show_default=f"{OWN_CONFIG}, else {PROJECT_CONFIG}",
     help="Site configuration.",
+)
+data_dir_option = click.option(
+    "--data-dir",
+    default="data/twin",
+    show_default=True,
+    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet; or s3://BUCKET/PREFIX.",
 )
 output_option = click.option(
     "--output",
@@ -107,3 +121,14 @@ def choose(sites: dict[str, Site], names: Sequence[str], base: Path, advice: str
             "or name a site with --site"
         )
     return found
+
+
+def fetched(
+    place: str, folders: Iterable[str], patterns: Iterable[str]
+) -> AbstractContextManager[Path]:
+    """Give the directory of the raw tables; what reaches a store is slow to load."""
+    if not is_store(place):
+        return nullcontext(Path(place))
+    stores = importlib.import_module("chameleon_usage.io.stores")
+    folder: AbstractContextManager[Path] = stores.fetched(place, folders, patterns)
+    return folder

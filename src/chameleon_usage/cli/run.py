@@ -1,9 +1,7 @@
 """The commands that compute: run, combine, check."""
 
-import importlib
 import re
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,9 +11,12 @@ import polars as pl
 from chameleon_usage import pipeline, slurm, spark, stages
 from chameleon_usage.cli.options import (
     DATE,
+    EXTRACT_FIRST,
     bucket_option,
     choose,
     config_option,
+    data_dir_option,
+    fetched,
     output_option,
     progress,
     quiet_option,
@@ -36,21 +37,12 @@ from chameleon_usage.usage.buckets import Period, Window
 from chameleon_usage.usage.summary import rejects_within
 
 RUN_FIRST = "run 'chameleon-usage run' first, or name another directory with --output"
-EXTRACT_FIRST = (
-    "extract the tables with 'chameleon-usage extract', or name their directory with --data-dir "
-    "(in the source tree, 'make data' makes simulated ones)"
-)
 
 
 @click.command()
 @config_option
 @sites_option
-@click.option(
-    "--data-dir",
-    default="data/twin",
-    show_default=True,
-    help="Raw tables: <data-dir>/<site>/<schema>.<table>.parquet; or s3://BUCKET/PREFIX.",
-)
+@data_dir_option
 @output_option
 @click.option("--start", type=DATE, help="First day.  [default: that of the first row]")
 @click.option(
@@ -120,7 +112,7 @@ def run(
     if resume_from:
         data_dir = "."  # not read
     patterns = [pattern for name in names for pattern in sites[name].files.values()]
-    with _fetched(data_dir, names or sites, patterns) as folder:
+    with fetched(data_dir, names or sites, patterns) as folder:
         advice = RUN_FIRST if resume_from else EXTRACT_FIRST
         for site in choose(sites, names, output if resume_from else folder, advice):
             tables, notes = pipeline.run_pipeline(
@@ -138,17 +130,6 @@ def run(
                 engine=workers,
             )
             _report(site, tables, notes)
-
-
-def _fetched(
-    place: str, folders: Iterable[str], patterns: Iterable[str]
-) -> AbstractContextManager[Path]:
-    """Give the directory of the raw tables; what reaches a store is slow to load."""
-    if not files.is_store(place):
-        return nullcontext(Path(place))
-    stores = importlib.import_module("chameleon_usage.io.stores")
-    folder: AbstractContextManager[Path] = stores.fetched(place, folders, patterns)
-    return folder
 
 
 def _workers(engine: str | None) -> Engine | None:
