@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -23,64 +24,7 @@ DOT, DASH = "·", "–"
 """What is hardly felt, and what there is not to leave out or to double."""
 
 
-def ablation(
-    table: pl.DataFrame,
-    *,
-    site_names: dict[str, str],
-    count_types: Sequence[str],
-    labels: dict[str, str],
-) -> Figure:
-    """Draw how much larger the error is without each correction.
-
-    Args:
-        table: `site`, `era`, `count_type`, `left_out` and `added`, in percentage points.
-        site_names: site to its name, in the order of the panels' rows.
-        count_types: the panels' columns.
-        labels: `left_out` to the words for it, in the order of the rows of a panel.
-    """
-    return _points_added(
-        table,
-        "left_out",
-        site_names=site_names,
-        count_types=count_types,
-        labels=labels,
-        legend=[0, 1, 5, 20, 60],
-        title="What each correction buys",
-        description="Percentage points by which the error grows when one correction is left out.",
-        each="without {left_out}",
-    )
-
-
-def twice_the_damage(
-    table: pl.DataFrame,
-    *,
-    site_names: dict[str, str],
-    count_types: Sequence[str],
-    labels: dict[str, str],
-) -> Figure:
-    """Draw how much larger the error is when a kind of damage is twice as frequent.
-
-    Args:
-        table: `site`, `era`, `count_type`, `damage` and `added`, in percentage points.
-        site_names: site to its name, in the order of the panels' rows.
-        count_types: the panels' columns.
-        labels: `damage` to the words for it, in the order of the rows of a panel.
-    """
-    return _points_added(
-        table,
-        "damage",
-        site_names=site_names,
-        count_types=count_types,
-        labels=labels,
-        legend=[0, 0.2, 0.5, 1],
-        title="Twice the damage",
-        description="Percentage points by which the error grows when a kind of damage is twice "
-        "as frequent.",
-        each="{damage}",
-    )
-
-
-def _points_added(
+def points_added(
     table: pl.DataFrame,
     what: str,
     *,
@@ -92,9 +36,18 @@ def _points_added(
     description: str,
     each: str,
 ) -> Figure:
-    """Draw a cell for each change of `what`, count type and era, a panel for each site and count.
+    """Draw how much larger the error is with each change, by era: a panel for each site and count.
 
-    `legend` are values of its scale of shades, the last one the darkest.
+    Args:
+        table: `site`, `era`, `count_type`, `added` (percentage points) and the column `what`.
+        what: the column that names the change.
+        site_names: site to its name, in the order of the panels' rows.
+        count_types: the panels' columns.
+        labels: value of `what` to the words for it, in the order of the rows of a panel.
+        legend: values of the scale of shades, the last one the darkest.
+        title: of the figure.
+        description: a sentence on what is drawn.
+        each: what a change is called in a sentence.
     """
     table = as_text(table)
     drawn = (
@@ -218,6 +171,28 @@ def _points_added(
         title=alt.TitleParams(title, subtitle=notes),
         description=f"{description} The most: {words}.",
     )
+
+
+ablation = partial(
+    points_added,
+    what="left_out",
+    legend=[0, 1, 5, 20, 60],
+    title="What each correction buys",
+    description="Percentage points by which the error grows when one correction is left out.",
+    each="without {left_out}",
+)
+"""Draw how much larger the error is without each correction."""
+
+twice_the_damage = partial(
+    points_added,
+    what="damage",
+    legend=[0, 0.2, 0.5, 1],
+    title="Twice the damage",
+    description="Percentage points by which the error grows when a kind of damage is twice as "
+    "frequent.",
+    each="{damage}",
+)
+"""Draw how much larger the error is when a kind of damage is twice as frequent."""
 
 
 def _short(points: float) -> str:

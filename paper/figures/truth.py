@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -39,82 +40,32 @@ READINGS = {name: palette.COLLECTORS[name][::3] for name in ("uncorrected", "cor
 """Collector to colour and shape."""
 
 
-def readings(
-    table: pl.DataFrame,
-    *,
-    site_names: dict[str, str],
-    count_types: Sequence[str],
-    zero: pl.DataFrame | None = None,
-    seeds: int | None = None,
-) -> Figure:
-    """Draw how far the uncorrected and the corrected count are from the truth, by era.
-
-    Args:
-        table: of `validation.ranges`, one measure of it.
-        site_names: site to its name, in the order of the panels' columns.
-        count_types: the panels' rows.
-        zero: of `validation.without_error`; marked as such.
-        seeds: of how many the table is, for the subtitle.
-    """
-    return _ranges(
-        table,
-        "collector_type",
-        {name: (name, *look) for name, look in READINGS.items()},
-        site_names=site_names,
-        count_types=count_types,
-        zero=zero,
-        seeds=seeds,
-        title="Distance to the truth",
-        description="Error of the uncorrected and the corrected count on twins of several seeds.",
-    )
-
-
-def units(
-    table: pl.DataFrame,
-    *,
-    site_names: dict[str, str],
-    count_types: Sequence[str],
-    zero: pl.DataFrame | None = None,
-    seeds: int | None = None,
-) -> Figure:
-    """Draw how far the corrected count is from the truth when errors are added up by other units.
-
-    Args:
-        table: of `validation.ranges`, one collector of it.
-        site_names: site to its name, in the order of the panels' columns.
-        count_types: the panels' rows.
-        zero: of `validation.without_error`; marked as such.
-        seeds: of how many the table is, for the subtitle.
-    """
-    return _ranges(
-        table,
-        "measure",
-        palette.UNITS,
-        site_names=site_names,
-        count_types=count_types,
-        zero=zero,
-        seeds=seeds,
-        title="The corrected count: sum, node types, hosts",
-        description="Error of the corrected count, of the sum, by node type and by host.",
-    )
-
-
-def _ranges(
+def ranges(
     table: pl.DataFrame,
     of: str,
     looks: Mapping[str, tuple[str, str, str]],
     *,
     site_names: dict[str, str],
     count_types: Sequence[str],
-    zero: pl.DataFrame | None,
-    seeds: int | None,
-    title: str | alt.TitleParams,
+    zero: pl.DataFrame | None = None,
+    seeds: int | None = None,
+    title: str,
     description: str,
 ) -> Figure:
-    """Draw a point at the median and a line from the lowest to the highest, for each value of `of`.
+    """Draw how far counts are from the truth, by era: the median, on a line from low to high.
 
-    `looks` gives each of them its label, colour and shape. Errors under 0.01 % are drawn at 0.01 %,
-    the left end of the log axis.
+    Errors under 0.01 % are drawn at 0.01 %, the left end of the log axis.
+
+    Args:
+        table: of `validation.ranges`, one measure or one collector of it.
+        of: the column of which each value has a point and a line.
+        looks: value of `of` to its label, colour and shape.
+        site_names: site to its name, in the order of the panels' columns.
+        count_types: the panels' rows.
+        zero: of `validation.without_error`; marked as such.
+        seeds: of how many the table is, for the subtitle.
+        title: of the figure.
+        description: a sentence on what is drawn.
     """
     labels = [label for label, *_ in looks.values()]
     words_of = [
@@ -222,9 +173,32 @@ def _ranges(
         .sort("high", "site", "series", descending=[True, False, False])
     )
     words = in_words(most, "{site}, {series}: at most {high:.1%}")
-    if seeds is not None:
-        title = alt.TitleParams(title, subtitle=f"twins of {seeds} seeds: median and range")
-    return figure(chart, table, title=title, description=f"{description} {words}.")
+    subtitle = f"twins of {seeds} seeds: median and range"
+    return figure(
+        chart,
+        table,
+        title=title if seeds is None else alt.TitleParams(title, subtitle=subtitle),
+        description=f"{description} {words}.",
+    )
+
+
+readings = partial(
+    ranges,
+    of="collector_type",
+    looks={name: (name, *look) for name, look in READINGS.items()},
+    title="Distance to the truth",
+    description="Error of the uncorrected and the corrected count on twins of several seeds.",
+)
+"""Draw the uncorrected and the corrected count."""
+
+units = partial(
+    ranges,
+    of="measure",
+    looks=palette.UNITS,
+    title="The corrected count: sum, node types, hosts",
+    description="Error of the corrected count, of the sum, by node type and by host.",
+)
+"""Draw the corrected count with its errors added up over sites, node types and hosts."""
 
 
 def in_every_panel(drawn: pl.DataFrame) -> pl.DataFrame:
