@@ -13,9 +13,12 @@ def _stamp(**options: object) -> dy.Datetime:
     return dy.Datetime(time_unit="us", time_zone="UTC", **options)  # type: ignore[arg-type]
 
 
-class _Counted(dy.Schema):
+class _Timed(dy.Schema):
     site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
+    timestamp = _stamp(primary_key=True)  # of a bucket, its first instant
+
+
+class _Counted(_Timed):
     collector_type = dy.Enum(_COLLECTOR_TYPES, primary_key=True)
     count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
 
@@ -53,7 +56,7 @@ class UsageByHost(_Counted):
     value = dy.Float64(allow_inf=False, allow_nan=False)
 
 
-class UsageByProject(dy.Schema):
+class UsageByProject(_Timed):
     """Mean use per project, corrected collector only; rows with a value other than 0 only.
 
     A project may use several node types at once, so that node_type is part of the key. Over
@@ -64,8 +67,6 @@ class UsageByProject(dy.Schema):
     leased there.
     """
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
     count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
     resource = dy.Enum(_RESOURCES, primary_key=True)
     project_id = dy.String(primary_key=True)
@@ -73,15 +74,13 @@ class UsageByProject(dy.Schema):
     value = dy.Float64(allow_inf=False, allow_nan=False)
 
 
-class SessionsByProject(dy.Schema):
+class SessionsByProject(_Timed):
     """Instances and containers of each project, by the node type on which they began.
 
     A session lasts from its creation to its last second on a node, what it was shelved included.
     Rows for buckets in which there is at least one.
     """
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
     project_id = dy.String(primary_key=True)
     node_type = dy.String(primary_key=True)
     started = dy.Int64(min=0)  # began in the bucket
@@ -104,20 +103,16 @@ class LeadtimeLeases(dy.Schema):
     outcome = dy.String()
 
 
-class LeadtimeTimeline(dy.Schema):
+class LeadtimeTimeline(_Timed):
     """Lead time in hours at the time of the request; the median where several share it."""
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
     leadtime_type = dy.Enum(list(LEADTIMES), primary_key=True)
     value = dy.Float64(allow_inf=False, allow_nan=False)
 
 
-class LeaseUse(dy.Schema):
+class LeaseUse(_Timed):
     """How leases used the whole nodes they held, in node-hours of a month; see usage.lease_use."""
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)  # the month's first instant
     node_type = dy.String(primary_key=True)
     reserved_h = dy.Float64(allow_inf=False, allow_nan=False)  # the sum of the next five
     used_h = dy.Float64(nullable=True, allow_inf=False, allow_nan=False)
@@ -132,25 +127,21 @@ class LeaseUse(dy.Schema):
     extended = dy.Int64(nullable=True)  # null: no earlier version of their rows is known
 
 
-class LeadtimeProjected(dy.Schema):
+class LeadtimeProjected(_Timed):
     """Wait for a number of nodes of a type, by what the scheduler knew at the start of each day.
 
     Hours until that many nodes of the pool were first free together for 24 hours; no row where the
     pool had fewer, null where an end that was written over makes a difference of more than an hour.
     """
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
     node_type = dy.String(primary_key=True)
     nodes = dy.Int64(primary_key=True, min=1)
     value = dy.Float64(nullable=True, min=0, allow_inf=False, allow_nan=False)
 
 
-class Comparison(dy.Schema):
+class Comparison(_Timed):
     """The three collectors side by side, in nodes."""
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
     count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
     legacy = dy.Float64(nullable=True)
     uncorrected = dy.Float64(nullable=True)
@@ -159,11 +150,9 @@ class Comparison(dy.Schema):
     relative_difference = dy.Float64(nullable=True)  # difference / legacy, null at 0
 
 
-class ComparisonByNodeType(dy.Schema):
+class ComparisonByNodeType(_Timed):
     """The three collectors side by side for each node type, in nodes."""
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
     count_type = dy.Enum(_COUNT_TYPES, primary_key=True)
     node_type = dy.String(primary_key=True)
     legacy = dy.Float64(nullable=True)
@@ -173,21 +162,17 @@ class ComparisonByNodeType(dy.Schema):
     relative_difference = dy.Float64(nullable=True)
 
 
-class ComparisonCauses(dy.Schema):
+class ComparisonCauses(_Timed):
     """What accounts for corrected - uncorrected, in node-hours of a year; see usage.causes."""
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)  # the year's first instant
     count_type = dy.String(primary_key=True)
     cause = dy.String(primary_key=True)
     node_hours = dy.Float64(allow_inf=False, allow_nan=False)
 
 
-class Coverage(dy.Schema):
+class Coverage(_Timed):
     """Share of the published host time that a source's own rows support."""
 
-    site = dy.String(primary_key=True)
-    timestamp = _stamp(primary_key=True)
     source = dy.String(primary_key=True)
     quantity_type = dy.String(primary_key=True)
     known_share = dy.Float64(nullable=True, min=0, max=1)
