@@ -76,51 +76,36 @@ def _between(directory: Path, tables: dict[str, pl.DataFrame]) -> list[str]:
 
 
 def _laws(directory: Path, timeline: pl.DataFrame) -> list[str]:
-    """Hold the corrected collector to the hierarchy and to the partition."""
+    """Hold the corrected collector to the hierarchy, the derived states and the partition.
+
+    Each where the table has all that it speaks of.
+    """
     corrected = timeline.filter(pl.col("collector_type") == "corrected")
     if corrected.is_empty():
         return [f"{directory}: usage_timeline holds no row of the corrected collector"]
     wide = corrected.pivot(on="count_type", index=["timestamp"], values="value")
-    problems: list[str] = []
+    known = set(wide.columns)
+    broken: dict[str, pl.Expr] = {}
     for child, metric in METRICS.items():
         parent = metric.within
-        if {parent, child} <= set(wide.columns):
-            broken = wide.filter(pl.col(parent) < pl.col(child) - TOLERANCE)
-            if broken.height:
-                problems.append(
-                    f"{directory}: {parent} < {child} in {broken.height} buckets, "
-                    f"first at {_first(broken)}"
-                )
-    problems += _algebra(directory, wide)
-    for name in wide.columns[1:]:
-        negative = wide.filter(pl.col(name) < -TOLERANCE)
-        if negative.height:
-            problems.append(
-                f"{directory}: {name} is negative in {negative.height} buckets, "
-                f"first at {_first(negative)}"
-            )
-    if {"total", *PARTITION} <= set(wide.columns):
-        parts = pl.sum_horizontal(PARTITION, ignore_nulls=False)
-        off = wide.filter((pl.col("total") - parts).abs() > TOLERANCE)
-        if off.height:
-            problems.append(
-                f"{directory}: the partition does not add up to total in {off.height} buckets, "
-                f"first at {_first(off)}"
-            )
-    return problems
-
-
-def _algebra(directory: Path, wide: pl.DataFrame) -> list[str]:
-    """Hold the derived states to their formulas, where the table has all that these speak of."""
-    problems = []
+        if {parent, child} <= known:
+            broken[f"{parent} < {child}"] = pl.col(parent) < pl.col(child) - TOLERANCE
     for name, metric in DERIVED.items():
-        if {name, *names_in(metric.formula)} <= set(wide.columns):
-            off = wide.filter((pl.col(name) - metric.expression).abs() > TOLERANCE)
-            if off.height:
-                problems.append(
-                    f"{directory}: {name} is not its formula in {off.height} buckets, "
-                    f"first at {_first(off)}"
-                )
+        if {name, *names_in(metric.formula)} <= known:
+            off = (pl.col(name) - metric.expression).abs()
+            broken[f"{name} is not its formula"] = off > TOLERANCE
+    for name in wide.columns[1:]:
+        broken[f"{name} is negative"] = pl.col(name) < -TOLERANCE
+    if {"total", *PARTITION} <= known:
+        off = (pl.col("total") - pl.sum_horizontal(PARTITION, ignore_nulls=False)).abs()
+        broken["the partition does not add up to total"] = off > TOLERANCE
+    problems = []
+    for what, law in broken.items():
+        rows = wide.filter(law)["timestamp"].sort()
+        if rows.len():
+            problems.append(
+                f"{directory}: {what} in {rows.len()} buckets, first at {rows[0]:%F %T}"
+            )
     return problems
 
 
@@ -187,10 +172,6 @@ def _differences(path: Path, comparison: pl.DataFrame) -> list[str]:
     if off.is_empty():
         return []
     return [f"{path}: difference is not corrected - legacy in {off.height} rows"]
-
-
-def _first(rows: pl.DataFrame) -> str:
-    return f"{rows['timestamp'].sort()[0]:%F %T}"
 
 
 def _gaps(directory: Path, coverage: pl.DataFrame, site: Site) -> list[str]:
