@@ -411,9 +411,9 @@ def steps(pages: Iterable[str]) -> str:
     made = {page if page in NOTEBOOKS else "site" for page in pages}
     taken = seconds.recorded()
     return grid(
-        ("makes", "seconds", "command", "output"),
+        ("makes", "seconds", "command, output"),
         (
-            (step.makes, f"{taken[name]:,}", _code(step.command), _code(step.output))
+            (step.makes, f"{taken[name]:,}", _code(step.command, step.output))
             for name, step in STEPS.items()
             if name not in NOTEBOOKS or name in made
         ),
@@ -453,13 +453,12 @@ def page(notebooks: Sequence[Path]) -> str:
         ),
     )
     figures = grid(
-        ("figure", "shows", "notebook", "numbers"),
+        ("figure", "shows", "notebook, numbers"),
         (
             (
                 ", ".join(f"{{numref}}`%s <{one.name}>`" for one in row),
                 row[0].section,
-                _code(row[0].maker),
-                _code(row[0].general(row[0].data)),
+                _code(row[0].maker, row[0].general(row[0].data)),
             )
             for row in together(drawn)
         ),

@@ -167,7 +167,7 @@ class TestPage:
         ]
         lines = claims.page([*built, notebook(tmp_path, "facts", "fig-f", "table-f")]).splitlines()
         both = "{numref}`%s <fig-chi_edge-x>`, {numref}`%s <fig-chi_uc-x>`"
-        assert f"| {both} | What they did | `SITE` | `output/plots/SITE_x.csv` |" in lines
+        assert f"| {both} | What they did | `SITE`, `output/plots/SITE_x.csv` |" in lines
         assert "| `table-SITE-y` | What they did | `SITE` |" in lines
         assert "| `table-f` | What they did | `facts` |" in lines
 
