@@ -379,7 +379,10 @@ def front_matter(page: Tag) -> tuple[dict[str, str], str, str]:
         if element.name == "h1":
             sections.append("")
         if sections:
-            sections[-1] += str(element)
+            held, above = sections[-1], str(element.find_previous_sibling())
+            # As on other pages, a figure comes before its heading.
+            floats = element.name == "figure" and held == above
+            sections[-1] = f"{element}{held}" if floats else f"{held}{element}"
         else:
             line = "subtitle" if element.find("strong") else "author"
             known[line] = ", ".join(filter(None, (known[line], element.get_text().strip())))

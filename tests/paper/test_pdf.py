@@ -275,6 +275,11 @@ class TestSmallPaper:
     def test_a_figure_is_not_all_that_its_heading_stands_with(self, sources):
         text = sources[1]
         assert text.index('image("1.svg"') < text.index("In detail")
+        text = "<h2>Abstract</h2><p>A</p><h2>In short</h2><figure></figure><p>B</p>"
+        page = pdf.BeautifulSoup(f"<div><h1>T</h1><p>P</p>{text}</div>", "html.parser")
+        known, abstract, rest = pdf.front_matter(page.div)
+        assert (known["author"], abstract) == ("P", "<h1>Abstract</h1><p>A</p>")
+        assert rest == "<figure></figure><h1>In short</h1><p>B</p>"
 
     def test_the_same_pages_give_the_same_bytes(self, small, tmp_path, run_command):
         for name in ("one/a.pdf", "two/a.pdf"):
@@ -341,6 +346,9 @@ class TestBuiltBook:
     def test_no_heading_stands_alone_at_the_end_of_a_page(self, laid):
         for found in laid:  # there are 272 mm above the lower margin
             assert max(heading["top"] for heading in found["headings"]) < 262
+
+    def test_the_first_figure_is_on_the_first_page(self, laid):
+        assert laid[0]["captions"][0] == 1
 
     def test_a_figure_is_near_its_text_and_its_first_mention(self, laid):
         found = laid[0]
