@@ -27,6 +27,7 @@ from chameleon_usage.usage.buckets import (
     emitted,
     legacy_means,
     mean_usage,
+    quantities,
 )
 from chameleon_usage.usage.long import Label, LongTable, enumerated, stretches
 
@@ -202,7 +203,7 @@ def _by_host(sums: pl.DataFrame, availability: Availability, window: Window) -> 
 
 def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
     """Give the type each host had for most of a bucket: hostname, timestamp, node_type."""
-    held = pl.sum_horizontal(0, *(name for name in sums.columns if name.endswith("/nodes")))
+    held = pl.col("nodes") * pl.sum_horizontal(0, *quantities(sums))
     return (
         sums.select("hostname", "bucket", "node_type", _held=held)
         .sort("hostname", "bucket", "_held", "node_type")
