@@ -7,10 +7,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.io.files import whole_directory, whole_file
+from chameleon_usage.io.files import load_table, save_tables, whole_directory, whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +87,42 @@ def test_a_directory_that_a_killed_run_had_moved_away_comes_back(tmp_path):
     with pytest.raises(KeyError), whole_directory(tmp_path / "site"):
         raise KeyError
     assert (names(tmp_path), told(tmp_path / "site")) == (["site"], "old")
+
+
+TABLES = {"one": pl.DataFrame({"x": [1]})}
+
+
+class TestTables:
+    def test_a_full_disk_leaves_the_old_and_is_named(self, tmp_path):
+        def fill_up() -> None:
+            with whole_directory(tmp_path / "site") as scratch:
+                (scratch / "one.parquet").symlink_to("/dev/full")
+                save_tables(scratch, TABLES)
+
+        with pytest.raises(UsageError, match=r"site: could not be written .*No space left"):
+            fill_up()
+
+    @pytest.mark.parametrize(
+        ("folder", "advice"), [("stages", "run --save-stages' again"), ("rows", "run' again")]
+    )
+    def test_a_damaged_one_is_named_though_it_is_read_while_others_are_written(
+        self, folder, advice, tmp_path
+    ):
+        save_tables(tmp_path / folder, TABLES)
+        path = tmp_path / folder / "one.parquet"
+        path.write_bytes(path.read_bytes()[:-20])
+
+        def read() -> None:
+            with whole_directory(tmp_path / "site"):
+                load_table(path)
+
+        with pytest.raises(UsageError, match=rf"{folder}/one.parquet: cannot be read .*{advice}"):
+            read()
+
+    def test_an_error_of_computing_is_none_of_writing(self, tmp_path):
+        def compute() -> None:
+            with whole_directory(tmp_path / "site"):
+                pl.read_ipc(b"nothing that Polars wrote")
+
+        with pytest.raises(pl.exceptions.ComputeError):
+            compute()

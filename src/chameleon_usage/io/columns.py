@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from chameleon_usage.io.files import writing
 from chameleon_usage.io.privacy import Privacy
 
 GROUP_ROWS, GROUP_BYTES = 1 << 17, 1 << 25
@@ -78,9 +79,13 @@ class Writer:
             self._flush()
             if not self.written:
                 self._write(pl.DataFrame(schema=dict(self.kinds)))
-            pl.scan_parquet(self.written).sink_parquet(
-                self.path, compression="zstd", compression_level=LEVEL, row_group_size=GROUP_ROWS
-            )
+            with writing():
+                pl.scan_parquet(self.written).sink_parquet(
+                    self.path,
+                    compression="zstd",
+                    compression_level=LEVEL,
+                    row_group_size=GROUP_ROWS,
+                )
         self.facts = {
             "rows": self.rows,
             "bytes": self.path.stat().st_size,
@@ -115,7 +120,8 @@ class Writer:
 
     def _write(self, frame: pl.DataFrame) -> None:
         self.written.append(Path(self.groups.name) / f"{len(self.written):08}.parquet")
-        frame.write_parquet(self.written[-1], compression="zstd", compression_level=LEVEL)
+        with writing():
+            frame.write_parquet(self.written[-1], compression="zstd", compression_level=LEVEL)
 
     def _typed(self, raw: pl.Series, kind: pl.DataType) -> pl.Series:
         if kind == pl.Binary:

@@ -121,7 +121,7 @@ def beside(target: Path) -> Iterator[Path]:
             prefix=f".{target.name}.{os.getpid()}.", dir=target.parent, ignore_cleanup_errors=True
         ) as scratch:
             yield Path(scratch)
-    except (OSError, pl.exceptions.ComputeError) as error:
+    except OSError as error:
         raise UsageError(
             f"{target}: could not be written ({str(error).partition(chr(10))[0]}); what was there "
             "before is untouched. Make room, or name another directory"
@@ -134,16 +134,34 @@ def _bring_back(scratch: Path, target: Path) -> None:
         (scratch / OLD).replace(target)
 
 
+@contextmanager
+def writing() -> Iterator[None]:
+    """Raise an OSError where a Parquet file cannot be written, for which Polars has no such name.
+
+    So an error of reading or of computing is never taken for one of writing.
+    """
+    try:
+        yield
+    except pl.exceptions.ComputeError as error:
+        raise OSError(error) from error
+
+
 def save_tables(directory: Path, tables: Mapping[str, pl.DataFrame]) -> None:
-    """Write each frame to ``<name>.parquet`` in a directory."""
+    """Write each frame to ``<name>.parquet`` in a directory.
+
+    Raises:
+        OSError: one cannot be written.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name, frame in tables.items():
+        path = directory / f"{name}.parquet"
         # The quickest level: the usual one takes a fifth less room and two fifths more time.
-        frame.write_parquet(directory / f"{name}.parquet", compression="zstd", compression_level=1)
+        with writing():
+            frame.write_parquet(path, compression="zstd", compression_level=1)
 
 
 def load_table(path: Path) -> pl.DataFrame:
-    """Read one stage or output table.
+    """Read one table of a stage, of the outputs or of a range.
 
     Raises:
         UsageError: it is not there, or is damaged.
@@ -151,7 +169,8 @@ def load_table(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
+        option = " --save-stages" if "stages" in path.parts else ""
         raise UsageError(
             f"{path}: cannot be read ({str(error).splitlines()[0]}); "
-            "run 'chameleon-usage run --save-stages' again"
+            f"run 'chameleon-usage run{option}' again"
         ) from error

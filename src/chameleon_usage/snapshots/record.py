@@ -338,7 +338,7 @@ def _write_increment(
             whole=whole,
         )
         if increment.height or whole or wider:
-            increment.write_parquet(target / f"{name}.parquet", compression="zstd")
+            save_tables(target, {name: increment})
     manifest = {
         "as_of": as_of.isoformat(),
         "since": since.isoformat(),
