@@ -100,7 +100,7 @@ class TestEachStageAlone:
 
     def test_usage_is_what_was_saved(self, key, tmp_path):
         tables = lively(key).outputs
-        stages.save_usage(tmp_path, tables)
+        stages.save_usage(tmp_path, tables.items())
         loaded = stages.load_usage(tmp_path)
         assert loaded.keys() == tables.keys()
         for name, frame in tables.items():

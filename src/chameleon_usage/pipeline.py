@@ -1,6 +1,6 @@
 """The stages one after another, each of which can be saved, loaded and run alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil
@@ -12,7 +12,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import loader, registry, renamed
 from chameleon_usage.io import files
 from chameleon_usage.models import cells
-from chameleon_usage.models.frames import columns, empty
+from chameleon_usage.models.frames import Parts, Table, columns, empty
 from chameleon_usage.models.metrics import HELD, KNOWN_SHARE
 from chameleon_usage.models.outputs import OUTPUTS, Coverage
 from chameleon_usage.models.raw import AT_THEIR_WORD
@@ -58,6 +58,8 @@ from chameleon_usage.usage.tables import leadtime_tables, usage_tables
 from chameleon_usage.usage.tally import Tally, tally
 
 SAVED_STAGES = ("facts", "segments", "usage")
+REPORTED = ("usage_timeline", "leadtime_leases", "rejects")
+"""Output tables of which a run gives an account; the others are only written."""
 MOST_BUCKETS = 200_000
 
 
@@ -275,27 +277,61 @@ def outputs(
     Returns:
         table name to frame (OUTPUTS).
     """
+    if sums is None:
+        sums = tally(stage.segments, stage.support, window, by_host=by_host)
+    made = each_output(stage, site, window, sums, by_project=by_project, known_share=known_share)
+    return {
+        name: table if isinstance(table, pl.DataFrame) else pl.concat(table, rechunk=True)
+        for name, table in made
+    }
+
+
+def each_output(
+    stage: SegmentsStage,
+    site: Site,
+    window: Window,
+    sums: Tally,
+    *,
+    by_project: Naming | None = None,
+    known_share: float = KNOWN_SHARE,
+) -> Iterator[tuple[str, Table]]:
+    """Give every output table as soon as it is made, as ``outputs`` does; segments are not needed.
+
+    Args:
+        stage: of ``segments``.
+        site: its configuration.
+        window: the time to cover and its buckets.
+        sums: of the segments.
+        by_project: make the tables of projects, too, with their names changed so.
+        known_share: what is known to a smaller share is null.
+
+    Yields:
+        name and table (OUTPUTS), held to its contract, or held to it as its parts are taken.
+    """
     availability = Availability(
         frozenset(stage.availability["quantity_type"]),
         dict(stage.availability.iter_rows()),
         stage.as_of.item(),
         known_share,
     )
-
-    if sums is None:
-        sums = tally(stage.segments, stage.support, window, by_host=by_host)
-    tables = usage_tables(
+    small: dict[str, pl.DataFrame] = {}
+    for name, table in usage_tables(
         sums["usage"], sums.get("hosts"), stage.legacy, availability, window, site=site.key
-    ) | leadtime_tables(stage.leases, site.key)
+    ):
+        yield name, _held(name, table)
+        if name in ("usage_timeline", "usage_by_resource") and isinstance(table, pl.DataFrame):
+            small[name] = table
+    timeline = small["usage_timeline"]
+    tables = leadtime_tables(stage.leases, site.key)
     tables["lease_use"] = lease_use.lease_use(
-        stage.pieces, stage.leases, tables["usage_timeline"], window, site.key
+        stage.pieces, stage.leases, timeline, window, site.key
     )
     waits = projected.leadtime_projected(sums["pool"], stage.schedule, availability, window, site)
     tables["leadtime_projected"] = waits
     tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
     sliced = sums["sliced"]["quantity_type"].unique().cast(pl.String).to_list()
     mended = sums["sliced"].filter(pl.col("collector_type") == "corrected")["quantity_type"]
-    tables["coverage"] = coverage.coverage_table(
+    supported = coverage.coverage_table(
         sums["held"],
         sums["supported"],
         mended.cast(pl.String).to_list(),
@@ -303,6 +339,8 @@ def outputs(
         window,
         site=site.key,
     )
+    caches = coverage.supported_by_caches(timeline, site.key)
+    tables["coverage"] = supported.vstack(caches).sort(Coverage.primary_key())
     tables["comparison_causes"] = causes.comparison_causes(
         sums["seconds"], stage.rejects, sliced, availability, window, site=site.key
     )
@@ -311,14 +349,14 @@ def outputs(
     tables["join_log"] = stage.join_log.sort("name")
     if by_project is not None:
         held = pl.col("quantity_type").is_in(HELD) & (pl.col("collector_type") == "corrected")
-        if stage.holdings.is_empty() and stage.segments.select(held.any()).item():
+        if stage.holdings.is_empty() and sums["seconds"].select(held.any()).item():
             raise UsageError(
                 f"the saved segments of site {site.key} do not tell projects apart: "
                 "run with --by-project from the raw tables, or with --from facts"
             )
         tables["usage_by_project"] = projects.usage_by_project(
             stage.holdings,
-            tables["usage_by_resource"],
+            small["usage_by_resource"],
             availability,
             window,
             site=site.key,
@@ -327,11 +365,8 @@ def outputs(
         tables["sessions_by_project"] = projects.sessions_by_project(
             stage.sessions, window, availability.as_of, site=site.key, naming=by_project
         )
-    caches = coverage.supported_by_caches(tables["usage_timeline"], site.key)
-    tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
     for name, frame in tables.items():
-        _hold(name, frame)
-    return tables
+        yield name, _held(name, frame)
 
 
 _ORDER = {
@@ -340,6 +375,22 @@ _ORDER = {
     "usage_by_host": ("collector_type", "count_type", "hypervisor_hostname", "timestamp"),
 }
 """Tables of millions of rows, all of one site, and the columns by which they are written."""
+
+
+def _held(name: str, table: Table) -> Table:
+    """Hold an output to its contract, part by part where it is made so."""
+    if not isinstance(table, pl.DataFrame):
+        return _held_parts(name, table)
+    _hold(name, table)
+    return table
+
+
+def _held_parts(name: str, parts: Parts) -> Parts:
+    last: pl.DataFrame | None = None
+    for part in parts:
+        _hold(name, part if last is None else pl.concat([last, part]))
+        last = part.tail(1)
+        yield part
 
 
 def _hold(name: str, frame: pl.DataFrame) -> None:
@@ -424,15 +475,14 @@ def run_pipeline(
         engine: who works on ranges; by default this process.
 
     Returns:
-        (output tables, what is to be said of them)
+        (the output tables that are ``REPORTED``, what is to be said of all)
 
     Raises:
         UsageError: the input or the window is wrong, or another run is writing the directory.
     """
     target = output / site.key
     if resume_from == "usage":
-        tables = load_usage(target)
-        return {name: OUTPUTS[name].validate(frame) for name, frame in tables.items()}, Notes()
+        return _validated(target), Notes()
     with files.claimed(target):
         early: FactsStage | None = None
         notes = Notes()
@@ -459,14 +509,30 @@ def run_pipeline(
             if early is not None:
                 late = segments(early, site, by_project=by_project is not None)
                 early = early if keep else None
-            window, sums = window_of(late, window), None
-        tables = outputs(late, site, window, by_host=by_host, by_project=by_project, sums=sums)
+            window = window_of(late, window)
+            sums = tally(late.segments, late.support, window, by_host=by_host)
+        if not keep:  # what is added up serves no more
+            late = replace(late, segments=empty(Segments), support=empty(SourceSupport))
         with files.whole_directory(target) as scratch:
-            save_usage(scratch, tables)
+            made = each_output(late, site, window, sums, by_project=by_project)
+            tables = save_usage(scratch, made, REPORTED)
             if keep:
-                if early is not None:
-                    save_facts(scratch / "stages", early)
-                elif (target / "stages" / "facts").is_dir():
-                    save_facts(scratch / "stages", load_facts(target))
-                save_segments(scratch / "stages", late)
+                if early is None and (target / "stages" / "facts").is_dir():
+                    early = load_facts(target)
+                _save_stages(scratch / "stages", early, late)
         return tables, replace(notes, window=window)
+
+
+def _save_stages(directory: Path, early: FactsStage | None, late: SegmentsStage) -> None:
+    if early is not None:
+        save_facts(directory, early)
+    save_segments(directory, late)
+
+
+def _validated(directory: Path) -> dict[str, pl.DataFrame]:
+    """Hold what was written to its contracts, table by table; give those that are reported."""
+    reported = load_usage(directory, REPORTED)
+    for name, contract in OUTPUTS.items():
+        if (path := directory / f"{name}.parquet").exists():
+            contract.validate(files.load_table(path))
+    return reported

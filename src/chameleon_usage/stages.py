@@ -1,6 +1,7 @@
 """The stages between raw tables and outputs: what each is, and how it is saved and loaded."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +11,8 @@ import polars.selectors as cs
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.intervals.arithmetic import check_conservation
-from chameleon_usage.io.files import load_table, save_tables
-from chameleon_usage.models.frames import conform
+from chameleon_usage.io.files import load_table, save_table, save_tables
+from chameleon_usage.models.frames import Table, conform
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.stages import (
     MAINTENANCE,
@@ -164,9 +165,29 @@ def load_segments(directory: Path) -> SegmentsStage:
     return SegmentsStage(**(tables | named))
 
 
-def save_usage(directory: Path, tables: dict[str, pl.DataFrame]) -> None:
-    """Write the output tables."""
-    save_tables(directory, tables)
+def save_usage(
+    directory: Path, tables: Iterable[tuple[str, Table]], keep: Collection[str] = ()
+) -> dict[str, pl.DataFrame]:
+    """Write the output tables, each while the next is made.
+
+    Args:
+        directory: where to.
+        tables: names and tables.
+        keep: tables that are wanted again; each is whole.
+
+    Returns:
+        those, by name.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    kept, written = {}, []
+    with ThreadPoolExecutor(1) as writer:
+        for name, table in tables:
+            written.append(writer.submit(save_table, directory / f"{name}.parquet", table))
+            if name in keep and isinstance(table, pl.DataFrame):
+                kept[name] = table
+        for one in written:
+            one.result()
+    return kept
 
 
 def load_usage(

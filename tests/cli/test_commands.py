@@ -150,14 +150,15 @@ class TestInterrupted:
     @pytest.fixture
     def broken_off(self, monkeypatch):
         """Let writing the outputs end in the middle."""
-        whole = files.save_tables
+        whole = files.save_table
 
         def arm(error: type[BaseException]) -> None:
-            def half(directory, tables):
-                whole(directory, dict(list(tables.items())[:3]))
-                raise error
+            def half(path, table):
+                whole(path, table)
+                if path.name == "comparison.parquet":
+                    raise error
 
-            monkeypatch.setattr(stages, "save_tables", half)
+            monkeypatch.setattr(stages, "save_table", half)
 
         yield arm
         monkeypatch.undo()
@@ -194,11 +195,12 @@ class TestInterrupted:
             "import os, signal, sys\n"
             "from chameleon_usage import cli\n"
             "from chameleon_usage import stages\n"
-            "whole = stages.save_tables\n"
-            "def half(directory, tables):\n"
-            "    whole(directory, dict(list(tables.items())[:3]))\n"
-            "    os.kill(os.getpid(), signal.SIGKILL)\n"
-            "stages.save_tables = half\n"
+            "whole = stages.save_table\n"
+            "def half(path, table):\n"
+            "    whole(path, table)\n"
+            "    if path.name == 'comparison.parquet':\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "stages.save_table = half\n"
             "cli.main()\n"
         )
         call = ["run", "--config", CONFIG, "--data-dir", raw, "--output", killed, *TEN_DAYS]

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from chameleon_usage import pipeline
+from chameleon_usage.stages import load_usage
 from chameleon_usage.usage.buckets import Window
 from support.sites import PROJECT, SITES, day, on
 
@@ -68,8 +69,8 @@ def small(tmp_path_factory) -> dict[str, pl.DataFrame]:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text(text)
-    tables, _ = pipeline.run_pipeline(SITES[SITE], folder, folder / "out", Window(day(0), day(10)))
-    return tables
+    pipeline.run_pipeline(SITES[SITE], folder, folder / "out", Window(day(0), day(10)))
+    return load_usage(folder / "out" / SITE)
 
 
 def daily(tables: dict[str, pl.DataFrame], count_type: str, *, resource: str = "nodes", **of: str):

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from chameleon_usage import pipeline
 from chameleon_usage.errors import UsageError
+from chameleon_usage.stages import load_usage
 from chameleon_usage.usage.buckets import Window
 from support.sites import SITES, day
 
@@ -61,8 +62,8 @@ def tables(folder: Path, files: dict[str, str | bytes]) -> dict[str, pl.DataFram
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     window = Window(day(0), day(10))
-    found, _ = pipeline.run_pipeline(SITES[SITE], folder, folder / "out", window)
-    return {name: found[name] for name in TABLES}
+    pipeline.run_pipeline(SITES[SITE], folder, folder / "out", window)
+    return load_usage(folder / "out" / SITE, TABLES)
 
 
 @pytest.fixture(scope="module")

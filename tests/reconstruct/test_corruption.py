@@ -533,5 +533,5 @@ def test_other_values_are_read_as_they_stand(change, key, table):
 @pytest.mark.parametrize(("change", "key", "table"), sorted(set(ROWS) - set(SOME)))
 def test_all_other_values_are_read_as_they_stand(change, key, table, tmp_path):
     site = assert_read_as_it_stands(change, key, table)
-    stages.save_usage(tmp_path, site.outputs)
+    stages.save_usage(tmp_path, site.outputs.items())
     assert check.check_site(tmp_path, replace(site.site, known_gaps=())) == []

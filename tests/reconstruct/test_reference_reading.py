@@ -96,7 +96,7 @@ class TestGenerated:
         @given_sites(key, 2)
         def means(site: TinySite) -> None:
             assert_means_as_designed(site)
-            stages.save_usage(tmp_path, site.outputs)
+            stages.save_usage(tmp_path, site.outputs.items())
             assert check.check_site(tmp_path, replace(site.site, known_gaps=())) == []
 
         means()

@@ -335,7 +335,7 @@ def test_the_pool_and_the_causes_are_as_a_database_counts_them(said):
 def test_check_holds_the_two_parts_to_the_pool(tmp_path):
     site = bare_metal(updated=4, maintenance=1)
     folder = tmp_path / site.site.key
-    save_usage(folder, site.outputs)
+    save_usage(folder, site.outputs.items())
     assert check_site(folder, site.site) == []
     usable = pl.col("count_type") == USABLE
     for name in ("usage_timeline", "usage_by_resource"):

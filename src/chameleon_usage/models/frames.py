@@ -6,6 +6,7 @@ CHI@UC, and most of what a short command takes.
 """
 
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 import polars as pl
@@ -17,6 +18,13 @@ try:
 finally:
     for _name in _UNUSED:
         del sys.modules[_name]
+
+
+Parts = Iterator[pl.DataFrame]
+"""A table of millions of rows, one part of which is in memory at a time; there is at least one."""
+
+Table = pl.DataFrame | Parts
+"""A table, whole or part by part."""
 
 
 @cache
@@ -46,4 +54,4 @@ def finish(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFra
     return conform(rows.with_columns(site=pl.lit(site)), schema).sort(key)
 
 
-__all__ = ["columns", "conform", "dy", "empty", "finish"]
+__all__ = ["Parts", "Table", "columns", "conform", "dy", "empty", "finish"]

@@ -95,22 +95,24 @@ def unit_seconds(
     by: Sequence[str],
     resources: Sequence[str] = tuple(RESOURCES),
 ) -> pl.DataFrame:
-    """Integrate segments over buckets, side by side for every quantity type and resource.
+    """Integrate segments over buckets, side by side for every quantity type.
+
+    What holds whole nodes holds as many units of each resource as its nodes have: it is counted
+    size by size, once for all resources. Slices have more sizes than there are resources: these
+    are counted one by one.
 
     Args:
         segments: models.stages.Segments.
         window: what to cover.
         by: further group columns of the segments, as ``node_type``.
-        resources: which of the metric registry's.
+        resources: which of the metric registry's, ``nodes`` among them.
 
     Returns:
-        ``collector_type``, ``by``, ``node_size``, ``bucket``, sorted, from the first to the last
-        bucket of a group; and for each quantity type that occurs the columns
-        ``<quantity_type>/<resource>``, in unit-seconds (Int64), and, where some hosts do not report
-        a resource, ``<quantity_type>/unreported_<resource>``: the unit-seconds of these hosts.
+        ``collector_type``, ``by``, ``node_size``; ``resources``: how many units (of nodes,
+        1/``node_size``) each one counted has, null where its host does not report them; ``bucket``,
+        from the first to the last of such a group, which is sorted; and for each quantity type that
+        occurs, by its name, the seconds for which one was there, added up (Int64).
     """
-    units = {resource: _UNITS[resource] for resource in resources}
-    unsure = [name for name in units.values() if segments[name].null_count()]
     index = ["collector_type", *by, "node_size"]
     clipped = arithmetic.clip(
         segments.select(
@@ -118,42 +120,92 @@ def unit_seconds(
             *index,
             "start",
             "end",
-            *(pl.col(name).fill_null(0) for name in units.values()),
-            # Node time of the hosts that do not report a resource: unknown is not zero. They are
-            # few, and what is 0 costs nothing.
-            *(
-                pl.when(pl.col(name).is_null()).then("node_units").otherwise(0).alias(_untold(name))
-                for name in unsure
-            ),
+            **{resource: _UNITS[resource] for resource in resources},
         ),
         window.start,
         window.end,
     )
-    borders = window.edges
-    quantities = clipped.select(pl.col("quantity_type").unique().sort())
+    groups, one = [*index, *resources], pl.lit(1, pl.Int64)
+    sliced = pl.len().over(index) > len(resources)
+    sizes = clipped.select(groups).unique().sort(groups).with_columns(_sliced=sliced)
+    # What a host does not report is told of its nodes; all else of slices is counted, not told.
+    told = sizes.with_columns(
+        pl.when("_sliced").then(pl.col(name) * 0).otherwise(name).alias(f"_{name}")
+        for name in resources
+    )
+    labels = [*index, *(f"_{name}" for name in resources)]
+    told = told.with_columns(_group=pl.struct("_sliced", *labels).rank("dense"))
+    rows = clipped.lazy().join(
+        told.lazy().select(*groups, "_sliced", "_group"),
+        on=groups,
+        how="left",
+        maintain_order="left",
+        nulls_equal=True,
+    )
+    named = told.select("_group", *labels).rename({f"_{name}": name for name in resources})
+    whole = _integrated(rows.filter(~pl.col("_sliced")), named, window, {"one": one})["one"]
+    if not told["_sliced"].any():
+        return whole
+    every = {name: pl.col(name).fill_null(0) for name in resources}
+    counted = _integrated(rows.filter("_sliced"), named, window, every)
+    return pl.concat(
+        [
+            whole,
+            counted["nodes"].with_columns(nodes=one),
+            *(
+                counted[resource].with_columns(
+                    pl.lit(int(name == resource), pl.Int64).alias(name) for name in resources
+                )
+                for resource in resources
+                if resource != "nodes"
+            ),
+        ],
+        how="diagonal",
+    )
+
+
+def _integrated(
+    wanted: pl.LazyFrame, labels: pl.DataFrame, window: Window, units: Mapping[str, pl.Expr]
+) -> dict[str, pl.DataFrame]:
+    """Integrate units over buckets: to the name of each, the sums as ``unit_seconds`` gives them.
+
+    Args:
+        wanted: rows with ``_group``, ``quantity_type``, ``start`` and ``end``, within the window.
+        labels: what to write for a ``_group``.
+        window: what to cover.
+        units: what to integrate.
+    """
+    rows = wanted.select("quantity_type", "_group", "start", "end", **units).collect()
+    types = rows.select(pl.col("quantity_type").unique().sort())
     sums = arithmetic.integrate(
-        clipped,
-        borders,
-        ["quantity_type", *index],
-        [*units.values(), *map(_untold, unsure)],
-        groups=quantities.join(
-            extents(clipped, index, borders), how="cross", maintain_order="left_right"
+        rows,
+        window.edges,
+        ["quantity_type", "_group"],
+        list(units),
+        groups=types.join(
+            extents(rows, ["_group"], window.edges), how="cross", maintain_order="left_right"
         ),
     )
-    height = sums.height // max(quantities.height, 1)
-    collector = pl.col("collector_type").cast(pl.String)
-    columns = units | {_untold(name): _untold(name) for name in unsure}
-    return sums.select(collector, *by, "node_size", "bucket")[:height].hstack(
-        [
-            sums[unit].slice(number * height, height).alias(f"{quantity}/{name}")
-            for number, quantity in enumerate(quantities["quantity_type"])
-            for name, unit in columns.items()
-        ]
+    height = sums.height // max(types.height, 1)
+    labels = labels.unique("_group").cast({"collector_type": pl.String})
+    index = sums.select("_group", "bucket")[:height].join(
+        labels, on="_group", how="left", maintain_order="left"
     )
+    index = index.select(*labels.columns[1:], "bucket")
+    return {
+        name: index.hstack(
+            [
+                sums[name].slice(number * height, height).alias(quantity)
+                for number, quantity in enumerate(types["quantity_type"])
+            ]
+        )
+        for name in units
+    }
 
 
-def _untold(unit: str) -> str:
-    return f"unreported_{unit}"
+def quantities(sums: pl.DataFrame) -> list[str]:
+    """List the quantity types that a frame of ``unit_seconds`` tells of."""
+    return sums.columns[sums.columns.index("bucket") + 1 :]
 
 
 def extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
@@ -184,54 +236,44 @@ def mean_usage(
         less than 95 % of a group's node time is of hosts that report the resource. Without ``by``,
         every bucket of both collectors.
     """
-    index = ["collector_type", *by, "bucket"]
-    values = [name for name in sums.columns if "/" in name]
+    for resource in RESOURCES:
+        if resource in sums.columns:
+            yield resource, _means(sums, window, by, resource)
+
+
+def _means(sums: pl.DataFrame, window: Window, by: Sequence[str], resource: str) -> pl.DataFrame:
+    index, values = ["collector_type", *by, "bucket"], quantities(sums)
     groups = ["collector_type", *by, "node_size", "bucket"]
-    whole = sums  # one row for each group already, unless there are other columns
-    if set(groups) < set(sums.columns) - set(values):
-        whole = sums.group_by(groups).agg(pl.col(values).sum()).sort(groups)
-    nodes = {name: pl.col(f"{name.split('/')[0]}/nodes") for name in values}
-    means = whole.with_columns(
-        (nodes[name] if name.endswith("/nodes") else nodes[name] - pl.col(name)).alias(name)
-        / pl.col("node_size")
-        for name in values
-        if name.endswith("/nodes") or "/unreported_" in name
-    ).rename(lambda name: name.replace("/unreported_", "/reported_"))
-    values = [name for name in means.columns if "/" in name]
+    units = pl.col(values) * pl.col(resource)
+    nodes = pl.col(values) * pl.col("nodes")
+    parts = [units]
+    if unsure := bool(sums[resource].null_count()):
+        reported = pl.when(pl.col(resource).is_not_null()).then(nodes)
+        parts += [nodes.name.prefix("nodes/"), reported.name.prefix("reported/")]
+    whole = sums.lazy().select(*groups, *parts).group_by(groups).sum().sort(groups).collect()
+    # Of node units there are as many to a node as it has vCPUs, where it is held in slices.
+    of_nodes = [name for name in whole.columns if "/" in name]
+    of_nodes = values if resource == "nodes" else of_nodes
+    means = whole.with_columns(pl.col(of_nodes) / pl.col("node_size"))
     if whole["node_size"].n_unique() > 1:
         # Hosts of different sizes: their shares of a node are added up, in order of size.
-        means = means.group_by(index, maintain_order=True).agg(pl.col(values).sum()).sort(index)
+        means = means.drop("node_size").group_by(index, maintain_order=True).sum().sort(index)
     if not by:
         # A collector that found nothing at all still says so, bucket by bucket.
         every = pl.DataFrame({"collector_type": READINGS}).join(
             window.timestamps.select("bucket"), how="cross"
         )
-        means = every.join(means, on=index, how="left", maintain_order="left").with_columns(
-            pl.col(values).fill_null(0)
-        )
+        means = every.join(means, on=index, how="left", maintain_order="left").fill_null(0)
     means = means.hstack(window.timestamps[means["bucket"]].drop("bucket"))
-    quantities = sorted({name.split("/")[0] for name in values})
-    named = [name for name in RESOURCES if any(v.endswith(f"/{name}") for v in values)]
-    resources = named or list(RESOURCES)
 
-    def mean(quantity: str, resource: str) -> pl.Expr:
-        value = pl.col(f"{quantity}/{resource}") / pl.col("length")
-        reported = f"{quantity}/reported_{resource}"
-        if reported not in values:
+    def mean(quantity: str) -> pl.Expr:
+        value = pl.col(quantity) / pl.col("length")
+        if not unsure:
             return value.alias(quantity)
-        enough = pl.col(reported) >= KNOWN_SHARE * pl.col(f"{quantity}/nodes")
+        enough = pl.col(f"reported/{quantity}") >= KNOWN_SHARE * pl.col(f"nodes/{quantity}")
         return pl.when(enough).then(value).alias(quantity)
 
-    for resource in resources:
-        yield (
-            resource,
-            means.select(
-                "collector_type",
-                *by,
-                "timestamp",
-                *(mean(quantity, resource) for quantity in quantities),
-            ),
-        )
+    return means.select("collector_type", *by, "timestamp", *map(mean, values))
 
 
 def legacy_means(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:

@@ -12,9 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from chameleon_usage.models.frames import Parts
+
 Label = tuple[int, ...]
 Times = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
+
+
+ROWS = 122_880
+"""About as many rows has a part: as many as Polars writes to a row group."""
 
 
 @dataclass
@@ -64,35 +70,48 @@ class LongTable:
         if series:
             # Copied together, so that the states can go, of which most is 0.
             ends = np.cumsum([len(own) for _, own in series.values()])[:-1]
-            parts = (
-                np.split(np.concatenate(column), ends)
-                for column in zip(*series.values(), strict=True)
-            )
-            for label, *rows in zip(series, *parts, strict=True):
-                self.add(label, *rows)
+            copies = np.split(np.concatenate([own for _, own in series.values()]), ends)
+            for (label, (when, _)), own in zip(series.items(), copies, strict=True):
+                self.add(label, when, own)
 
-    def frame(self) -> pl.DataFrame:
-        """Give the table, by label and time, and let the series go.
+    def parts(self) -> Parts:
+        """Give the table part by part, by label and time, and let the series go.
 
-        Returns:
+        Yields:
             the label, ``timestamp`` and ``value``.
         """
         labels = sorted(self.series)
-        lengths = [len(self.series[label][0]) for label in labels]
-        numbers = np.array(labels, np.uint32).reshape(len(labels), len(self.kinds)).T
-        times = np.concatenate(
-            [*(self.series[label][0] for label in labels), np.empty(0, np.int64)]
-        )
-        values = np.concatenate([*(self.series[label][1] for label in labels), np.empty(0)])
+        ends = np.cumsum([0, *(len(self.series[label][1]) for label in labels)])
+        for begin, end in pairwise(_borders(int(ends[-1]))):
+            of = slice(
+                np.searchsorted(ends, begin, "right") - 1, np.searchsorted(ends, end, "left")
+            )
+            lengths = np.diff(np.clip(ends[of.start : of.stop + 1], begin, end))
+            rows = slice(begin - int(ends[of.start]), end - int(ends[of.start]))
+            here = [self.series[label] for label in labels[of]]
+            times = np.concatenate([np.empty(0, np.int64), *(times for times, _ in here)])[rows]
+            values = np.concatenate([np.empty(0), *(values for _, values in here)])[rows]
+            numbers = np.array(labels[of], np.uint32).reshape(len(here), len(self.kinds)).T
+            yield pl.DataFrame(
+                {
+                    name: enumerated(np.repeat(number, lengths), kind)
+                    for number, (name, kind) in zip(numbers, self.kinds.items(), strict=True)
+                }
+            ).with_columns(
+                pl.Series("timestamp", times).cast(pl.Datetime("us", "UTC")),
+                pl.Series("value", values),
+            )
+            for label in labels[of][:-1]:
+                del self.series[label]
         self.series.clear()
-        return pl.DataFrame(
-            {
-                name: enumerated(np.repeat(of, lengths), kind)
-                for of, (name, kind) in zip(numbers, self.kinds.items(), strict=True)
-            }
-        ).with_columns(
-            pl.Series("timestamp", times).cast(pl.Datetime("us", "UTC")), pl.Series("value", values)
-        )
+
+
+def _borders(height: int) -> list[int]:
+    """Divide rows into parts of the same size, as Polars divides a frame into row groups."""
+    least = max(height // ROWS, 1)
+    count = min(least, least + 1, key=lambda number: abs(height / number - ROWS))
+    sizes = [(height + number) // count for number in reversed(range(count))]
+    return [0, *np.cumsum(sizes).tolist()]
 
 
 def enumerated(numbers: npt.NDArray[np.integer], kind: pl.Enum) -> pl.Series:

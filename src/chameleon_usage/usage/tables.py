@@ -1,12 +1,12 @@
 """The output tables of a site: usage, collectors side by side, lead times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from chameleon_usage.intervals import keys
-from chameleon_usage.models.frames import columns, conform, dy, finish
+from chameleon_usage.models.frames import Parts, Table, columns, conform, dy, finish
 from chameleon_usage.models.metrics import COLLECTORS, METRICS, UNCOUNTED, WIDE_NAMES
 from chameleon_usage.models.outputs import (
     Comparison,
@@ -27,6 +27,7 @@ from chameleon_usage.usage.buckets import (
     emitted,
     legacy_means,
     mean_usage,
+    quantities,
 )
 from chameleon_usage.usage.long import Label, LongTable, enumerated, stretches
 
@@ -39,7 +40,7 @@ def usage_tables(
     window: Window,
     *,
     site: str,
-) -> dict[str, pl.DataFrame]:
+) -> Iterator[tuple[str, Table]]:
     """Make every usage table of one site.
 
     Args:
@@ -50,33 +51,41 @@ def usage_tables(
         window: the time to cover and its buckets.
         site: the site's key.
 
-    Returns:
-        table name to frame, each as its output contract says. The tables by node type and by host
-        are in the order of their series: millions of rows take longer to sort than to make.
+    Yields:
+        table name and table, each as its output contract says. The tables by node type and by host
+        come part by part, in the order of their series: millions of rows take longer to sort than
+        to make.
     """
     node_types = enumeration(sums["node_type"], legacy["node_type"])
     sums = sums.cast({"node_type": node_types})
     cached = legacy_means(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
-    totals = {resource: derive(frame, availability) for resource, frame in mean_usage(sums, window)}
+    by_type, totals = _by_type(sums, cached, availability, window)
+    del sums
     by_resource = _by_resource(totals, cached, availability, window, site)
     timeline = conform(by_resource.filter(pl.col("resource") == "nodes"), UsageTimeline)
-    by_type = _by_type(sums, cached, totals, availability, window)
-    del sums
     by_types = compare_node_types(by_type, timeline, window, site)
-    tables = {
-        "usage_timeline": timeline,
-        "usage_by_resource": by_resource,
-        "usage_by_node_type": conform(
-            by_type.frame().with_columns(site=pl.lit(site)), UsageByNodeType
-        ),
-        "comparison": compare_sites(timeline, site),
-        "comparison_by_node_type": by_types,
-        "usage_wide": _wide(by_resource, site),
-    }
+    yield "usage_by_node_type", _parts(by_type, UsageByNodeType, site)
+    yield "comparison_by_node_type", by_types
+    del by_type, by_types
     if hosts is not None:
-        by_hosts = _by_host(hosts, availability, window).with_columns(site=pl.lit(site))
-        tables["usage_by_host"] = conform(by_hosts, UsageByHost).rechunk()
-    return tables
+        by_host, types = _by_host(hosts, availability, window)
+        yield "usage_by_host", _parts(by_host, UsageByHost, site, types)
+    yield "usage_timeline", timeline
+    yield "usage_by_resource", by_resource
+    yield "comparison", compare_sites(timeline, site)
+    yield "usage_wide", _wide(by_resource, site)
+
+
+def _parts(
+    table: LongTable, schema: type[dy.Schema], site: str, more: pl.DataFrame | None = None
+) -> Parts:
+    """Give the parts of a table as an output contract says, and what ``more`` tells of its rows."""
+    key = ["hypervisor_hostname", "timestamp"]
+    for part in table.parts():
+        rows = part.with_columns(site=pl.lit(site))
+        if more is not None:
+            rows = rows.join(more, on=key, how="left", maintain_order="left")
+        yield conform(rows, schema)
 
 
 def _by_resource(
@@ -172,16 +181,22 @@ _AT_ONCE = 64
 """Hosts whose states are held at once: all of a site, with every count type, take gigabytes."""
 
 
-def _by_host(sums: pl.DataFrame, availability: Availability, window: Window) -> pl.DataFrame:
-    """Give the rows of usage_by_host, from the unit-seconds of hosts by node type."""
+def _by_host(
+    sums: pl.DataFrame, availability: Availability, window: Window
+) -> tuple[LongTable, pl.DataFrame]:
+    """Give the series of usage_by_host, from the unit-seconds of hosts by node type.
+
+    Returns:
+        (the series, the node type of each host and bucket)
+    """
     sums = sums.with_columns(
         pl.col(name).cast(pl.Enum(sums[name].unique().cast(pl.String).drop_nulls().sort()))
         for name in ("hostname", "node_type")
     )
     kinds = {name: columns(UsageByHost)[name] for name in ("collector_type", "count_type")}
     names = _codes(kinds["count_type"])
-    table = LongTable(kinds | {"hostname": sums.schema["hostname"]})  # type: ignore[arg-type]
-    number, types = pl.col("hostname").to_physical(), []
+    table = LongTable(kinds | {"hypervisor_hostname": sums.schema["hostname"]})  # type: ignore[arg-type]
+    number, types = pl.col("hostname").to_physical(), [_types(sums.clear(), window)]
     for first in range(0, sums["hostname"].n_unique(), _AT_ONCE):
         some = sums.filter((number >= first) & (number < first + _AT_ONCE))
         types.append(_types(some, window))
@@ -193,22 +208,22 @@ def _by_host(sums: pl.DataFrame, availability: Availability, window: Window) -> 
             own = states.filter(pl.col("collector_type") == collector, _SOME)
             shared = (table.code("collector_type", collector),)
             table.add_states(own, "hostname", names, shared)
-    rows = table.frame()
-    if types:
-        on = ["hostname", "timestamp"]
-        rows = rows.join(pl.concat(types), on=on, how="left", maintain_order="left")
-    return rows.rename({"hostname": "hypervisor_hostname"})
+    return table, pl.concat(types)
 
 
 def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """Give the type each host had for most of a bucket: hostname, timestamp, node_type."""
-    held = pl.sum_horizontal(0, *(name for name in sums.columns if name.endswith("/nodes")))
+    """Give the node type that each host had for most of a bucket.
+
+    Returns:
+        ``timestamp``, ``node_type``, ``hypervisor_hostname``.
+    """
+    held = pl.col("nodes") * pl.sum_horizontal(0, *quantities(sums))
     return (
         sums.select("hostname", "bucket", "node_type", _held=held)
         .sort("hostname", "bucket", "_held", "node_type")
         .unique(["hostname", "bucket"], keep="last", maintain_order=True)
         .join(window.timestamps, on="bucket")
-        .select("hostname", "timestamp", "node_type")
+        .select("timestamp", "node_type", hypervisor_hostname="hostname")
     )
 
 
@@ -225,11 +240,10 @@ def enumeration(*node_types: pl.Series) -> pl.Enum:
 def _by_type(
     sums: pl.DataFrame,
     cached: pl.DataFrame,
-    totals: dict[str, pl.DataFrame],
     availability: Availability,
     window: Window,
-) -> LongTable:
-    """Give the rows of usage_by_node_type, series by series."""
+) -> tuple[LongTable, dict[str, pl.DataFrame]]:
+    """Give the rows of usage_by_node_type, series by series; and the site's states by resource."""
     kinds = {
         name: columns(UsageByNodeType)[name]
         for name in ("collector_type", "resource", "count_type")
@@ -243,13 +257,17 @@ def _by_type(
     times, values = legacy["timestamp"].to_physical().to_numpy(), legacy["value"].to_numpy()
     for of, rows in stretches(legacy, "count_type", "node_type"):
         table.add((*shared, *of), times[rows], values[rows])
-    for resource, frame in mean_usage(sums, window, ["node_type"]):
+    totals = {}
+    for (resource, whole), (_, frame) in zip(
+        mean_usage(sums, window), mean_usage(sums, window, ["node_type"]), strict=True
+    ):
+        totals[resource] = derive(whole, availability)
         states = _by_types(frame, totals[resource], availability, window)
         for collector in READINGS:
             shared = table.code("collector_type", collector), table.code("resource", resource)
             own = states.filter(pl.col("collector_type") == collector, _SOME)
             table.add_states(own, "node_type", names, shared)
-    return table
+    return table, totals
 
 
 _SOME = pl.any_horizontal(pl.col(METRICS) != 0)

@@ -79,9 +79,10 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _add_units(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Add up frames of ``buckets.unit_seconds``, as it would give them of all segments."""
-    index = [name for name in parts[0].columns if "/" not in name and name != "bucket"]
+    names = parts[0].columns
+    index = names[: names.index("bucket")]
     stacked = _typed(pl.concat(parts, how="diagonal_relaxed"))
-    sums = stacked.group_by(*index, "bucket").agg(pl.col("^.*/.*$").sum())
+    sums = stacked.group_by(*index, "bucket").agg(pl.exclude(*index, "bucket").sum())
     every = (
         sums.group_by(index)
         .agg(pl.int_range(pl.col("bucket").min(), pl.col("bucket").max() + 1).alias("bucket"))
@@ -92,5 +93,5 @@ def _add_units(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
         sums, on=[*index, "bucket"], how="left", maintain_order="left", nulls_equal=True
     )
     return filled.with_columns(
-        pl.col("collector_type").cast(pl.String), pl.col("^.*/.*$").fill_null(0)
+        pl.col("collector_type").cast(pl.String), pl.exclude(*index).fill_null(0)
     )
