@@ -31,7 +31,7 @@ def events(folder: Path) -> Path:
                 "lease_id": "L",
                 "event_type": kind,
                 "status": status,
-                "time": 1,
+                "time": number,
                 "updated_at": 1,
             }
             for number, (kind, status) in enumerate(kinds)
@@ -45,21 +45,46 @@ def dated(folder: Path) -> Path:
     return folder
 
 
-def names_of(folder: Path) -> tuple[list[str], int]:
+def days_of(folder: Path) -> tuple[list[int], int]:
     inputs = load_raw_inputs(folder, [EVENTS])
-    return sorted(inputs.tables[EVENTS]["id"]), inputs.rows[EVENTS]
+    days = (inputs.tables[EVENTS]["time"] - day(0)).dt.total_days()
+    return sorted(days), inputs.rows[EVENTS]
 
 
 class TestRows:
     def test_rows_that_no_adapter_reads_go_and_are_counted_as_found(self, tmp_path):
-        assert names_of(dated(events(tmp_path))) == (["0"], 3)
+        assert days_of(dated(events(tmp_path))) == ([0], 3)
 
     def test_without_a_manifest_all_stay_to_tell_when_they_were_read(self, tmp_path):
-        assert names_of(events(tmp_path)) == (["0", "1", "2"], 3)
+        assert days_of(events(tmp_path)) == ([0, 1, 2], 3)
 
     def test_with_earlier_snapshots_all_stay_to_tell_what_became_of_them(self, tmp_path):
         (tmp_path / "history").mkdir()
-        assert names_of(dated(events(tmp_path))) == (["0", "1", "2"], 3)
+        assert days_of(dated(events(tmp_path))) == ([0, 1, 2], 3)
+
+    @pytest.mark.parametrize("history", [False, True])
+    def test_a_column_goes_with_the_rows(self, tmp_path, history):
+        if history:
+            (tmp_path / "history").mkdir()
+        table = load_raw_inputs(dated(events(tmp_path)), [EVENTS]).tables[EVENTS]
+        assert ("id" in table.columns) == history
+
+    @pytest.mark.parametrize(
+        ("deleted", "kept"), [("r", "1"), ("0", "0"), (None, None), ("", None)]
+    )
+    def test_of_the_mark_of_a_deleted_row_no_more_stays_than_that(self, tmp_path, deleted, kept):
+        name = "blazar.computehost_allocations"
+        write_table(tmp_path, name, [{"id": "a", "created_at": 0, "deleted": deleted}])
+        assert load_raw_inputs(dated(tmp_path), [name]).tables[name]["deleted"].to_list() == [kept]
+
+    def test_reservations_of_addresses_go_and_unknown_ones_stay(self, tmp_path):
+        name = "blazar.reservations"
+        kinds = ["physical:host", "virtual:floatingip", "network", "strange", None]
+        rows = [{"id": str(n), "resource_type": kind} for n, kind in enumerate(kinds)]
+        write_table(tmp_path, name, rows)
+        inputs = load_raw_inputs(dated(tmp_path), [name])
+        assert inputs.tables[name]["id"].to_list() == ["0", "3", "4"]
+        assert inputs.rows[name] == 5
 
     def test_a_row_that_comes_twice_is_refused_before_it_goes(self, tmp_path):
         path = events(tmp_path) / f"{EVENTS}.parquet"

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from chameleon_usage.intervals import keys
 from chameleon_usage.models.frames import columns, conform
+from chameleon_usage.models.raw import NAME
 from chameleon_usage.models.stages import ASIDE, COMPLETENESS, Ingested, Intervals, JoinLog, rejects
 from chameleon_usage.models.vocabulary import BARE_METAL, INGEST, KVM, Reason
 
@@ -140,11 +142,53 @@ def refuse(
         .when(end == start)
         .then(pl.lit(Reason.EMPTY_INTERVAL))
     )
-    judged = rows.with_columns(_reason=bounds if reason is None else pl.coalesce(reason, bounds))
-    bad = judged.filter(pl.col("_reason").is_not_null())
-    return judged.filter(pl.col("_reason").is_null()).drop("_reason"), rejects(
-        bad, stage=INGEST, source=source, reason=pl.col("_reason"), row_id=row_id
+    why = rows.select(_reason=bounds if reason is None else pl.coalesce(reason, bounds))
+    judged = why["_reason"].is_not_null()
+    return rows.filter(~judged) if judged.any() else rows, rejects(
+        rows.filter(judged).hstack(why.filter(judged)),
+        stage=INGEST,
+        source=source,
+        reason=pl.col("_reason"),
+        row_id=row_id,
     )
+
+
+def among(rows: pl.DataFrame, others: pl.DataFrame, on: str) -> pl.Series:
+    """Tell which rows have a key that others have, too; null is none.
+
+    Keys are names or integers, here and in ``join_one``: they are looked up by number, which takes
+    a fraction of the time of a join.
+    """
+    others = others.select(on).drop_nulls()
+    return pl.Series(keys.find(rows.select(on), others, [on]) >= 0)
+
+
+def join_one(rows: pl.DataFrame, others: pl.DataFrame, on: str) -> tuple[pl.DataFrame, int]:
+    """Join rows, all and in their order, with the one that has their key, if there is one.
+
+    Returns:
+        (the rows with the columns of ``others``, how many matched)
+    """
+    others = others.drop_nulls(on)
+    found = keys.find(rows.select(on), others.select(on), [on])
+    place = pl.Series(found, dtype=pl.Int64)
+    place = place.set(place < 0, None)
+    return rows.hstack(
+        others.select(pl.exclude(on).gather(place))
+    ), place.len() - place.null_count()
+
+
+def least(rows: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Give the least value of every other column for each key."""
+    if rows[by].n_unique() == rows.height:  # as of most; to group takes long
+        return rows
+    return rows.group_by(by).agg(pl.all().min())
+
+
+def _numbered(left: pl.Series, right: pl.Series) -> bool:
+    """Tell whether ``join_one`` can join these keys."""
+    same = left.dtype == right.dtype and (right.dtype == NAME or right.dtype.is_integer())
+    return same and right.drop_nulls().n_unique() == right.len() - right.null_count()
 
 
 @dataclass
@@ -157,10 +201,13 @@ class Joins:
         self, name: str, left: pl.DataFrame, right: pl.DataFrame, on: str | Sequence[str]
     ) -> pl.DataFrame:
         """Join and log: rows left, matched, unmatched, and rows out per matched row."""
-        joined = left.join(
-            right.with_columns(_hit=pl.lit(value=True)), on=on, how="left", maintain_order="left"
-        )
-        hits = int(joined["_hit"].count())
+        if isinstance(on, str) and _numbered(left[on], right[on]):
+            joined, hits = join_one(left, right, on)
+        else:
+            right = right.with_columns(_hit=pl.lit(value=True))
+            joined = left.join(right, on=on, how="left", maintain_order="left")
+            hits = int(joined["_hit"].count())
+            joined = joined.drop("_hit")
         unmatched = joined.height - hits
         matched = left.height - unmatched
         self.rows.append(
@@ -172,7 +219,7 @@ class Joins:
                 "fan_out": hits / matched if matched else 0.0,
             }
         )
-        return joined.drop("_hit")
+        return joined
 
     def log(self) -> pl.DataFrame:
         """Give the join log so far (JoinLog)."""

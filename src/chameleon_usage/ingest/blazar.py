@@ -7,11 +7,14 @@ import polars as pl
 from chameleon_usage.ingest import schedule
 from chameleon_usage.ingest.base import (
     Joins,
+    among,
     amount,
     deleted_at,
     deletion_is_inferred,
     flagged_undated,
     host_class,
+    join_one,
+    least,
     positive,
     present,
     refuse,
@@ -360,21 +363,22 @@ def _asks(inputs: RawInputs) -> pl.DataFrame:
             inputs.get(SLICES).select(
                 "reservation_id",
                 "vcpus",
-                resource_properties=pl.lit(None, pl.String),
-                count_range=pl.col("amount").cast(pl.String),
+                resource_properties=pl.lit(None, NAME),
+                count_range=pl.col("amount").cast(pl.String).cast(NAME),
             ),
         ],
         how="diagonal",
     )
     # A few wishes are made again and again: each is read once.
+    count = pl.col("count_range").cast(pl.String)
     wish = ["resource_properties", "count_range"]
     wishes = (
         asks.select(wish)
         .unique()
         .with_columns(
-            asked_type=pl.col("resource_properties").str.extract(_ASKED_TYPE),
-            asked=pl.col("count_range").str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
-            most=pl.col("count_range").str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
+            asked_type=pl.col("resource_properties").cast(pl.String).str.extract(_ASKED_TYPE),
+            asked=count.str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
+            most=count.str.extract(r"(\d+)$").cast(pl.Int64, strict=False),
         )
     )
     asks = asks.join(wishes, on=wish, how="left", nulls_equal=True, maintain_order="left")
@@ -391,20 +395,15 @@ def _given_back(inputs: RawInputs, rows: pl.DataFrame, asks: pl.DataFrame) -> pl
     most: the one that was made first went when one more was made; of those made at once, nobody
     knows which.
     """
-    leases = (
-        inputs.get(RESERVATIONS)
-        .select("lease_id", reservation_id="id")
-        .join(inputs.get(LEASES).select(lease_id="id", _ended="deleted_at"), on="lease_id")
-    )
-    most = asks.select("reservation_id", "most")
+    made = rows.select("id", "reservation_id", "created_at", "deleted_at")
+    made, _ = join_one(made, asks.select("reservation_id", "most"), "reservation_id")
+    more = made.filter(pl.len().over("reservation_id") > pl.col("most"))
+    reservations = inputs.get(RESERVATIONS).select("lease_id", reservation_id="id")
+    leases = inputs.get(LEASES).select(lease_id="id", _ended="deleted_at")
+    more, _ = join_one(more, reservations, "reservation_id")
     swept = (
-        rows.select("id", "reservation_id", "created_at", "deleted_at")
-        .join(leases, on="reservation_id")
-        .join(most, on="reservation_id")
-        .filter(
-            (pl.len().over("reservation_id") > pl.col("most"))
-            & (pl.col("deleted_at") == pl.col("_ended"))
-        )
+        join_one(more, leases, "lease_id")[0]
+        .filter(pl.col("deleted_at") == pl.col("_ended"))
         .sort("reservation_id", "created_at", "id")
         .with_columns(_place=pl.int_range(pl.len()).over("reservation_id"))
     )
@@ -413,7 +412,7 @@ def _given_back(inputs: RawInputs, rows: pl.DataFrame, asks: pl.DataFrame) -> pl
     )
     ends = swept.join(later, on=["reservation_id", "_place"]).select("id", "_next")
     return (
-        rows.join(ends, on="id", how="left", maintain_order="left")
+        join_one(rows, ends, "id")[0]
         .with_columns(deleted_at=pl.coalesce("_next", "deleted_at"))
         .drop("_next")
     )
@@ -525,28 +524,41 @@ def leases(inputs: RawInputs) -> Ingested:
     asked = asked.with_columns(
         given=pl.when(pl.col("given").is_not_null()).then(pl.min_horizontal("given", "most"))
     )
-    by_lease = (
-        asked.sort("lease_id", "reservation_id")
-        .group_by("lease_id")
-        .agg(
-            node_type=pl.coalesce(
-                pl.col("asked_type").drop_nulls().first(), pl.col("given_type").drop_nulls().first()
+    asked_type, given_type = pl.col("asked_type"), pl.col("given_type")
+    several = pl.col("lease_id").is_duplicated()
+    by_lease = pl.concat(
+        [
+            asked.filter(~several).select(
+                "lease_id",
+                node_type=pl.coalesce(asked_type, given_type),
+                asked=pl.col("asked").fill_null(0),
+                given=pl.col("given").fill_null(0),
+                launched="launched",
             ),
-            asked=pl.col("asked").sum(),
-            given=pl.col("given").sum(),
-            launched=pl.col("launched").min(),
-        )
+            asked.filter(several)
+            .sort("lease_id", "reservation_id")
+            .group_by("lease_id")
+            .agg(
+                node_type=pl.coalesce(
+                    asked_type.drop_nulls().first(), given_type.drop_nulls().first()
+                ),
+                asked=pl.col("asked").sum(),
+                given=pl.col("given").sum(),
+                launched=pl.col("launched").min(),
+            ),
+        ]
     )
-    events = inputs.get("blazar.events")
     started = (
-        events.filter(LEASE_STARTED)
-        .group_by(pl.col("lease_id").cast(NAME))
-        .agg(started=pl.coalesce("updated_at", "time").min(), planned=pl.col("time").min())
+        inputs.get("blazar.events")
+        .filter(LEASE_STARTED)
+        .select("lease_id", started=pl.coalesce("updated_at", "time"), planned="time")
     )
-    every = inputs.get(LEASES).rename({"id": "lease_id"})
-    rows = every.join(by_lease, on="lease_id", how="inner", maintain_order="left")
-    rows = joins.left("leases -> start events", rows, started, "lease_id")
-    rows = rows.join(_extended(inputs), on="lease_id", how="left", maintain_order="left")
+    every, _ = join_one(inputs.get(LEASES).rename({"id": "lease_id"}), by_lease, "lease_id")
+    of_nodes = pl.col("asked").is_not_null()
+    rows = joins.left(
+        "leases -> start events", every.filter(of_nodes), least(started, "lease_id"), "lease_id"
+    )
+    rows, _ = join_one(rows, _extended(inputs), "lease_id")
     undated = rows.filter(pl.col("created_at").is_null())
     dated = rows.filter(pl.col("created_at").is_not_null())
     cancelled = (pl.col("deleted_at") <= pl.col("start_date")).fill_null(value=False)
@@ -579,7 +591,7 @@ def leases(inputs: RawInputs) -> Ingested:
     )
     return Ingested(
         leases=conform(lead, Leases),
-        aside=set_aside(every.join(by_lease, on="lease_id", how="anti"), LEASES, "lease_id"),
+        aside=set_aside(every.filter(~of_nodes), LEASES, "lease_id"),
         rejects=rejects(
             undated, stage=INGEST, source=LEASES, reason=Reason.NO_CREATED_AT, row_id="lease_id"
         ),
@@ -627,29 +639,18 @@ def _first_creates(inputs: RawInputs) -> pl.DataFrame:
     specs = inputs.get("nova_api.request_specs").select(
         "instance_uuid", reservation_id=pl.coalesce("flavor", "hint")
     )
-    actions = inputs.get("nova.instance_actions").select("instance_uuid", action_id="id")
-    created = (
-        inputs.get("nova.instance_actions_events")
-        .filter(
-            (pl.col("event") == "compute__do_build_and_run_instance")
-            & (pl.col("result") == "Success")
-        )
-        .join(actions, on="action_id", how="inner")
-        .group_by("instance_uuid")
-        .agg(created=pl.coalesce("finish_time", "start_time").min())
-    )
+    specs = specs.filter(pl.col("reservation_id").is_not_null())
     rows = inputs.get("nova.instances").select(instance_uuid="uuid", launched="launched_at")
-    launched = rows.drop_nulls("launched")
-    instances = (
-        specs.filter(pl.col("reservation_id").is_not_null())
-        .join(rows.filter(pl.col("launched").is_null()), on="instance_uuid", how="anti")
-        .join(created, on="instance_uuid", how="left")
-        .join(launched, on="instance_uuid", how="left")
-        .select("reservation_id", launched=pl.coalesce("created", "launched"))
+    unlaunched = rows.filter(pl.col("launched").is_null())
+    specs = specs.filter(~among(specs, unlaunched, "instance_uuid"))
+    created = inputs.get("nova.instance_actions_events").filter(
+        (pl.col("event") == "compute__do_build_and_run_instance") & (pl.col("result") == "Success")
     )
+    created = created.select("action_id", created=pl.coalesce("finish_time", "start_time"))
+    actions = inputs.get("nova.instance_actions").select("instance_uuid", action_id="id")
+    created = join_one(created, actions, "action_id")[0].drop("action_id")
+    specs, _ = join_one(specs, least(created, "instance_uuid"), "instance_uuid")
+    specs, _ = join_one(specs, rows, "instance_uuid")
+    instances = specs.select("reservation_id", launched=pl.coalesce("created", "launched"))
     containers = inputs.get("zun.container").select("reservation_id", launched="started_at")
-    return (
-        pl.concat([instances, containers.drop_nulls("reservation_id")])
-        .group_by("reservation_id")
-        .agg(pl.col("launched").min())
-    )
+    return least(pl.concat([instances, containers.drop_nulls("reservation_id")]), "reservation_id")

@@ -45,10 +45,11 @@ def caches(inputs: RawInputs) -> Ingested:
         pl.col(name).is_null() | ~pl.col(name).is_between(0, 24 * 100_000) for name in _HOURS
     )
     reported, reported_again = _last_of_day(rows.filter(~impossible))
+    counts_of = {name: _COUNTS[name] / 24 for name in sorted(_COUNTS)}
     values = (
-        reported.select("timestamp", "node_type", **_COUNTS)
+        reported.select("timestamp", "node_type", **counts_of)
+        .sort("timestamp", "node_type")
         .unpivot(index=["timestamp", "node_type"], variable_name="count_type")
-        .with_columns(pl.col("value") / 24)
     )
     days = reported.select("timestamp").unique()
     counted, counted_again = _last_of_day(counts.join(days, on="timestamp", how="anti"))
@@ -59,7 +60,10 @@ def caches(inputs: RawInputs) -> Ingested:
         value=pl.col("cnt").cast(pl.Float64),
     )
     return Ingested(
-        legacy=conform(pl.concat([values, totals]).sort(pl.all()), Legacy),
+        # Count types are in order, each with one value of a day: there is no more to sort by.
+        legacy=conform(
+            pl.concat([values, totals]).sort("timestamp", "node_type", maintain_order=True), Legacy
+        ),
         aside=set_aside(counts.join(days, on="timestamp", how="semi"), COUNT_CACHE, "row_id"),
         rejects=pl.concat(
             rejects(bad, stage=INGEST, source=source, reason=reason, row_id="row_id")
@@ -84,8 +88,11 @@ def _spelling(names: pl.Series) -> dict[str, str]:
 
 def _last_of_day(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split the rows of each day and node type into the one cached last, and the others."""
+    key = ["timestamp", "node_type"]
+    if rows.select(key).n_unique() == rows.height:
+        return rows, rows.clear()
     ordered = rows.sort(pl.all())
-    last = pl.struct("timestamp", "node_type").is_last_distinct()
+    last = pl.struct(key).is_last_distinct()
     return ordered.filter(last), ordered.filter(~last)
 
 

@@ -14,7 +14,15 @@ from tqdm import tqdm
 from chameleon_usage.errors import UsageError
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models import cells
-from chameleon_usage.models.raw import AUDIT_TABLES, FLAGS, RAW_TABLES, RawInputs, RawTable
+from chameleon_usage.models.raw import (
+    AUDIT_TABLES,
+    FLAGS,
+    NAME,
+    RAW_TABLES,
+    TIME,
+    RawInputs,
+    RawTable,
+)
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION, UNREADABLE, Reason
 from chameleon_usage.snapshots import audit, history
 
@@ -36,6 +44,8 @@ STAMPED = ("created_at", "updated_at", "deleted_at")
 ALONE, FEW_ROWS = timedelta(days=180), 6
 AT_ONCE = 2
 """Files read at a time: much of what is done with one of them keeps a single core busy."""
+UUID = 36
+"""Characters of a UUID."""
 NEVER = 9000
 """A date of this year or later stands for "never", not for a moment."""
 
@@ -178,7 +188,8 @@ def _admit(
 ) -> _Admitted | None:
     """Read a table and its archive, and check them; nothing if neither has a file.
 
-    Rows that no adapter reads (``RawTable.used``) are let go then, unless it is to stay whole.
+    What no adapter reads (``RawTable.used`` and ``reduced``) is let go then, unless it is to stay
+    whole.
     """
     spec = RAW_TABLES[name]
     archive = _paths(directory, spec.archive, files) if spec.archive else []
@@ -195,13 +206,30 @@ def _admit(
     )
     bad = pl.concat([*(rejects for _, rejects in judged), twice])
     unread = sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
-    rows = good if whole or spec.used is None else good.filter(spec.used)
+    rows = _named(good if whole else _reduced(good, spec), spec)
     let_go = good.height - rows.height
     # Rows that count up are mostly stored so: what is known to be in order is joined unhashed.
     for column in spec.counted:
         if not rows[column].null_count() and rows[column].is_sorted():
             rows = rows.set_sorted(column)
     return _Admitted(name, rows, let_go, bad, read, unread, [*paths, *archive])
+
+
+def _reduced(good: pl.DataFrame, spec: RawTable) -> pl.DataFrame:
+    """Let go of rows that no adapter reads, and of what none reads of the others."""
+    rows = good if spec.used is None else good.filter(spec.used)
+    dropped = [column for column, part in spec.reduced.items() if part is None]
+    parts = {column: part for column, part in spec.reduced.items() if part is not None}
+    return rows.drop(dropped).with_columns(**parts)
+
+
+def _named(rows: pl.DataFrame, spec: RawTable) -> pl.DataFrame:
+    """Make names of the texts that are declared as such: each distinct one is stored once."""
+    return rows.with_columns(
+        pl.col(column).cast(kind)
+        for column, kind in spec.kept.items()
+        if kind == NAME and column in rows.columns
+    )
 
 
 def _admit_audit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | None:
@@ -214,7 +242,8 @@ def _admit_audit(name: str, directory: Path, files: Mapping[str, str]) -> _Admit
     together = pl.concat(rows for rows, _ in judged)
     good, twice = _without_duplicates(together, own, audit.as_read(name))
     bad = pl.concat([*(rejects for _, rejects in judged), twice])
-    return _Admitted(own, good, 0, bad, sum(rows.height for rows in found), [], paths)
+    rows = _named(good, audit.as_read(name))
+    return _Admitted(own, rows, 0, bad, sum(rows.height for rows in found), [], paths)
 
 
 def _with_earlier(audited: _Admitted, name: str, directory: Path) -> pl.DataFrame:
@@ -223,7 +252,7 @@ def _with_earlier(audited: _Admitted, name: str, directory: Path) -> pl.DataFram
     for path in sorted((directory / history.HISTORY).glob(f"*/{audited.name}.parquet")):
         kept = pl.scan_parquet(path).filter(pl.col(history.CHANGE_TYPE) != history.ADDED)
         rows = _read(path, audited.name, kept, audit.as_stored(name))
-        parts.append(_judge_audit(rows, path, name)[0])
+        parts.append(_named(_judge_audit(rows, path, name)[0], audit.as_read(name)))
     one = [*("audit_id", "audit_event_type", "audit_changed_at"), *RAW_TABLES[name].key]
     return pl.concat(parts).unique(one, keep="first", maintain_order=True)
 
@@ -243,6 +272,7 @@ def _superseded(paths: list[Path], name: str, numbers: Mapping[str, int]) -> pl.
     scan = pl.scan_parquet(paths, include_file_paths=history.FROM_FILE)
     changes = scan.select(history.CHANGE_TYPE, history.FROM_FILE).collect()
     good, _ = _judge(_read(paths[0], name, scan).hstack(changes), paths[0], name)
+    good = _named(good, RAW_TABLES[name])
     if RAW_TABLES[name].counted:
         good = cells.raised(good, name, paths[0], numbers)
     return good.filter(pl.col(history.CHANGE_TYPE) != history.ADDED).unique(
@@ -291,10 +321,10 @@ def _read(
         documents = [
             _cast(pl.col(column), kinds[column], spec.columns[column])
             for column in spec.columns
-            if column not in spec.kept and column in present
+            if column not in spec.validated and column in present
         ]
         reading = scan.select(stored).with_columns(documents).with_columns(**spec.derived)
-        return reading.select(list(spec.kept)).collect()
+        return reading.select(list(spec.validated)).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UsageError(
             f"{path}: table {name} cannot be read ({str(error).splitlines()[0]}); "
@@ -314,25 +344,28 @@ def _unread(path: Path, spec: RawTable) -> Iterator[str]:
 def _judge(
     frame: pl.DataFrame, path: Path, name: str, spec: RawTable | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Cast the rows of one file to the declared types: (good rows, rejects).
+    """Cast the rows of one file to the declared types, names still as text: (good rows, rejects).
 
     dataframely's ``filter(cast=True)`` takes as long as all this, and cannot take its place: Polars
     casts no text to times, and refuses a whole table for one value that is no UTF-8.
     """
     spec = spec or RAW_TABLES[name]
-    kinds = spec.kept
-    given = frame.with_columns(_blanks_as_null(frame, kinds))
+    given = frame.with_columns(_blanks_as_null(frame, spec.validated))
+    names = [column for column, kind in spec.validated.items() if kind == NAME]
+    kinds = spec.validated | dict.fromkeys(names, pl.String())
     try:
+        whole = _whole_seconds(given, kinds)
         cast = given.with_columns(
             _flag(pl.col(column), frame.schema[column])
             if column in FLAGS
             else _cast(pl.col(column), frame.schema[column], kind)
             for column, kind in kinds.items()
+            if column not in whole
         )
     except pl.exceptions.PolarsError as error:
         raise UsageError(
             f"{path}: a column is of a type that cannot be read ({str(error).splitlines()[0]}); "
-            f"expected {', '.join(f'{column}: {kind}' for column, kind in kinds.items())}"
+            f"expected {', '.join(f'{column}: {kind}' for column, kind in spec.validated.items())}"
         ) from error
     # Most tables are whole, and how many nulls a column has is known without looking.
     lossy = [column for column in kinds if given[column].null_count() < cast[column].null_count()]
@@ -407,27 +440,51 @@ def _rejects(name: str, keys: pl.DataFrame, reason: pl.Series | str) -> pl.DataF
 
 def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
     """Make null what stands for no value: an empty text, a blank name, a zero date, no number."""
-    texts = [column for column in kinds if frame.schema[column] == pl.String]
-    dumped_as_text = any(kinds[column] not in {pl.String, pl.Categorical} for column in texts)
-    # To trim all would cost more than to see that none begins as a blank one might.
-    begins = frame.select(((pl.col(texts) < "!") | (pl.col(texts) > "~")).any())
+    yield from _texts_as_null(
+        frame, {column: kinds[column] for column in kinds if frame.schema[column] == pl.String}
+    )
     for column, kind in kinds.items():
-        value = pl.col(column)
-        if frame.schema[column] == pl.Binary:
+        value, found = pl.col(column), frame.schema[column]
+        if found == pl.Binary:
             yield pl.when(value.bin.size() > 0).then(value)
-        elif frame.schema[column].is_float():
+        elif found.is_float():
             yield value.fill_nan(None)
-        elif column in texts and kind not in {pl.String, pl.Categorical}:
-            zero = value.str.slice(0, 10).is_in(ZERO_DATES)
-            yield pl.when(~value.is_in(NO_NUMBERS) & ~zero).then(value)
-        elif column in texts and dumped_as_text:
-            yield pl.when(~value.str.strip_chars().is_in(NO_NUMBERS)).then(value)
-        elif kind == pl.Datetime("us") and frame.schema[column].is_temporal():
-            # One of the year zero is there if the earliest is.
-            if frame.select(value.min().dt.year() <= YEAR_ZERO).item():
-                yield pl.when(value.dt.year() > YEAR_ZERO).then(value)
-        elif column in texts and begins[column].item():
+        # One of the year zero is there if the earliest is.
+        elif (
+            kind == TIME
+            and found.is_temporal()
+            and frame.select(value.min().dt.year() <= YEAR_ZERO).item()
+        ):
+            yield pl.when(value.dt.year() > YEAR_ZERO).then(value)
+
+
+def _texts_as_null(frame: pl.DataFrame, texts: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
+    """Make null what stands for no value among texts, of which some are to be of other types."""
+    dumped_as_text = any(kind != pl.String for kind in texts.values())
+    # To trim all would cost more than to see that none begins as a blank one might.
+    begins = frame.select(((pl.col(list(texts)) < "!") | (pl.col(list(texts)) > "~")).any())
+    # No word for nothing and no time is as long as a UUID.
+    names = [column for column, kind in texts.items() if kind == NAME]
+    short = frame.select((pl.col(names).str.len_bytes().min() < UUID).fill_null(value=False))
+    for column, kind in texts.items():
+        value = pl.col(column)
+        if kind != pl.String:
+            if column not in names or short[column].item():
+                zero = value.str.slice(0, 10).is_in(ZERO_DATES)
+                yield pl.when(~value.is_in(NO_NUMBERS) & ~zero).then(value)
+        elif dumped_as_text:
+            none = value.str.strip_chars().is_in(NO_NUMBERS)
+            if frame.select(none.any()).item():
+                yield pl.when(~none).then(value)
+        elif begins[column].item():
             yield pl.when(value.str.strip_chars() != "").then(value)
+
+
+def _whole_seconds(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> set[str]:
+    """Name the columns of times that need no cast, as most: to see so is quicker than to cut."""
+    times = [column for column, kind in kinds.items() if kind == frame.schema[column] == TIME]
+    cut = frame.select((pl.col(times).to_physical() % 1_000_000 != 0).any())
+    return {column for column in times if not cut[column].item()}
 
 
 def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:

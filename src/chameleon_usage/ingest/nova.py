@@ -7,10 +7,12 @@ import polars as pl
 from chameleon_usage.ingest.base import (
     HELD,
     Joins,
+    among,
     amount,
     deleted_at,
     deletion_is_inferred,
     host_class,
+    join_one,
     positive,
     present,
     refuse,
@@ -113,15 +115,16 @@ def _witnessed(inputs: RawInputs) -> pl.DataFrame:
     """Find the first moment at which a service, an instance or Blazar names each hypervisor."""
     return (
         pl.concat(
-            inputs.get(table).select(hypervisor_hostname=name, _seen="created_at")
+            inputs.get(table).select(pl.col(name).cast(NAME).alias("name"), _seen="created_at")
             for table, name in (
                 (SERVICES, "host"),
                 (INSTANCES, "node"),
                 ("blazar.computehosts", "hypervisor_hostname"),
             )
         )
-        .group_by("hypervisor_hostname")
+        .group_by("name")
         .agg(pl.col("_seen").min())
+        .select("_seen", hypervisor_hostname=pl.col("name").cast(pl.String))
     )
 
 
@@ -172,7 +175,8 @@ _POWER = "compute_power_update"
 """Power changed outside Nova: the action says which way."""
 
 # What an event that succeeded makes of an instance, by Nova's event name: whether it occupies its
-# node, from the event's start or finish on (None: no change), and whether it runs, from its finish.
+# node (None: no change), from the event's start or its finish on, and whether it runs, from its
+# finish.
 _EFFECTS = pl.DataFrame(
     [
         (CREATE, None, None, True),
@@ -190,13 +194,13 @@ _EFFECTS = pl.DataFrame(
         ("compute_rescue_instance", None, None, False),
         ("compute_soft_delete_instance", None, None, False),
         ("compute_shelve_instance", None, None, False),
-        ("compute_shelve_offload_instance", False, "finish", False),
-        ("compute_unshelve_instance", True, "start", True),
+        ("compute_shelve_offload_instance", False, False, False),
+        ("compute_unshelve_instance", True, True, True),
     ],
     schema={
-        "event": pl.String,
+        "event": NAME,
         "occupies": pl.Boolean,
-        "occupies_at": pl.String,
+        "from_its_start": pl.Boolean,
         "runs": pl.Boolean,
     },
     orient="row",
@@ -233,7 +237,7 @@ def instances(inputs: RawInputs) -> Ingested:
     flavors = inputs.get(FLAVORS)
     known = _known_of_stays(good, moves, stays, flavors).drop("start", "end")
     occupied, active = (
-        _by_stay(held, stays).join(known, on="entity_id", maintain_order="left")
+        join_one(_by_stay(held, stays), known, "entity_id")[0]
         for held in replay(good, events, moves)
     )
     return Ingested(
@@ -259,28 +263,33 @@ def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame
     )
     name = "nova.instances -> nova_api.request_specs"
     rows = joins.left(name, inputs.get(INSTANCES), specs, "uuid").rename({"uuid": "entity_id"})
-    create = pl.col("event") == CREATE
-    by_events = events.group_by("entity_id").agg(
-        begun=pl.col("begin").filter(create).min(),
-        created=pl.col("finish").filter(create).min(),
-        freed=pl.col("finish").filter(pl.col("event") == TERMINATE).max(),
+    end = pl.coalesce(
+        pl.when(pl.col("deleted_at").is_not_null()).then(deleted_at()), "terminated_at"
     )
+    # What events tell is asked only where the row does not.
+    begun = (
+        _of(events, CREATE, rows.filter(pl.col("created_at").is_null()))
+        .group_by("entity_id")
+        .agg(begun=pl.col("begin").min())
+    )
+    freed = (
+        _of(events, TERMINATE, rows.filter(end.is_null()))
+        .group_by("entity_id")
+        .agg(freed=pl.col("finish").max())
+    )
+    rows, _ = join_one(rows, begun, "entity_id")
+    rows, _ = join_one(rows, freed, "entity_id")
     # Copied several times on the way: no more columns than are used.
-    return rows.join(by_events, on="entity_id", how="left").select(
+    return rows.select(
         "entity_id",
         "reservation_id",
         "unreserved",
         "node",
         "vm_state",
         "launched_at",
-        pl.col("project_id").cast(NAME),
+        "project_id",
         start=pl.coalesce("created_at", "begun", "launched_at"),
-        end=pl.coalesce(
-            pl.when(pl.col("deleted_at").is_not_null()).then(deleted_at()),
-            "terminated_at",
-            "freed",
-            deleted_at("launched_at"),
-        ),
+        end=pl.coalesce(end, "freed", deleted_at("launched_at")),
         inferred=pl.col("created_at").is_null() | deletion_is_inferred(),
         hostname="node",
         vcpus=positive("vcpus"),
@@ -290,19 +299,16 @@ def _rows(inputs: RawInputs, events: pl.DataFrame, joins: Joins) -> pl.DataFrame
     )
 
 
+def _of(events: pl.DataFrame, event: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Give the events of a kind of some instances."""
+    kind = events.filter(pl.col("event") == event)
+    return kind.filter(among(kind, rows, "entity_id"))
+
+
 def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
     """Give the successful events of every instance: entity_id, event, begin, finish, order."""
     actions = inputs.get(ACTIONS).select(
         "action", entity_id="instance_uuid", action_id="id", action_finish="finish_time"
-    )
-    # Of a build that went from host to host, Nova can write Success to the first one's event.
-    create = pl.col("event") == CREATE
-    builds = (
-        inputs.get(EVENTS)
-        .filter(create & pl.col("action_id").is_duplicated())
-        .sort("start_time", "id")
-        .group_by("action_id")
-        .agg(_built=pl.col("host").last())
     )
     rows = joins.left(
         "nova.instance_actions_events -> nova.instance_actions",
@@ -314,22 +320,18 @@ def _events(inputs: RawInputs, joins: Joins) -> pl.DataFrame:
     def power(way: str) -> pl.Expr:
         return (pl.col("event") == _POWER) & (pl.col("action") == way)
 
-    return (
-        rows.join(builds, on="action_id", how="left", maintain_order="left")
-        .select(
-            "entity_id",
-            host=pl.when(create).then(pl.coalesce("_built", "host")).otherwise("host"),
-            event=pl.when(power("start"))
-            .then(pl.lit(f"{_POWER} start"))
-            .when(power("stop"))
-            .then(pl.lit(f"{_POWER} stop"))
-            .otherwise("event"),
-            order="id",
-            begin="start_time",
-            finish=pl.coalesce("finish_time", "action_finish", "start_time"),
-        )
-        .filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
-    )
+    return rows.select(
+        "entity_id",
+        "host",
+        event=pl.when(power("start"))
+        .then(pl.lit(f"{_POWER} start"))
+        .when(power("stop"))
+        .then(pl.lit(f"{_POWER} stop"))
+        .otherwise("event"),
+        order="id",
+        begin="start_time",
+        finish=pl.coalesce("finish_time", "action_finish", "start_time"),
+    ).filter(pl.col("entity_id").is_not_null() & pl.col("finish").is_not_null())
 
 
 def _moves(events: pl.DataFrame, inputs: RawInputs) -> pl.DataFrame:
@@ -346,13 +348,20 @@ def _moves(events: pl.DataFrame, inputs: RawInputs) -> pl.DataFrame:
     names = (
         inputs.get(COMPUTE_NODES)
         .filter((host_class() == KVM) & pl.col("host").is_not_null())
-        .group_by("host")
+        .group_by(pl.col("host").cast(NAME))
         .agg(hostname=pl.col("hypervisor_hostname").unique())
         .filter(pl.col("hostname").list.len() == 1)
         .explode("hostname")
+        .cast({"hostname": NAME})
     )
+    if names.is_empty():
+        return events.select(
+            "entity_id", "finish", "order", hostname="host", old=pl.lit(None, pl.Int64)
+        ).clear()
     arrivals = (
         events.filter(pl.col("event").is_in(ARRIVALS))
+        .join(_built(inputs), on="order", how="left", maintain_order="left")
+        .with_columns(host=pl.coalesce("_built", "host"))
         .join(names, on="host", how="left", maintain_order="left")
         .select("entity_id", "event", "finish", "hostname", "order", old=pl.lit(None, pl.Int64))
     )
@@ -363,6 +372,16 @@ def _moves(events: pl.DataFrame, inputs: RawInputs) -> pl.DataFrame:
     arrivals = arrivals.drop_nulls("hostname").sort("entity_id", "finish", "order")
     elsewhere = pl.col("hostname").ne_missing(pl.col("hostname").shift(1).over("entity_id"))
     return arrivals.filter(elsewhere | pl.col("old").is_not_null())
+
+
+def _built(inputs: RawInputs) -> pl.DataFrame:
+    """Name the last host of builds that went from host to host: order (of the event), _built.
+
+    Nova can write Success to the first one's event.
+    """
+    builds = inputs.get(EVENTS).filter(pl.col("event") == CREATE)
+    several = builds.filter(pl.col("action_id").is_duplicated()).sort("start_time", "id")
+    return several.select(order="id", _built=pl.col("host").last().over("action_id"))
 
 
 def _migrations(inputs: RawInputs, names: pl.DataFrame) -> pl.DataFrame:
@@ -428,8 +447,8 @@ def _with_migrations(arrivals: pl.DataFrame, migrations: pl.DataFrame) -> pl.Dat
         )
         .filter(pl.col("finish") <= pl.col("until") + _LATE)
     )
-    back = pl.col("event").str.contains("_revert_")
-    resized = pl.col("event").str.contains("_resize")
+    back = pl.col("event").cast(pl.String).str.contains("_revert_")
+    resized = pl.col("event").cast(pl.String).str.contains("_resize")
     told = ended.select(
         order="arrival",
         _there=pl.when(back).then("source").otherwise("dest"),
@@ -533,22 +552,25 @@ def replay(
     Returns:
         (occupied, active): entity_id, start, end
     """
-    known = events.select("entity_id", "event", "begin", "finish", "order").join(
-        _EFFECTS, on="event", how="inner"
-    )
-    eventful = pl.concat([known.select("entity_id"), moves.select("entity_id")]).unique()
-    lives = rows.select("entity_id", "start", "end", "launched_at").join(
-        eventful, on="entity_id", how="semi"
-    )
-    created = events.filter(pl.col("event") == CREATE).select("entity_id").unique()
-    uncreated = lives.join(created, on="entity_id", how="anti").drop_nulls("launched_at")
+    known = events.select(
+        "entity_id", "begin", "finish", "order", event=pl.col("event").cast(NAME)
+    ).join(_EFFECTS, on="event", how="inner")
+    eventful = pl.concat([known.select("entity_id"), moves.select("entity_id")])
+    lives = rows.select("entity_id", "start", "end", "launched_at")
+    lives = lives.filter(among(lives, eventful, "entity_id"))
+    created = events.filter(pl.col("event") == CREATE)
+    uncreated = lives.filter(~among(lives, created, "entity_id")).drop_nulls("launched_at")
     # A later launch overwrites the first: it then ran before, from its start as far as is known.
-    earliest = events.group_by("entity_id").agg(_seen=pl.col("begin").min())
+    earliest = (
+        events.filter(among(events, uncreated, "entity_id"))
+        .group_by("entity_id")
+        .agg(_seen=pl.col("begin").min())
+    )
     again = (pl.col("_seen") <= pl.col("launched_at")).fill_null(value=False)
-    uncreated = uncreated.join(earliest, on="entity_id", how="left").with_columns(
+    uncreated = join_one(uncreated, earliest, "entity_id")[0].with_columns(
         launched_at=pl.when(again).then("start").otherwise("launched_at")
     )
-    occupies_at = pl.when(pl.col("occupies_at") == "start").then("begin").otherwise("finish")
+    occupies_at = pl.when("from_its_start").then("begin").otherwise("finish")
     occupies = [
         lives.select("entity_id", timestamp="start", on=pl.lit(value=True), order=_FIRST),
         _offloads_without_event(events, rows),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import polars as pl
 
 from chameleon_usage.errors import UsageError
@@ -19,6 +20,7 @@ from chameleon_usage.ingest import (
 )
 from chameleon_usage.ingest.base import concat
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
+from chameleon_usage.intervals.keys import Numbers
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import (
     INSTANCE_EVENTS,
@@ -295,43 +297,48 @@ def check_rows(
     for frame, tables in accounts.items():
         if frame in _COUNTED:
             found = sum(inputs.get(table).height for table in tables)
-            kept = getattr(result, frame).select(_COUNTED[frame])
-            kept = kept.unique() if frame == "legacy" else kept
+            counted = getattr(result, frame).select(_COUNTED[frame])
+            number = counted.n_unique() if frame == "legacy" else counted.height
             left = others.filter(pl.col("source").is_in(tables)).height
-            _check_number(stage, ", ".join(tables), found, kept.height + left)
+            _check_number(stage, ", ".join(tables), found, number + left)
             continue
         for table in tables:
             spec = RAW_TABLES[table]
             rows = _keys(inputs.get(table), *(spec.entity or spec.key))
             rows = rows.unique() if spec.entity else rows
             if frame == "leases":
-                kept = _keys(result.leases, "lease_id")
+                places = _times(rows, _keys(result.leases, "lease_id"))
             else:
-                own = (pl.col("source") == table) & (pl.col("quantity_type") != "active")
-                kept = _keys(result.intervals.filter(own), "entity_id").unique()
-            places = pl.concat(
-                [kept, _keys(others.filter(pl.col("source") == table), "source_row_id")]
-            )
-            found_in = places.group_by("key").len("places")
-            wrong = (
-                rows.join(found_in, on="key", how="left")
-                .filter(pl.col("places").fill_null(0) != 1)
-                .sort("key")
-            )
-            if wrong.height:
-                lost = wrong["places"].null_count()
+                held = result.intervals.select("source", "quantity_type", "entity_id").filter(
+                    (pl.col("source") == table) & (pl.col("quantity_type") != "active")
+                )
+                places = np.minimum(_times(rows, _keys(held, "entity_id")), 1)
+            elsewhere = others.filter(pl.col("source") == table)
+            places += _times(rows, _keys(elsewhere, "source_row_id"))
+            if (wrong := pl.Series(places != 1)).any():
+                lost, key = int((places == 0).sum()), rows.filter(wrong).sort()[0]
                 raise ConservationError(
                     f"stage {stage}, table {table}: {lost} rows are neither kept nor rejected, "
-                    f"{wrong.height - lost} are both (as {wrong['key'][0]}); {REPORT}"
+                    f"{wrong.sum() - lost} are both (as {key}); {REPORT}"
                 )
 
 
-def _keys(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
-    """Name the rows as their rejects or entities do: ``key``."""
+def _keys(frame: pl.DataFrame, *names: str) -> pl.Series:
+    """Name the rows as their rejects or entities do."""
     if len(names) == 1 and frame.schema[names[0]] == NAME:
-        return frame.select(key=names[0])
+        return frame[names[0]]
     parts = [pl.col(name).cast(pl.String) for name in names]
-    return frame.select(key=pl.concat_str(parts, separator="|").cast(NAME))
+    return frame.select(pl.concat_str(parts, separator="|").cast(NAME)).to_series()
+
+
+def _times(rows: pl.Series, keys: pl.Series) -> Numbers:
+    """Count how often the name of each row is among others."""
+    row, key = (
+        (names.to_physical().cast(pl.Int64).fill_null(-1) + 1).to_numpy() for names in (rows, keys)
+    )
+    times = np.bincount(key, minlength=row.max(initial=0) + 1)
+    times[0] = 0  # what has no name is not found
+    return times[row]
 
 
 def _check_number(stage: str, table: str, found: int, accounted: int) -> None:

@@ -74,7 +74,10 @@ class RawTable:
             that is gone.
         heartbeat: its updated_at is touched though nothing changes, and so dates no change.
         remade: a file that is made anew from a history of its own, so that the latest says all.
+        words: texts that become names when they are validated: few are distinct, or they are
+            compared with names.
         used: which of its rows adapters read, if not all: the others are validated and let go.
+        reduced: column to what of it adapters read, if not all (None: nothing): likewise.
     """
 
     label: str
@@ -101,7 +104,9 @@ class RawTable:
     slot: tuple[str, ...] = ()
     heartbeat: bool = False
     remade: bool = False
+    words: tuple[str, ...] = ()
     used: pl.Expr | None = None
+    reduced: dict[str, pl.Expr | None] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, pl.DataType]:
@@ -110,7 +115,12 @@ class RawTable:
 
     @property
     def kept(self) -> dict[str, pl.DataType]:
-        """The columns of the frame after reading, documents replaced by what they held."""
+        """The columns of the frame after input validation."""
+        return self.validated | dict.fromkeys(self.words, NAME)
+
+    @property
+    def validated(self) -> dict[str, pl.DataType]:
+        """The columns as they are validated: what documents held in their place, words as text."""
         documents = {
             name for expression in self.derived.values() for name in expression.meta.root_names()
         }
@@ -152,6 +162,17 @@ CONTAINER_OVER = EndingStatus("status", ("Deleted", "Deleting", "Error"), "updat
 
 LEASE_STARTED = (pl.col("event_type") == "start_lease") & (pl.col("status") == "DONE")
 """Of Blazar's events, those that tell when a lease began."""
+
+HOLD_NO_HOST = ("network", "virtual:floatingip")
+"""Types of reservations that are of no host and no device."""
+
+_MARK: dict[str, pl.Expr | None] = {
+    "deleted": pl.when(pl.col("deleted").is_in(["", "0"]))
+    .then("deleted")
+    .when(pl.col("deleted").is_not_null())
+    .then(pl.lit("1"))
+}
+"""Of the flag that a row is deleted, which holds its id then, whether it says so."""
 
 NODE_GONE = EndingStatus("provision_state", ("deleted",), "provision_updated_at")
 """Ironic deletes rows for good; those that only earlier snapshots know are marked so."""
@@ -197,6 +218,7 @@ RAW_TABLES: dict[str, RawTable] = {
         taken_away=("node", "host"),
         written_over=("launched_at",),
         archive="nova.shadow_instances",
+        words=("node", "host", "project_id", "vm_state"),
     ),
     "nova.instance_actions": RawTable(
         label="Nova instances and their actions",
@@ -209,6 +231,7 @@ RAW_TABLES: dict[str, RawTable] = {
         tells=("occupied", "active"),
         rows_of="nova.instances",
         archive="nova.shadow_instance_actions",
+        words=("action",),
     ),
     "nova.instance_actions_events": RawTable(
         label="Nova events",
@@ -220,6 +243,7 @@ RAW_TABLES: dict[str, RawTable] = {
         end=None,
         tells=(),
         archive="nova.shadow_instance_actions_events",
+        words=("event", "result", "host"),
     ),
     "nova.migrations": RawTable(
         label="Nova migrations",
@@ -233,6 +257,7 @@ RAW_TABLES: dict[str, RawTable] = {
         end=None,
         tells=(),
         archive="nova.shadow_migrations",
+        words=("source_node", "dest_node", "source_compute", "dest_compute"),
     ),
     "nova_api.flavors": _detail(
         "Nova flavors",
@@ -258,11 +283,15 @@ RAW_TABLES: dict[str, RawTable] = {
         **_SOFT_DELETED,
         tells=("committed",),
         names_hosts=False,
+        words=("project_id", "status"),
+        reduced=_MARK,
     ),
     "blazar.reservations": _detail(
         "Blazar reservations",
         _names("id", "lease_id") | _texts("resource_type"),
         optional=_ints("missing_resources"),
+        words=("resource_type",),
+        used=~pl.col("resource_type").is_in(HOLD_NO_HOST).fill_null(value=False),
     ),
     "blazar.events": RawTable(
         label="Blazar events",
@@ -271,7 +300,9 @@ RAW_TABLES: dict[str, RawTable] = {
         begin="time",
         end=None,
         tells=(),
+        words=("lease_id", "event_type", "status"),
         used=LEASE_STARTED,
+        reduced={"id": None},
     ),
     "blazar.computehosts": RawTable(
         label="Blazar hosts",
@@ -287,6 +318,7 @@ RAW_TABLES: dict[str, RawTable] = {
         at_its_word=True,
         flag="reservable",
         one_at_a_time="hypervisor_hostname",
+        words=("id", "hypervisor_hostname"),
     ),
     "blazar.computehost_allocations": RawTable(
         label="Blazar allocations",
@@ -297,10 +329,14 @@ RAW_TABLES: dict[str, RawTable] = {
         tells=("committed",),
         at_its_word=True,
         held_host="compute_host_id",
+        words=("compute_host_id",),
+        reduced=_MARK,
     ),
     "blazar.computehost_reservations": _detail(
         "Blazar host reservations",
         _texts("id") | _names("reservation_id") | _texts("resource_properties", "count_range"),
+        words=("resource_properties", "count_range"),
+        reduced={"id": None},
     ),
     "blazar.instance_reservations": _detail(
         "Blazar instance reservations",
@@ -311,6 +347,7 @@ RAW_TABLES: dict[str, RawTable] = {
         _texts("id", "computehost_id", "capability_value"),
         optional=_texts(*_PROPERTY) | _times("deleted_at"),
         slot=("computehost_id", *_PROPERTY),
+        words=("computehost_id",),
     ),
     "blazar.resource_properties": _detail("Blazar property names", _texts("id", "property_name")),
     "blazar.extra_capabilities": _detail(  # the same until 2024-01
@@ -325,6 +362,7 @@ RAW_TABLES: dict[str, RawTable] = {
         at_its_word=True,
         flag="reservable",
         one_at_a_time="name",
+        words=("id", "name"),
     ),
     "blazar.device_allocations": RawTable(
         label="Blazar device allocations",
@@ -334,16 +372,19 @@ RAW_TABLES: dict[str, RawTable] = {
         tells=("committed",),
         at_its_word=True,
         held_host="device_id",
+        words=("device_id",),
     ),
     "blazar.device_reservations": _detail(
         "Blazar device reservations",
         _names("id", "reservation_id") | _texts("resource_properties", "count_range"),
+        words=("resource_properties", "count_range"),
     ),
     "blazar.device_extra_capabilities": _detail(
         "Blazar device properties",
         _texts("id", "device_id", "capability_value"),
         optional=_texts(*_PROPERTY) | _times("deleted_at"),
         slot=("device_id", *_PROPERTY),
+        words=("device_id",),
     ),
     # Zun
     "zun.container": RawTable(
@@ -351,6 +392,7 @@ RAW_TABLES: dict[str, RawTable] = {
         key=("uuid",),
         required=_ints("id") | _names("uuid") | _texts("host", "status") | _times("created_at"),
         optional=_times("updated_at", "started_at") | _texts("project_id", "annotations"),
+        words=("project_id",),
         # Where the deployment notes it: the reservation in which the container was launched.
         derived={"reservation_id": pl.col("annotations").str.extract(_HINT)},
         begin="created_at",
@@ -585,6 +627,8 @@ class RawInputs:
         else:
             table = table.with_columns(known=pl.lit(None, TIME))
         last = table.with_columns(until=pl.lit(None, TIME))
+        if not earlier:
+            return last.with_columns(since=pl.lit(None, TIME))
         return (
             pl.concat([*earlier, last], how="diagonal")
             .sort(*key, "until", nulls_last=True)

@@ -11,6 +11,7 @@ was written.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -48,7 +49,10 @@ def as_read(name: str) -> RawTable:
     """Declare what ``opened`` makes of it: the audited row's columns, and ``told``."""
     own = AUDIT_COLUMNS | AUDIT_OPTIONAL
     own = {column: kind for column, kind in own.items() if column not in ("id", "data")}
-    return _declare(name, own | RAW_TABLES[name].kept | {"told": pl.Boolean()})
+    return replace(
+        _declare(name, own | RAW_TABLES[name].validated | {"told": pl.Boolean()}),
+        words=RAW_TABLES[name].words,
+    )
 
 
 def _declare(
