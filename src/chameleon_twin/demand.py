@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .calibration import Calibration
 from .clock import DAY, HOUR, MINUTE, Seconds, seconds, whole, year_start
-from .fleet import Fleet
+from .fleet import Fleet, Spans
 from .ids import source
 
 # Relative activity by weekday (Monday first), UTC hour and month: assumption, shaped after the
@@ -98,12 +98,12 @@ def target_level(cal: Calibration, quantity: str, capacity: Level | None = None)
     return Level(origin, level)
 
 
-def pool_capacity(cal: Calibration, fleet: Fleet) -> Level:
-    """Number of machines in the planned pool per hour."""
+def per_hour(cal: Calibration, spans: Spans) -> Level:
+    """Number of machines that are in a span, per hour."""
     origin = cal.opened - cal.opened % HOUR
     hours = (cal.as_of - origin) // HOUR + 1
     steps = np.zeros(hours + 1)
-    for times, step in ((fleet.pool.start, 1), (fleet.pool.end, -1)):
+    for times, step in ((spans.start, 1), (spans.end, -1)):
         np.add.at(steps, np.clip((times - origin) // HOUR + 1, 0, hours), step)
     return Level(origin, np.cumsum(steps)[:hours])
 

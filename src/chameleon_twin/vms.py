@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .calibration import PROJECTS, Calibration
 from .clock import DAY, HOUR, MINUTE, NEVER, Seconds, seconds, whole
-from .demand import Level, arrivals, target_level
+from .demand import Level, arrivals, per_hour, target_level
 from .fleet import FAR, Fleet, Spans
 from .ids import source
 from .intervals import Keys
@@ -311,7 +311,7 @@ class _OnDemand:
         self.cal, self.fleet, self.as_of = cal, fleet, cal.as_of
         self.rng = rng = source(seed, cal.site, "machines")
         required = seconds(cal.facts["reservations_required"])
-        level = target_level(cal, "occupied", _present(cal, fleet))
+        level = target_level(cal, "occupied", per_hour(cal, fleet.presence))
         self.created = arrivals(rng, n, level, cal.opened + 3 * DAY, required)
         self.targets = level.at(self.created).tolist()
         share = np.array([f.share for f in FLAVORS[:GPU_FLAVOR]])
@@ -519,16 +519,6 @@ class _OnDemand:
         log = np.array(self.log, dtype=np.int64).reshape(-1, 10)
         log[:, 0] = self.renumber[log[:, 0]]
         return Moves.of(log)
-
-
-def _present(cal: Calibration, fleet: Fleet) -> Level:
-    """Number of hosts that stand at the site, per hour."""
-    origin = cal.opened - cal.opened % HOUR
-    hours = (cal.as_of - origin) // HOUR + 1
-    steps = np.zeros(hours + 1)
-    for times, step in ((fleet.presence.start, 1), (fleet.presence.end, -1)):
-        np.add.at(steps, np.clip((times - origin) // HOUR + 1, 0, hours), step)
-    return Level(origin, np.cumsum(steps)[:hours])
 
 
 def places(vms: Instances) -> tuple[Keys, Keys, NDArray[np.int64], Seconds, Seconds]:

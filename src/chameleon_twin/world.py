@@ -58,7 +58,7 @@ def simulate(cal: Calibration, seed: int) -> World:
         plan, flavor, instances = vms.run(cal, machines, closed, enrolments, seed)
         project = np.arange(len(plan.leases)) % PROJECTS
     else:
-        level = demand.target_level(cal, "committed", demand.pool_capacity(cal, machines))
+        level = demand.target_level(cal, "committed", demand.per_hour(cal, machines.pool))
         table = "device_allocations" if cal.facts["cloud_class"] == "device" else None
         n = cal.rows(f"blazar.{table or 'computehost_reservations'}")
         wishes = demand.requests(cal, machines, level, int(n * 0.94) if table else n, seed)
