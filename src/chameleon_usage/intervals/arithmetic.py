@@ -343,24 +343,23 @@ def integrate(
     else:
         group = keys.find(segments, groups, by)
     first, last = (groups[name].to_numpy() for name in ("first", "last"))
-    # Each group has a slot for every bucket, and one more in which what is still held ends: so the
-    # steps of a group add up to nothing, and one running sum serves all groups in turn.
-    slots = last - first + 2
+    # Each group has a slot for every bucket. The steps of a group add up to nothing, so one running
+    # sum serves all groups in turn.
+    slots = last - first + 1
     base = np.cumsum(slots) - slots - first
     size = int(slots.sum())
     borders = keys.epoch(edges)
     steps = []
-    for bound, add in (("start", np.add), ("end", np.subtract)):
+    for bound, add, second in (("start", np.add, 0), ("end", np.subtract, 1)):
         at = keys.epoch(segments[bound])
-        bucket = keys.last_border(borders, at)
-        # What ends with the window does so in the slot beyond, where no time is left.
-        left = borders[np.minimum(bucket + 1, count)] - at
-        steps.append((add, base[group] + np.minimum(bucket, last[group] + 1), left))
-    of_slot = np.repeat(np.arange(groups.height), slots)
-    bucket = np.arange(size) - base[of_slot]
-    length = np.append(np.diff(borders), 0)[bucket]
-    told = bucket <= last[of_slot]
-    sums = {"bucket": bucket[told]}
+        # What ends with a bucket does so in it, where no time is left.
+        bucket = np.maximum(keys.last_border(borders, at - second), first[group])
+        steps.append((add, base[group] + bucket, borders[bucket + 1] - at))
+    of_slot = np.repeat(np.arange(groups.height, dtype=np.uint32), slots)
+    bucket = np.arange(size)
+    bucket -= np.repeat(base, slots)
+    lengths = np.diff(borders)
+    sums = {"bucket": bucket}
     for name in units:
         held = segments[name].to_numpy().astype(np.int64, copy=False)  # NumPy adds slowly to others
         filled = np.flatnonzero(held)
@@ -372,10 +371,10 @@ def integrate(
             add.at(before[1:], slot[some], held[some])
             add.at(within, slot[some], held[some] * left[some])
         np.cumsum(before, out=before)
-        before[:-1] *= length
-        within += before[:-1]
-        sums[name] = within[told]
-    return groups.select(by)[of_slot[told]].with_columns(
+        for block in sorting.blocks(size):
+            within[block] += before[block] * lengths[bucket[block]]
+        sums[name] = within
+    return groups.select(by)[of_slot].with_columns(
         pl.Series(name, values) for name, values in sums.items()
     )
 
