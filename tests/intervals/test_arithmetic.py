@@ -11,11 +11,12 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals import arithmetic, cutting
 from support.every_second import (
     EPOCH,
     LATE,
@@ -199,6 +200,28 @@ class TestCut:
         )
         assert inside.is_empty()
         assert plain(outside) == [("a", 1, 2)]
+
+    def test_pieces_go_in_the_order_of_the_children_then_of_time(self):
+        """However many children are cut at once, and whether or not their parents touch."""
+        parents = frame(*(("a", start, start + 2) for start in (8, 2, 6)))
+        parents = parents.select("key", "start", "end", owner="row")
+        children = frame(*(("a", 9 - n % 7, 11 + n % 3) for n in range(40)), ("a", 0, 1))
+        expected = []
+        for row, start, end in children.select("row", "start", "end").iter_rows():
+            for owner, low in ((1, at(2)), (2, at(6)), (0, at(8))):
+                high = low + timedelta(seconds=2)
+                if low < end and start < high:
+                    expected.append((row, owner, max(low, start), min(high, end)))
+        for size in (1, 7, 2**14):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(cutting, "_CHILDREN", size)
+                inside, outside = arithmetic.intersect(children, parents, ["key"])
+            assert inside.select("row", "owner", "start", "end").rows() == expected
+            assert outside["row"].is_sorted()
+            assert outside.select((pl.col("start") < pl.col("end")).all()).item()
+            assert arithmetic.seconds(inside) + arithmetic.seconds(outside) == arithmetic.seconds(
+                children
+            )
 
     @quick
     @given(some_intervals(keys="abc"), some_intervals())

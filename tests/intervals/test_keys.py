@@ -130,26 +130,6 @@ class TestClock:
         assert clock.times(packed, numbers(5)).to_list() == [early]
 
 
-class TestOrder:
-    wide = st.sampled_from([-(2**62), -5, 0, 7, 2**30, 2**62])
-
-    @quick
-    @given(st.lists(st.integers(-9, 9) | wide))
-    def test_ascending_tells_the_values_and_where_each_was(self, values):
-        ordered, place = keys.ascending(numbers(*values))
-        assert ordered.tolist() == sorted(values)
-        assert numbers(*values)[place].tolist() == sorted(values)
-        assert sorted(place.tolist()) == list(range(len(values)))
-
-    @quick
-    @given(st.lists(st.integers(-9, 9)), st.lists(st.integers(-12, 12)))
-    def test_search_finds_what_a_search_one_by_one_finds(self, borders, values):
-        borders.sort()
-        for side, one in (("left", bisect.bisect_left), ("right", bisect.bisect_right)):
-            found = keys.search(numbers(*borders), numbers(*values), side)
-            assert found.tolist() == [one(borders, value) for value in values]
-
-
 class TestLastBorder:
     @quick
     @given(

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from chameleon_usage.intervals import keys
+from chameleon_usage.intervals import cutting, keys, sorting
+from chameleon_usage.intervals.sorting import Numbers
 
 START, END = pl.col("start"), pl.col("end")
 SECONDS = (END - START).dt.total_seconds()
@@ -71,7 +72,7 @@ def split_overlaps(
     """
     clock = keys.Clock.over(intervals)
     number = keys.number(intervals, on, clock.most)
-    start, row = keys.ascending(clock.pack(number, intervals["start"]))
+    start, row = sorting.ascending(clock.pack(number, intervals["start"]))
     # Few begin together, and only these need the tie-break, which may be of texts.
     tied = np.zeros(len(start) + 1, np.bool_)
     tied[1:-1] = start[1:] == start[:-1]
@@ -81,7 +82,7 @@ def split_overlaps(
     end = clock.pack(number, intervals["end"])[row]
     covered = np.append(_BEFORE, np.maximum.accumulate(end)[:-1])
 
-    def parts(low: keys.Numbers, high: keys.Numbers) -> pl.DataFrame:
+    def parts(low: Numbers, high: Numbers) -> pl.DataFrame:
         some = np.flatnonzero(low < high)
         of = row[some]
         return intervals[of].with_columns(
@@ -113,14 +114,16 @@ def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") 
     gap = max(_seconds(tolerance), 1)  # of less, or of none, two are one
     clock = keys.Clock.over(intervals, room=gap)
     number = keys.number(intervals, on, clock.most)
-    start, row = keys.ascending(clock.pack(number, intervals["start"]))
-    end = np.sort(clock.pack(number, intervals["end"]))
+    start, row = sorting.ascending(clock.pack(number, intervals["start"]))
+    end = clock.pack(number, intervals["end"])
+    end.view(np.uint64).sort()  # without a sign, faster
     # A run is over where as many have ended as have begun, which the two orders tell side by side.
-    borders = np.ones(len(start) + 1, np.bool_)
-    borders[1:-1] = start[1:] - end[:-1] >= gap
-    row = row[borders[:-1]]
-    return intervals.select(*on, "start")[row].with_columns(
-        clock.times(end[borders[1:]], number[row]).alias("end")
+    over = np.flatnonzero(start[1:] - end[:-1] >= gap)
+    first, last = np.append(0, over + 1), np.append(over, len(end) - 1)
+    start, end, row = start[first], end[last], row[first]
+    of = clock.keys(start)
+    return intervals.select(on)[row].with_columns(
+        clock.times(start, of).alias("start"), clock.times(end, of).alias("end")
     )
 
 
@@ -158,37 +161,40 @@ def intersect(
     # even one in a gap; and so is a key without parents, before them all.
     begin, end = (clock.pack(of_parents, parents[name]) for name in ("start", "end"))
     parent = np.flatnonzero((begin < end) & ~nameless)  # at the time of the children
-    begin, order = keys.ascending(begin[parent])
+    begin, order = sorting.ascending(begin[parent])
     parent = parent[order]
     borders = np.stack([begin, end[parent]], axis=1).ravel()
     low, high = (clock.pack(number, children[name]) for name in ("start", "end"))
     # The parts of a child are all those from the one that holds its start to the one that holds
-    # its last second: found by search, not by pairing.
-    part = keys.search(borders, low, "right")
-    edges = np.concatenate([[_BEFORE], borders, [_AFTER]])
-    over = high > edges[part + 1]
-    cut = bool(over.any())
-    row = np.arange(len(part))
-    if cut:
-        count = np.ones(len(part), np.int64)
-        count[over] += keys.search(borders, high[over], "left") - part[over]
-        row, first = np.repeat(row, count), np.cumsum(count) - count
-        part = part[row] + np.arange(len(row)) - first[row]
-        low, high = np.maximum(low[row], edges[part]), np.minimum(high[row], edges[part + 1])
-        some = (low < high) | ~over[row]
-        row, part, low, high = (column[some] for column in (row, part, low, high))
+    # its last second: found by their ranks, not by pairing.
+    last, first = sorting.ranks(borders, high, low)
+    last = np.maximum(first, last)
+    del number, low, high  # as long as the children, and not needed any more
+    if (first == last).all():
+        within = (first & 1).astype(np.bool_)
+        inside, outside = (children.filter(pl.Series(some)) for some in (within, ~within))
+        part = first[within]
+    else:
+        bounds = [keys.instants(parents[name])[parent] for name in ("start", "end")]
+        borders = np.stack(bounds, axis=1).ravel()
+        cut = [keys.instants(children[name]) for name in ("start", "end")]
+        odd, even = cutting.cut(first, last, borders, *cut)
+        inside, outside = _pieces(children, odd), _pieces(children, even)
+        part = odd.part
+    attributes = parents.drop("start", "end", *on)
+    if attributes.width:
+        inside = inside.hstack(attributes[parent[part // 2]])
+    return inside, outside
 
-    def pieces(which: keys.Flags) -> pl.DataFrame:
-        if not cut:
-            return children.filter(pl.Series(which))
-        of = number[row[which]]
-        return children[row[which]].with_columns(
-            clock.times(low[which], of).alias("start"), clock.times(high[which], of).alias("end")
-        )
 
-    within = part % 2 == 1
-    attributes = parents.drop("start", "end", *on)[parent[part[within] // 2]]
-    return pieces(within).hstack(attributes), pieces(~within)
+def _pieces(children: pl.DataFrame, of: cutting.Pieces) -> pl.DataFrame:
+    """Give pieces of children the columns of these."""
+    times = {"start": of.start, "end": of.end}
+    return (
+        children.drop(times.keys())[of.row]
+        .with_columns(pl.Series(name, at).cast(pl.Datetime("us")) for name, at in times.items())
+        .select(children.columns)
+    )
 
 
 def sum_overlaps(intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str]) -> pl.DataFrame:
@@ -211,7 +217,7 @@ def sum_overlaps(intervals: pl.DataFrame, on: Sequence[str], sums: Sequence[str]
         return intervals.select(*on, "start", "end", *sums)
     clock = keys.Clock.over(intervals)
     number = keys.number(intervals, on, clock.most)
-    at, order = keys.ascending(
+    at, order = sorting.ascending(
         np.concatenate([clock.pack(number, intervals[bound]) for bound in ("start", "end")])
     )
     ends = order >= intervals.height
@@ -337,24 +343,23 @@ def integrate(
     else:
         group = keys.find(segments, groups, by)
     first, last = (groups[name].to_numpy() for name in ("first", "last"))
-    # Each group has a slot for every bucket, and one more in which what is still held ends: so the
-    # steps of a group add up to nothing, and one running sum serves all groups in turn.
-    slots = last - first + 2
+    # Each group has a slot for every bucket. The steps of a group add up to nothing, so one running
+    # sum serves all groups in turn.
+    slots = last - first + 1
     base = np.cumsum(slots) - slots - first
     size = int(slots.sum())
     borders = keys.epoch(edges)
     steps = []
-    for bound, add in (("start", np.add), ("end", np.subtract)):
+    for bound, add, second in (("start", np.add, 0), ("end", np.subtract, 1)):
         at = keys.epoch(segments[bound])
-        bucket = keys.last_border(borders, at)
-        # What ends with the window does so in the slot beyond, where no time is left.
-        left = borders[np.minimum(bucket + 1, count)] - at
-        steps.append((add, base[group] + np.minimum(bucket, last[group] + 1), left))
-    of_slot = np.repeat(np.arange(groups.height), slots)
-    bucket = np.arange(size) - base[of_slot]
-    length = np.append(np.diff(borders), 0)[bucket]
-    told = bucket <= last[of_slot]
-    sums = {"bucket": bucket[told]}
+        # What ends with a bucket does so in it, where no time is left.
+        bucket = np.maximum(keys.last_border(borders, at - second), first[group])
+        steps.append((add, base[group] + bucket, borders[bucket + 1] - at))
+    of_slot = np.repeat(np.arange(groups.height, dtype=np.uint32), slots)
+    bucket = np.arange(size)
+    bucket -= np.repeat(base, slots)
+    lengths = np.diff(borders)
+    sums = {"bucket": bucket}
     for name in units:
         held = segments[name].to_numpy().astype(np.int64, copy=False)  # NumPy adds slowly to others
         filled = np.flatnonzero(held)
@@ -366,10 +371,10 @@ def integrate(
             add.at(before[1:], slot[some], held[some])
             add.at(within, slot[some], held[some] * left[some])
         np.cumsum(before, out=before)
-        before[:-1] *= length
-        within += before[:-1]
-        sums[name] = within[told]
-    return groups.select(by)[of_slot[told]].with_columns(
+        for block in sorting.blocks(size):
+            within[block] += before[block] * lengths[bucket[block]]
+        sums[name] = within
+    return groups.select(by)[of_slot].with_columns(
         pl.Series(name, values) for name, values in sums.items()
     )
 

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import polars.selectors as cs
 
-Numbers = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from chameleon_usage.intervals.sorting import Numbers, blocks, search
 
 _SECOND = 1_000_000
 """Microseconds."""
@@ -18,18 +15,21 @@ _MOST = 2**24
 """More keys than this cannot be packed with any time: ten thousand years have 2**39 seconds."""
 _WIDEST = 2**31
 """The widest range of integers that stand for themselves."""
-_WORD = 64
-"""Bits of what NumPy sorts fastest."""
 
 
 def epoch(times: pl.Series) -> Numbers:
     """Give times in seconds of the epoch; what is less than a second is cut off."""
-    return times.to_numpy().view(np.int64) // _SECOND
+    return instants(times) // _SECOND
+
+
+def instants(times: pl.Series) -> Numbers:
+    """Give times in microseconds of the epoch, without a copy."""
+    return times.to_numpy().view(np.int64)
 
 
 def times(seconds: Numbers) -> pl.Series:
     """Give the times of seconds of the epoch."""
-    return pl.Series((seconds * _SECOND).view("datetime64[us]"))
+    return pl.Series(seconds * _SECOND).cast(pl.Datetime("us"))
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,14 @@ class Clock:
             keys: below ``most``; a negative one comes before all others.
             moments: from year 1 to year 9999.
         """
-        packed = epoch(moments)
-        packed -= self.first
-        np.clip(packed, 0, self.span - 1, out=packed)
-        packed += keys * self.span
+        moment = instants(moments)
+        packed = np.empty(len(keys), np.int64)
+        for block in blocks(len(keys)):
+            some = packed[block]
+            np.floor_divide(moment[block], _SECOND, out=some)
+            some -= self.first
+            np.clip(some, 0, self.span - 1, out=some)
+            some += keys[block] * self.span
         return packed
 
     def keys(self, packed: Numbers) -> Numbers:
@@ -84,40 +88,6 @@ class Clock:
     def times(self, packed: Numbers, keys: Numbers) -> pl.Series:
         """Give the times of what is packed; the first of all where it belongs to a key before."""
         return times(np.maximum(packed - keys * self.span, 0) + self.first)
-
-
-def ascending(values: Numbers) -> tuple[Numbers, Numbers]:
-    """Sort values.
-
-    Returns:
-        (the values in ascending order, the place that each had)
-    """
-    least, most = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-    bits = len(values).bit_length()
-    if (most - least).bit_length() + bits > _WORD:
-        order = np.argsort(values)
-        return values[order], order
-    # The place rides along in the low bits: to sort numbers takes a fifth of sorting places.
-    carried = (values - least).view(np.uint64)
-    carried <<= np.uint64(bits)
-    carried |= np.arange(len(values), dtype=np.uint64)
-    carried.sort()
-    order = (carried & np.uint64(2**bits - 1)).view(np.int64)
-    carried >>= np.uint64(bits)
-    ordered = carried.view(np.int64)
-    ordered += least
-    return ordered, order
-
-
-def search(ordered: Numbers, values: Numbers, side: Literal["left", "right"] = "left") -> Numbers:
-    """Find where in an ordered array each value belongs."""
-    if (values[1:] >= values[:-1]).all():
-        return np.searchsorted(ordered, values, side)
-    # What is looked for in turn is found close to the last, and not by a search of all.
-    needles, place = ascending(values)
-    found = np.empty(len(values), np.int64)
-    found[place] = np.searchsorted(ordered, needles, side)
-    return found
 
 
 def last_border(borders: Numbers, at: Numbers) -> Numbers:
@@ -244,8 +214,9 @@ def _column(columns: Sequence[pl.Series]) -> tuple[list[Numbers], int]:
 
 def _from_one(column: pl.Series, least: int) -> Numbers:
     """Number integers by their distance to the least of them, which is 1; null is 0."""
-    numbers = column.cast(pl.Int64) - (least - 1)
-    return numbers.fill_null(0).to_numpy()
+    if column.null_count():
+        column = column.cast(pl.Int64).fill_null(least - 1)
+    return np.subtract(column.to_numpy(), least - 1, dtype=np.int64)
 
 
 def _int(value: object) -> int:

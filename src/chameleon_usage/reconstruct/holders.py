@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
-from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError, check_conservation
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import rejects
@@ -33,16 +34,18 @@ def preferred(
         the rows that are kept, as they are.
     """
     order = site.sources[quantity].order
-    rank = pl.col("source").replace_strict(
-        list(order), range(len(order)), default=None, return_dtype=pl.Int64
+    unlisted = len(order)
+    place = pl.col("source").replace_strict(
+        list(order), range(unlisted), default=unlisted, return_dtype=pl.Int64
     )
     frames = [rows] if known is None else [rows, known]
-    told = pl.concat(frame.select("instance", _rank=rank) for frame in frames)
-    first = told.group_by("instance").agg(_first=pl.col("_rank").min())
-    ranked = rows.select("instance", _rank=rank).join(
-        first, on="instance", how="left", maintain_order="left"
-    )
-    return rows.filter(ranked.select(pl.col("_rank") == pl.col("_first")).to_series())
+    told = pl.concat(frame.select("instance", _place=place) for frame in frames)
+    places = told["_place"].to_numpy()
+    instance = keys.number(told, ["instance"], most=2**24 + told.height)  # each may be another
+    first = np.full(instance.max(initial=-1) + 1, unlisted)
+    np.minimum.at(first, instance, places)
+    best = (places == first[instance]) & (places < unlisted)
+    return rows.filter(pl.Series(best[: rows.height]))
 
 
 def clamp_allocations(

@@ -33,6 +33,7 @@ def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
     seen = (
         rows.filter((pl.col("quantity_type") == "occupied") & pl.col("hostname").is_not_null())
         .select("reservation_id", "hostname")
+        .join(pairs, on="reservation_id", how="semi")
         .unique()
     )
     candidates = pairs.join(seen, on="reservation_id").join(
