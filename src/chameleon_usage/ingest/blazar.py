@@ -514,7 +514,7 @@ def leases(inputs: RawInputs) -> Ingested:
     reservations = reservations.filter(
         pl.col("resource_type").is_in([HOST_RESERVATION, *SLICE_RESERVATIONS, DEVICE_RESERVATION])
     )
-    given = _nodes_given(inputs)
+    given = _nodes_given(inputs, asks.filter(pl.col("asked_type").is_not_null()))
     asked = joins.left("reservations -> what they ask", reservations, asks, "reservation_id")
     asked = joins.left("reservations -> nodes given", asked, given, "reservation_id")
     asked = joins.left(
@@ -553,7 +553,10 @@ def leases(inputs: RawInputs) -> Ingested:
         .filter(LEASE_STARTED)
         .select("lease_id", started=pl.coalesce("updated_at", "time"), planned="time")
     )
-    every, _ = join_one(inputs.get(LEASES).rename({"id": "lease_id"}), by_lease, "lease_id")
+    every = inputs.get(LEASES).select(
+        "created_at", "start_date", "end_date", "deleted_at", "status", lease_id="id"
+    )
+    every, _ = join_one(every, by_lease, "lease_id")
     of_nodes = pl.col("asked").is_not_null()
     rows = joins.left(
         "leases -> start events", every.filter(of_nodes), least(started, "lease_id"), "lease_id"
@@ -613,8 +616,13 @@ def _extended(inputs: RawInputs) -> pl.DataFrame:
     )
 
 
-def _nodes_given(inputs: RawInputs) -> pl.DataFrame:
-    """Count the hosts, slots or devices of each reservation, and name one's type."""
+def _nodes_given(inputs: RawInputs, typed: pl.DataFrame) -> pl.DataFrame:
+    """Count the hosts, slots or devices of each reservation, and name one's type.
+
+    Args:
+        inputs: the raw tables.
+        typed: reservations that ask for a type themselves, and need none.
+    """
     hosts_types = _capabilities(inputs, HOST_PROPERTIES, "computehost_id")
     device_types = _capabilities(inputs, DEVICE_PROPERTIES, "device_id")
     given = pl.concat(
@@ -623,12 +631,14 @@ def _nodes_given(inputs: RawInputs) -> pl.DataFrame:
             inputs.get(DEVICE_ALLOCATIONS).select("reservation_id", owner="device_id"),
         ]
     )
-    types = pl.concat([hosts_types, device_types])
-    return (
-        given.join(types, on="owner", how="left")
+    types = (
+        given.filter(~among(given, typed, "reservation_id"))
+        .join(pl.concat([hosts_types, device_types]), on="owner")
         .group_by("reservation_id")
-        .agg(given=pl.len().cast(pl.Int64), given_type=pl.col("node_type").min())
+        .agg(given_type=pl.col("node_type").min())
     )
+    counts = given.group_by("reservation_id").agg(given=pl.len().cast(pl.Int64))
+    return join_one(counts, types, "reservation_id")[0]
 
 
 def _first_creates(inputs: RawInputs) -> pl.DataFrame:
