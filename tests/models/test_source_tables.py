@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from chameleon_usage.ingest.registry import ADAPTERS, tables_of
-from chameleon_usage.models.raw import AT_THEIR_WORD, QUANTITIES, RAW_TABLES, RawTable
+from chameleon_usage.models.raw import AT_THEIR_WORD, QUANTITIES, RAW_TABLES
+from chameleon_usage.models.raw_table import RawTable
 from chameleon_usage.models.site import ALLOWED_SOURCES, DEFAULT_SOURCES
 from support import PROJECT
 from support.sites import MAKERS, SITES

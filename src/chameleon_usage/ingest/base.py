@@ -7,7 +7,7 @@ import polars as pl
 
 from chameleon_usage.intervals import keys
 from chameleon_usage.models.frames import columns, conform
-from chameleon_usage.models.raw import NAME
+from chameleon_usage.models.raw_table import NAME
 from chameleon_usage.models.stages import ASIDE, COMPLETENESS, Ingested, Intervals, JoinLog, rejects
 from chameleon_usage.models.vocabulary import BARE_METAL, INGEST, KVM, Reason
 

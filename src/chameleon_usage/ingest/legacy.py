@@ -4,7 +4,8 @@ import polars as pl
 
 from chameleon_usage.ingest.base import refuse, set_aside
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import LEGACY_CACHE, RawInputs
+from chameleon_usage.models.raw import LEGACY_CACHE
+from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.stages import Ingested, Legacy, rejects
 from chameleon_usage.models.vocabulary import INGEST, Reason
 

@@ -14,15 +14,9 @@ from tqdm import tqdm
 from chameleon_usage.errors import UsageError
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models import cells
-from chameleon_usage.models.raw import (
-    AUDIT_TABLES,
-    FLAGS,
-    NAME,
-    RAW_TABLES,
-    TIME,
-    RawInputs,
-    RawTable,
-)
+from chameleon_usage.models.raw import AUDIT_TABLES, FLAGS, RAW_TABLES
+from chameleon_usage.models.raw_inputs import RawInputs
+from chameleon_usage.models.raw_table import NAME, TIME, RawTable
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION, UNREADABLE, Reason
 from chameleon_usage.snapshots import audit, history
 
