@@ -468,7 +468,8 @@ def _texts_as_null(frame: pl.DataFrame, texts: Mapping[str, pl.DataType]) -> Ite
             yield pl.when(~value.is_in(NO_NUMBERS) & ~zero).then(value)
         elif dumped_as_text:
             none = value.str.strip_chars().is_in(NO_NUMBERS)
-            if frame.select(none.any()).item():
+            # Few of such texts differ.
+            if frame.select(value.unique()).select(none.any()).item():
                 yield pl.when(~none).then(value)
         # To trim all would cost more than to see that none begins as a blank one might.
         elif frame.select(((value < "!") | (value > "~")).any()).item():
