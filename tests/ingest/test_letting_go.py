@@ -10,7 +10,8 @@ import pytest
 
 from chameleon_usage.ingest.loader import load_raw_inputs
 from chameleon_usage.ingest.registry import ADAPTERS, run_adapters
-from chameleon_usage.models.raw import RAW_TABLES, RawInputs
+from chameleon_usage.models.raw import RAW_TABLES
+from chameleon_usage.models.raw_inputs import RawInputs
 from support.sites import day, write_table
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import loader
 from chameleon_usage.ingest.registry import ADAPTERS, tables_of
 from chameleon_usage.io import check
-from chameleon_usage.models.raw import RAW_TABLES, RawInputs
+from chameleon_usage.models.raw import RAW_TABLES
 from support.as_designed import assert_as_designed
 from support.sites import MAKERS
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from chameleon_usage.models.raw_inputs import RawInputs
     from support.sites import TinySite
 
 FILES = [(key, table) for key, make in MAKERS.items() for table in sorted(make().tables)]

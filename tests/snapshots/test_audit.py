@@ -22,7 +22,7 @@ from support.audit import AuditedSite
 from support.sites import LIVELY, day, on, uid
 
 if TYPE_CHECKING:
-    from chameleon_usage.models.raw import RawInputs
+    from chameleon_usage.models.raw_inputs import RawInputs
 
 HOSTS, NODES = "blazar.computehosts", "nova.compute_nodes"
 ALLOCATIONS, LEASES = "blazar.computehost_allocations", "blazar.leases"

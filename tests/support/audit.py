@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from chameleon_usage.models.raw import AUDIT_TABLES, RAW_TABLES, TIME
+from chameleon_usage.models.raw import AUDIT_TABLES, RAW_TABLES
+from chameleon_usage.models.raw_table import TIME
 from support.sites import TinySite, day
 
 if TYPE_CHECKING:

@@ -3,16 +3,19 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 
-from chameleon_usage.intervals import keys
 from chameleon_usage.models.frames import columns, conform
-from chameleon_usage.models.raw import NAME
+from chameleon_usage.models.raw_table import NAME
 from chameleon_usage.models.stages import ASIDE, COMPLETENESS, Ingested, Intervals, JoinLog, rejects
 from chameleon_usage.models.vocabulary import BARE_METAL, INGEST, KVM, Reason
 
 HELD = ("occupied_reservation", "occupied_ondemand", "active_reservation", "active_ondemand")
 """What a source of instances tells."""
+
+_SPARSE = 8
+"""Numbers for each key, at most, where these are looked up in a table."""
 
 LARGEST = 2**30
 """No size of a machine reaches this; sums of sizes times seconds stay exact below it."""
@@ -154,13 +157,8 @@ def refuse(
 
 
 def among(rows: pl.DataFrame, others: pl.DataFrame, on: str) -> pl.Series:
-    """Tell which rows have a key that others have, too; null is none.
-
-    Keys are names or integers, here and in ``join_one``: they are looked up by number, which takes
-    a fraction of the time of a join.
-    """
-    others = others.select(on).drop_nulls()
-    return pl.Series(keys.find(rows.select(on), others, [on]) >= 0)
+    """Tell which rows have a key that others have, too; null is none."""
+    return _places(rows, others, on).is_not_null()
 
 
 def join_one(rows: pl.DataFrame, others: pl.DataFrame, on: str) -> tuple[pl.DataFrame, int]:
@@ -169,13 +167,31 @@ def join_one(rows: pl.DataFrame, others: pl.DataFrame, on: str) -> tuple[pl.Data
     Returns:
         (the rows with the columns of ``others``, how many matched)
     """
-    others = others.drop_nulls(on)
-    found = keys.find(rows.select(on), others.select(on), [on])
-    place = pl.Series(found, dtype=pl.Int64)
-    place = place.set(place < 0, None)
-    return rows.hstack(
-        others.select(pl.exclude(on).gather(place))
-    ), place.len() - place.null_count()
+    place = _places(rows, others, on)
+    found = others.select(pl.exclude(on).gather(place))
+    return rows.hstack(found), place.len() - place.null_count()
+
+
+def _places(rows: pl.DataFrame, others: pl.DataFrame, on: str) -> pl.Series:
+    """Give for each row the place of the other that has its key; null if none has.
+
+    Keys are names or integers: in a table of all numbers between the least and the most they are
+    found in a fraction of the time of a join, unless they lie far apart.
+    """
+    row, other = (frame[on].to_physical().cast(pl.Int64) for frame in (rows, others))
+    least, most = other.min(), other.max()
+    if not isinstance(least, int) or not isinstance(most, int):
+        return pl.repeat(None, rows.height, dtype=pl.Int64, eager=True)
+    if most - least > _SPARSE * (rows.height + others.height):
+        placed = others.select(on).with_row_index("_place").unique(on, keep="any")
+        return rows.select(on).join(placed, on=on, how="left", maintain_order="left")["_place"]
+    table = np.full(most - least + 3, -1, np.int32)  # its ends are for what lies beyond
+    before = least - 1
+    table[other.fill_null(before).to_numpy() - before] = np.arange(others.height)
+    table[0] = -1
+    index = np.clip(row.fill_null(before).to_numpy() - before, 0, len(table) - 1)
+    place = pl.Series(table[index])
+    return place.set(place < 0, None)
 
 
 def least(rows: pl.DataFrame, by: str) -> pl.DataFrame:

@@ -4,7 +4,7 @@ import polars as pl
 
 from chameleon_usage.ingest.base import present, refuse, set_aside
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.stages import Ingested, Profiles
 from chameleon_usage.models.vocabulary import BARE_METAL
 

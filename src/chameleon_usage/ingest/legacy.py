@@ -4,7 +4,8 @@ import polars as pl
 
 from chameleon_usage.ingest.base import refuse, set_aside
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import LEGACY_CACHE, RawInputs
+from chameleon_usage.models.raw import LEGACY_CACHE
+from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.stages import Ingested, Legacy, rejects
 from chameleon_usage.models.vocabulary import INGEST, Reason
 
@@ -49,7 +50,10 @@ def caches(inputs: RawInputs) -> Ingested:
     values = (
         reported.select("timestamp", "node_type", **counts_of)
         .sort("timestamp", "node_type")
-        .unpivot(index=["timestamp", "node_type"], variable_name="count_type")
+        .with_row_index("_row")
+        .unpivot(index=["_row", "timestamp", "node_type"], variable_name="count_type")
+        .sort("_row", maintain_order=True)  # the count types of each row are in order
+        .drop("_row")
     )
     days = reported.select("timestamp").unique()
     counted, counted_again = _last_of_day(counts.join(days, on="timestamp", how="anti"))
@@ -60,9 +64,9 @@ def caches(inputs: RawInputs) -> Ingested:
         value=pl.col("cnt").cast(pl.Float64),
     )
     return Ingested(
-        # Count types are in order, each with one value of a day: there is no more to sort by.
         legacy=conform(
-            pl.concat([values, totals]).sort("timestamp", "node_type", maintain_order=True), Legacy
+            pl.concat([values, totals.sort(pl.all())]).sort("timestamp", maintain_order=True),
+            Legacy,
         ),
         aside=set_aside(counts.join(days, on="timestamp", how="semi"), COUNT_CACHE, "row_id"),
         rejects=pl.concat(

@@ -14,15 +14,9 @@ from tqdm import tqdm
 from chameleon_usage.errors import UsageError
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models import cells
-from chameleon_usage.models.raw import (
-    AUDIT_TABLES,
-    FLAGS,
-    NAME,
-    RAW_TABLES,
-    TIME,
-    RawInputs,
-    RawTable,
-)
+from chameleon_usage.models.raw import AUDIT_TABLES, FLAGS, RAW_TABLES
+from chameleon_usage.models.raw_inputs import RawInputs
+from chameleon_usage.models.raw_table import NAME, TIME, RawTable
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION, UNREADABLE, Reason
 from chameleon_usage.snapshots import audit, history
 
@@ -201,6 +195,8 @@ def _admit(
         return None
     read = sum(rows.height + rejects.height for rows, rejects in judged)
     together = pl.concat(rows for rows, _ in judged)
+    if whole or spec.used is None:
+        together = _named(together, spec)  # so keys are compared by number
     good, twice = _without_duplicates(
         cells.parted(together, name) if spec.counted else together, name
     )
@@ -427,8 +423,8 @@ def _all_differ(keys: pl.DataFrame) -> bool:
     """Tell whether no key comes twice."""
     # What differs in a hash differs: to compare the texts themselves takes seven times as long.
     if pl.String in keys.dtypes:
-        hashes = keys.select(pl.struct(pl.all()).hash()).to_series()
-        if hashes.n_unique() == keys.height:
+        one = pl.all() if keys.width == 1 else pl.struct(pl.all())
+        if keys.select(one.hash()).n_unique() == keys.height:
             return True
     return keys.n_unique() == keys.height
 
@@ -461,22 +457,22 @@ def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> It
 def _texts_as_null(frame: pl.DataFrame, texts: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
     """Make null what stands for no value among texts, of which some are to be of other types."""
     dumped_as_text = any(kind != pl.String for kind in texts.values())
-    # To trim all would cost more than to see that none begins as a blank one might.
-    begins = frame.select(((pl.col(list(texts)) < "!") | (pl.col(list(texts)) > "~")).any())
-    # No word for nothing and no time is as long as a UUID.
-    names = [column for column, kind in texts.items() if kind == NAME]
-    short = frame.select((pl.col(names).str.len_bytes().min() < UUID).fill_null(value=False))
+    # No word for nothing and no time is as long as a UUID: few texts need more than this look.
+    short = frame.select((pl.col(list(texts)).str.len_bytes().min() < UUID).fill_null(value=False))
     for column, kind in texts.items():
         value = pl.col(column)
+        if dumped_as_text and kind in (pl.String, NAME) and not short[column].item():
+            continue
         if kind != pl.String:
-            if column not in names or short[column].item():
-                zero = value.str.slice(0, 10).is_in(ZERO_DATES)
-                yield pl.when(~value.is_in(NO_NUMBERS) & ~zero).then(value)
+            zero = value.str.slice(0, 10).is_in(ZERO_DATES)
+            yield pl.when(~value.is_in(NO_NUMBERS) & ~zero).then(value)
         elif dumped_as_text:
             none = value.str.strip_chars().is_in(NO_NUMBERS)
-            if frame.select(none.any()).item():
+            # Few of such texts differ.
+            if frame.select(value.unique()).select(none.any()).item():
                 yield pl.when(~none).then(value)
-        elif begins[column].item():
+        # To trim all would cost more than to see that none begins as a blank one might.
+        elif frame.select(((value < "!") | (value > "~")).any()).item():
             yield pl.when(value.str.strip_chars() != "").then(value)
 
 

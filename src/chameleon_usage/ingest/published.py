@@ -4,7 +4,7 @@ import polars as pl
 
 from chameleon_usage.ingest.base import present, refuse, speaks_of
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.stages import Ingested, Leases
 from chameleon_usage.models.vocabulary import BARE_METAL, Reason
 

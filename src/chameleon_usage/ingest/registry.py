@@ -9,9 +9,12 @@ import polars as pl
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import (
     blazar,
+    blazar_hosts,
+    blazar_leases,
     inventory,
     legacy,
     nova,
+    nova_hosts,
     published,
     status,
     trace_instances,
@@ -22,14 +25,10 @@ from chameleon_usage.ingest.base import concat
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.intervals.keys import Numbers
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import (
-    INSTANCE_EVENTS,
-    LEASE_EVENTS,
-    MACHINE_EVENTS,
-    NAME,
-    RAW_TABLES,
-    RawInputs,
-)
+from chameleon_usage.models.raw import RAW_TABLES
+from chameleon_usage.models.raw_files import INSTANCE_EVENTS, LEASE_EVENTS, MACHINE_EVENTS
+from chameleon_usage.models.raw_inputs import RawInputs
+from chameleon_usage.models.raw_table import NAME
 from chameleon_usage.models.stages import Ingested, Rejects
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION
 from chameleon_usage.snapshots import history
@@ -63,7 +62,7 @@ _CAPABILITIES = ("blazar.computehost_extra_capabilities", *_NAMES)
 
 ADAPTERS: dict[str, Adapter] = {
     "nova_hosts": Adapter(
-        nova.hosts,
+        nova_hosts.hosts,
         ("nova.compute_nodes",),
         ("nova.services",),
         ("nova.instances", "blazar.computehosts"),
@@ -83,7 +82,7 @@ ADAPTERS: dict[str, Adapter] = {
         accounts={"intervals": ("nova.instances",)},
     ),
     "blazar_hosts": Adapter(
-        blazar.hosts,
+        blazar_hosts.hosts,
         ("blazar.computehosts",),
         (*_LEASES, "blazar.computehost_allocations", *_CAPABILITIES),
         accounts={"intervals": ("blazar.computehosts",)},
@@ -101,7 +100,7 @@ ADAPTERS: dict[str, Adapter] = {
         accounts={"intervals": ("blazar.computehost_allocations",)},
     ),
     "blazar_leases": Adapter(
-        blazar.leases,
+        blazar_leases.leases,
         _LEASES,
         (
             "blazar.events",
@@ -123,7 +122,7 @@ ADAPTERS: dict[str, Adapter] = {
         accounts={"leases": ("blazar.leases",)},
     ),
     "edge_devices": Adapter(
-        blazar.devices,
+        blazar_hosts.devices,
         ("blazar.devices",),
         (
             *_LEASES,
@@ -270,8 +269,14 @@ def _read(name: str, inputs: RawInputs) -> Ingested:
 
 # --- the law of rows: each is kept, rejected or set aside, and just once ------------------------
 
-_COUNTED = {"maintenance": ["hostname", "start", "end"], "legacy": ["timestamp", "node_type"]}
-"""Frames that do not name the rows they are made of, and what tells these apart."""
+_COUNTED: dict[str, Callable[[pl.DataFrame], int]] = {
+    "maintenance": lambda windows: windows.height,
+    # Of each day and node type that a cache holds, a total is told.
+    "legacy": lambda counts: (
+        counts.filter(pl.col("count_type") == "total").select("timestamp", "node_type").n_unique()
+    ),
+}
+"""Frames that do not name the rows they are made of, and how these are counted."""
 
 
 def check_rows(
@@ -297,10 +302,9 @@ def check_rows(
     for frame, tables in accounts.items():
         if frame in _COUNTED:
             found = sum(inputs.get(table).height for table in tables)
-            counted = getattr(result, frame).select(_COUNTED[frame])
-            number = counted.n_unique() if frame == "legacy" else counted.height
+            kept = _COUNTED[frame](getattr(result, frame))
             left = others.filter(pl.col("source").is_in(tables)).height
-            _check_number(stage, ", ".join(tables), found, number + left)
+            _check_number(stage, ", ".join(tables), found, kept + left)
             continue
         for table in tables:
             spec = RAW_TABLES[table]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 
 from chameleon_usage.ingest.base import deleted_at, host_class
-from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.vocabulary import KVM
 
 COMPUTE_NODES, SERVICES = "nova.compute_nodes", "nova.services"

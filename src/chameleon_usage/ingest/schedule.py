@@ -3,7 +3,7 @@
 import polars as pl
 
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import RawInputs
+from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.stages import Schedule
 
 LEASES = "blazar.leases"

@@ -19,7 +19,8 @@ from chameleon_usage.ingest.base import concat, deleted_at, host_class, speaks_o
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.metrics import STATUS
-from chameleon_usage.models.raw import NODE_GONE, RawInputs
+from chameleon_usage.models.raw import NODE_GONE
+from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.stages import Ingested, StatusIntervals
 from chameleon_usage.models.vocabulary import BROKEN, DISABLED, KVM, PLANNED
 

@@ -6,12 +6,14 @@ instance's own row is not there. ``traces`` says what the format is.
 
 import polars as pl
 
-from chameleon_usage.ingest import nova
+from chameleon_usage.ingest import nova, nova_moves
 from chameleon_usage.ingest.base import HELD, amount, positive, present, refuse, speaks_of
 from chameleon_usage.ingest.traces import HOST, number_of, profiles_of, property_of
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import INSTANCE_EVENTS, MACHINE_EVENTS, NAME, RawInputs
+from chameleon_usage.models.raw_files import INSTANCE_EVENTS, MACHINE_EVENTS
+from chameleon_usage.models.raw_inputs import RawInputs
+from chameleon_usage.models.raw_table import NAME
 from chameleon_usage.models.stages import Ingested, Profiles
 from chameleon_usage.models.vocabulary import BARE_METAL, KVM, Reason
 
@@ -91,7 +93,7 @@ def _instances(told: pl.DataFrame, events: pl.DataFrame, classes: pl.DataFrame) 
         inferred, launched_at (null: its build tells); tried: its build was begun, built: when it
         was done, ran: another event shows that it ran.
     """
-    create = pl.col("event") == nova.CREATE
+    create = pl.col("event") == nova_moves.CREATE
     rows = told.group_by("entity_id", maintain_order=True).agg(
         start=pl.col("begin").filter(pl.col("event") != nova.TERMINATE).min(),
         tried=create.any(),
@@ -159,7 +161,7 @@ def _stays(events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         pl.col(name).drop_nulls().first() for name in sizes
     )
     arrived = (
-        events.filter(pl.col("event").is_in(nova.ARRIVALS))
+        events.filter(pl.col("event").is_in(nova_moves.ARRIVALS))
         .drop_nulls("hostname")
         .sort("entity_id", "finish", "order")
         .with_columns(pl.col(sizes).forward_fill().backward_fill().over("entity_id"))

@@ -14,7 +14,9 @@ import polars as pl
 from chameleon_usage.ingest.base import present, refuse, set_aside, speaks_of
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform
-from chameleon_usage.models.raw import LEASE_EVENTS, MACHINE_EVENTS, NAME, TIME, RawInputs
+from chameleon_usage.models.raw_files import LEASE_EVENTS, MACHINE_EVENTS
+from chameleon_usage.models.raw_inputs import RawInputs
+from chameleon_usage.models.raw_table import NAME, TIME
 from chameleon_usage.models.stages import Ingested, Leases, Profiles
 from chameleon_usage.models.vocabulary import BARE_METAL, KVM
 

@@ -4,7 +4,8 @@ import polars as pl
 
 from chameleon_usage.ingest.base import Joins, present, refuse, speaks_of
 from chameleon_usage.intervals.arithmetic import state_intervals
-from chameleon_usage.models.raw import CONTAINER_OVER, RawInputs
+from chameleon_usage.models.raw import CONTAINER_OVER
+from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.stages import Ingested
 
 CONTAINERS, ACTIONS, EVENTS = (

@@ -17,14 +17,8 @@ from typing import Any
 
 import polars as pl
 
-from chameleon_usage.models.raw import (
-    AUDIT_COLUMNS,
-    AUDIT_OPTIONAL,
-    AUDIT_TABLES,
-    RAW_TABLES,
-    TIME,
-    RawTable,
-)
+from chameleon_usage.models.raw import AUDIT_COLUMNS, AUDIT_OPTIONAL, AUDIT_TABLES, RAW_TABLES
+from chameleon_usage.models.raw_table import TIME, RawTable
 from chameleon_usage.models.vocabulary import UNREADABLE, Reason
 
 BACKFILL = "backfill"

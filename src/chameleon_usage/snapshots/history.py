@@ -18,7 +18,9 @@ import polars as pl
 from chameleon_usage.errors import UsageError
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models import cells
-from chameleon_usage.models.raw import NAME, RAW_TABLES, TIME, WINDOWS, RawInputs, RawTable
+from chameleon_usage.models.raw import RAW_TABLES
+from chameleon_usage.models.raw_inputs import WINDOWS, RawInputs
+from chameleon_usage.models.raw_table import NAME, TIME, RawTable
 from chameleon_usage.snapshots import audit
 
 HISTORY, MANIFEST = "history", "manifest.json"
