@@ -117,65 +117,68 @@ def unit_seconds(
     """
     index = ["collector_type", *by, "node_size"]
     groups = [*index, *resources]
-    units = {resource: _UNITS[resource] for resource in resources}
-    sized = segments.select(*index, **units)
-    sizes = sized.unique().sort(groups)
-    sizes = sizes.with_columns(_sliced=pl.len().over(index) > len(resources))
-    # What a host does not report is told of its nodes; all else of slices is counted, not told.
-    told = pl.when("_sliced").then(pl.col(resources) * 0).otherwise(pl.col(resources))
-    labels = sizes.with_columns(told)
-    group = labels.select(_group=pl.struct("_sliced", *groups).rank("dense"))
-    labels = labels.hstack(group).unique("_group").cast({"collector_type": pl.String})
-    number = sized.join(
-        sizes.hstack(group), on=groups, how="left", maintain_order="left", nulls_equal=True
-    ).select("_group", "_sliced")
-    rows = segments.select("quantity_type", "start", "end").hstack(number)
-    one = pl.lit(1, pl.Int64)
-    whole = rows.filter(~pl.col("_sliced")).with_columns(one=one)
-    sums = [_integrated(whole, labels.select("_group", *groups), window, ["one"])["one"]]
-    if sizes["_sliced"].any():
-        slices = rows.hstack(sized.select(pl.col(resources).fill_null(0))).filter("_sliced")
-        counted = _integrated(slices, labels.select("_group", *groups), window, resources)
+    rows = segments.select(
+        "quantity_type", "start", "end", *index, **{name: _UNITS[name] for name in resources}
+    )
+    within = pl.col("start") < window.end, pl.col("end") > window.start
+    spans = pl.col("start").min(), pl.col("end").max()
+    sizes = rows.lazy().filter(within).group_by(groups).agg(spans).collect()
+    sliced, one = pl.len().over(index) > len(resources), pl.lit(1, pl.Int64)
+    whole, slices = sizes.filter(~sliced), sizes.filter(sliced)
+    sums = [_integrated(rows, whole, whole.select(groups), window, {"one": one})["one"]]
+    if slices.height:
+        # What a host does not report is told of its nodes; all else is counted, not told.
+        untold = slices.select(*index, pl.col(resources) * 0)
+        units = {name: pl.col(name).fill_null(0) for name in resources}
+        counted = _integrated(rows, slices, untold, window, units)
         sums.append(counted.pop("nodes").with_columns(nodes=one))
         for resource, of in counted.items():
             unit = {name: pl.lit(int(name == resource), pl.Int64) for name in resources}
             sums.append(of.with_columns(**unit))
-    return pl.concat(sums, how="diagonal").with_columns(pl.exclude(groups).fill_null(0))
+        sums = [pl.concat(sums, how="diagonal").with_columns(pl.exclude(groups).fill_null(0))]
+    return sums[0]
 
 
 def _integrated(
-    rows: pl.DataFrame, labels: pl.DataFrame, window: Window, units: Sequence[str]
+    rows: pl.DataFrame,
+    sizes: pl.DataFrame,
+    told: pl.DataFrame,
+    window: Window,
+    units: Mapping[str, pl.Expr],
 ) -> dict[str, pl.DataFrame]:
     """Integrate units over buckets: to the name of each, the sums as ``unit_seconds`` gives them.
 
     Args:
-        rows: with ``_group``, ``quantity_type``, ``start``, ``end`` and ``units``.
-        labels: ``_group``, and what to write for it.
+        rows: with ``quantity_type``, ``start``, ``end`` and the columns of ``told``.
+        sizes: which of these to count: values of the columns of ``told``, and from which ``start``
+            to which ``end`` there are any.
+        told: what to write for each of the sizes.
         window: what to cover.
         units: what to integrate.
     """
-    rows = arithmetic.clip(rows, window.start, window.end)
-    reach = extents(rows, ["_group"], window.edges)
+    groups, edges = told.columns, window.edges
+    labels = told.unique().sort(groups).with_row_index("_group")
+    group = told.join(labels, on=groups, how="left", maintain_order="left", nulls_equal=True)
+    sizes = arithmetic.clip(sizes.hstack([group["_group"]]), window.start, window.end)
+    reach = extents(sizes, ["_group"], edges)
     index = (
         reach.select("_group", bucket=pl.int_ranges("first", pl.col("last") + 1))
         .explode("bucket")
         .join(labels, on="_group", how="left", maintain_order="left")
-        .select(*labels.columns[1:], "bucket")
+        .select(pl.col("collector_type").cast(pl.String), *groups[1:], "bucket")
     )
-    sums = {
-        quantity: arithmetic.integrate(
-            rows.filter(pl.col("quantity_type") == quantity),
-            window.edges,
-            ["_group"],
-            units,
-            groups=reach,
-        )
-        for quantity in rows["quantity_type"].unique().sort()
-    }
-    return {
-        unit: index.hstack([of[unit].alias(quantity) for quantity, of in sums.items()])
-        for unit in units
-    }
+    sums = {unit: [index] for unit in units}
+    # One quantity type after another: all segments take ten times the room of the sums.
+    for quantity in rows["quantity_type"].unique().sort():
+        some = rows.lazy().filter(pl.col("quantity_type") == quantity)
+        some = some.join(sizes.lazy().select(*groups, "_group"), on=groups, nulls_equal=True)
+        held = some.select("_group", "start", "end", **units).collect()
+        held = arithmetic.clip(held, window.start, window.end)
+        if held.height:
+            of = arithmetic.integrate(held, edges, ["_group"], list(units), groups=reach)
+            for unit, columns in sums.items():
+                columns.append(of.select(pl.col(unit).alias(quantity)))
+    return {unit: pl.concat(columns, how="horizontal") for unit, columns in sums.items()}
 
 
 def quantities(sums: pl.DataFrame) -> list[str]:
