@@ -11,9 +11,17 @@ import polars as pl
 import pytest
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.io.files import load_table, save_tables, whole_directory, whole_file
+from chameleon_usage.io.files import (
+    load_table,
+    save_table,
+    save_tables,
+    whole_directory,
+    whole_file,
+)
+from chameleon_usage.usage.long import LongTable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 KINDS = pytest.mark.parametrize("whole", [whole_directory, whole_file])
@@ -126,3 +134,36 @@ class TestTables:
 
         with pytest.raises(pl.exceptions.ComputeError):
             compute()
+
+
+class TestPartByPart:
+    """A table that is made part by part is written as if it had been whole."""
+
+    def test_the_bytes_are_those_of_the_whole_table(self, tmp_path):
+        numbers = pl.int_range(400_000, eager=True)
+        kinds = {"collector": pl.Enum(["a", "b"]), "type": pl.Enum(["x", "y"])}
+        table = LongTable(kinds)
+        for number, label in enumerate([(1, 0), (0, 1), (0, 0)]):
+            rows = numbers[number * 9 : (number + 1) * 120_001]
+            table.add(label, rows.to_numpy(), rows.cast(pl.Float64).to_numpy())
+        whole = pl.concat(LongTable(kinds, dict(table.series)).parts(), rechunk=True)
+        assert whole["collector"].is_sorted()
+        assert whole.height == sum(len(values) for _, values in table.series.values())
+        save_table(tmp_path / "whole", whole)
+        save_table(tmp_path / "parts", table.parts())
+        assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+        assert not table.series
+
+    def test_an_empty_table_is_one_part(self, tmp_path):
+        table = LongTable({"type": pl.Enum(["x"])})
+        save_table(tmp_path / "none", table.parts())
+        assert pl.read_parquet(tmp_path / "none").columns == ["type", "timestamp", "value"]
+
+    def test_what_is_wrong_with_a_part_is_told_as_it_is(self, tmp_path):
+        def parts() -> Iterator[pl.DataFrame]:
+            yield pl.DataFrame({"a": [1]})
+            msg = "a key comes twice"
+            raise AssertionError(msg)
+
+        with pytest.raises(AssertionError, match="a key comes twice"):
+            save_table(tmp_path / "wrong", parts())

@@ -14,7 +14,6 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.models.frames import Parts, Table
 
 OLD = "old"
 """Where what a new directory replaces waits, in the temporary one."""
@@ -159,7 +158,7 @@ def save_tables(directory: Path, tables: Mapping[str, pl.DataFrame]) -> None:
         save_table(directory / f"{name}.parquet", frame)
 
 
-def save_table(path: Path, table: Table) -> None:
+def save_table(path: Path, table: pl.DataFrame | Iterator[pl.DataFrame]) -> None:
     """Write a table, each part to a row group of its own if it comes in parts.
 
     Raises:
@@ -177,7 +176,7 @@ def save_table(path: Path, table: Table) -> None:
         raise
 
 
-def _scan(parts: Parts, failed: list[BaseException]) -> pl.LazyFrame:
+def _scan(parts: Iterator[pl.DataFrame], failed: list[BaseException]) -> pl.LazyFrame:
     """Give the rows of parts, which Polars asks for one after another as it writes them.
 
     Args:
@@ -186,7 +185,7 @@ def _scan(parts: Parts, failed: list[BaseException]) -> pl.LazyFrame:
     """
     first = next(parts)
 
-    def source(*_: object) -> Parts:
+    def source(*_: object) -> Iterator[pl.DataFrame]:
         try:
             yield first
             yield from parts

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic, keys
@@ -114,93 +116,69 @@ def unit_seconds(
         occurs, by its name, the seconds for which one was there, added up (Int64).
     """
     index = ["collector_type", *by, "node_size"]
-    clipped = arithmetic.clip(
-        segments.select(
-            "quantity_type",
-            *index,
-            "start",
-            "end",
-            **{resource: _UNITS[resource] for resource in resources},
-        ),
-        window.start,
-        window.end,
+    groups = [*index, *resources]
+    rows = segments.select(
+        "quantity_type", "start", "end", *index, **{name: _UNITS[name] for name in resources}
     )
-    groups, one = [*index, *resources], pl.lit(1, pl.Int64)
-    sliced = pl.len().over(index) > len(resources)
-    sizes = clipped.select(groups).unique().sort(groups).with_columns(_sliced=sliced)
-    # What a host does not report is told of its nodes; all else of slices is counted, not told.
-    told = sizes.with_columns(
-        pl.when("_sliced").then(pl.col(name) * 0).otherwise(name).alias(f"_{name}")
-        for name in resources
-    )
-    labels = [*index, *(f"_{name}" for name in resources)]
-    told = told.with_columns(_group=pl.struct("_sliced", *labels).rank("dense"))
-    rows = clipped.lazy().join(
-        told.lazy().select(*groups, "_sliced", "_group"),
-        on=groups,
-        how="left",
-        maintain_order="left",
-        nulls_equal=True,
-    )
-    named = told.select("_group", *labels).rename({f"_{name}": name for name in resources})
-    whole = _integrated(rows.filter(~pl.col("_sliced")), named, window, {"one": one})["one"]
-    if not told["_sliced"].any():
-        return whole
-    every = {name: pl.col(name).fill_null(0) for name in resources}
-    counted = _integrated(rows.filter("_sliced"), named, window, every)
-    return pl.concat(
-        [
-            whole,
-            counted["nodes"].with_columns(nodes=one),
-            *(
-                counted[resource].with_columns(
-                    pl.lit(int(name == resource), pl.Int64).alias(name) for name in resources
-                )
-                for resource in resources
-                if resource != "nodes"
-            ),
-        ],
-        how="diagonal",
-    )
+    within = pl.col("start") < window.end, pl.col("end") > window.start
+    spans = pl.col("start").min(), pl.col("end").max()
+    sizes = rows.lazy().filter(within).group_by(groups).agg(spans).collect()
+    sliced, one = pl.len().over(index) > len(resources), pl.lit(1, pl.Int64)
+    whole, slices = sizes.filter(~sliced), sizes.filter(sliced)
+    sums = [_integrated(rows, whole, whole.select(groups), window, {"one": one})["one"]]
+    if slices.height:
+        # What a host does not report is told of its nodes; all else is counted, not told.
+        untold = slices.select(*index, pl.col(resources) * 0)
+        units = {name: pl.col(name).fill_null(0) for name in resources}
+        counted = _integrated(rows, slices, untold, window, units)
+        sums.append(counted.pop("nodes").with_columns(nodes=one))
+        for resource, of in counted.items():
+            unit = {name: pl.lit(int(name == resource), pl.Int64) for name in resources}
+            sums.append(of.with_columns(**unit))
+        sums = [pl.concat(sums, how="diagonal").with_columns(pl.exclude(groups).fill_null(0))]
+    return sums[0]
 
 
 def _integrated(
-    wanted: pl.LazyFrame, labels: pl.DataFrame, window: Window, units: Mapping[str, pl.Expr]
+    rows: pl.DataFrame,
+    sizes: pl.DataFrame,
+    told: pl.DataFrame,
+    window: Window,
+    units: Mapping[str, pl.Expr],
 ) -> dict[str, pl.DataFrame]:
     """Integrate units over buckets: to the name of each, the sums as ``unit_seconds`` gives them.
 
     Args:
-        wanted: rows with ``_group``, ``quantity_type``, ``start`` and ``end``, within the window.
-        labels: what to write for a ``_group``.
+        rows: with ``quantity_type``, ``start``, ``end`` and the columns of ``told``.
+        sizes: which of these to count: values of the columns of ``told``, and from which ``start``
+            to which ``end`` there are any.
+        told: what to write for each of the sizes.
         window: what to cover.
         units: what to integrate.
     """
-    rows = wanted.select("quantity_type", "_group", "start", "end", **units).collect()
-    types = rows.select(pl.col("quantity_type").unique().sort())
-    sums = arithmetic.integrate(
-        rows,
-        window.edges,
-        ["quantity_type", "_group"],
-        list(units),
-        groups=types.join(
-            extents(rows, ["_group"], window.edges), how="cross", maintain_order="left_right"
-        ),
+    groups, edges = told.columns, window.edges
+    labels = told.unique().sort(groups).with_row_index("_group")
+    group = told.join(labels, on=groups, how="left", maintain_order="left", nulls_equal=True)
+    sizes = arithmetic.clip(sizes.hstack([group["_group"]]), window.start, window.end)
+    reach = extents(sizes, ["_group"], edges)
+    index = (
+        reach.select("_group", bucket=pl.int_ranges("first", pl.col("last") + 1))
+        .explode("bucket")
+        .join(labels, on="_group", how="left", maintain_order="left")
+        .select(pl.col("collector_type").cast(pl.String), *groups[1:], "bucket")
     )
-    height = sums.height // max(types.height, 1)
-    labels = labels.unique("_group").cast({"collector_type": pl.String})
-    index = sums.select("_group", "bucket")[:height].join(
-        labels, on="_group", how="left", maintain_order="left"
-    )
-    index = index.select(*labels.columns[1:], "bucket")
-    return {
-        name: index.hstack(
-            [
-                sums[name].slice(number * height, height).alias(quantity)
-                for number, quantity in enumerate(types["quantity_type"])
-            ]
-        )
-        for name in units
-    }
+    sums = {unit: [index] for unit in units}
+    # One quantity type after another: all segments take ten times the room of the sums.
+    for quantity in rows["quantity_type"].unique().sort():
+        some = rows.lazy().filter(pl.col("quantity_type") == quantity)
+        some = some.join(sizes.lazy().select(*groups, "_group"), on=groups, nulls_equal=True)
+        held = some.select("_group", "start", "end", **units).collect()
+        held = arithmetic.clip(held, window.start, window.end)
+        if held.height:
+            of = arithmetic.integrate(held, edges, ["_group"], list(units), groups=reach)
+            for unit, columns in sums.items():
+                columns.append(of.select(pl.col(unit).alias(quantity)))
+    return {unit: pl.concat(columns, how="horizontal") for unit, columns in sums.items()}
 
 
 def quantities(sums: pl.DataFrame) -> list[str]:
@@ -210,13 +188,12 @@ def quantities(sums: pl.DataFrame) -> list[str]:
 
 def extents(segments: pl.DataFrame, index: Sequence[str], edges: pl.Series) -> pl.DataFrame:
     """Give the ``first`` and ``last`` bucket of every group that occurs, sorted."""
-    row, group = keys.groups(segments, index)
-    first, last = np.full(len(row), len(edges)), np.full(len(row), -1)
+    spans = segments.group_by(index).agg(pl.col("start").min(), pl.col("end").max()).sort(index)
     borders = keys.epoch(edges)
-    np.minimum.at(first, group, keys.last_border(borders, keys.epoch(segments["start"])))
-    np.maximum.at(last, group, keys.last_border(borders, keys.epoch(segments["end"]) - 1))
-    return segments.select(index)[row].with_columns(
-        pl.Series("first", first), pl.Series("last", last)
+    return spans.select(
+        *index,
+        first=pl.lit(pl.Series(keys.last_border(borders, keys.epoch(spans["start"])))),
+        last=pl.lit(pl.Series(keys.last_border(borders, keys.epoch(spans["end"]) - 1))),
     )
 
 
@@ -236,44 +213,67 @@ def mean_usage(
         less than 95 % of a group's node time is of hosts that report the resource. Without ``by``,
         every bucket of both collectors.
     """
-    for resource in RESOURCES:
-        if resource in sums.columns:
-            yield resource, _means(sums, window, by, resource)
-
-
-def _means(sums: pl.DataFrame, window: Window, by: Sequence[str], resource: str) -> pl.DataFrame:
-    index, values = ["collector_type", *by, "bucket"], quantities(sums)
-    groups = ["collector_type", *by, "node_size", "bucket"]
-    units = pl.col(values) * pl.col(resource)
-    nodes = pl.col(values) * pl.col("nodes")
-    parts = [units]
-    if unsure := bool(sums[resource].null_count()):
-        reported = pl.when(pl.col(resource).is_not_null()).then(nodes)
-        parts += [nodes.name.prefix("nodes/"), reported.name.prefix("reported/")]
-    whole = sums.lazy().select(*groups, *parts).group_by(groups).sum().sort(groups).collect()
-    # Of node units there are as many to a node as it has vCPUs, where it is held in slices.
-    of_nodes = [name for name in whole.columns if "/" in name]
-    of_nodes = values if resource == "nodes" else of_nodes
-    means = whole.with_columns(pl.col(of_nodes) / pl.col("node_size"))
-    if whole["node_size"].n_unique() > 1:
-        # Hosts of different sizes: their shares of a node are added up, in order of size.
-        means = means.drop("node_size").group_by(index, maintain_order=True).sum().sort(index)
-    if not by:
-        # A collector that found nothing at all still says so, bucket by bucket.
-        every = pl.DataFrame({"collector_type": READINGS}).join(
-            window.timestamps.select("bucket"), how="cross"
+    index, groups = (
+        ["collector_type", *by, "bucket"],
+        ["collector_type", *by, "node_size", "bucket"],
+    )
+    rows = sums.select(groups).unique().sort(groups).with_row_index("_row")
+    place = sums.select(groups).join(rows, on=groups, how="left", maintain_order="left")["_row"]
+    add_up = partial(_add_up, sums, place.to_numpy(), rows.height)
+    nodes, size = add_up(sums["nodes"]), rows["node_size"]
+    for resource in [name for name in RESOURCES if name in sums.columns]:
+        units = sums[resource]
+        # Of node units there are as many to a node as it has vCPUs, where it is held in slices.
+        values = {name: held / size for name, held in nodes.items()}
+        if resource != "nodes":
+            values = add_up(units)
+        untold = add_up(sums["nodes"] * units.is_null()) if units.null_count() else {}
+        unsure = [name for name, of in untold.items() if (of != 0).any()]
+        for name in unsure:
+            values[f"nodes/{name}"] = nodes[name] / size
+            values[f"reported/{name}"] = (nodes[name] - untold[name]) / size
+        means = rows.select(index).hstack([of.alias(name) for name, of in values.items()])
+        if size.n_unique() > 1:
+            # Hosts of different sizes: their shares of a node are added up, in order of size.
+            means = means.group_by(index, maintain_order=True).sum().sort(index)
+        if not by:
+            # A collector that found nothing at all still says so, bucket by bucket.
+            every = pl.DataFrame({"collector_type": READINGS}).join(
+                window.timestamps.select("bucket"), how="cross"
+            )
+            means = every.join(means, on=index, how="left", maintain_order="left").fill_null(0)
+        means = means.hstack(window.timestamps[means["bucket"]].drop("bucket"))
+        yield (
+            resource,
+            means.select(
+                "collector_type",
+                *by,
+                "timestamp",
+                *(_mean(name, known=name not in unsure) for name in nodes),
+            ),
         )
-        means = every.join(means, on=index, how="left", maintain_order="left").fill_null(0)
-    means = means.hstack(window.timestamps[means["bucket"]].drop("bucket"))
 
-    def mean(quantity: str) -> pl.Expr:
-        value = pl.col(quantity) / pl.col("length")
-        if not unsure:
-            return value.alias(quantity)
+
+def _add_up(
+    sums: pl.DataFrame, place: npt.NDArray[np.integer], height: int, units: pl.Series
+) -> dict[str, pl.Series]:
+    """Add up the unit-seconds of each quantity at their places, of as many units a row as given."""
+    factor = units.fill_null(0).to_numpy()
+    some = np.flatnonzero(factor)
+    place, factor = place[some], factor[some]
+    added = {name: np.zeros(height, np.int64) for name in quantities(sums)}
+    for name, of in added.items():
+        np.add.at(of, place, sums[name].to_numpy()[some] * factor)
+    return {name: pl.Series(of) for name, of in added.items()}
+
+
+def _mean(quantity: str, *, known: bool) -> pl.Expr:
+    """Divide unit-seconds by the length of the bucket, where enough of the hosts report them."""
+    value = pl.col(quantity) / pl.col("length")
+    if not known:
         enough = pl.col(f"reported/{quantity}") >= KNOWN_SHARE * pl.col(f"nodes/{quantity}")
-        return pl.when(enough).then(value).alias(quantity)
-
-    return means.select("collector_type", *by, "timestamp", *map(mean, values))
+        value = pl.when(enough).then(value)
+    return value.alias(quantity)
 
 
 def legacy_means(legacy: pl.DataFrame, window: Window) -> pl.DataFrame:

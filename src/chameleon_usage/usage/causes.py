@@ -148,9 +148,14 @@ def node_seconds(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
         ``bucket``, ``collector_type``, ``quantity_type``, ``source``, ``inferred``, ``node_size``
         and ``node_units``, in unit-seconds.
     """
-    counted = segments.filter(pl.col("quantity_type").is_in(MEASURED))
-    clipped = arithmetic.clip(counted, window.start, window.end)
-    return arithmetic.integrate(clipped, _years(window), _BY, ["node_units"])
+    rows, years = segments.select(*_BY, "node_units", "start", "end"), _years(window)
+    return pl.concat(
+        arithmetic.integrate(
+            arithmetic.clip(counted, window.start, window.end), years, _BY, ["node_units"]
+        )
+        for name in MEASURED
+        for counted in [rows.filter(pl.col("quantity_type") == name)]
+    )
 
 
 def _hours(seconds: pl.DataFrame) -> pl.DataFrame:

@@ -65,11 +65,13 @@ def held_time(segments: pl.DataFrame, window: Window) -> pl.DataFrame:
     Returns:
         quantity_type, source, bucket and ``held``, in seconds.
     """
-    published = segments.filter(
+    published = segments.lazy().filter(
         (pl.col("collector_type") == "corrected") & pl.col("quantity_type").is_in(SEEN)
     )
-    seen = pl.when("inferred").then(pl.lit("inferred")).otherwise(pl.lit("seen"))
-    return supported_time(published.with_columns(source=seen), window)
+    inferred, seen = (pl.lit(word, pl.Enum(["inferred", "seen"])) for word in ("inferred", "seen"))
+    seen = pl.when("inferred").then(inferred).otherwise(seen)
+    held = published.select("quantity_type", "start", "end", source=seen)
+    return supported_time(held.collect(), window)
 
 
 def supported_time(support: pl.DataFrame, window: Window) -> pl.DataFrame:
