@@ -1,6 +1,7 @@
 """What builds the paper, `python -m paper ...`, from output tables, notebooks and pages.
 
-run         execute a notebook for the book; `context` gives its templates their words
+run         execute a notebook for the book, cell by cell in one `shell`; `context` gives its
+            templates their words
 lab         the notebooks for JupyterLab, filled while they run; `jupyterlab/` are its settings
 period      output tables cut to a period
 words/      the sentences of the pages, as templates; `say` leaves out what was not found

@@ -193,7 +193,8 @@ class Claim:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """How its published facts came from their sources, and from which."""
-        of = (fact(key) for page, key, _ in self.glued if page == "facts")
+        keys = (key for page, key, _ in self.glued if page == "facts")
+        of = (known_facts()[key.removeprefix("facts_")] for key in keys)
         return sorted({(one["how"], one["source"]) for one in of})
 
     @property
@@ -208,10 +209,10 @@ class Claim:
 
 
 @cache
-def fact(key: str) -> dict[str, Any]:
-    """Give the published fact that is glued under a name."""
+def known_facts() -> dict[str, dict[str, Any]]:
+    """Give the published facts by name."""
     facts: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / FACTS_FILE).read_text("utf-8"))
-    return facts[key.removeprefix("facts_")]
+    return facts
 
 
 def output_of(key: str) -> str:

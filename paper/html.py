@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import shutil
@@ -13,12 +14,13 @@ import yaml
 from jupyter_book.sphinx import build_sphinx
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.io.files import whole_directory
-from chameleon_usage.viz.render import book_script
+from chameleon_usage.io.files import whole_directory, whole_file
+from chameleon_usage.viz import render
 from paper import bench, claims
 from paper.project import ROOT
 
 BOOK = ROOT / "book"
+LOCK = ROOT / "requirements.txt"
 SITES = "notebooks/site"
 """What stands in `book/_toc.yml` for the pages of the sites, as they are of one notebook."""
 CARD = ROOT / "output" / "plots" / "chi_tacc_facet.png"
@@ -68,7 +70,7 @@ def lay_out(source: Path, notebooks: list[Path], url: str = "") -> Path:
     files |= {Path("notebooks", path.name): path.read_bytes() for path in notebooks}
     files[Path("claims.md")] = claims.page(notebooks).encode()
     files[Path("bench.md")] = bench.page().encode()
-    files[Path("static", "charts.js")] = (book_script() + "\n").encode()
+    files[Path("static", "charts.js")] = script(source)
     if url:
         config = Path("_config.yml")
         settings = yaml.safe_load(files[config])
@@ -92,11 +94,23 @@ def lay_out(source: Path, notebooks: list[Path], url: str = "") -> Path:
     return source / toc
 
 
+def script(source: Path) -> bytes:
+    """Give the script of the charts, which takes a second to make: once for a lock and a maker."""
+    kept = source / "_build" / f"charts-{sum_of(LOCK, Path(render.__file__))[:12]}.js"
+    if not kept.is_file():
+        with whole_file(kept) as part:
+            part.write_text(render.book_script() + "\n", encoding="utf-8")
+    return kept.read_bytes()
+
+
 def makers(source: Path) -> str:
     """Give a sum over all that makes a page of what is read: Sphinx notices no change of these."""
-    lock = ROOT / "requirements.txt"
     config = (source / "_config.yml", source / "_toc.yml", source / "references.bib")
-    files = [lock, Path(__file__), *config, *sorted((source / "_ext").rglob("*.py"))]
+    return sum_of(LOCK, Path(__file__), *config, *sorted((source / "_ext").rglob("*.py")))
+
+
+def sum_of(*files: Path) -> str:
+    """Give a sum over the contents of files."""
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
@@ -117,18 +131,22 @@ def build(source: Path, toc: Path) -> Path:
     shutil.rmtree(html, ignore_errors=True)
     built_by.unlink(missing_ok=True)
     told = {"external_toc_path": str(toc), "latex_individualpages": False, "nitpicky": True}
-    failed = build_sphinx(
-        source,
-        html,
-        noconfig=True,
-        path_config=source / "_config.yml",
-        confoverrides=told,
-        force_all=True,
-        quiet=True,
-        warningiserror=True,
-        keep_going=True,
-        jobs=min(os.cpu_count() or 1, 4),
-    )
+    gc.disable()  # half of the time would go into looking at trees of pages that stay
+    try:
+        failed = build_sphinx(
+            source,
+            html,
+            noconfig=True,
+            path_config=source / "_config.yml",
+            confoverrides=told,
+            force_all=True,
+            quiet=True,
+            warningiserror=True,
+            keep_going=True,
+            jobs=min(os.cpu_count() or 1, 4),
+        )
+    finally:
+        gc.enable()
     if failed:
         raise UsageError(f"{source}: the book could not be built; Sphinx says above why")
     (html / ".buildinfo").unlink(missing_ok=True)  # Sphinx's own note, with a sum over paths

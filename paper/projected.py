@@ -53,6 +53,7 @@ def true_waits(projected: pl.DataFrame, truth: Path) -> pl.DataFrame:
     asked = asked.with_columns(pl.col("timestamp").dt.replace_time_zone(None))
     files = {name: str(truth / f"{name}.parquet") for name in ("pool", "knowledge")}
     with duckdb.connect() as database:
+        database.execute("SET enable_progress_bar = false")  # a notebook would show it
         database.register("asked", asked)
         found = pl.DataFrame(database.sql(_WAITS, params=files).to_arrow_table())
     return found.with_columns(

@@ -10,9 +10,7 @@ random ids, no paths.
 from __future__ import annotations
 
 import ast
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +19,12 @@ import jinja2
 import jupytext
 import nbformat
 import papermill
-from nbclient.exceptions import DeadKernelError
-from traitlets.config import Config
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_file
 from paper.context import context, engine
 from paper.project import ROOT
+from paper.shell import HERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,22 +172,18 @@ def run_notebook(name: str, out: Path, given: tuple[tuple[str, str], ...]) -> No
     values = parameters(notebook, name, given)
     fill(notebook, name, context(values))
     notebook.metadata["kernelspec"] = {"display_name": "", "language": "python", "name": "python3"}
-    # The kernel is reached through sockets in a folder of its own: no open ports, no clashes.
-    with tempfile.TemporaryDirectory() as sockets:
-        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
-        try:
-            done = papermill.execute_notebook(
-                notebook,
-                None,
-                parameters=values,
-                cwd=str(ROOT),
-                progress_bar=False,
-                log_output=False,
-                config=config,
-                shutdown_kernel="immediate",
-            )
-        except (papermill.PapermillExecutionError, DeadKernelError) as error:
-            raise UsageError(f"notebooks/{name}.py failed\n{error}") from error
+    try:
+        done = papermill.execute_notebook(
+            notebook,
+            None,
+            engine_name=HERE,
+            parameters=values,
+            cwd=str(ROOT),
+            progress_bar=False,
+            log_output=False,
+        )
+    except (papermill.PapermillExecutionError, UsageError) as error:
+        raise UsageError(f"notebooks/{name}.py failed\n{error}") from error
     settle(done)
     text = nbformat.writes(done)
     with whole_file(out) as part:
@@ -203,8 +196,4 @@ def run_notebook(name: str, out: Path, given: tuple[tuple[str, str], ...]) -> No
 @click.option("-p", "--parameter", "given", nargs=2, multiple=True, help="NAME VALUE")
 def main(name: str, out: Path, given: tuple[tuple[str, str], ...]) -> None:
     """Execute notebooks/NAME.py and write it to OUT."""
-    # The kernel leaves nothing in the home directory.
-    folder = ROOT / "build" / "ipython"
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["IPYTHONDIR"] = str(folder)
     run_notebook(name, out, given)

@@ -95,7 +95,7 @@ class TestCard:
         picture = tmp_path / "facet.png"
         picture.write_bytes(b"png")
         monkeypatch.setattr(html, "CARD", picture)
-        monkeypatch.setattr(html, "book_script", str)  # it takes seconds to make
+        monkeypatch.setattr(html.render, "book_script", str)  # it takes seconds to make
         html.lay_out(tmp_path / "book", [], url)
         settings = yaml.safe_load((tmp_path / "book" / "_config.yml").read_text(encoding="utf-8"))
         assert settings["html"].get("baseurl", "") == url

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from chameleon_usage.errors import UsageError
 from paper import run as build
 from paper.context import context
 from paper.html import table_of_contents
 from support import PROJECT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOTEBOOKS = sorted(path.stem for path in (PROJECT / "notebooks").iterdir() if path.is_file())
 
@@ -173,6 +173,40 @@ class TestRun:
         with pytest.raises(UsageError, match=r"small.py failed[\s\S]*ZeroDivisionError"):
             build.run_notebook("small", small / "out.ipynb", ())
         assert [p.name for p in small.iterdir()] == ["small.py"]
+
+    @pytest.mark.parametrize(
+        ("last", "told"),
+        [
+            ("print('read me', file=sys.stderr)", "read me"),
+            ("os.write(2, b'thread panicked')", "thread panicked"),
+            ("subprocess.run(['ls', '/nowhere'])", "/nowhere"),
+        ],
+    )
+    def test_a_cell_that_writes_to_standard_error_fails_the_run(self, small, capfd, last, told):
+        (small / "small.py").write_text(f"{SMALL}import os, subprocess, sys\n{last}\n")
+        with pytest.raises(
+            UsageError,
+            match=rf"^notebooks/small.py failed\ncell 3 wrote to standard error\n[\s\S]*{told}",
+        ):
+            build.run_notebook("small", small / "out.ipynb", ())
+        assert [p.name for p in small.iterdir()] == ["small.py"]
+        assert capfd.readouterr().err == ""
+
+    def test_what_a_cell_prints_displays_and_gives_stands_in_order(self, small):
+        shows = "print(1)\nprint(2)\nglue('three', 3)\nprint(4)\n5"
+        (small / "small.py").write_text(SMALL.replace("object()", shows))
+        build.run_notebook("small", small / "out.ipynb", ())
+        outputs = nbformat.read(small / "out.ipynb", as_version=4).cells[-1].outputs[1:]
+        assert [(o.output_type, o.get("text") or o.data["text/plain"]) for o in outputs] == [
+            *(("stream", "1\n2\n"), ("display_data", "3"), ("stream", "4\n")),
+            ("execute_result", "5"),
+        ]
+
+    def test_leaves_the_process_as_it_was(self, small):
+        before = sys.modules["__main__"], sys.displayhook, Path.cwd(), os.environ.copy()
+        build.run_notebook("small", small / "out.ipynb", ())
+        assert before == (sys.modules["__main__"], sys.displayhook, Path.cwd(), os.environ)
+        assert not InteractiveShell.initialized()
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

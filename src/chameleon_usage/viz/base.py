@@ -55,6 +55,18 @@ _LINE = 11
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
+LOOK = alt.Config(
+    font=FONT,
+    background="white",
+    padding=6,
+    view=alt.ViewConfig(stroke="#CCCCCC"),
+    axis=alt.AxisConfig(gridColor="#EEEEEE", titleFontWeight="normal"),
+    axisY=alt.AxisConfig(minExtent=34),  # panels of different scale stay aligned
+    title=alt.TitleConfig(anchor="start", fontSize=13, subtitleFontSize=11),
+    legend=alt.LegendConfig(orient="bottom", columns=4, labelLimit=240, symbolType="square"),
+)
+"""How all figures look."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -107,16 +119,7 @@ def both_ends_alike(spec: Any) -> Any:  # noqa: ANN401 - what JSON holds
 
 def figure(chart: Any, data: pl.DataFrame, **properties: Any) -> Figure:  # noqa: ANN401
     """Give a chart its properties (title, description, size), the look of all, and its numbers."""
-    return Figure(
-        chart.properties(**properties)
-        .configure(font=FONT, background="white", padding=6)
-        .configure_view(stroke="#CCCCCC")
-        .configure_axis(gridColor="#EEEEEE", titleFontWeight="normal")
-        .configure_axisY(minExtent=34)  # panels of different scale stay aligned
-        .configure_title(anchor="start", fontSize=13, subtitleFontSize=11)
-        .configure_legend(orient="bottom", columns=4, labelLimit=240, symbolType="square"),
-        data,
-    )
+    return Figure(chart.properties(config=LOOK, **properties), data)
 
 
 def nothing(chart: Any) -> Any:  # noqa: ANN401 - any kind of Altair chart, and a plain one back
