@@ -16,16 +16,17 @@ from typing import Protocol
 import polars as pl
 import polars.selectors as cs
 
+from chameleon_usage.intervals import arithmetic
 from chameleon_usage.io.files import load_table, save_tables
 from chameleon_usage.models.frames import columns
 from chameleon_usage.models.site import Site
-from chameleon_usage.models.stages import Intervals, Segments, SourceSupport
+from chameleon_usage.models.stages import HeldPieces, Intervals, Segments, SourceSupport
 from chameleon_usage.reconstruct import corrected, uncorrected
 from chameleon_usage.reconstruct.corrected import Prepared
-from chameleon_usage.reconstruct.observed import SIZED_AS, SIZES, Observed, enumerated
+from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, SIZES, Observed, enumerated
 from chameleon_usage.reconstruct.reading import Corrections, Reading, together
+from chameleon_usage.usage import lease_use
 from chameleon_usage.usage.buckets import Window
-from chameleon_usage.usage.lease_use import of_leases
 from chameleon_usage.usage.tally import Tally, add_up, tally
 
 Tables = Mapping[str, pl.DataFrame]
@@ -50,7 +51,13 @@ _SHARED = ("history", "maintenance", "status")
 
 
 class Engine(Protocol):
-    """Who works on ranges. Results come in any order; names are written as text in them."""
+    """Who works on ranges. Results come in any order; names are written as text in them.
+
+    Attributes:
+        jobs: ranges that are worked on at a time at home; there are no fewer, unless they are told.
+    """
+
+    jobs: int
 
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give the named tables that the work makes of each range's rows, which lie in a folder."""
@@ -73,6 +80,8 @@ class Engine(Protocol):
 
 class AtHome:
     """One range after another, in this process."""
+
+    jobs = 1
 
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give what the work makes of each range's rows."""
@@ -101,7 +110,7 @@ class AtHome:
 TALLIED = ("segments", "support")
 """What of the reading of a range is only added up."""
 
-GATHERED = ("rejects", "pieces", "holdings", "adrift")
+GATHERED = ("rejects", "holdings", "adrift")
 """What of the readings of ranges is put together."""
 
 
@@ -148,6 +157,11 @@ class Plan:
     shared: Prepared
     by_project: bool
     whole: bool
+
+    @property
+    def all_pieces(self) -> bool:
+        """Whether what holds hosts is told piece by piece, and not only added up by lease."""
+        return self.whole or self.by_project
 
 
 @dataclass(frozen=True)
@@ -221,6 +235,8 @@ def cut(
     wanted = prepared.nameless["occupied"].select("reservation_id").unique()
     others = of["occupied"].join(wanted, on="reservation_id", how="semi")
     known = plain({name: getattr(observed, name) for name in _SHARED})
+    # Windows of a host are united anyway; a row an hour, as some keep them, is much to pass on.
+    known["maintenance"] = arithmetic.union(known["maintenance"], HOST)
     about = replace(
         observed,
         intervals=observed.intervals.clear(),
@@ -320,16 +336,17 @@ def read(plan: Plan, rows: pl.DataFrame) -> Tables:
     mended = corrected.hold(resolved, late)
     both = together([told, mended])
     pieces = both.pieces
-    if not (plan.whole or plan.by_project):
+    if not plan.all_pieces:
         # The reservation or the lease, where one is told, names what holds a node.
         named = pl.coalesce("reservation_id", "lease_id").is_not_null()
-        pieces = of_leases(pieces).with_columns(
+        pieces = lease_use.of_leases(pieces).with_columns(
             pl.when(~named).then("entity_id").alias("entity_id"),
             *(pl.lit(None, pl.Int64).alias(name) for name in SIZES),
         )
     return {
         **{name: getattr(both, name) for name in (*TALLIED, *GATHERED)},
         "pieces": pieces,
+        "claims": lease_use.claims_of(pieces),
         "first": mended.segments.select(pl.col("start").min()),
     }
 
@@ -364,13 +381,15 @@ def whole_reading(site: Cut, engine: Engine) -> tuple[Reading, pl.DataFrame]:
     """Reconstruct all ranges.
 
     Returns:
-        (the reading, with the segments that are of no range alone, and no support; when the first
-        segment of the corrected collector begins)
+        (the reading, with the segments that are of no range alone, no support, and pieces only if
+        all are asked for; when the first segment of the corrected collector begins)
     """
     place(site, engine)
-    engine.keep(site.folder, partial(read, site.plan), (*TALLIED, *GATHERED, "first"))
+    kept = (*TALLIED, *GATHERED, "pieces", "claims", "first")
+    engine.keep(site.folder, partial(read, site.plan), kept)
     begun = pl.concat(part["first"] for part in engine.kept(site.folder, ["first"]))
-    gathered = _gathered(site, engine, GATHERED, site.early)
+    pieces = ("pieces",) if site.plan.all_pieces else ()
+    gathered = _gathered(site, engine, (*GATHERED, *pieces), site.early)
     early = corrected.whole([replace(site.early, adrift=gathered.pop("adrift"))])
     begun = pl.concat([begun, early.segments.select("start")]).min()
     return replace(early, **gathered), begun
@@ -412,3 +431,21 @@ def whole_tally(
     for part in engine.ask_kept(site.folder, TALLIED, work, tuple(whole)):
         whole = add_up([plain(whole), part])
     return whole
+
+
+def _held(unsettled: pl.DataFrame, tables: Tables) -> Tables:
+    pieces = tables["pieces"].cast(dict(columns(HeldPieces)))  # type: ignore[arg-type]
+    return {"held": lease_use.attribute(lease_use.settled(pieces, unsettled))}
+
+
+def held_by_leases(
+    site: Cut, engine: Engine, leases: pl.DataFrame, window: Window
+) -> dict[str, pl.DataFrame]:
+    """Add up what leases held in all ranges (``lease_use.add_up``)."""
+
+    def claims() -> Iterable[pl.DataFrame]:
+        return (part["claims"] for part in engine.kept(site.folder, ["claims"]))
+
+    work = partial(_held, lease_use.unsettled(claims))
+    parts = engine.ask_kept(site.folder, ["pieces"], work, ["held"])
+    return lease_use.add_up((part["held"] for part in parts), leases, window)
