@@ -376,7 +376,7 @@ def each_output(
 
 
 def _in_order(refused: pl.DataFrame) -> pl.DataFrame:
-    """Sort rejects, and write their keys as an operator finds them; table by table, to save room."""
+    """Sort rejects, their keys as an operator finds them; one table after another saves room."""
     first = ["stage", "source"]
     tables = refused.select(first).unique().sort(first)
     written = cells.written(pl.col("source_row_id"))
