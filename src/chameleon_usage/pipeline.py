@@ -386,7 +386,7 @@ def _in_order(refused: pl.DataFrame) -> pl.DataFrame:
         .with_columns(source_row_id=written)
         for stage, source in tables.iter_rows()
     ]
-    return pl.concat([refused.clear(), *sorted_])
+    return pl.concat([refused.clear(), *sorted_]).rechunk()
 
 
 _ORDER = {

@@ -51,7 +51,7 @@ class Processes(AtHome):
             UsageError: a process was killed.
         """
         with (
-            _one_thread_each(),
+            one_thread_each(),
             ProcessPoolExecutor(
                 min(self.jobs, len(of)), multiprocessing.get_context("spawn")
             ) as pool,
@@ -87,7 +87,7 @@ def _of_kept(
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Start processes whose Polars has one thread: those of several would wait for each other."""
     name = "POLARS_MAX_THREADS"
     before = os.environ.get(name)
