@@ -207,33 +207,27 @@ def cut(
     """
     prepared, early = corrected.prepare(observed, site, Corrections())
     of = dict(prepared.rows)
+    wanted = prepared.nameless["occupied"].select("reservation_id").unique()
+    others = of["occupied"].join(wanted, on="reservation_id", how="semi")
     seats = of["occupied"].select("entity_id", _seat="hostname", _sits=True).unique("entity_id")
     at = pl.when("_sits").then("_seat").otherwise("hostname").alias("_host")
     # A run is judged where the instance sits.
-    of["active"] = (
-        of["active"]
-        .join(seats, on="entity_id", how="left", maintain_order="left")
-        .with_columns(at)
-        .drop("_seat", "_sits")
-    )
-    rows = pl.concat(
-        [
-            observed.intervals.with_columns(use=pl.lit(TOLD)),
-            *(frame.with_columns(use=pl.lit(COUNTED)) for frame in of.values()),
-        ],
-        how="diagonal",
-    ).with_columns(
-        _host=pl.when(pl.col("use") == COUNTED, pl.col("quantity_type") == "active")
-        .then("_host")
-        .otherwise("hostname")
-    )
-    ranges = _balanced(rows["_host"], count)
-    rows = rows.join(
-        ranges, left_on="_host", right_on="hostname", how="left", maintain_order="left"
-    )
-    _write(folder, "rows", rows.with_columns(pl.col("range").fill_null(count)))
-    wanted = prepared.nameless["occupied"].select("reservation_id").unique()
-    others = of["occupied"].join(wanted, on="reservation_id", how="semi")
+    seated = of["active"].join(seats, on="entity_id", how="left", maintain_order="left").select(at)
+    parts = [
+        (observed.intervals, observed.intervals["hostname"], TOLD),
+        *((of[name], of[name]["hostname"], COUNTED) for name in of if name != "active"),
+        (of["active"], seated["_host"], COUNTED),
+    ]
+    ranges = _balanced(pl.concat(hosts.alias("hostname") for _, hosts, _ in parts), count)
+    # One after another: all of them together, and once more by range, take most of the memory.
+    for number, (frame, hosts, use) in enumerate(parts):
+        found = (
+            hosts.alias("hostname")
+            .to_frame()
+            .join(ranges, on="hostname", how="left", maintain_order="left")
+        )
+        own = frame.with_columns(found["range"].fill_null(count), use=pl.lit(use))
+        _write(folder, f"rows-{number}", own)
     known = plain({name: getattr(observed, name) for name in _SHARED})
     # Windows of a host are united anyway; a row an hour, as some keep them, is much to pass on.
     known["maintenance"] = arithmetic.union(known["maintenance"], HOST)

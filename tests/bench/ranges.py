@@ -80,8 +80,8 @@ def copy_rows(room: Path, each: int, number: int) -> None:
     """Write the rows of the ranges of a copy, which is not the first."""
     for local in range(each + 1):
         here = room / "rows" / f"range={number * (each + 1) + local:06}"
-        for path in (room / "rows" / f"range={local:06}").glob("rows.parquet"):
-            files.save_tables(here, {"rows": renamed(pl.read_parquet(path), number)})
+        for path in (room / "rows" / f"range={local:06}").iterdir():
+            files.save_tables(here, {path.stem: renamed(pl.read_parquet(path), number)})
 
 
 def copied(frame: pl.DataFrame, copies: int) -> pl.DataFrame:
@@ -195,7 +195,7 @@ def held_by(process: int) -> int:
 # --- the measurement ----------------------------------------------------------------------------
 
 
-def measure(source: Path, copies: int, each: int, key: str, engine_name: str, jobs: int) -> None:
+def measure(source: Path, copies: int, each: int, *, key: str, engine_name: str, jobs: int) -> None:
     """Run and tell; in a process of its own."""
     peak = Peak()
     peak.start()
@@ -291,6 +291,7 @@ def say(told: Mapping[str, float]) -> None:
 @click.option("--within", "source", type=click.Path(path_type=Path), help="(for its own use)")
 @click.argument("copies", nargs=-1, type=int, required=True)
 def main(
+    *,
     data_dir: Path,
     key: str,
     each: int,
@@ -303,7 +304,7 @@ def main(
 ) -> None:
     """Count a site COPIES times as large, for each number that is given."""
     if source:
-        measure(source, copies[0], each, key, engine, jobs)
+        measure(source, copies[0], each, key=key, engine_name=engine, jobs=jobs)
         return
     sums, found = [], []
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
