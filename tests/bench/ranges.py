@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -142,13 +143,17 @@ def engine_of(name: str, jobs: int) -> Iterator[tuple[ranges.Engine, int | None]
 
 @contextlib.contextmanager
 def sail() -> Iterator[tuple[object, int]]:
-    """Start a server of Spark's protocol; the client must be there to be imported."""
+    """Start the server (Sail) that SAIL names; Spark's client must be there to be imported."""
     from pyspark.sql import SparkSession
 
     call = [os.environ["SAIL"], "spark", "server", "--port", "50999"]
     process = subprocess.Popen([sys.executable, *call], stderr=subprocess.DEVNULL)
     try:
-        time.sleep(10)
+        while process.poll() is None:
+            with socket.socket() as trial:
+                if not trial.connect_ex(("127.0.0.1", 50999)):
+                    break
+            time.sleep(0.1)
         yield SparkSession.builder.remote("sc://127.0.0.1:50999").getOrCreate(), process.pid
     finally:
         process.kill()

@@ -5,6 +5,7 @@ import json
 from paper import bench
 
 TOLD = json.loads(bench.RECORD.read_text(encoding="utf-8"))
+RANGES = json.loads(bench.RANGES.read_text(encoding="utf-8"))
 
 
 def test_each_site_has_a_row_with_its_ratio_to_the_floor():
@@ -27,3 +28,24 @@ def test_machine_and_versions_are_told():
     assert TOLD["machine"]["processor"] in page
     for name in ("Python", "polars", "chameleon-usage"):
         assert f"{name} {TOLD['machine']['versions'][name]}" in page
+
+
+def test_each_size_that_was_counted_range_by_range_has_a_row():
+    page = bench.page()
+    for of in RANGES["runs"]:
+        workers = "Spark" if of["engine"] == "spark" else f"{of['jobs']} processes"
+        [row] = [
+            line
+            for line in page.splitlines()
+            if line.startswith(f"| {of['copies']} | {of['intervals']:,} | {workers}")
+        ]
+        assert f"| {of['worker_gib']:.1f} GiB | {of['driver_with_tables_gib']:.1f} GiB |" in row
+
+
+def test_a_hundred_times_the_rows_take_no_more_memory_than_a_machine_has():
+    """Ten times, and a hundred: the size grows, what one worker holds does not."""
+    home = {of["copies"]: of for of in RANGES["runs"] if of["engine"] == "home"}
+    assert {1, 10, 100} <= home.keys()
+    assert home[100]["together_gib"] < 8
+    assert home[100]["worker_gib"] < 1.2 * home[10]["worker_gib"]
+    assert all(of["rows_mb"] / n < 1.1 * home[1]["rows_mb"] for n, of in home.items())
