@@ -146,15 +146,18 @@ def sail() -> Iterator[tuple[object, int]]:
     """Start the server (Sail) that SAIL names; Spark's client must be there to be imported."""
     from pyspark.sql import SparkSession
 
-    call = [os.environ["SAIL"], "spark", "server", "--port", "50999"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = free.getsockname()
+    call = [os.environ["SAIL"], "spark", "server", "--port", str(place[1])]
     process = subprocess.Popen([sys.executable, *call], stderr=subprocess.DEVNULL)
     try:
         while process.poll() is None:
             with socket.socket() as trial:
-                if not trial.connect_ex(("127.0.0.1", 50999)):
+                if not trial.connect_ex(place):
                     break
             time.sleep(0.1)
-        yield SparkSession.builder.remote("sc://127.0.0.1:50999").getOrCreate(), process.pid
+        yield SparkSession.builder.remote(f"sc://127.0.0.1:{place[1]}").getOrCreate(), process.pid
     finally:
         process.kill()
         process.wait()
