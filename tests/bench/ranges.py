@@ -234,7 +234,9 @@ def measure(source: Path, copies: int, each: int, *, key: str, engine_name: str,
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     late = replace(late, rejects=pl.concat([late.rejects, reading.rejects]))
     del cut, reading
-    pipeline.outputs(late, site_of(key), window, sums=sums)
+    with tempfile.TemporaryDirectory(dir=source) as name:
+        made = pipeline.each_output(late, site_of(key), window, sums)
+        stages.save_usage(Path(name), made, pipeline.REPORTED)
     clock.append(time.perf_counter())
     peak.over.set()
     peak.join()
