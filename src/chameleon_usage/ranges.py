@@ -10,6 +10,7 @@ of a row depends on it, nor on how many ranges there are.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,9 @@ Work = Callable[[pl.DataFrame], Tables]
 
 MOST_ROWS = 20_000_000
 """Intervals above which a site is cut into ranges unasked."""
+
+AT_ONCE = 8
+"""Tallies that are added up together."""
 
 TOLD, COUNTED, PLACED = "told", "counted", "placed"
 """What a row of a range is for: the uncorrected collector; the corrected one; the same, of an
@@ -421,9 +425,10 @@ def whole_tally(
     """Add up the segments of all ranges, and those of none."""
     whole = tally(reading.segments, reading.support, window, by_host=by_host)
     work = partial(_tally, window, by_host)
-    # One after another: a tally has many columns.
-    for part in engine.ask_kept(site.folder, TALLIED, work, tuple(whole)):
-        whole = add_up([plain(whole), part])
+    parts = iter(engine.ask_kept(site.folder, TALLIED, work, tuple(whole)))
+    # Few at a time: a tally has many columns.
+    while some := list(islice(parts, AT_ONCE)):
+        whole = add_up([plain(whole), *some])
     return whole
 
 
