@@ -157,7 +157,9 @@ def sail() -> Iterator[tuple[object, int]]:
                 if not trial.connect_ex(place):
                     break
             time.sleep(0.1)
-        yield SparkSession.builder.remote(f"sc://127.0.0.1:{place[1]}").getOrCreate(), process.pid
+        session = SparkSession.builder.remote(f"sc://127.0.0.1:{place[1]}").getOrCreate()
+        yield session, process.pid
+        session.stop()
     finally:
         process.kill()
         process.wait()
