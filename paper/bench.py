@@ -1,7 +1,8 @@
-"""The page on time and memory, from what `make bench` recorded in data/bench.json.
+"""The page on time and memory, from what was measured and recorded.
 
-Times are of one machine on one day, so nothing else is made from them, and they are measured again
-only when somebody asks.
+`make bench` records in data/bench.json, `tests/bench/ranges.py --record` in data/ranges.json. Times
+are of one machine on one day, so nothing else is made from them, and they are measured again only
+when somebody asks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from paper.project import ROOT, site_names
 
 RECORD = ROOT / "data" / "bench.json"
+RANGES = ROOT / "data" / "ranges.json"
 
 PAGE = """\
 (chapter-bench)=
@@ -35,11 +37,29 @@ All sites, {jobs} at a time with one thread each, as `make run` does it, took {t
 largest process held {most:.2f} GiB. A yardstick, the exact daily means of 1.2 million intervals in
 DuckDB, took {before:.2f} s before all this and {after:.2f} s after it.
 
+`tests/bench/kernels.py` measures the interval functions alone, and `make bench-extract` the
+[extraction](#chapter-extracting).
+
+## Range by range
+
 A site with more rows than one machine has memory for is counted in
-[ranges of its hosts](#chapter-operating), one after another or on many machines.
-`tests/bench/ranges.py` measures that on copies of a site, `tests/bench/kernels.py` the interval
-functions alone, and `make bench-extract` the [extraction](#chapter-extracting).
+[ranges of its hosts](#beyond-one-machine), some at a time or on many machines.
+`tests/bench/ranges.py --record` measured that on {ranges_processor} ({ranges_cores} cores). It cuts
+{site} into ranges and copies their rows under other names, so that the site is so many *times* as
+large and every sum is known: it must be that of one copy, times their number, to the last second.
+
+| times | intervals | workers | start | intervals/s | processor | shuffle | worker | driver | all |
+|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|
+{ranges}
+
+*Start* is until a worker can work. *Intervals/s* is from the rows of the ranges on disk to the
+sums of all segments, on cores that had other work, too; *processor* is the time of all cores,
+copying and tables included. *Shuffle* is the size of the rows that the workers get. *Worker* is the
+most memory that one of them held, *driver* that of the process that adds up and makes the tables,
+and *all* that of all together at any time.
 """
+
+_WORKERS = {"home": "{jobs} processes", "spark": "Spark (Sail)"}
 
 
 def page() -> str:
@@ -53,7 +73,12 @@ def page() -> str:
         f"| {of['cpu_seconds']:.1f} s | {of['memory_gib']:.2f} GiB |"
         for site, of in sorted(told["sites"].items())
     ]
+    ranges = json.loads(RANGES.read_text(encoding="utf-8"))
     return PAGE.format(
+        ranges_processor=ranges["machine"]["processor"],
+        ranges_cores=ranges["machine"]["cores"],
+        site=site_names(ranges["site"], "data/sites.yaml")[ranges["site"]],
+        ranges="\n".join(map(_of_ranges, ranges["runs"])),
         processor=machine["processor"],
         cores=machine["cores"],
         memory=machine["memory_gib"],
@@ -64,4 +89,16 @@ def page() -> str:
         most=together["memory_gib"],
         before=told["yardstick"][0],
         after=told["yardstick"][1],
+    )
+
+
+def _of_ranges(of: dict[str, float | str]) -> str:
+    """Give a row of the table of ranges."""
+    rate = float(of["intervals"]) / (float(of["read"]) + float(of["add_up"]))
+    workers = _WORKERS[str(of["engine"])].format(jobs=of["jobs"])
+    return (
+        f"| {of['copies']} | {of['intervals']:,} | {workers} | {of['start_up']:.1f} s "
+        f"| {rate:,.0f} | {of['cpu_seconds']:,.0f} s | {of['rows_mb']:,.0f} MB "
+        f"| {of['worker_gib']:.1f} GiB | {of['driver_with_tables_gib']:.1f} GiB "
+        f"| {of['together_gib']:.1f} GiB |"
     )

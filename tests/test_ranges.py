@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from chameleon_usage.errors import UsageError
+from chameleon_usage.io.files import save_tables
+from chameleon_usage.processes import Processes
 from chameleon_usage.ranges import AtHome, plain
 from support import PROJECT
 from support.little_sites import little_sites
-from support.sites import LIVELY, TinySite
+from support.sites import LIVELY, TEN_DAYS, TinySite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +33,10 @@ def assert_same(site: TinySite, count: int, engine: AtHome | None = None) -> Non
     for name, table in site.outputs.items():
         assert told[name].schema == table.schema, name
         assert told[name].equals(table), name
+
+
+def killed(_rows: pl.DataFrame) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def there(work: Callable) -> Callable:
@@ -120,6 +129,32 @@ class TestCommand:
         assert files == sorted(path.relative_to(ours) for path in ours.rglob("*.parquet"))
         assert [n for n in files if (whole / n).read_bytes() != (ours / n).read_bytes()] == []
         assert [path.name for path in tmp_path.iterdir()] == [key]
+
+    def test_processes_side_by_side_make_the_same_files(
+        self, usage, lively_raw, lively_outputs, tmp_path, monkeypatch
+    ):
+        monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
+        whole = lively_outputs("--by-host") / "chi_tacc"
+        call = ["run", "--config", PROJECT / "data" / "sites.yaml", "--data-dir", lively_raw]
+        call += ["--site", "chi_tacc", "--output", tmp_path, *TEN_DAYS, "--by-host", "--jobs", "2"]
+        said = usage(*call)
+        assert said.status == 0, said.err
+        names = sorted(path.name for path in (tmp_path / "chi_tacc").iterdir())
+        assert names == sorted(path.name for path in whole.glob("*.parquet"))
+        for name in names:
+            ours = (tmp_path / "chi_tacc" / name).read_bytes()
+            assert ours == (whole / name).read_bytes(), name
+        assert "POLARS_MAX_THREADS" not in os.environ
+
+    def test_a_process_that_is_killed_ends_the_run_and_says_why(self, tmp_path):
+        (tmp_path / "rows" / "range=000000").mkdir(parents=True)
+        save_tables(tmp_path / "rows" / "range=000000", {"t": pl.DataFrame({"a": [1]})})
+        with pytest.raises(UsageError, match="--jobs 2: a process was killed"):
+            list(Processes(2).ask(tmp_path, killed, []))
+
+    def test_jobs_are_of_this_machine(self, usage):
+        said = usage("run", "--engine", "slurm", "--jobs", "2")
+        assert (said.status, "--jobs is for this machine" in said.err) == (1, True)
 
     def test_without_an_end_the_window_is_the_same(self, usage, lively_raw, tmp_path):
         call = ["run", "--config", PROJECT / "data" / "sites.yaml", "--data-dir", lively_raw]

@@ -12,7 +12,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import loader, registry, renamed
 from chameleon_usage.io import files
 from chameleon_usage.models import cells
-from chameleon_usage.models.frames import Parts, Table, columns, empty
+from chameleon_usage.models.frames import Parts, Table, columns, conform, empty
 from chameleon_usage.models.metrics import HELD, KNOWN_SHARE
 from chameleon_usage.models.outputs import OUTPUTS, Coverage
 from chameleon_usage.models.raw import AT_THEIR_WORD
@@ -21,6 +21,7 @@ from chameleon_usage.models.stages import (
     HeldPieces,
     Holdings,
     Ingested,
+    Schedule,
     Segments,
     Sessions,
     SourceSupport,
@@ -31,6 +32,7 @@ from chameleon_usage.ranges import (
     Cut,
     Engine,
     cut,
+    held_by_leases,
     whole_reading,
     whole_tally,
     with_segments,
@@ -233,7 +235,10 @@ def cut_site(
     """Cut a site into ranges of hosts, whose rows lie in the folder from then on."""
     observed = observe(stage.ingested, stage.as_of)
     parts = cut(observed, site, folder, count, by_project=by_project, whole=keep)
-    return _late(stage, observed), parts
+    late = _late(stage, observed)
+    if not keep:  # names of millions of bookings, which only a saved stage tells
+        late = replace(late, schedule=conform(late.schedule.drop("entity_id", "host_id"), Schedule))
+    return late, parts
 
 
 def in_ranges(
@@ -248,6 +253,7 @@ def in_ranges(
     reading, begun = whole_reading(parts, engine)
     window = window_of(late, asked, begun)
     sums = whole_tally(parts, engine, reading, window, by_host=by_host)
+    sums = {**sums, **held_by_leases(parts, engine, late.leases, window)}
     if parts.plan.whole:
         reading = with_segments(parts, engine, reading)
     return _with_reading(late, reading, by_project=parts.plan.by_project), window, sums
@@ -323,9 +329,10 @@ def each_output(
             small[name] = table
     timeline = small["usage_timeline"]
     tables = leadtime_tables(stage.leases, site.key)
-    tables["lease_use"] = lease_use.lease_use(
-        stage.pieces, stage.leases, timeline, window, site.key
-    )
+    if "lease_hours" not in sums:
+        leased = [lease_use.attribute(stage.pieces)]
+        sums = {**sums, **lease_use.add_up(leased, stage.leases, window)}
+    tables["lease_use"] = lease_use.lease_use(sums, timeline, site.key)
     waits = projected.leadtime_projected(sums["pool"], stage.schedule, availability, window, site)
     tables["leadtime_projected"] = waits
     tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
@@ -344,8 +351,7 @@ def each_output(
     tables["comparison_causes"] = causes.comparison_causes(
         sums["seconds"], stage.rejects, sliced, availability, window, site=site.key
     )
-    refused = stage.rejects.sort(stage.rejects.columns)
-    tables["rejects"] = refused.with_columns(source_row_id=cells.written(pl.col("source_row_id")))
+    tables["rejects"] = _in_order(stage.rejects)
     tables["join_log"] = stage.join_log.sort("name")
     if by_project is not None:
         held = pl.col("quantity_type").is_in(HELD) & (pl.col("collector_type") == "corrected")
@@ -367,6 +373,20 @@ def each_output(
         )
     for name, frame in tables.items():
         yield name, _held(name, frame)
+
+
+def _in_order(refused: pl.DataFrame) -> pl.DataFrame:
+    """Sort rejects, their keys as an operator finds them; one table after another saves room."""
+    first = ["stage", "source"]
+    tables = refused.select(first).unique().sort(first)
+    written = cells.written(pl.col("source_row_id"))
+    sorted_ = [
+        refused.filter(stage=stage, source=source)
+        .sort(refused.columns)
+        .with_columns(source_row_id=written)
+        for stage, source in tables.iter_rows()
+    ]
+    return pl.concat([refused.clear(), *sorted_]).rechunk()
 
 
 _ORDER = {
@@ -495,7 +515,7 @@ def run_pipeline(
             notes = Notes(absent, early.left_out)
         keep = save_stages or resume_from is not None
         rows = 0 if early is None else early.ingested.intervals.height
-        number = count or max(1, ceil(rows / MOST_ROWS))
+        number = count or max(engine.jobs if engine else 1, ceil(rows / MOST_ROWS))
         if early is not None and rows and (engine or number > 1):
             with files.beside(target) as room:
                 late, parts = cut_site(

@@ -10,22 +10,24 @@ of a row depends on it, nor on how many ranges there are.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 import polars.selectors as cs
 
+from chameleon_usage.intervals import arithmetic
 from chameleon_usage.io.files import load_table, save_tables
 from chameleon_usage.models.frames import columns
 from chameleon_usage.models.site import Site
-from chameleon_usage.models.stages import Intervals, Segments, SourceSupport
+from chameleon_usage.models.stages import HeldPieces, Intervals, Segments, SourceSupport
 from chameleon_usage.reconstruct import corrected, uncorrected
 from chameleon_usage.reconstruct.corrected import Prepared
-from chameleon_usage.reconstruct.observed import SIZED_AS, SIZES, Observed, enumerated
+from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, SIZES, Observed, enumerated
 from chameleon_usage.reconstruct.reading import Corrections, Reading, together
+from chameleon_usage.usage import lease_use
 from chameleon_usage.usage.buckets import Window
-from chameleon_usage.usage.lease_use import of_leases
 from chameleon_usage.usage.tally import Tally, add_up, tally
 
 Tables = Mapping[str, pl.DataFrame]
@@ -34,6 +36,9 @@ Work = Callable[[pl.DataFrame], Tables]
 
 MOST_ROWS = 20_000_000
 """Intervals above which a site is cut into ranges unasked."""
+
+AT_ONCE = 8
+"""Tallies that are added up together."""
 
 TOLD, COUNTED, PLACED = "told", "counted", "placed"
 """What a row of a range is for: the uncorrected collector; the corrected one; the same, of an
@@ -50,7 +55,13 @@ _SHARED = ("history", "maintenance", "status")
 
 
 class Engine(Protocol):
-    """Who works on ranges. Results come in any order; names are written as text in them."""
+    """Who works on ranges. Results come in any order; names are written as text in them.
+
+    Attributes:
+        jobs: ranges that are worked on at a time at home; there are no fewer, unless they are told.
+    """
+
+    jobs: int
 
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give the named tables that the work makes of each range's rows, which lie in a folder."""
@@ -73,6 +84,8 @@ class Engine(Protocol):
 
 class AtHome:
     """One range after another, in this process."""
+
+    jobs = 1
 
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give what the work makes of each range's rows."""
@@ -101,7 +114,7 @@ class AtHome:
 TALLIED = ("segments", "support")
 """What of the reading of a range is only added up."""
 
-GATHERED = ("rejects", "pieces", "holdings", "adrift")
+GATHERED = ("rejects", "holdings", "adrift")
 """What of the readings of ranges is put together."""
 
 
@@ -149,6 +162,11 @@ class Plan:
     by_project: bool
     whole: bool
 
+    @property
+    def all_pieces(self) -> bool:
+        """Whether what holds hosts is told piece by piece, and not only added up by lease."""
+        return self.whole or self.by_project
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -193,34 +211,30 @@ def cut(
     """
     prepared, early = corrected.prepare(observed, site, Corrections())
     of = dict(prepared.rows)
+    wanted = prepared.nameless["occupied"].select("reservation_id").unique()
+    others = of["occupied"].join(wanted, on="reservation_id", how="semi")
     seats = of["occupied"].select("entity_id", _seat="hostname", _sits=True).unique("entity_id")
     at = pl.when("_sits").then("_seat").otherwise("hostname").alias("_host")
     # A run is judged where the instance sits.
-    of["active"] = (
-        of["active"]
-        .join(seats, on="entity_id", how="left", maintain_order="left")
-        .with_columns(at)
-        .drop("_seat", "_sits")
-    )
-    rows = pl.concat(
-        [
-            observed.intervals.with_columns(use=pl.lit(TOLD)),
-            *(frame.with_columns(use=pl.lit(COUNTED)) for frame in of.values()),
-        ],
-        how="diagonal",
-    ).with_columns(
-        _host=pl.when(pl.col("use") == COUNTED, pl.col("quantity_type") == "active")
-        .then("_host")
-        .otherwise("hostname")
-    )
-    ranges = _balanced(rows["_host"], count)
-    rows = rows.join(
-        ranges, left_on="_host", right_on="hostname", how="left", maintain_order="left"
-    )
-    _write(folder, "rows", rows.with_columns(pl.col("range").fill_null(count)))
-    wanted = prepared.nameless["occupied"].select("reservation_id").unique()
-    others = of["occupied"].join(wanted, on="reservation_id", how="semi")
+    seated = of["active"].join(seats, on="entity_id", how="left", maintain_order="left").select(at)
+    parts = [
+        (observed.intervals, observed.intervals["hostname"], TOLD),
+        *((of[name], of[name]["hostname"], COUNTED) for name in of if name != "active"),
+        (of["active"], seated["_host"], COUNTED),
+    ]
+    ranges = _balanced(pl.concat(hosts.alias("hostname") for _, hosts, _ in parts), count)
+    # One after another: all of them together, and once more by range, take most of the memory.
+    for number, (frame, hosts, use) in enumerate(parts):
+        found = (
+            hosts.alias("hostname")
+            .to_frame()
+            .join(ranges, on="hostname", how="left", maintain_order="left")
+        )
+        own = frame.with_columns(found["range"].fill_null(count), use=pl.lit(use))
+        _write(folder, f"rows-{number}", own)
     known = plain({name: getattr(observed, name) for name in _SHARED})
+    # Windows of a host are united anyway; a row an hour, as some keep them, is much to pass on.
+    known["maintenance"] = arithmetic.union(known["maintenance"], HOST)
     about = replace(
         observed,
         intervals=observed.intervals.clear(),
@@ -320,16 +334,17 @@ def read(plan: Plan, rows: pl.DataFrame) -> Tables:
     mended = corrected.hold(resolved, late)
     both = together([told, mended])
     pieces = both.pieces
-    if not (plan.whole or plan.by_project):
+    if not plan.all_pieces:
         # The reservation or the lease, where one is told, names what holds a node.
         named = pl.coalesce("reservation_id", "lease_id").is_not_null()
-        pieces = of_leases(pieces).with_columns(
+        pieces = lease_use.of_leases(pieces).with_columns(
             pl.when(~named).then("entity_id").alias("entity_id"),
             *(pl.lit(None, pl.Int64).alias(name) for name in SIZES),
         )
     return {
         **{name: getattr(both, name) for name in (*TALLIED, *GATHERED)},
         "pieces": pieces,
+        "claims": lease_use.claims_of(pieces),
         "first": mended.segments.select(pl.col("start").min()),
     }
 
@@ -364,13 +379,15 @@ def whole_reading(site: Cut, engine: Engine) -> tuple[Reading, pl.DataFrame]:
     """Reconstruct all ranges.
 
     Returns:
-        (the reading, with the segments that are of no range alone, and no support; when the first
-        segment of the corrected collector begins)
+        (the reading, with the segments that are of no range alone, no support, and pieces only if
+        all are asked for; when the first segment of the corrected collector begins)
     """
     place(site, engine)
-    engine.keep(site.folder, partial(read, site.plan), (*TALLIED, *GATHERED, "first"))
+    kept = (*TALLIED, *GATHERED, "pieces", "claims", "first")
+    engine.keep(site.folder, partial(read, site.plan), kept)
     begun = pl.concat(part["first"] for part in engine.kept(site.folder, ["first"]))
-    gathered = _gathered(site, engine, GATHERED, site.early)
+    pieces = ("pieces",) if site.plan.all_pieces else ()
+    gathered = _gathered(site, engine, (*GATHERED, *pieces), site.early)
     early = corrected.whole([replace(site.early, adrift=gathered.pop("adrift"))])
     begun = pl.concat([begun, early.segments.select("start")]).min()
     return replace(early, **gathered), begun
@@ -408,7 +425,26 @@ def whole_tally(
     """Add up the segments of all ranges, and those of none."""
     whole = tally(reading.segments, reading.support, window, by_host=by_host)
     work = partial(_tally, window, by_host)
-    # One after another: a tally has many columns.
-    for part in engine.ask_kept(site.folder, TALLIED, work, tuple(whole)):
-        whole = add_up([plain(whole), part])
+    parts = iter(engine.ask_kept(site.folder, TALLIED, work, tuple(whole)))
+    # Few at a time: a tally has many columns.
+    while some := list(islice(parts, AT_ONCE)):
+        whole = add_up([plain(whole), *some])
     return whole
+
+
+def _held(unsettled: pl.DataFrame, tables: Tables) -> Tables:
+    pieces = tables["pieces"].cast(dict(columns(HeldPieces)))  # type: ignore[arg-type]
+    return {"held": lease_use.attribute(lease_use.settled(pieces, unsettled))}
+
+
+def held_by_leases(
+    site: Cut, engine: Engine, leases: pl.DataFrame, window: Window
+) -> dict[str, pl.DataFrame]:
+    """Add up what leases held in all ranges (``lease_use.add_up``)."""
+
+    def claims() -> Iterable[pl.DataFrame]:
+        return (part["claims"] for part in engine.kept(site.folder, ["claims"]))
+
+    work = partial(_held, lease_use.unsettled(claims))
+    parts = engine.ask_kept(site.folder, ["pieces"], work, ["held"])
+    return lease_use.add_up((part["held"] for part in parts), leases, window)

@@ -40,7 +40,7 @@ class JobArray(AtHome):
         names: Sequence[str],
     ) -> Iterable[Tables]:
         """Give what the work makes of tables that were kept of each range."""
-        done = _array(folder / "tallied", places(folder / "readings"), of, work, names)
+        done = _array(folder / f"of-{'-'.join(of)}", places(folder / "readings"), of, work, names)
         return (tables_of(place, names) for place in places(done))
 
 

@@ -67,6 +67,8 @@ def _reach(url: str) -> None:
 class Cluster:
     """Each range on some worker, all of which see the folder under the same name."""
 
+    jobs = 1
+
     def __init__(self, spark: Any) -> None:  # noqa: ANN401
         """Take a session."""
         self.spark = spark

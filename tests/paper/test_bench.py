@@ -5,6 +5,7 @@ import json
 from paper import bench
 
 TOLD = json.loads(bench.RECORD.read_text(encoding="utf-8"))
+RANGES = json.loads(bench.RANGES.read_text(encoding="utf-8"))
 
 
 def test_each_site_has_a_row_with_its_ratio_to_the_floor():
@@ -27,3 +28,26 @@ def test_machine_and_versions_are_told():
     assert TOLD["machine"]["processor"] in page
     for name in ("Python", "polars", "chameleon-usage"):
         assert f"{name} {TOLD['machine']['versions'][name]}" in page
+
+
+def test_each_size_that_was_counted_range_by_range_has_a_row():
+    page = bench.page()
+    for of in RANGES["runs"]:
+        workers = "Spark" if of["engine"] == "spark" else f"{of['jobs']} processes"
+        [row] = [
+            line
+            for line in page.splitlines()
+            if line.startswith(f"| {of['copies']} | {of['intervals']:,} | {workers}")
+        ]
+        assert f"| {of['worker_gib']:.1f} GiB | {of['driver_with_tables_gib']:.1f} GiB |" in row
+
+
+def test_what_one_worker_holds_does_not_grow_with_the_site():
+    for engine in {of["engine"] for of in RANGES["runs"]}:
+        sizes = {of["copies"]: of for of in RANGES["runs"] if of["engine"] == engine}
+        assert {1, 10} <= sizes.keys()
+        for times, of in sizes.items():
+            assert of["together_gib"] < 8
+            assert of["rows_mb"] / times < 1.1 * sizes[1]["rows_mb"]
+            if engine == "home":
+                assert of["worker_gib"] < 1.2 * sizes[1]["worker_gib"]

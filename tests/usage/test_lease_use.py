@@ -14,7 +14,18 @@ from polars.testing import assert_frame_equal
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.stages import HeldPieces, Leases
 from chameleon_usage.usage.buckets import Window
-from chameleon_usage.usage.lease_use import IDLE, attribute, given_back, lease_use
+from chameleon_usage.usage.lease_use import (
+    IDLE,
+    add_up,
+    attribute,
+    claims_of,
+    ended_early,
+    given_back,
+    known_by,
+    lease_use,
+    settled,
+    unsettled,
+)
 from support.sites import LIVELY, day, lively
 
 START = day(0)
@@ -67,9 +78,18 @@ def known(**values: float | None) -> pl.DataFrame:
     )
 
 
-def table(frame: pl.DataFrame, leases: pl.DataFrame | None = None) -> pl.DataFrame:
-    told = known(committed=1.0, occupied_reservation=1.0)
-    return lease_use(frame, leases_of() if leases is None else leases, told, WINDOW, "test")
+EVERYTHING = known(committed=1.0, occupied_reservation=1.0)
+
+
+def table(
+    frame: pl.DataFrame, leases: pl.DataFrame | None = None, told: pl.DataFrame = EVERYTHING
+) -> pl.DataFrame:
+    every = leases_of() if leases is None else leases
+    return lease_use(add_up([attribute(frame)], every, WINDOW), told, "test")
+
+
+def back_of(held: pl.DataFrame, leases: pl.DataFrame) -> pl.DataFrame:
+    return given_back(held.with_columns(known_by("lease")), ended_early(leases))
 
 
 class TestWhichLease:
@@ -131,14 +151,14 @@ class TestWhichLease:
 class TestGivenBack:
     def test_is_what_was_held_at_the_deletion_until_the_end(self):
         held = attribute(leased([("A", "h", 0, 4), ("A", "g", 0, 4), ("A", "left", 0, 2)], []))
-        back = given_back(held, leases_of(("A", 24, 4)))
+        back = back_of(held, leases_of(("A", 24, 4)))
         assert hours_of(back) == {("A", "given_back_h"): 40}
         assert sorted(back["hostname"]) == ["g", "h"]
 
     @pytest.mark.parametrize("deleted", [None, 4, 5])
     def test_a_lease_that_reaches_its_end_gives_nothing_back(self, deleted):
         held = attribute(leased([("A", "h", 0, 4)], []))
-        assert given_back(held, leases_of(("A", 4, deleted))).is_empty()
+        assert back_of(held, leases_of(("A", 4, deleted))).is_empty()
 
 
 class TestTable:
@@ -157,17 +177,13 @@ class TestTable:
 
     def test_where_use_is_not_known_it_is_null_and_what_is_held_is_not(self):
         told = known(committed=1.0, occupied_reservation=None)
-        row = lease_use(leased([("A", "h", 0, 9)], []), leases_of(), told, WINDOW, "test").row(
-            0, named=True
-        )
+        row = table(leased([("A", "h", 0, 9)], []), told=told).row(0, named=True)
         assert row["reserved_h"] == 9
         assert {row[name] for name in ("used_h", "no_shows", *IDLE)} == {None}
 
     def test_where_leases_are_not_known_there_is_no_row(self):
         told = known(committed=None, occupied_reservation=None)
-        assert lease_use(
-            leased([("A", "h", 0, 9)], []), leases_of(), told, WINDOW, "test"
-        ).is_empty()
+        assert table(leased([("A", "h", 0, 9)], []), told=told).is_empty()
 
     @pytest.mark.parametrize(("extended", "counted"), [(None, None), (True, 1), (False, 0)])
     def test_extensions_are_counted_where_a_row_tells(self, extended, counted):
@@ -187,6 +203,34 @@ class TestTable:
     def test_slices_of_kvm_hosts_are_left_out(self):
         assert "kvm_tacc" in LIVELY
         assert lively("kvm_tacc").outputs["lease_use"].is_empty()
+
+
+class TestRanges:
+    """What hosts make of leases adds up, in whichever ranges they come."""
+
+    def test_a_lease_with_hosts_in_two_ranges_counts_once(self):
+        frame = leased([("A", "h", 2, 9), ("A", "g", 0, 9), ("B", "g", 20, 30)], [("A", "h", 3, 4)])
+        frame = frame.with_columns(node_type=pl.col("hostname"))
+        parts = [frame.filter(hostname="h"), frame.filter(hostname="g")]
+        leases = leases_of(("A", 12, 9), ("B", 30, None))
+        whole, by_range = (
+            lease_use(add_up(map(attribute, of), leases, WINDOW), EVERYTHING, "test")
+            for of in ([frame], parts)
+        )
+        assert by_range.equals(whole)
+        assert whole.select("node_type", "leases", "released_early", "no_shows").rows() == [
+            ("g", 2, 1, 1),
+            ("h", 0, 0, 0),
+        ]
+
+    def test_a_lease_that_one_range_does_not_know_is_told_by_another(self):
+        named, other = leased([("A", "h", 0, 9)], []), leased([("B", "f", 0, 9)], [])
+        unknown = named.with_columns(lease_id=pl.lit(None, pl.Categorical))
+        parts = [claims_of(frame) for frame in (named, unknown, other)]
+        told = unsettled(lambda: parts)
+        assert told.rows() == [("r-A", "A")]
+        assert settled(unknown, told)["lease_id"].to_list() == ["A"]
+        assert unsettled(lambda: [parts[0], parts[2]]).is_empty()
 
 
 # --- a second opinion: hour by hour, in SQL -----------------------------------------------------

@@ -11,11 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chameleon_usage.models.metrics import METRICS
+from chameleon_usage.models.metrics import METRICS, SCHEDULE
+from chameleon_usage.usage import projected as projected_module
+from chameleon_usage.usage.buckets import Availability, Window
 from chameleon_usage.usage.forecast import forecast
-from chameleon_usage.usage.projected import as_extended, planned_at, pool_at, waits_for
+from chameleon_usage.usage.projected import (
+    as_extended,
+    leadtime_projected,
+    planned_at,
+    pool_at,
+    waits_for,
+    whole_hosts,
+)
 from support.audit import AuditedSite
-from support.sites import DAY0, PROJECT, UPSTREAM, TinySite, day
+from support.sites import DAY0, PROJECT, UPSTREAM, TinySite, day, lively
 
 LEASES, ALLOCATIONS = "blazar.leases", "blazar.computehost_allocations"
 
@@ -220,6 +229,19 @@ def test_the_wait_is_the_first_hour_at_which_enough_nodes_are_free(bookings, kin
             expected[number, kind] = float(wait)
     rows = found.select("moment", "node_type", "wait").rows()
     assert {(number, kind): wait for number, kind, wait in rows} == expected
+
+
+@pytest.mark.parametrize("most", [1, 12, 40])
+def test_days_are_looked_at_by_and_by_with_equal_results(most, monkeypatch):
+    site = lively("chi_tacc")
+    stage, pool = site.stage, whole_hosts(site.stage.segments)
+    told = Availability(frozenset({SCHEDULE}), {}, stage.as_of.item())
+    every = leadtime_projected(pool, stage.schedule, told, site.window, site.site)
+    monkeypatch.setattr(projected_module, "MOST_ROWS", most)
+    assert leadtime_projected(pool, stage.schedule, told, site.window, site.site).equals(every)
+    assert every["value"].max() > 0
+    empty = Window(day(4000), day(4001))
+    assert leadtime_projected(pool, stage.schedule, told, empty, site.site).is_empty()
 
 
 class TestTimeline:

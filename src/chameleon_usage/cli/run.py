@@ -32,6 +32,7 @@ from chameleon_usage.io.privacy import KEEP, project_names
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
+from chameleon_usage.processes import Processes
 from chameleon_usage.ranges import MOST_ROWS, Engine
 from chameleon_usage.usage.buckets import Period, Window
 from chameleon_usage.usage.summary import rejects_within
@@ -80,6 +81,13 @@ RUN_FIRST = "run 'chameleon-usage run' first, or name another directory with --o
     help="Reconstruct ranges on the workers of a cluster, which must see --output, too: of the "
     "Spark server in SPARK_REMOTE, or of spark-submit; or in job arrays of Slurm.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Ranges at a time on this machine, each in a process that uses one core.",
+)
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
 @quiet_option
 def run(
@@ -99,6 +107,7 @@ def run(
     skip_missing: bool,
     count: int | None,
     engine: str | None,
+    jobs: int,
 ) -> None:
     """Turn raw tables into the output tables of each site."""
     if naming != KEEP and not by_project:
@@ -108,7 +117,7 @@ def run(
     if start and end:  # wrong before anything is read
         pipeline.check_window(Window(start, end, bucket))
     sites = read_sites(config, names)
-    workers = _workers(engine)
+    workers = _workers(engine, jobs)
     if resume_from:
         data_dir = "."  # not read
     patterns = [pattern for name in names for pattern in sites[name].files.values()]
@@ -132,10 +141,14 @@ def run(
             _report(site, tables, notes)
 
 
-def _workers(engine: str | None) -> Engine | None:
+def _workers(engine: str | None, jobs: int) -> Engine | None:
+    if engine and jobs > 1:
+        raise UsageError("--jobs is for this machine: a cluster has settings of its own for that")
     if engine == "spark":
         return spark.Cluster(spark.session())
-    return slurm.JobArray() if engine else None
+    if engine == "slurm":
+        return slurm.JobArray()
+    return Processes(jobs) if jobs > 1 else None
 
 
 def _bucket(text: str) -> str:

@@ -1,6 +1,7 @@
 """Why corrected and uncorrected differ, in node-hours, as far as the audit knows."""
 
 from collections.abc import Collection
+from itertools import pairwise
 
 import polars as pl
 
@@ -178,33 +179,33 @@ def _refused(rejects: pl.DataFrame, shared: set[str], years: pl.Series) -> pl.Da
         shared: count types in which a row may hold a part of a node: its hours are no node-hours.
         years: borders of the years.
     """
-    refused = rejects.join(_STAGES, on="stage").with_columns(count_type("count_type"))
-    unseen = refused.filter(pl.col("collector") == "uncorrected")
+    unseen, refused = (
+        (rejects.drop_nulls(told) if told else rejects)
+        .join(_STAGES.filter(collector=collector).drop("collector"), on="stage")
+        .select("source", "source_row_id", "reason", *told, count_type("count_type"))
+        for collector, told in (("uncorrected", []), ("corrected", ["start", "end", "hours"]))
+    )
     mine = (
-        refused.filter(pl.col("collector") == "corrected")
-        .filter(~pl.col("count_type").is_in(sorted(shared)) | (pl.col("reason") == IN_NODE_HOURS))
+        refused.filter(
+            ~pl.col("count_type").is_in(sorted(shared)) | (pl.col("reason") == IN_NODE_HOURS)
+        )
         .filter(pl.col("reason") != SAME_IN_BOTH)
         .join(COUNTED_ROWS, on=["count_type", "source"], how="semi")
         .join(unseen, on=["source_row_id", "count_type"], how="anti")
-        .drop_nulls(["start", "end", "hours"])
     )
-    buckets = pl.DataFrame(
-        {"bucket": pl.int_range(len(years) - 1, eager=True), "start": years[:-1], "end": years[1:]}
-    )
-    everything = pl.lit(0, pl.UInt32).alias("_all")
     whole = (pl.col("end") - pl.col("start")).dt.total_seconds()
-    within, _ = arithmetic.intersect(
-        mine.filter(whole > 0).with_columns(everything, _rate=pl.col("hours") / whole),
-        buckets.with_columns(everything),
-        ["_all"],
-    )
-    return (
-        within.with_columns(hours=pl.col("_rate") * whole)
+    lasting = mine.filter(whole > 0).with_columns(_rate=pl.col("hours") / whole)
+    # Year by year: of millions of rows, the pieces of all years together take gigabytes.
+    found = [
+        arithmetic.clip(lasting, begin, end)
+        .with_columns(hours=pl.col("_rate") * whole)
         .filter(pl.col("hours") > 0)
-        .sort("bucket", "source_row_id", "start", "reason")
-        .group_by("bucket", "count_type", "reason", maintain_order=True)
+        .sort("source_row_id", "start", "reason")
+        .group_by("count_type", "reason", maintain_order=True)
         .agg(node_hours=-pl.col("hours").sum())
-        .select(
-            "bucket", "count_type", pl.col("reason").cast(pl.String).alias("cause"), "node_hours"
-        )
+        .with_columns(bucket=pl.lit(number, pl.Int64))
+        for number, (begin, end) in enumerate(pairwise(years))
+    ]
+    return pl.concat(found).select(
+        "bucket", "count_type", pl.col("reason").cast(pl.String).alias("cause"), "node_hours"
     )

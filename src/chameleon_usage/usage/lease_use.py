@@ -21,12 +21,16 @@ ever had an instance of it. A lease that is deleted before its end gives back th
 until then; these hours, up to its end, are in no other column.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.models.frames import finish
+from chameleon_usage.models.frames import conform, finish
 from chameleon_usage.models.metrics import KNOWN_SHARE
 from chameleon_usage.models.outputs import LeaseUse
+from chameleon_usage.models.raw import NAME
+from chameleon_usage.models.stages import HeldPieces
 from chameleon_usage.models.vocabulary import KVM
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.usage.tables import UNTYPED
@@ -40,38 +44,110 @@ _NEED_STAYS = ("used_h", *IDLE, "no_shows")
 """Columns that are null where nobody knows what was used."""
 
 
-def lease_use(
-    pieces: pl.DataFrame,
-    leases: pl.DataFrame,
-    timeline: pl.DataFrame,
-    window: Window,
-    site: str,
-) -> pl.DataFrame:
+_LEASE = ("_lease", "_beside")
+"""Columns by which a lease is known among all of a site: 128 bits of its id, which take less room
+and time than the id where there are millions, and are the same in every range of hosts."""
+
+
+def known_by(lease: str) -> list[pl.Expr]:
+    """Give ``_LEASE`` of the column with the lease's id."""
+    text = pl.col(lease).cast(pl.String)
+    return [text.hash(seed).alias(name) for seed, name in enumerate(_LEASE)]
+
+
+def lease_use(sums: Mapping[str, pl.DataFrame], timeline: pl.DataFrame, site: str) -> pl.DataFrame:
     """Make lease_use, a row for each month and node type with a lease.
 
     Args:
-        pieces: HeldPieces.
-        leases: Leases.
+        sums: of ``add_up``.
         timeline: models.outputs.UsageTimeline of the site: a month in which it does not know what
             was committed has no rows; one in which it does not know what was occupied has null.
-        window: the time to cover; its months begin with the first day of each.
         site: the site's key.
 
     Returns:
         models.outputs.LeaseUse.
     """
-    held = attribute(pieces)
-    returned = given_back(held, leases)
-    hours = _by_month(pl.concat([held, returned], how="diagonal"), window).sort("timestamp")
-    counts = _count_leases(held, returned, leases, window)
     rows = (
-        hours.join(counts, on=["timestamp", "node_type"], how="left", maintain_order="left")
+        sums["lease_hours"]
+        .sort("timestamp")
+        .join(
+            sums["lease_counts"],
+            on=["timestamp", "node_type"],
+            how="left",
+            maintain_order="left",
+        )
         .join_asof(_known_months(timeline), on="timestamp", check_sortedness=False)
         .filter("held")
         .with_columns(pl.col("leases", "no_shows", "released_early").fill_null(0))
         .with_columns(pl.when("used").then(pl.col(name)).alias(name) for name in _NEED_STAYS)
     )
     return finish(rows, LeaseUse, site)
+
+
+def add_up(
+    parts: Iterable[pl.DataFrame], leases: pl.DataFrame, window: Window
+) -> dict[str, pl.DataFrame]:
+    """Add up what leases held, and count them.
+
+    Args:
+        parts: of ``attribute``, of the site or of one range of its hosts after another.
+        leases: Leases.
+        window: the time to cover; its months begin with the first day of each.
+
+    Returns:
+        lease_hours: timestamp, node_type and the hours, where there are any; lease_counts:
+        timestamp (the month in which leases began), node_type (of the first node that each held)
+        and how many they are.
+    """
+    early = ended_early(leases)
+    seconds, begun = [], []
+    for part in parts:
+        held = part.with_columns(*known_by("lease"), pl.col("what").cast(pl.Enum(_HOURS)))
+        returned = given_back(held, early)
+        seconds.append(_by_month(pl.concat([held, returned], how="diagonal"), window))
+        begun.append(_first_held(held, returned))
+    return {
+        "lease_hours": _hours(pl.concat(seconds), window),
+        "lease_counts": _count_leases(_first_of_all(begun), leases, window),
+    }
+
+
+def claims_of(pieces: pl.DataFrame) -> pl.DataFrame:
+    """Name the lease of each claim (HeldPieces) as far as a range tells: claim, lease_id."""
+    claim = pl.coalesce("reservation_id", "lease_id", "entity_id").alias("claim")
+    return of_leases(pieces).group_by(claim).agg(pl.col("lease_id").min()).cast(pl.String)
+
+
+def unsettled(parts: Callable[[], Iterable[pl.DataFrame]]) -> pl.DataFrame:
+    """Find the claims whose lease ranges tell differently, as where one of them does not know it.
+
+    Args:
+        parts: gives what ``claims_of`` made of each range.
+
+    Returns:
+        claim, lease_id: what all ranges together tell.
+    """
+
+    def known(part: pl.DataFrame) -> pl.DataFrame:
+        return part.select(_claim=pl.col("claim").hash(), _lease=pl.col("lease_id").hash())
+
+    every = pl.concat(known(part) for part in parts()).unique()
+    several = every.filter(pl.col("_claim").is_duplicated()).select("_claim").unique()
+    found = [
+        part.filter(known(part)["_claim"].is_in(several["_claim"].implode())) for part in parts()
+    ]
+    return pl.concat(found).group_by("claim").agg(pl.col("lease_id").min()).drop_nulls()
+
+
+def settled(pieces: pl.DataFrame, leases: pl.DataFrame) -> pl.DataFrame:
+    """Give pieces (HeldPieces) the leases of ``unsettled``."""
+    claim = pl.coalesce("reservation_id", "lease_id", "entity_id").cast(pl.String)
+    named = leases.rename({"lease_id": "_lease_id"})
+    told = pieces.with_columns(claim=claim).join(
+        named, on="claim", how="left", maintain_order="left"
+    )
+    lease = pl.coalesce(pl.col("_lease_id").cast(pieces.schema["lease_id"]), "lease_id")
+    return conform(told.with_columns(lease_id=lease), HeldPieces)
 
 
 def attribute(pieces: pl.DataFrame) -> pl.DataFrame:
@@ -176,21 +252,24 @@ def _placed(pieces: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def given_back(held: pl.DataFrame, leases: pl.DataFrame) -> pl.DataFrame:
+def ended_early(leases: pl.DataFrame) -> pl.DataFrame:
+    """Give the Leases that were deleted before their end: ``_LEASE``, end_date, deleted_at."""
+    early = leases.filter(pl.col("deleted_at") < pl.col("end_date"))
+    return early.select("end_date", "deleted_at", *known_by("lease_id"))
+
+
+def given_back(held: pl.DataFrame, early: pl.DataFrame) -> pl.DataFrame:
     """Give what leases that were deleted before their end would have held until then.
 
     Args:
-        held: of ``attribute``.
-        leases: Leases.
+        held: of ``attribute``, with ``_LEASE``.
+        early: of ``ended_early``.
 
     Returns:
-        the columns of ``attribute``, from the deletion to the end: of each node held until then.
+        the columns of ``held``, from the deletion to the end: of each node held until then.
     """
-    early = leases.filter(pl.col("deleted_at") < pl.col("end_date")).select(
-        "end_date", "deleted_at", lease=pl.col("lease_id").cast(pl.Categorical)
-    )
     return (
-        held.join(early, left_on=["lease", "end"], right_on=["lease", "deleted_at"])
+        held.join(early, left_on=[*_LEASE, "end"], right_on=[*_LEASE, "deleted_at"])
         .with_columns(start="end", end="end_date", what=pl.lit("given_back_h", pl.Enum(_HOURS)))
         .drop("end_date")
     )
@@ -203,8 +282,8 @@ def _months(window: Window) -> pl.Series:
 
 
 def _by_month(pieces: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """Add up node-hours: timestamp, node_type and ``_HOURS``, where there are any."""
-    edges, what = _months(window), pl.col("what")
+    """Add up node-seconds: bucket (the month), node_type and ``_HOURS``."""
+    what = pl.col("what")
     units = arithmetic.clip(pieces, window.start, window.end).with_columns(
         pl.when((what == name) | ((what != "given_back_h") & pl.lit(name == "reserved_h")))
         .then("nodes")
@@ -212,35 +291,60 @@ def _by_month(pieces: pl.DataFrame, window: Window) -> pl.DataFrame:
         .alias(name)
         for name in _HOURS
     )
-    sums = arithmetic.integrate(units, edges, ["node_type"], list(_HOURS))
+    sums = arithmetic.integrate(units, _months(window), ["node_type"], list(_HOURS))
+    return sums.with_columns(pl.col("node_type").cast(pl.String))
+
+
+def _hours(seconds: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Give node-hours of node-seconds: timestamp, node_type and ``_HOURS``, where there are any."""
+    sums = seconds.group_by("bucket", "node_type").agg(pl.col(_HOURS).sum())
     some = sums.filter(pl.any_horizontal(pl.col(_HOURS) > 0))
     return some.select(
-        edges.dt.replace_time_zone("UTC").gather(some["bucket"]).alias("timestamp"),
+        _months(window).dt.replace_time_zone("UTC").gather(some["bucket"]).alias("timestamp"),
         "node_type",
         *(pl.col(name) / 3600 for name in _HOURS),
     )
 
 
-def _count_leases(
-    held: pl.DataFrame, returned: pl.DataFrame, leases: pl.DataFrame, window: Window
-) -> pl.DataFrame:
-    """Count leases in the month in which they began, by the type of the first node they held."""
-    used = held.filter(pl.col("what") == "used_h").select("lease", _used=True).unique()
-    early = returned.select("lease", _early=True).unique()
-    told = leases.select("extended", lease=pl.col("lease_id").cast(pl.Categorical))
-    begun = (
-        held.unique("lease", keep="first", maintain_order=True)  # by start, and then by host
-        .filter(pl.col("start").is_between(window.start, window.end, closed="left"))
-        .join(used, on="lease", how="left")
-        .join(early, on="lease", how="left")
-        .join(told, on="lease", how="left")
+def _first_held(held: pl.DataFrame, returned: pl.DataFrame) -> pl.DataFrame:
+    """Give the first node that each lease held, and whether it used any or gave any back."""
+    used = held.filter(pl.col("what") == "used_h").select(_LEASE).unique()
+    early = returned.select(_LEASE).unique()
+    return (
+        held.unique(_LEASE, keep="first", maintain_order=True)  # by start, and then by host
+        .join(used.with_columns(_used=pl.lit(value=True)), on=_LEASE, how="left")
+        .join(early.with_columns(_early=pl.lit(value=True)), on=_LEASE, how="left")
+        .select(*_LEASE, "start", pl.col("hostname", "node_type").cast(NAME), "_used", "_early")
     )
+
+
+def _first_of_all(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Give the same of all ranges: a lease may have hosts in several."""
+    every = pl.concat(parts)
+    again = pl.struct(_LEASE).is_duplicated()
+    if len(parts) == 1 or not (several := every.filter(again)).height:
+        return every
+    ordered = several.sort(*_LEASE, "start", "hostname", "node_type")
+    first = ordered.group_by(_LEASE).agg(
+        pl.col("start", "hostname", "node_type").first(), pl.col("_used", "_early").max()
+    )
+    return pl.concat([every.filter(~again), first.select(every.columns)])
+
+
+def _count_leases(begun: pl.DataFrame, leases: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Count leases in the month in which they began, by the type of the first node they held."""
+    told = leases.select("extended", *known_by("lease_id"))
     month = pl.col("start").dt.truncate("1mo").dt.replace_time_zone("UTC")
-    return begun.group_by("node_type", timestamp=month).agg(
-        leases=pl.len(),
-        no_shows=pl.col("_used").null_count(),
-        released_early=pl.col("_early").count(),
-        extended=pl.when(pl.col("extended").is_not_null().any()).then(pl.col("extended").sum()),
+    return (
+        begun.filter(pl.col("start").is_between(window.start, window.end, closed="left"))
+        .join(told, on=_LEASE, how="left")
+        .group_by(pl.col("node_type").cast(pl.String), timestamp=month)
+        .agg(
+            leases=pl.len(),
+            no_shows=pl.col("_used").null_count(),
+            released_early=pl.col("_early").count(),
+            extended=pl.when(pl.col("extended").is_not_null().any()).then(pl.col("extended").sum()),
+        )
     )
 
 

@@ -5,7 +5,7 @@ for n nodes of a type is the time from T to the first moment at which n of them 
 standard duration, as far as the bookings known at T say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,9 @@ NODES = (1, 4, 16)
 
 DURATION = "24h"
 """For how long they are asked for."""
+
+MOST_ROWS = 2_000_000
+"""Hosts and bookings, each once for every day on which it is there, that are looked at together."""
 
 _TOLERANCE_H = 1.0
 
@@ -55,20 +58,63 @@ def leadtime_projected(
     days = Window(window.start, window.end, "1d").edges[:-1].alias("at")
     days = days.filter(days <= availability.as_of)
     hosts, booked = _numbered(hosts, schedule)
+    over = booked.select(_over()).to_series()
+    known = pl.lit(SCHEDULE in availability.quantities)
+    spans = [(hosts["start"], hosts["end"]), (booked["known_from"], over)]
+    parts = []
+    for first, count in _stretches(spans, days):
+        some = days.slice(first, count)
+        begin, end = (pl.lit(day, days.dtype) for day in (some.min(), some.max()))
+        told = booked.filter((pl.col("known_from") <= end) & (_over() > begin))
+        waits = _waits(hosts, told, some, site)
+        parts.append(
+            waits.with_columns(
+                timestamp=some.gather(waits["moment"]).dt.replace_time_zone("UTC"),
+                value=pl.when(known).then("wait"),
+            )
+        )
+    return finish(pl.concat(parts), LeadtimeProjected, site.key)
+
+
+def _waits(hosts: pl.DataFrame, booked: pl.DataFrame, days: pl.Series, site: Site) -> pl.DataFrame:
+    """Give the waits of ``waits_for``, null where the two ways to book extended leases differ."""
     pool = pool_at(hosts, days)
     waits = waits_for(planned_at(booked, days), pool, days)
-    if site.longest_lease:
-        extended = planned_at(as_extended(booked, site.longest_lease), days)
-        others = waits_for(extended, pool, days)["wait"]
-        waits = waits.with_columns(
-            wait=pl.when((pl.col("wait") - others).abs() <= _TOLERANCE_H).then("wait")
-        )
-    known = pl.lit(SCHEDULE in availability.quantities)
-    rows = waits.with_columns(
-        timestamp=days.gather(waits["moment"]).dt.replace_time_zone("UTC"),
-        value=pl.when(known).then("wait"),
+    if not site.longest_lease:
+        return waits
+    extended = planned_at(as_extended(booked, site.longest_lease), days)
+    others = waits_for(extended, pool, days)["wait"]
+    return waits.with_columns(
+        wait=pl.when((pl.col("wait") - others).abs() <= _TOLERANCE_H).then("wait")
     )
-    return finish(rows, LeadtimeProjected, site.key)
+
+
+def _stretches(
+    spans: Sequence[tuple[pl.Series, pl.Series]], moments: pl.Series
+) -> Iterator[tuple[int, int]]:
+    """Divide moments so that few rows are looked at together, but at least one moment.
+
+    Args:
+        spans: since and until when rows hold.
+        moments: ascending times; none are one stretch.
+
+    Yields:
+        the first of a stretch, and how many it has.
+    """
+    change = np.zeros(len(moments) + 1, np.int64)
+    for bounds in spans:
+        first, last = (moments.search_sorted(bound, "left").to_numpy() for bound in bounds)
+        some = first < last
+        change += np.bincount(first[some], minlength=len(change))
+        change -= np.bincount(last[some], minlength=len(change))
+    rows = np.cumsum(np.cumsum(change)[:-1])
+    begin, before = 0, 0
+    while True:
+        end = max(int(np.searchsorted(rows, before + MOST_ROWS, "right")), begin + 1)
+        yield begin, min(end, len(moments)) - begin
+        if end >= len(moments):
+            return
+        begin, before = end, int(rows[end - 1])
 
 
 def _numbered(hosts: pl.DataFrame, schedule: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -121,8 +167,12 @@ def planned_at(schedule: pl.DataFrame, moments: pl.Series) -> pl.DataFrame:
     Returns:
         the schedule's rows with ``moment``, the number of the moment; one row each per moment.
     """
-    over = pl.min_horizontal("known_to", "end")
-    return _at(schedule, schedule["known_from"], schedule.select(over).to_series(), moments)
+    over = schedule.select(_over()).to_series()
+    return _at(schedule, schedule["known_from"], over, moments)
+
+
+def _over() -> pl.Expr:
+    return pl.min_horizontal("known_to", "end")
 
 
 def pool_at(pool: pl.DataFrame, moments: pl.Series) -> pl.DataFrame:

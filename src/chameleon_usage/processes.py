@@ -1,0 +1,101 @@
+"""The ranges of a site in several processes of one machine, each of which uses one core.
+
+A range by itself does not keep two cores busy: much of what is done with it is done in turn. Two of
+them do, in twice the memory of one.
+"""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from chameleon_usage.errors import UsageError
+from chameleon_usage.io.files import save_tables
+from chameleon_usage.ranges import AtHome, Tables, Work, only, places, rows_of, tables_of
+
+
+class Processes(AtHome):
+    """So many ranges at a time, each in a process of its own."""
+
+    def __init__(self, jobs: int) -> None:
+        """Take how many."""
+        self.jobs = jobs
+
+    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
+        """Give what the work makes of each range's rows."""
+        return self._each(partial(_made, work, names), places(folder / "rows"))
+
+    def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
+        """Keep what the work makes of each range's rows."""
+        deque(self._each(partial(_keep, work, names), places(folder / "rows")), maxlen=0)
+
+    def ask_kept(
+        self,
+        folder: Path,
+        of: Sequence[str],
+        work: Callable[[Tables], Tables],
+        names: Sequence[str],
+    ) -> Iterable[Tables]:
+        """Give what the work makes of tables that were kept of each range."""
+        return self._each(partial(_of_kept, work, of, names), places(folder / "readings"))
+
+    def _each(self, work: Callable[[Path], Tables], of: Sequence[Path]) -> Iterator[Tables]:
+        """Give what the work makes of each place, in order; of few at a time, to save memory.
+
+        Raises:
+            UsageError: a process was killed.
+        """
+        with (
+            one_thread_each(),
+            ProcessPoolExecutor(
+                min(self.jobs, len(of)), multiprocessing.get_context("spawn")
+            ) as pool,
+        ):
+            waiting: deque[Future[Tables]] = deque()
+            try:
+                for place in of:
+                    waiting.append(pool.submit(work, place))
+                    if len(waiting) > self.jobs:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            except BrokenProcessPool as error:
+                raise UsageError(
+                    f"--jobs {self.jobs}: a process was killed, most likely for want of memory; "
+                    "give more --ranges, or fewer --jobs"
+                ) from error
+
+
+def _made(work: Work, names: Sequence[str], place: Path) -> Tables:
+    return only(names, work(rows_of(place)))
+
+
+def _keep(work: Work, names: Sequence[str], place: Path) -> Tables:
+    save_tables(place.parents[1] / "readings" / place.name, _made(work, names, place))
+    return {}
+
+
+def _of_kept(
+    work: Callable[[Tables], Tables], of: Sequence[str], names: Sequence[str], place: Path
+) -> Tables:
+    return only(names, work(tables_of(place, of)))
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Start processes whose Polars has one thread: those of several would wait for each other."""
+    name = "POLARS_MAX_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
