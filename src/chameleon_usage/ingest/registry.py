@@ -23,7 +23,7 @@ from chameleon_usage.ingest import (
 )
 from chameleon_usage.ingest.base import concat
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
-from chameleon_usage.intervals.keys import Numbers
+from chameleon_usage.intervals.sorting import Numbers
 from chameleon_usage.models.frames import conform
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.raw_files import INSTANCE_EVENTS, LEASE_EVENTS, MACHINE_EVENTS

@@ -29,7 +29,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import conform, finish
 from chameleon_usage.models.metrics import KNOWN_SHARE
 from chameleon_usage.models.outputs import LeaseUse
-from chameleon_usage.models.raw import NAME
+from chameleon_usage.models.raw_table import NAME
 from chameleon_usage.models.stages import HeldPieces
 from chameleon_usage.models.vocabulary import KVM
 from chameleon_usage.usage.buckets import Window
