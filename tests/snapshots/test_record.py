@@ -309,7 +309,7 @@ class TestFaults:
             for owner, name in (
                 (shutil, "copy2"),
                 (os, "link"),
-                (pl.DataFrame, "write_parquet"),
+                (pl.LazyFrame, "sink_parquet"),
                 (type(site), "write_text"),
                 (type(site), "replace"),
             ):
@@ -330,7 +330,7 @@ class TestFaults:
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(pl.DataFrame, "write_parquet", full)
+            patch.setattr(pl.LazyFrame, "sink_parquet", full)
             with pytest.raises(UsageError, match="No space left on device"):
                 add_snapshot(site, dump)
         assert files(site) == before

@@ -17,7 +17,7 @@ class RawInputs:
     """The raw tables of one site, as they passed input validation.
 
     Attributes:
-        tables: name to frame, with exactly the columns of its ``RawTable``.
+        tables: name to frame, with the columns of its ``RawTable`` that adapters read.
         rejects: rows that did not: ``source``, ``source_row_id``, ``reason``.
         rows: name to number of rows found in the file, refused ones included.
         absent: tables that were asked for and are not there, and time columns of later releases
