@@ -74,7 +74,7 @@ PLACES := -p data_dir $(DATA) -p config $(CONFIG) -p output_dir
 show = test "$$(cat book/_build/$(1).of 2>/dev/null)" = $(<D) -a ! $< -nt book/_build/$(1)/$(<F) || { rm -rf book/_build/$(1); \
 	mkdir -p book/_build; cp -r $(<D) book/_build/$(1); echo $(<D) > book/_build/$(1).of; }; \
 	echo "The paper: book/_build/$(1)/$(<F). Its tables: $(OUT)"
-.PHONY: help book pdf crate test data external run notebooks lab lab-notebooks verify record bench bench-extract clean
+.PHONY: help book pdf crate test data external run notebooks lab lab-notebooks verify record bench bench-extract bench-kernels clean
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@sed -n '/^#$$/,/^$$/s/^#//p' $(firstword $(MAKEFILE_LIST))
@@ -86,7 +86,7 @@ crate: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## the outputs with all that m
 	python -m paper crate $(ALL)build/crate/chameleon-usage.zip --output $(OUT) --data-dir $(DATA) --config $(CONFIG) --bucket $(BUCKET) $(SITES)
 test: $(READY) ## the quick tests, style and types
 	ruff check . && ruff format --check --quiet .
-	mypy --no-error-summary & types=$$!; POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) -m "not slow and not real"; wait $$types
+	mypy --no-error-summary & types=$$!; POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) --dist worksteal -m "not slow and not real"; wait $$types
 data: $(SITES:%=$(TWIN)/%/manifest.json) ## the twin: simulated raw tables and their truth
 external: $(READY) ## public files that need no database, to data/external; FROM=DIR takes them from there
 	python -m paper external $(FROM:%=--from %)
@@ -105,6 +105,7 @@ bench: $(SITES:%=$(TWIN)/%/manifest.json) ## time and memory of the pipeline, si
 	PYTHONPATH=tests python tests/bench/pipeline.py $(if $(ALL),,--record) --data-dir $(DATA) --jobs $(AT_ONCE) $(LARGEST_FIRST)
 bench-extract: $(READY) ## rows per second and memory of extraction, against MariaDB's own client
 	PYTHONPATH=tests python tests/bench/extract.py
+bench-kernels: $(READY); python tests/bench/kernels.py ## intervals per second of the interval functions
 clean: ## remove everything made, but not the environment
 	rm -rf build output $(TWIN) book/_build book/notebooks book/metrics.md
 # --- the environment: by uv, the fast way, itself from the lock; where uv cannot reach the index, pip takes the lock

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from hypothesis import settings
 from chameleon_twin.cli import main as make_twin
 from chameleon_usage import cli
 from support import PROJECT
-from support.command import Said
+from support.command import Said, alone
 from support.mariadb import MariaDB
 from support.postgresql import PostgreSQL
 from support.sites import LIVELY, TEN_DAYS, TinySite
@@ -101,8 +100,7 @@ def once(tmp_path_factory) -> Once:
 
     def made(name: str, make: Callable[[Path], object]) -> Path:
         folder, part = place / f"once-{name}", place / f"part-{name}"
-        with (place / f"lock-{name}").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone(folder):
             if not folder.exists():
                 shutil.rmtree(part, ignore_errors=True)
                 part.mkdir()

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from support import PROJECT
+from support.command import called
 
 
 def text(name: str) -> str:
@@ -59,23 +60,17 @@ class TestLock:
         assert "jupyterlab" in LAB
         assert "jupyterlab" not in MAIN
         dry = ["make", "--dry-run", "--always-make", "book", "test", "SITES=chi_uc"]
-        done = subprocess.run(dry, cwd=PROJECT, capture_output=True, text=True, check=True)
-        assert "requirements.txt" in done.stdout
-        assert "requirements-lab.txt" not in done.stdout
+        said = called(*dry, cwd=PROJECT)
+        assert "requirements.txt" in said
+        assert "requirements-lab.txt" not in said
 
 
 class TestTarget:
     @pytest.mark.parametrize("more", [[], ["SITES=chi_uc kvm_tacc"], ["BUCKET=1h"]])
     def test_opens_a_notebook_of_the_choice_that_it_writes(self, more):
-        done = subprocess.run(
-            ["make", "--dry-run", "lab", "FLAGS=--no-browser", *more],
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        [written] = re.findall(r"python -m paper lab (.*)", done.stdout)
-        [opened] = re.findall(r"jupyter lab (.*)", done.stdout)
+        said = called("make", "--dry-run", "lab", "FLAGS=--no-browser", *more, cwd=PROJECT)
+        [written] = re.findall(r"python -m paper lab (.*)", said)
+        [opened] = re.findall(r"jupyter lab (.*)", said)
         folder, *words = shlex.split(written)
         assert folder == "build/lab" if not more else folder.startswith("build/choices/")
         assert shlex.split(opened)[-2:] == ["--no-browser", f"{folder}/site.ipynb"]

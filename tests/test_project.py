@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.site import load_sites
 from support import PROJECT
+from support.command import called
 
 METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
@@ -97,12 +98,8 @@ class TestPackage:
         assert re.findall(r"(?m)^(\S+) =", wheel.read(points).decode()) == ["chameleon-usage"]
 
     def test_a_checkout_has_the_twins_command_too(self):
-        done = subprocess.run(
-            [Path(sys.executable).with_name("chameleon-twin"), "make", "--help"],
-            capture_output=True,
-            check=True,
-        )
-        assert b"--site" in done.stdout
+        command = Path(sys.executable).with_name("chameleon-twin")
+        assert "--site" in called(command, "make", "--help")
 
     def test_what_the_tool_imports_is_required_and_nothing_else_is(self):
         package = PROJECT / "src" / "chameleon_usage"
@@ -573,13 +570,8 @@ class TestMakefile:
     def test_uv_itself_is_installed_from_its_lines_of_the_lock(self):
         makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
         [script] = re.findall(r"sed -n '([^']+)' requirements\.txt \| .*--require-hashes", makefile)
-        done = subprocess.run(
-            ["sed", "-n", script.replace("$$", "$"), PROJECT / "requirements.txt"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        first, *others = done.stdout.splitlines()
+        lock = called("sed", "-n", script.replace("$$", "$"), PROJECT / "requirements.txt")
+        first, *others = lock.splitlines()
         assert re.fullmatch(r"uv==[\d.]+ \\", first)
         assert others
         assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in others)

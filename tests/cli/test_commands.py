@@ -16,6 +16,7 @@ from chameleon_usage import pipeline, stages
 from chameleon_usage.io import files
 from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.usage.buckets import Window
+from support.command import called
 from support.sites import DAY0, DAYS, LIVELY, PROJECT, TEN_DAYS, day, lively
 
 CONFIG = PROJECT / "data" / "sites.yaml"
@@ -423,9 +424,9 @@ class TestCheck:
 class TestInstalledCommand:
     def test_it_lists_its_commands(self):
         command = Path(sys.executable).with_name("chameleon-usage")
-        said = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
+        said = called(command, "--help")
         for name in ("run", "check", "combine"):
-            assert f"\n  {name} " in said.stdout
+            assert f"\n  {name} " in said
 
     def test_an_error_is_one_line_and_status_1(self, tmp_path):
         command = Path(sys.executable).with_name("chameleon-usage")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support import PROJECT
+from support.command import alone, called, free_port
 from support.sites import TEN_DAYS
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ def installed(name: str) -> dict[str, str]:
     """Install what a lock lists; give the environment of processes that find it, too."""
     lock, packages = HERE / f"{name}.lock", PROJECT / "build" / name
     done = packages / lock.name
-    if not done.exists() or done.read_bytes() != lock.read_bytes():
-        shutil.rmtree(packages, ignore_errors=True)
-        call = ["uv", "--system-certs", "pip", "install", "-q", "--python", sys.executable]
-        call += ["--target", str(packages), "--require-hashes", "-r", str(lock)]
-        subprocess.run([sys.executable, "-m", *call], check=True)
-        shutil.copy(lock, done)
+    with alone(packages):
+        if not done.exists() or done.read_bytes() != lock.read_bytes():
+            shutil.rmtree(packages, ignore_errors=True)
+            call = ["uv", "--system-certs", "pip", "install", "-q", "--python", sys.executable]
+            call += ["--target", str(packages), "--require-hashes", "-r", str(lock)]
+            called(sys.executable, "-m", *call)
+            shutil.copy(lock, done)
     paths = [str(packages), *filter(None, [os.environ.get("PYTHONPATH")])]
     told = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
     # Where Spark is not installed beside the interpreter, its client looks for a home of it.
@@ -49,9 +51,7 @@ def installed(name: str) -> dict[str, str]:
 def server(tmp_path_factory) -> Iterator[dict[str, str]]:
     """A server; the environment of processes that find it."""
     environment = installed("spark")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     said = (tmp_path_factory.mktemp("sail") / "said").open("w")
     call = [
         sys.executable,

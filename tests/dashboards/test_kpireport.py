@@ -16,6 +16,7 @@ import yaml
 
 from chameleon_usage.io.export.sql import write_sql
 from chameleon_usage.models.outputs import OUTPUTS
+from support.command import alone, called
 from support.sites import PROJECT
 
 KPIREPORT = PROJECT / "dashboards" / "kpireport"
@@ -28,13 +29,14 @@ def kpireport() -> Path:
     wanted = KPIREPORT / "requirements.txt"
     place = PROJECT / "build" / "kpireport"
     done = place / "requirements.txt"
-    if not done.exists() or done.read_text() != wanted.read_text():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
-        python = place / "bin" / "python"
-        quick = [Path(sys.executable).with_name("uv"), "--system-certs", "pip", "install", "-q"]
-        if subprocess.run([*quick, "--python", python, "-r", wanted], check=False).returncode:
-            subprocess.run([python, "-m", "pip", "install", "-q", "-r", wanted], check=True)
-        done.write_text(wanted.read_text())
+    with alone(place):
+        if not done.exists() or done.read_text() != wanted.read_text():
+            called(sys.executable, "-m", "venv", "--clear", place)
+            python = place / "bin" / "python"
+            quick = [Path(sys.executable).with_name("uv"), "--system-certs", "pip", "install", "-q"]
+            if subprocess.run([*quick, "--python", python, "-r", wanted], check=False).returncode:
+                called(python, "-m", "pip", "install", "-q", "-r", wanted)
+            done.write_text(wanted.read_text())
     return place / "bin" / "kpireport"
 
 

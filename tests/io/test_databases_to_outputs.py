@@ -22,6 +22,7 @@ from polars.testing import assert_frame_equal
 
 from chameleon_twin.cli import main as make_twin
 from support import PROJECT
+from support.command import called
 from support.mariadb import SCHEMA, MariaDB
 
 if TYPE_CHECKING:
@@ -303,11 +304,9 @@ class TestUpstream:
             assert_frame_equal(one, other)
 
     def test_the_book_is_made_of_them(self, extracted):
-        listed = subprocess.run(
-            ["git", "ls-files"], cwd=PROJECT, check=True, capture_output=True, text=True
-        )
+        listed = called("git", "ls-files", cwd=PROJECT)
         tree = extracted / "tree"
-        for name in listed.stdout.splitlines():
+        for name in listed.splitlines():
             if (PROJECT / name).is_file():
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(PROJECT / name, tree / name)

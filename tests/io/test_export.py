@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
 import threading
 import time
 from contextlib import closing, suppress
@@ -30,6 +29,7 @@ from chameleon_usage.io.export.target import DASHBOARD_TABLES
 from chameleon_usage.models.metrics import METRICS, PARTITION
 from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.stages import load_combined
+from support.command import called
 from support.sites import PROJECT
 
 CONFIG = PROJECT / "data" / "sites.yaml"
@@ -554,7 +554,7 @@ class TestOpenMetrics:
         )
         call = [promtool, "tsdb", "create-blocks-from", "openmetrics"]
         call += ["--max-block-duration=8760h", str(tmp_path / "usage.om"), str(tmp_path / "tsdb")]
-        subprocess.run(call, check=True, capture_output=True)
+        called(*call)
         metas = [json.loads(path.read_text()) for path in (tmp_path / "tsdb").glob("*/meta.json")]
         lines = sum(not line.startswith("#") for line in text.splitlines())
         assert sum(meta["stats"]["numSamples"] for meta in metas) == lines

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import subprocess
 import zipfile
 
 import polars as pl
@@ -15,6 +14,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.models.outputs import OUTPUTS
 from paper import crate
 from support import PROJECT
+from support.command import called
 
 
 def sha256(path) -> str:
@@ -167,7 +167,7 @@ class TestSources:
 
         def git(*words):
             names = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-            subprocess.run(["git", "-C", tree, *names, *words], check=True, capture_output=True)
+            called("git", "-C", tree, *names, *words)
 
         git("init")
         git("add", ".")
@@ -177,6 +177,6 @@ class TestSources:
         assert crate.commit() is None
 
     def test_a_copy_inside_another_repository_has_no_commit(self, tree, monkeypatch):
-        subprocess.run(["git", "init", tree], check=True, capture_output=True)
+        called("git", "init", tree)
         monkeypatch.setattr(crate, "ROOT", tree / "src")
         assert crate.commit() is None

@@ -20,6 +20,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.viz.render import chart_html
 from paper import pdf
 from support import PROJECT
+from support.command import called
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,14 +148,14 @@ Word = tuple[float, float, float, float, str]
 
 def words(reader: str, file: Path) -> list[list[Word]]:
     """The words of each page, with left, top, right and bottom."""
-    text = subprocess.run([reader, "-bbox", file, "-"], capture_output=True, text=True, check=True)
+    text = called(reader, "-bbox", file, "-")
     box = " ".join(rf'{side}="([\d.-]+)"' for side in ("xMin", "yMin", "xMax", "yMax"))
     return [
         [
             (float(left), float(top), float(right), float(bottom), word)
             for left, top, right, bottom, word in re.findall(rf"<word {box}>(.*?)</word>", page)
         ]
-        for page in text.stdout.split("<page ")[1:]
+        for page in text.split("<page ")[1:]
     ]
 
 

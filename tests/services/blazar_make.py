@@ -24,6 +24,7 @@ import polars as pl
 
 from services.taking import take
 from support import PROJECT
+from support.command import alone, called
 from support.mariadb import MariaDB
 
 HERE = PROJECT / "tests" / "services"
@@ -58,14 +59,15 @@ def environment(version: str) -> Path:
     lock = HERE / f"blazar-{version}.lock"
     place = PROJECT / "build" / "services" / f"blazar-{version}"
     done = place / "lock"
-    if not done.exists() or done.read_text() != lock.read_text():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
-        python = place / "bin" / "python"
-        given = ["install", "-q", "--require-hashes", "-r", lock]
-        uv = [Path(sys.executable).with_name("uv"), "--system-certs", "pip", *given]
-        if subprocess.run([*uv, "--python", python], check=False).returncode:
-            subprocess.run([python, "-m", "pip", *given], check=True)
-        done.write_text(lock.read_text())
+    with alone(place):
+        if not done.exists() or done.read_text() != lock.read_text():
+            called(sys.executable, "-m", "venv", "--clear", place)
+            python = place / "bin" / "python"
+            given = ["install", "-q", "--require-hashes", "-r", lock]
+            uv = [Path(sys.executable).with_name("uv"), "--system-certs", "pip", *given]
+            if subprocess.run([*uv, "--python", python], check=False).returncode:
+                called(python, "-m", "pip", *given)
+            done.write_text(lock.read_text())
     return place / "bin"
 
 
@@ -88,10 +90,9 @@ def write(server: MariaDB, release: str, site: str, work: Path) -> dict[str, obj
         ["blazar-db-manage", "--config-file", configuration, "upgrade", "head"],
         ["python", HERE / "blazar_script.py", site, configuration, told],
     ):
-        subprocess.run(
-            [programs / call[0], *call[1:]],
-            check=True,
-            capture_output=True,
+        called(
+            programs / call[0],
+            *call[1:],
             # Blazar chooses among equal hosts in the order of a set.
             env=os.environ | {"PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"},
         )

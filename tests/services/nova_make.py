@@ -22,6 +22,7 @@ import polars as pl
 
 from services.taking import take
 from support import PROJECT
+from support.command import alone, called
 from support.mariadb import MariaDB
 
 HERE = Path(__file__).parent
@@ -52,14 +53,12 @@ def environment(version: str) -> Path:
     """Make a version's environment from its lock if it is not there; give its interpreter."""
     lock, folder = HERE / f"nova-{version}.lock", PROJECT / "build" / "services" / f"nova-{version}"
     python, done = folder / "bin" / "python", folder / lock.name
-    if not done.exists() or done.read_bytes() != lock.read_bytes():
-        uv = [sys.executable, "-m", "uv", "--system-certs"]
-        subprocess.run(
-            [*uv, "venv", "-q", "--clear", "--python", sys.executable, folder], check=True
-        )
-        sync = [*uv, "pip", "sync", "-q", "--python", python, "--require-hashes", lock]
-        subprocess.run(sync, check=True)
-        done.write_bytes(lock.read_bytes())
+    with alone(folder):
+        if not done.exists() or done.read_bytes() != lock.read_bytes():
+            uv = [sys.executable, "-m", "uv", "--system-certs"]
+            called(*uv, "venv", "-q", "--clear", "--python", sys.executable, folder)
+            called(*uv, "pip", "sync", "-q", "--python", python, "--require-hashes", lock)
+            done.write_bytes(lock.read_bytes())
     return python
 
 

@@ -10,7 +10,6 @@ snapshots is known to within their interval, all else exactly.
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from polars.testing import assert_frame_equal
 from chameleon_usage import pipeline
 from chameleon_usage.snapshots.record import add_snapshot, dump_as_of
 from chameleon_usage.usage.buckets import Window
+from support.command import called
 from support.player import Player
 from support.sites import SITES
 
@@ -46,7 +46,7 @@ def twin(tmp_path_factory) -> Path:
     command = Path(sys.executable).with_name("chameleon-twin")
     options = ["make", "--profile", "tiny", "--no-decay", "--data-dir", folder]
     sites = (part for site in BEGIN for part in ("--site", site))
-    subprocess.run([command, *options, *sites], check=True, capture_output=True)
+    called(command, *options, *sites)
     return folder
 
 

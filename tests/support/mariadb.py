@@ -19,6 +19,7 @@ import trustme
 
 from chameleon_usage.models.raw import FILES_ONLY, RAW_TABLES
 from support import PROJECT
+from support.command import called, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,9 +39,7 @@ class MariaDB:
         # Paths of Unix sockets must be short.
         self.folder, self.run = folder, Path(tempfile.mkdtemp(prefix="mariadb-"))
         self.socket = self.run / "s"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         authority = trustme.CA()
         self.authority = folder / "authority.pem"
         authority.cert_pem.write_to_path(str(self.authority))
@@ -50,18 +49,11 @@ class MariaDB:
         user = f"--user={getpass.getuser()}"
         # A server that starts clears its folder of temporary tables: one that is being installed
         # beside it, in the same folder, would lose its own.
-        installed = subprocess.run(
-            [
-                *("mariadb-install-db", "--no-defaults", user, f"--datadir={folder / 'data'}"),
-                *("--auth-root-authentication-method=normal", "--skip-test-db"),
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
+        called(
+            *("mariadb-install-db", "--no-defaults", user, f"--datadir={folder / 'data'}"),
+            *("--auth-root-authentication-method=normal", "--skip-test-db"),
             env=os.environ | {"TMPDIR": str(self.run)},
         )
-        if installed.returncode:
-            raise RuntimeError(installed.stdout + installed.stderr)
         self.log = (folder / "log").open("w")
         self.process = subprocess.Popen(
             [
@@ -109,13 +101,7 @@ class MariaDB:
 
     def script(self, text: str) -> None:
         """Run a script through the command-line client, as an administrator would."""
-        subprocess.run(
-            ["mariadb", "--no-defaults", f"--socket={self.socket}", "-uroot"],
-            input=text,
-            text=True,
-            check=True,
-            capture_output=True,
-        )
+        called("mariadb", "--no-defaults", f"--socket={self.socket}", "-uroot", input=text)
 
     def clear(self) -> None:
         """Drop every schema and every account that a test made."""

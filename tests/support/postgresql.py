@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,8 @@ from typing import Any
 
 import psycopg
 import pytest
+
+from support.command import called, free_port
 
 
 class PostgreSQL:
@@ -35,19 +36,13 @@ class PostgreSQL:
             other = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
             shutil.chown(self.folder, "postgres")
             shutil.chown(secret, "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         data = self.folder / "data"
         login = ("--auth=scram-sha-256", "--username=owner", f"--pwfile={secret}")
         settings = ("-c", "fsync=off", "-c", "timezone=Asia/Karachi")
         places = {"env": os.environ | {"PATH": search}, "cwd": "/"}
-        subprocess.run(
-            [*other, "initdb", f"--pgdata={data}", "--encoding=UTF8", "--no-sync", *login],
-            check=True,
-            capture_output=True,
-            **places,
-        )
+        made = ("initdb", f"--pgdata={data}", "--encoding=UTF8", "--no-sync")
+        called(*other, *made, *login, **places)
         self.log = (self.folder / "log").open("w")
         self.process = subprocess.Popen(
             [
