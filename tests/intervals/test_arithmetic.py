@@ -362,6 +362,15 @@ class TestIntegrate:
             ("a", 1, 2 * 1 + 5 * 2),
         ]
 
+    def test_what_lasts_no_time_counts_nothing_not_even_in_another_group(self):
+        groups = pl.DataFrame({"key": ["a", "b"], "first": [0, 1], "last": [0, 2]})
+        rows = frame(("a", 0, 0), ("b", 10, 10), ("b", 15, 15), ("b", 40, 40), ("a", 0, 10))
+        sums = arithmetic.integrate(rows, self.edges(), ["key"], ["units"], groups=groups)
+        assert sums["units"].to_list() == [10 * 5, 0, 0]
+
+    def test_of_nothing_is_nothing(self):
+        assert arithmetic.integrate(frame(), self.edges(), ["key"], ["units"]).is_empty()
+
     def test_sums_are_integers(self):
         sums = arithmetic.integrate(frame(("a", 0, 40)), self.edges(), ["key"], ["units"])
         assert sums.schema["units"] == pl.Int64

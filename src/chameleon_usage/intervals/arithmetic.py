@@ -353,7 +353,8 @@ def integrate(
     for bound, add, second in (("start", np.add, 0), ("end", np.subtract, 1)):
         at = keys.epoch(segments[bound])
         # What ends with a bucket does so in it, where no time is left.
-        bucket = np.maximum(keys.last_border(borders, at - second), first[group])
+        bucket = keys.last_border(borders, at - second)
+        np.clip(bucket, first[group], last[group], out=bucket)
         steps.append((add, base[group] + bucket, borders[bucket + 1] - at))
     of_slot = np.repeat(np.arange(groups.height, dtype=np.uint32), slots)
     bucket = np.arange(size)
