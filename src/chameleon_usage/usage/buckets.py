@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -33,12 +33,12 @@ class Window:
     end: datetime
     bucket: str = "1d"
 
-    @property
+    @cached_property
     def edges(self) -> pl.Series:
         """Borders of the buckets, both ends included."""
         return arithmetic.bucket_edges(self.start, self.end, self.bucket)
 
-    @property
+    @cached_property
     def timestamps(self) -> pl.DataFrame:
         """Bucket number, its start (UTC) and its length in seconds."""
         edges = self.edges
