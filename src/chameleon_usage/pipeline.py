@@ -197,9 +197,9 @@ def _with_reading(late: SegmentsStage, reading: Reading, *, by_project: bool) ->
         segments=reading.segments,
         support=reading.support,
         pieces=reading.pieces,
-        holdings=reading.holdings,
+        holdings=reading.holdings.drop("hostname"),
         sessions=sessions(seats) if by_project else late.sessions,
-        rejects=pl.concat([late.rejects, reading.rejects]),
+        rejects=pl.concat([late.rejects, reading.rejects.drop("hostname")]),
     )
 
 
