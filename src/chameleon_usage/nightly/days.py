@@ -1,0 +1,161 @@
+"""Which buckets a change touches, and tables of which only these are made anew.
+
+Every row of a table by bucket is made of what its bucket holds alone, but for this: which series
+there are depends on all buckets. So it is seen to that they are the same; if not, or if much is
+touched, the tables are made in full.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+
+from chameleon_usage.intervals import arithmetic, keys
+from chameleon_usage.usage.buckets import Window, unit_seconds
+from chameleon_usage.usage.tables import UNTYPED, enumeration
+
+MOST = 0.5
+"""The share of the buckets above which nothing is gained."""
+BETWEEN = 30
+"""Buckets between two that are touched which are made anew with them."""
+
+
+def differing(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+    """Give the rows that are in one of two frames of the same columns and not in the other.
+
+    Rows may come several times.
+    """
+    signed = [frame.with_columns(_count=pl.lit(sign)) for frame, sign in ((before, -1), (now, 1))]
+    return (
+        pl.concat(signed)
+        .group_by(now.columns)
+        .agg(pl.col("_count").sum())
+        .filter(pl.col("_count") != 0)
+        .drop("_count")
+    )
+
+
+@dataclass(frozen=True)
+class Touched:
+    """The buckets of a window that are made anew.
+
+    Attributes:
+        window: the time that is covered.
+        runs: of buckets, first and last, in order.
+    """
+
+    window: Window
+    runs: Sequence[tuple[int, int]]
+
+    @classmethod
+    def by(cls, spans: Iterable[pl.DataFrame], window: Window) -> "Touched":
+        """Find the buckets that spans (``start``, ``end``) touch."""
+        borders = keys.epoch(window.edges)
+        steps = np.zeros(len(borders) + 1, np.int64)
+        for frame in spans:
+            inside = arithmetic.clip(frame.select("start", "end"), window.start, window.end)
+            first = keys.last_border(borders, keys.epoch(inside["start"]))
+            last = keys.last_border(borders, keys.epoch(inside["end"]) - 1)
+            np.add.at(steps, first, 1)
+            np.add.at(steps, last + 1, -1)
+        some = np.flatnonzero(np.cumsum(steps)[:-2])
+        if not len(some):
+            return cls(window, [])
+        breaks = np.flatnonzero(np.diff(some) > BETWEEN)
+        bounds = [0, *(breaks + 1), len(some)]
+        return cls(window, [(int(some[a]), int(some[b - 1])) for a, b in pairwise(bounds)])
+
+    @property
+    def count(self) -> int:
+        """How many buckets."""
+        return sum(last - first + 1 for first, last in self.runs)
+
+    @property
+    def few(self) -> bool:
+        """Whether it is worth while to make only these anew."""
+        return self.count <= MOST * (len(self.window.edges) - 1)
+
+    def windows(self) -> Iterator[Window]:
+        """Give each run as a window."""
+        edges = self.window.edges
+        for first, last in self.runs:
+            yield Window(edges[first], edges[last + 1], self.window.bucket)
+
+    def cut(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Cut intervals to each run in turn."""
+        for run in self.windows():
+            some = rows.filter((pl.col("start") < run.end) & (pl.col("end") > run.start))
+            yield arithmetic.clip(some, run.start, run.end)
+
+    def has(self, column: str) -> pl.Expr:
+        """Tell whether a time, with its zone, is in one of them."""
+        within = pl.lit(value=False)
+        for run in self.windows():
+            start, end = (pl.lit(at).dt.replace_time_zone("UTC") for at in (run.start, run.end))
+            within |= pl.col(column).is_between(start, end, closed="left")
+        return within
+
+
+def sums_of(
+    segments: pl.DataFrame, touched: Touched, by: Sequence[str], resources: Sequence[str]
+) -> pl.DataFrame:
+    """Integrate segments as ``buckets.unit_seconds`` does, over some buckets alone.
+
+    Returns:
+        the same columns, in the same order, whatever those buckets lack.
+    """
+    window = touched.window
+    kinds = enumeration(segments["node_type"])
+    typed = segments.with_columns(pl.col("node_type").cast(kinds).fill_null(UNTYPED))
+    inside = typed.filter((pl.col("start") < window.end) & (pl.col("end") > window.start))
+    # One row of each quantity tells the columns: of no length, and with a null where any has one.
+    nulls = [
+        name for name, count in zip(typed.columns, typed.null_count().row(0), strict=True) if count
+    ]
+    shape = inside.unique("quantity_type").with_columns(
+        pl.lit(None, typed.schema[name]).alias(name) for name in nulls if name not in by
+    )
+    shape = unit_seconds(shape, window, by, resources).clear()
+    parts = [unit_seconds(rows, window, by, resources) for rows in touched.cut(typed)]
+    sums = pl.concat([shape, *parts], how="diagonal")
+    values = [name for name in shape.columns if "/" in name]
+    return (
+        sums.select(shape.columns)
+        .with_columns(pl.col(values).fill_null(0))
+        .sort("collector_type", *by, "node_size", "bucket")
+    )
+
+
+def spliced(
+    before: pl.DataFrame, now: pl.DataFrame, touched: Touched, order: Sequence[str]
+) -> pl.DataFrame:
+    """Put the rows of touched buckets in the place of those of an earlier table.
+
+    Args:
+        before: the earlier table.
+        now: another, of which the rows of touched buckets are right.
+        touched: the buckets.
+        order: the columns by which both are in order, no two rows alike; one of them the time.
+    """
+    time = next(name for name in ("timestamp", "time") if name in order)
+    inside = touched.has(time)
+    rows = pl.concat([before.filter(~inside), now.filter(inside)]).rechunk()
+    number = _numbers(rows, order)
+    # Two runs, each in order, are merged at once by this kind of sort.
+    return rows[np.argsort(number, kind="stable")]
+
+
+def _numbers(rows: pl.DataFrame, order: Sequence[str]) -> keys.Numbers:
+    """Number the keys of rows in order."""
+    rows = rows.select(order).with_columns(cs.datetime().dt.epoch("s"))
+    texts = [name for name in order if rows.schema[name] == pl.String]
+    kinds = {name: pl.Enum(rows[name].unique().sort()) for name in texts}
+    return keys.number(rows.cast(kinds), order, 2**62)  # type: ignore[arg-type]
+
+
+def series_of(table: pl.DataFrame, label: Sequence[str]) -> pl.DataFrame:
+    """List the series of a table, and whether each is ever other than 0 (``_ever``)."""
+    return table.group_by(label).agg(_ever=(pl.col("value") != 0).any())
