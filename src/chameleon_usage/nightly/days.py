@@ -26,9 +26,14 @@ BETWEEN = 30
 def differing(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
     """Give the rows that are in one of two frames of the same columns and not in the other.
 
-    Rows may come several times.
+    Rows may come several times; texts are given as categories.
     """
-    signed = [frame.with_columns(_count=pl.lit(sign)) for frame, sign in ((before, -1), (now, 1))]
+    if before.equals(now):
+        return now.clear()
+    signed = [
+        frame.with_columns(cs.string().cast(pl.Categorical), _count=pl.lit(sign))
+        for frame, sign in ((before, -1), (now, 1))
+    ]
     return (
         pl.concat(signed)
         .group_by(now.columns)
@@ -90,12 +95,12 @@ class Touched:
             some = rows.filter((pl.col("start") < run.end) & (pl.col("end") > run.start))
             yield arithmetic.clip(some, run.start, run.end)
 
-    def has(self, column: str) -> pl.Expr:
-        """Tell whether a time, with its zone, is in one of them."""
-        within = pl.lit(value=False)
+    def has(self, at: keys.Numbers) -> keys.Flags:
+        """Tell of each time, in seconds of the epoch, whether it is in one of them."""
+        within = np.zeros(len(at), np.bool_)
         for run in self.windows():
-            start, end = (pl.lit(at).dt.replace_time_zone("UTC") for at in (run.start, run.end))
-            within |= pl.col(column).is_between(start, end, closed="left")
+            start, end = keys.epoch(pl.Series([run.start, run.end]))
+            within |= (at >= start) & (at < end)
         return within
 
 
@@ -141,21 +146,57 @@ def spliced(
         order: the columns by which both are in order, no two rows alike; one of them the time.
     """
     time = next(name for name in ("timestamp", "time") if name in order)
-    inside = touched.has(time)
-    rows = pl.concat([before.filter(~inside), now.filter(inside)]).rechunk()
-    number = _numbers(rows, order)
-    # Two runs, each in order, are merged at once by this kind of sort.
-    return rows[np.argsort(number, kind="stable")]
+    number = [keys.epoch(frame[time]) for frame in (before, now)]
+    stays = np.flatnonzero(~touched.has(number[0]))
+    fresh = np.flatnonzero(touched.has(number[1]))
+    if time == order[0]:
+        rows = pl.concat([before[stays], now[fresh]], rechunk=True)
+        return rows[_merged(number[0][stays], number[1][fresh])]
+    label = [name for name in order if name != time]
+    series = [runs_of(frame, label) for frame in (before, now)]
+    labels = pl.concat(series).select(label)
+    rank = _ranks(labels)
+    of = [
+        np.repeat(own << _BITS, runs["rows"])
+        for own, runs in zip(np.split(rank, [series[0].height]), series, strict=True)
+    ]
+    after = np.concatenate([(number[0] + of[0])[stays], (number[1] + of[1])[fresh]])
+    places = _merged(after)
+    told = pl.concat([before.drop(label)[stays], now.drop(label)[fresh]], rechunk=True)[places]
+    distinct, first = np.unique(rank, return_index=True)
+    bounds = np.searchsorted(after[places], np.append(distinct, _LAST) << _BITS)
+    names = labels[first][np.repeat(np.arange(len(first)), np.diff(bounds))]
+    return told.hstack(names).select(now.columns)
 
 
-def _numbers(rows: pl.DataFrame, order: Sequence[str]) -> keys.Numbers:
-    """Number the keys of rows in order."""
-    rows = rows.select(order).with_columns(cs.datetime().dt.epoch("s"))
-    texts = [name for name in order if rows.schema[name] == pl.String]
-    kinds = {name: pl.Enum(rows[name].unique().sort()) for name in texts}
-    return keys.number(rows.cast(kinds), order, 2**62)  # type: ignore[arg-type]
+def _merged(*parts: keys.Numbers) -> keys.Numbers:
+    """Sort numbers of a few stretches that are in order each: at once, by this kind of sort."""
+    return np.argsort(np.concatenate(parts), kind="stable")
+
+
+_BITS, _LAST = 40, 2**22
+"""Seconds of the epoch have fewer bits; a label has a lower number."""
+
+
+def _ranks(labels: pl.DataFrame) -> keys.Numbers:
+    """Number labels in order, texts by their letters."""
+    texts = [name for name, kind in labels.schema.items() if kind == pl.String]
+    kinds = {name: pl.Enum(labels[name].unique().sort()) for name in texts}
+    return keys.number(labels.cast(kinds), labels.columns)  # type: ignore[arg-type]
+
+
+def runs_of(table: pl.DataFrame, label: Sequence[str]) -> pl.DataFrame:
+    """List the series of a table whose rows stand together: label, ``first`` row, and ``rows``."""
+    other = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in label)
+    first = table.select(other.fill_null(value=True).arg_true().cast(pl.Int64).alias("first"))
+    rows = pl.col("first").shift(-1, fill_value=table.height) - pl.col("first")
+    return table.select(label)[first["first"]].hstack(first.with_columns(rows=rows))
 
 
 def series_of(table: pl.DataFrame, label: Sequence[str]) -> pl.DataFrame:
-    """List the series of a table, and whether each is ever other than 0 (``_ever``)."""
-    return table.group_by(label).agg(_ever=(pl.col("value") != 0).any())
+    """List the series of a table of ``runs_of``: label, and whether it is ever other than 0."""
+    runs = runs_of(table, label)
+    some = (table["value"] != 0).to_numpy()
+    first = runs["first"].to_numpy()
+    ever = np.logical_or.reduceat(some, first) if len(first) else np.zeros(0, np.bool_)
+    return runs.select(label).with_columns(pl.Series("ever", ever, pl.Boolean))

@@ -13,12 +13,14 @@ from datetime import datetime
 import polars as pl
 import polars.selectors as cs
 
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.metrics import OF_STATUS
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.vocabulary import stage_of
-from chameleon_usage.reconstruct import corrected, uncorrected
+from chameleon_usage.reconstruct import corrected, uncorrected, usable
 from chameleon_usage.reconstruct.corrected import Prepared
 from chameleon_usage.reconstruct.observed import Observed
-from chameleon_usage.reconstruct.reading import Corrections, Reading, together
+from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading, together
 
 READINGS = tuple(part.name for part in fields(Reading))
 HOST = "hostname"
@@ -98,6 +100,8 @@ def read(
     again = digests.select(HOST).join(quiet, on=HOST, how="anti")
     come = _read(prepared, site, again[HOST], by_project=by_project)
     held, gone = _parted(before.reading, quiet, before.as_of, as_of)
+    held, stated = _restated(held, observed)
+    gone, come = (together(pair) for pair in ((gone, stated[0]), (come, stated[1])))
     reading = together([held, come])
     kept = Hosts(as_of, digests, tied, shared, reading)
     return Reread(kept, _rest(early, reading), again.height, gone, come)
@@ -130,10 +134,13 @@ def _tied(prepared: Prepared) -> pl.DataFrame:
 
 
 def _inputs(prepared: Prepared) -> dict[str, pl.DataFrame]:
-    """Give all that the reading of a host is made of, with the host of each row."""
+    """Give all that the reading of a host is made of, with the host of each row.
+
+    But for its status, which a heartbeat changes every night; see ``_restated``.
+    """
     observed = prepared.observed
     frames = {"told": observed.intervals, **prepared.rows}
-    frames |= {name: getattr(observed, name) for name in ("history", "maintenance", "status")}
+    frames |= {"history": observed.history, "maintenance": observed.maintenance}
     return {
         name: frame if SEAT in frame.columns else frame.with_columns(pl.col(HOST).alias(SEAT))
         for name, frame in frames.items()
@@ -243,6 +250,33 @@ def _parted(
     )
     first, second = (Reading(**tables) for tables in parts)
     return first, second
+
+
+def _restated(held: Reading, observed: Observed) -> tuple[Reading, tuple[Reading, Reading]]:
+    """Tell anew which of the hosts that are not read again could be used.
+
+    Returns:
+        (their reading without it, (what it told of that, what it tells now))
+    """
+    of_status = pl.col("quantity_type").is_in(sorted(OF_STATUS))
+    parts = []
+    for which in (~of_status, of_status):
+        none = {name: getattr(held, name).clear() for name in READINGS}
+        own = {name: getattr(held, name).filter(which) for name in ("segments", "support")}
+        parts.append(replace(held, **own) if which is not of_status else Reading(**none | own))
+    rest, before = parts
+    now = Collected("corrected")
+    if observed.tells_status:
+        kind = observed.status.schema[HOST]
+        mine = rest.segments.filter(pl.col("collector_type") == "corrected").cast({HOST: kind})
+        room = {
+            name: mine.filter(pl.col("quantity_type") == name)
+            for name in ("total", "reservable", "maintenance_out_of_pool")
+        }
+        out = room.pop("maintenance_out_of_pool")
+        windows = arithmetic.union(observed.maintenance, [HOST])
+        usable.split_by_status(observed.status, windows, room, out, now)
+    return rest, (before, now.result())
 
 
 def until_now(rows: pl.DataFrame, since: datetime, until: datetime) -> pl.DataFrame:

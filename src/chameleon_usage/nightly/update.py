@@ -6,12 +6,13 @@ from pathlib import Path
 import polars as pl
 
 from chameleon_usage import pipeline
+from chameleon_usage.intervals import keys
 from chameleon_usage.io import files
 from chameleon_usage.models.metrics import RESOURCES
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.site import Site
 from chameleon_usage.nightly import hosts
-from chameleon_usage.nightly.days import Touched, differing, series_of, spliced, sums_of
+from chameleon_usage.nightly.days import Touched, differing, runs_of, series_of, spliced, sums_of
 from chameleon_usage.nightly.kept import Kept, fingerprint, known_of, load, save
 from chameleon_usage.reconstruct.observed import observe
 from chameleon_usage.stages import SegmentsStage, save_facts, save_segments, save_usage
@@ -205,25 +206,22 @@ class _Night:
 
     def _same_series(self, old: Tables, new: Tables, tables: Tables, touched: Touched) -> bool:
         """Whether the tables have the series that they would have if they were made in full."""
-        name, rows = "usage_by_resource", tables["usage_by_resource"]
-        labels = ["collector_type", "count_type", "resource"]
-        before, now = (frame.select(labels).unique() for frame in (old[name], new[name]))
-        if before.join(now, on=labels, how="full").height != before.height:
-            return False
+        name, labels = "usage_by_resource", ["collector_type", "count_type", "resource"]
+        before, now = (
+            set(frame.select(labels).unique().rows()) for frame in (old[name], new[name])
+        )
         some = pl.col("value").fill_null(0) > 0
-        if (
-            before.height != now.height
-            or not rows.group_by("resource").agg(some.any())["value"].all()
-        ):
+        if before != now or not tables[name].group_by("resource").agg(some.any())["value"].all():
             return False
+        derived = pl.col("collector_type") != "legacy"
         for name, label in _EVER.items():
             if name not in tables:
                 continue
-            anew = new[name].filter(touched.has("timestamp"), pl.col("collector_type") != "legacy")
-            if anew.join(old[name].select(label).unique(), on=label, how="anti").height:
+            anew = new[name].filter(pl.Series(touched.has(keys.epoch(new[name]["timestamp"]))))
+            known = series_of(old[name], label)
+            if runs_of(anew, label).filter(derived).join(known, on=label, how="anti").height:
                 return False
-            made = tables[name].filter(pl.col("collector_type") != "legacy")
-            if not series_of(made, label)["_ever"].all():
+            if not series_of(tables[name], label).filter(derived)["ever"].all():
                 return False
         return True
 
