@@ -26,21 +26,24 @@ BETWEEN = 30
 def differing(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
     """Give the rows that are in one of two frames of the same columns and not in the other.
 
-    Rows may come several times; texts are given as categories.
+    Returns:
+        the rows, texts as categories, and ``sign``: how many times more the second frame has it.
     """
     if before.equals(now):
-        return now.clear()
+        return now.clear().with_columns(sign=pl.lit(0, pl.Int64))
     signed = [
-        frame.with_columns(cs.string().cast(pl.Categorical), _count=pl.lit(sign))
+        frame.with_columns(cs.string().cast(pl.Categorical), sign=pl.lit(sign, pl.Int64))
         for frame, sign in ((before, -1), (now, 1))
     ]
-    return (
-        pl.concat(signed)
-        .group_by(now.columns)
-        .agg(pl.col("_count").sum())
-        .filter(pl.col("_count") != 0)
-        .drop("_count")
-    )
+    sums = pl.concat(signed).group_by(now.columns).agg(pl.col("sign").sum())
+    return sums.filter(pl.col("sign") != 0)
+
+
+def differs_when(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+    """Give the times (``start``, ``end``) at which two frames of intervals tell of other things."""
+    rows = differing(before, now)
+    # What began at one time in both and ends at two differs between these.
+    return arithmetic.sum_overlaps(rows, rows.drop("start", "end", "sign").columns, ["sign"])
 
 
 @dataclass(frozen=True)

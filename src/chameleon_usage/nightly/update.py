@@ -12,7 +12,15 @@ from chameleon_usage.models.metrics import RESOURCES
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.site import Site
 from chameleon_usage.nightly import hosts
-from chameleon_usage.nightly.days import Touched, differing, runs_of, series_of, spliced, sums_of
+from chameleon_usage.nightly.days import (
+    Touched,
+    differing,
+    differs_when,
+    runs_of,
+    series_of,
+    spliced,
+    sums_of,
+)
 from chameleon_usage.nightly.kept import Kept, fingerprint, known_of, load, save
 from chameleon_usage.reconstruct.observed import observe
 from chameleon_usage.stages import SegmentsStage, save_facts, save_segments, save_usage
@@ -171,9 +179,9 @@ class _Night:
         return [
             tail.cast(pl.Datetime("us")),
             legacy,
-            differing(gone.segments, come.segments),
-            differing(gone.holdings, come.holdings),
-            differing(hosts.until_now(before.rest, since, now), rest.segments),
+            differs_when(gone.segments, come.segments),
+            differs_when(gone.holdings, come.holdings),
+            differs_when(hosts.until_now(before.rest, since, now), rest.segments),
         ]
 
     def _anew(self, old: Tables, touched: Touched, availability: Availability) -> Tables:
