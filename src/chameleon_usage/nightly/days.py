@@ -113,27 +113,19 @@ def sums_of(
     """Integrate segments as ``buckets.unit_seconds`` does, over some buckets alone.
 
     Returns:
-        the same columns, in the same order, whatever those buckets lack.
+        the same columns, whatever those buckets lack.
     """
     window = touched.window
     kinds = enumeration(segments["node_type"])
     typed = segments.with_columns(pl.col("node_type").cast(kinds).fill_null(UNTYPED))
-    inside = typed.filter((pl.col("start") < window.end) & (pl.col("end") > window.start))
-    # One row of each quantity tells the columns: of no length, and with a null where any has one.
-    nulls = [
-        name for name, count in zip(typed.columns, typed.null_count().row(0), strict=True) if count
+    inside = (pl.col("start") < window.end) & (pl.col("end") > window.start)
+    every = typed.filter(inside)["quantity_type"].unique().sort().cast(pl.String)
+    parts = [
+        unit_seconds(rows, window, by, resources) for rows in [*touched.cut(typed), typed.clear()]
     ]
-    shape = inside.unique("quantity_type").with_columns(
-        pl.lit(None, typed.schema[name]).alias(name) for name in nulls if name not in by
-    )
-    shape = unit_seconds(shape, window, by, resources).clear()
-    parts = [unit_seconds(rows, window, by, resources) for rows in touched.cut(typed)]
-    sums = pl.concat([shape, *parts], how="diagonal")
-    values = [name for name in shape.columns if "/" in name]
-    return (
-        sums.select(shape.columns)
-        .with_columns(pl.col(values).fill_null(0))
-        .sort("collector_type", *by, "node_size", "bucket")
+    sums = pl.concat(parts, how="diagonal")
+    return sums.with_columns(
+        pl.lit(0, pl.Int64).alias(name) for name in every if name not in sums.columns
     )
 
 

@@ -28,7 +28,7 @@ from chameleon_usage.usage import projected, projects
 from chameleon_usage.usage.buckets import Availability, Period, Window
 from chameleon_usage.usage.projects import Naming
 from chameleon_usage.usage.tables import Elsewhere, usage_tables
-from chameleon_usage.usage.tally import beside_usage
+from chameleon_usage.usage.tally import beside_usage, tally
 
 Tables = dict[str, pl.DataFrame]
 
@@ -51,7 +51,7 @@ def run_update(
     that was of the same version, configuration and options; else all is made in full.
 
     Returns:
-        (output tables, what is to be said of them)
+        (the output tables that are ``REPORTED``, what is to be said of all)
     """
     target = output / site.key
     with files.claimed(target):
@@ -76,14 +76,10 @@ def run_update(
         made = None
         if earlier:
             made, why = night.tables(earlier)
-        tables = pipeline.outputs(
-            late,
-            site,
-            window,
-            by_host=by_host,
-            by_project=by_project,
-            sums=beside_usage(late.segments, late.support, window) if made else None,
-            made=made,
+        sums = (
+            beside_usage(late.segments, late.support, window)
+            if made
+            else tally(late.segments, late.support, window, by_host=by_host)
         )
         kept = Kept(
             reread.kept,
@@ -94,7 +90,8 @@ def run_update(
             window,
         )
         with files.whole_directory(target) as scratch:
-            save_usage(scratch, tables)
+            each = pipeline.each_output(late, site, window, sums, by_project=by_project, made=made)
+            tables = save_usage(scratch, each, pipeline.REPORTED)
             if save_stages:
                 save_facts(scratch / "stages", early)
                 save_segments(scratch / "stages", late)
@@ -189,9 +186,8 @@ class _Night:
         segments = self.late.segments
         labels = {name: series_of(old[name], of) for name, of in _EVER.items() if name in old}
         resources = frozenset(old["usage_by_resource"]["resource"].unique().cast(pl.String))
-        by_hosts = labels.get("usage_by_host")
         named = segments.filter(pl.col("hostname").is_not_null())
-        return usage_tables(
+        made = usage_tables(
             sums_of(segments, touched, ["node_type"], tuple(RESOURCES)),
             sums_of(named, touched, ["hostname", "node_type"], ["nodes"]) if self.by_host else None,
             self.late.legacy,
@@ -199,11 +195,13 @@ class _Night:
             self.window,
             site=self.site.key,
             elsewhere=Elsewhere(
-                resources,
-                labels["usage_by_node_type"],
-                None if by_hosts is None else by_hosts.rename({"hypervisor_hostname": "hostname"}),
+                resources, labels["usage_by_node_type"], labels.get("usage_by_host")
             ),
         )
+        return {
+            name: table if isinstance(table, pl.DataFrame) else pl.concat(table)
+            for name, table in made
+        }
 
     def _spliced(
         self, name: str, old: pl.DataFrame, new: pl.DataFrame, touched: Touched
