@@ -15,7 +15,6 @@ import polars.selectors as cs
 
 from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.usage.buckets import Window, unit_seconds
-from chameleon_usage.usage.tables import UNTYPED, enumeration
 
 MOST = 0.5
 """The share of the buckets above which nothing is gained."""
@@ -116,12 +115,11 @@ def sums_of(
         the same columns, whatever those buckets lack.
     """
     window = touched.window
-    kinds = enumeration(segments["node_type"])
-    typed = segments.with_columns(pl.col("node_type").cast(kinds).fill_null(UNTYPED))
     inside = (pl.col("start") < window.end) & (pl.col("end") > window.start)
-    every = typed.filter(inside)["quantity_type"].unique().sort().cast(pl.String)
+    every = segments.filter(inside)["quantity_type"].unique().sort().cast(pl.String)
     parts = [
-        unit_seconds(rows, window, by, resources) for rows in [*touched.cut(typed), typed.clear()]
+        unit_seconds(rows, window, by, resources)
+        for rows in [*touched.cut(segments), segments.clear()]
     ]
     sums = pl.concat(parts, how="diagonal")
     return sums.with_columns(

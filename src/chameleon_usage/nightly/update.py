@@ -27,7 +27,7 @@ from chameleon_usage.stages import SegmentsStage, save_facts, save_segments, sav
 from chameleon_usage.usage import projected, projects
 from chameleon_usage.usage.buckets import Availability, Period, Window
 from chameleon_usage.usage.projects import Naming
-from chameleon_usage.usage.tables import Elsewhere, usage_tables
+from chameleon_usage.usage.tables import UNTYPED, Elsewhere, enumeration, usage_tables
 from chameleon_usage.usage.tally import beside_usage, tally
 
 Tables = dict[str, pl.DataFrame]
@@ -186,9 +186,11 @@ class _Night:
         segments = self.late.segments
         labels = {name: series_of(old[name], of) for name, of in _EVER.items() if name in old}
         resources = frozenset(old["usage_by_resource"]["resource"].unique().cast(pl.String))
+        kinds = enumeration(segments["node_type"])
+        typed = segments.with_columns(pl.col("node_type").cast(kinds).fill_null(UNTYPED))
         named = segments.filter(pl.col("hostname").is_not_null())
         made = usage_tables(
-            sums_of(segments, touched, ["node_type"], tuple(RESOURCES)),
+            sums_of(typed, touched, ["node_type"], tuple(RESOURCES)),
             sums_of(named, touched, ["hostname", "node_type"], ["nodes"]) if self.by_host else None,
             self.late.legacy,
             availability,
