@@ -82,10 +82,14 @@ def test_after_some_days(key, past, nights, lively_raw, tmp_path):
     nights(yesterday, lively_raw / key)
 
 
+TIED = {"chi_tacc": 1}
+"""Hosts of a reservation of which an instance names none: they are always read again."""
+
+
 @pytest.mark.parametrize("key", LIVELY)
 def test_when_nothing_changed(key, nights, lively_raw):
     said = nights(lively_raw / key, lively_raw / key)
-    assert f"{key}: made anew: 0 of" in said
+    assert f"{key}: made anew: {TIED.get(key, 0)} of" in said
     assert said.endswith(" 0 of 240 buckets")
 
 
@@ -93,7 +97,7 @@ def test_when_nothing_changed(key, nights, lively_raw):
 def test_when_only_time_went_by(key, nights, dump):
     site = LIVELY[key]()
     said = nights(dump(site, 10.0), dump(site, 12.0), dump(site, 13.5))
-    assert f"{key}: made anew: 0 of" in said
+    assert f"{key}: made anew: {TIED.get(key, 0)} of" in said
 
 
 def test_the_window_grows_where_no_end_is_given(nights, dump):
@@ -137,8 +141,8 @@ def cached(site: TinySite) -> None:
     site.cached_day(3, total_hours=50.0, used_hours=2.0)
 
 
-def every_row_purged(site: TinySite) -> None:
-    site.tables["nova.instances"].clear()
+def most_rows_purged(site: TinySite) -> None:
+    del site.tables["nova.instances"][1:]
 
 
 CHANGES = [
@@ -149,7 +153,7 @@ CHANGES = [
     host_renamed,
     nameless_instance,
     cached,
-    every_row_purged,
+    most_rows_purged,
 ]
 
 
@@ -243,15 +247,16 @@ def test_a_night_that_is_interrupted_changes_nothing(
     files = sorted((tmp_path / "updated").rglob("*"))
     before = {path: path.read_bytes() for path in files if path.is_file()}
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
 
     with monkeypatch.context() as one:
-        one.setattr(update, "save", killed)
+        one.setattr(update, "save", full)
         call = ["run", "--config", CONFIG, "--site", raw.name, "--data-dir", lively_raw, "--update"]
         call += ["--output", tmp_path / "updated", *TEN_DAYS, "--bucket", "1h", *ALL]
-        with pytest.raises(KeyboardInterrupt):
-            usage(*call)
+        said = usage(*call)
+    assert said.status == 1
+    assert "what was there before is untouched" in said.err
     files = sorted((tmp_path / "updated").rglob("*"))
     assert {path: path.read_bytes() for path in files if path.is_file()} == before
     assert "buckets" in nights(raw)
@@ -295,7 +300,7 @@ def two_nights(draw: Callable[..., Any], key: str) -> tuple[TinySite, float, dic
 
 
 @pytest.mark.parametrize("key", LIVELY)
-@pytest.mark.parametrize("most", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [5, pytest.param(60, marks=pytest.mark.slow)])
 def test_generated_sites(key, most, tmp_path):
     """So it is not by chance that the reading of a host is the same but for its open ends."""
     ours = settings(max_examples=most, suppress_health_check=list(HealthCheck), deadline=None)
