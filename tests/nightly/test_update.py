@@ -222,9 +222,7 @@ class TestWhenTheRunBeforeIsOfNoUse:
         monkeypatch.setenv("THE_KEY", "another key, which is as long")
         assert "of another version, configuration" in nights(raw, args=args)
 
-    @pytest.mark.parametrize(
-        "name", ["usage_by_node_type.parquet", "stages/update/segments.parquet"]
-    )
+    @pytest.mark.parametrize("name", ["usage_by_node_type.parquet", "stages/update/segments.arrow"])
     def test_a_file_was_changed_or_is_gone(self, kept, nights, raw, name):
         (kept / name).write_bytes((kept / name).read_bytes()[:-1])
         assert "has been changed since" in nights(raw)

@@ -12,8 +12,6 @@ from pathlib import Path
 import polars as pl
 
 import chameleon_usage
-from chameleon_usage.errors import UsageError
-from chameleon_usage.io.files import load_table, save_tables
 from chameleon_usage.models.site import Site
 from chameleon_usage.nightly.hosts import READINGS, Hosts
 from chameleon_usage.reconstruct.reading import Reading
@@ -77,11 +75,14 @@ def save(target: Path, kept: Kept, fits: str) -> None:
     tables = {name: getattr(kept.hosts.reading, name) for name in READINGS}
     tables |= {name: getattr(kept, name) for name in _BESIDE}
     tables |= {name: getattr(kept.hosts, name) for name in ("digests", "tied")}
-    save_tables(folder, tables)
+    folder.mkdir(parents=True)
+    for name, frame in tables.items():
+        # Written and read in a third of the time that Parquet takes.
+        frame.write_ipc(folder / f"{name}.arrow", compression="lz4")
     start, end, as_of = (
         moment.isoformat() for moment in (kept.window.start, kept.window.end, kept.hosts.as_of)
     )
-    files = [*target.glob("*.parquet"), *folder.glob("*.parquet")]
+    files = [*target.glob("*.parquet"), *folder.glob("*.arrow")]
     told = {
         "fits": fits,
         "as_of": as_of,
@@ -105,14 +106,14 @@ def load(target: Path, fits: str) -> Kept | str:
         if _sums(target, [target / name for name in told["files"]]) != told["files"]:
             return "what the run before it wrote has been changed since"
         names = (*READINGS, *_BESIDE, "digests", "tied")
-        tables = {name: load_table(path.parent / f"{name}.parquet") for name in names}
+        tables = {name: pl.read_ipc(path.parent / f"{name}.arrow") for name in names}
         start, end, as_of = map(datetime.fromisoformat, (*told["window"][:2], told["as_of"]))
         window = Window(start, end, told["window"][2])
         reading = Reading(**{part.name: tables[part.name] for part in fields(Reading)})
         hosts = Hosts(as_of, tables["digests"], tables["tied"], told["shared"], reading)
         rest, legacy, schedule = (tables[name] for name in _BESIDE)
         return Kept(hosts, rest, legacy, schedule, told["known"], window)
-    except (OSError, ValueError, KeyError, TypeError, UsageError):
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         return "what the run before it kept is damaged"
 
 

@@ -142,9 +142,11 @@ class _Night:
             return None, f"all buckets: {touched.count:,} of {every:,} are touched"
         old = {name: self._before(name) for name in self._names()}
         new = self._anew(old, touched, availability)
-        tables = {name: self._spliced(name, old[name], new[name], touched) for name in new}
-        if not self._same_series(old, new, tables, touched):
+        if self._new_series(old, new, touched):
             return None, "all buckets: there are other series than before"
+        tables = {name: self._spliced(name, old[name], new[name], touched) for name in new}
+        if self._lost_series(tables):
+            return None, "all buckets: there are fewer series than before"
         tables["leadtime_projected"] = self._waits(before, spans, availability)
         if self.by_project is not None:
             name = "usage_by_project"
@@ -212,26 +214,36 @@ class _Night:
         order = pipeline.ORDER.get(name) or [column for column in key if column != "site"]
         return spliced(old, new, touched, order)
 
-    def _same_series(self, old: Tables, new: Tables, tables: Tables, touched: Touched) -> bool:
-        """Whether the tables have the series that they would have if they were made in full."""
-        name, labels = "usage_by_resource", ["collector_type", "count_type", "resource"]
+    def _new_series(self, old: Tables, new: Tables, touched: Touched) -> bool:
+        """Whether there are series that would have rows in other buckets, too."""
+        labels = ["collector_type", "count_type", "resource"]
         before, now = (
-            set(frame.select(labels).unique().rows()) for frame in (old[name], new[name])
+            set(of["usage_by_resource"].select(labels).unique().rows()) for of in (old, new)
         )
-        some = pl.col("value").fill_null(0) > 0
-        if before != now or not tables[name].group_by("resource").agg(some.any())["value"].all():
-            return False
-        derived = pl.col("collector_type") != "legacy"
+        if before != now:
+            return True
         for name, label in _EVER.items():
-            if name not in tables:
-                continue
-            anew = new[name].filter(pl.Series(touched.has(keys.epoch(new[name]["timestamp"]))))
-            known = series_of(old[name], label)
-            if runs_of(anew, label).filter(derived).join(known, on=label, how="anti").height:
-                return False
-            if not series_of(tables[name], label).filter(derived)["ever"].all():
-                return False
-        return True
+            if name in new:
+                anew = new[name].filter(pl.Series(touched.has(keys.epoch(new[name]["timestamp"]))))
+                derived = runs_of(anew, label).filter(pl.col("collector_type") != "legacy")
+                if derived.join(runs_of(old[name], label), on=label, how="anti").height:
+                    return True
+        return False
+
+    @staticmethod
+    def _lost_series(tables: Tables) -> bool:
+        """Whether there are series that are 0 in every bucket, which would have no row."""
+        some = (pl.col("value").fill_null(0) > 0).any()
+        if not tables["usage_by_resource"].group_by("resource").agg(some)["value"].all():
+            return True
+        for name, label in _EVER.items():
+            if name in tables:
+                derived = series_of(tables[name], label).filter(
+                    pl.col("collector_type") != "legacy"
+                )
+                if not derived["ever"].all():
+                    return True
+        return False
 
     def _waits(
         self, before: Kept, spans: list[pl.DataFrame], availability: Availability
