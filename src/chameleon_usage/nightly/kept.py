@@ -11,7 +11,6 @@ from pathlib import Path
 
 import polars as pl
 
-import chameleon_usage
 from chameleon_usage.models.site import Site
 from chameleon_usage.nightly.hosts import READINGS, Hosts
 from chameleon_usage.reconstruct.reading import Reading
@@ -62,7 +61,7 @@ def fingerprint(site: Site, asked: Period, *, by_host: bool, by_project: Naming 
     packages = [(name, version(name)) for name in PACKAGES]
     options = (asked, by_host, names, site, packages, platform.python_version())
     found = hashlib.sha256(repr(options).encode())
-    source = Path(chameleon_usage.__file__).parent
+    source = Path(__file__).parents[1]
     for path in sorted(source.rglob("*.py")):
         found.update(f"\n{path.relative_to(source)}\n".encode())
         found.update(path.read_bytes())
