@@ -1,13 +1,11 @@
 """What a run costs that makes anew only what changed, against one that makes everything.
 
 Yesterday's dump is made of today's, by taking back what was written since. Each run is held to a
-run in full: the same bytes. What was measured is recorded for the page of the book, in
-data/nightly.json.
+run in full: the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,14 +19,12 @@ from typing import TYPE_CHECKING
 import click
 import polars as pl
 
-from chameleon_usage.io.files import whole_file
 from support import PROJECT
 from support.yesterday import write_yesterday
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RECORD = PROJECT / "data" / "nightly.json"
 OPTIONS = {"the usual tables": (), "by host and project, too": ("--by-host", "--by-project")}
 LEASES, HELD = "blazar.leases", "blazar.computehost_allocations"
 
@@ -86,13 +82,9 @@ def middle(runs: Sequence[dict[str, float]]) -> dict[str, float]:
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data/twin"))
 @click.option("--repeats", default=3, show_default=True)
 @click.option("--bucket", "buckets", multiple=True, default=["1d"], show_default=True)
-@click.option("--record", is_flag=True, help="Record what was measured for the book.")
 @click.argument("sites", nargs=-1, required=True)
-def main(
-    data_dir: Path, repeats: int, buckets: tuple[str, ...], sites: tuple[str, ...], *, record: bool
-) -> None:
+def main(data_dir: Path, repeats: int, buckets: tuple[str, ...], sites: tuple[str, ...]) -> None:
     """Run SITES in full and as updates; print seconds of processors and peak memory."""
-    found = []
     cases = [(site, bucket, tables) for site in sites for bucket in buckets for tables in OPTIONS]
     for site, bucket, tables in cases:
         with tempfile.TemporaryDirectory() as name:
@@ -112,16 +104,11 @@ def main(
                     took, anew = run(now, place / "updated", *args, "--update")
                     updates.append(took)
                     alike(place / "whole" / site, place / "updated" / site)
-                label = {"site": site, "bucket": bucket, "tables": tables, "night": night}
                 costs = {"whole": middle(whole), "update": middle(updates)}
-                found.append(label | {"anew": anew} | costs)
                 click.echo(f"{site}, {bucket}, {tables}, {night}: {anew}")
                 for kind, cost in costs.items():
                     cpu, memory = cost["cpu_seconds"], cost["memory_gib"]
                     click.echo(f"    {kind:8} {cpu:6.1f} s of processors {memory:6.2f} GiB")
-    if record:
-        with whole_file(RECORD) as part:
-            part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
