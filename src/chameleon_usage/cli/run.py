@@ -33,8 +33,8 @@ from chameleon_usage.io.privacy import KEEP, project_names
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
-from chameleon_usage.processes import Processes
 from chameleon_usage.nightly.update import run_update
+from chameleon_usage.processes import Processes
 from chameleon_usage.ranges import MOST_ROWS, Engine
 from chameleon_usage.usage.buckets import Period, Window
 from chameleon_usage.usage.summary import rejects_within

@@ -14,6 +14,7 @@ import polars as pl
 import polars.selectors as cs
 
 from chameleon_usage.intervals import arithmetic, keys
+from chameleon_usage.intervals.sorting import Flags, Numbers
 from chameleon_usage.usage.buckets import Window, unit_seconds
 
 MOST = 0.5
@@ -97,7 +98,7 @@ class Touched:
             some = rows.filter((pl.col("start") < run.end) & (pl.col("end") > run.start))
             yield arithmetic.clip(some, run.start, run.end)
 
-    def has(self, at: keys.Numbers) -> keys.Flags:
+    def has(self, at: Numbers) -> Flags:
         """Tell of each time, in seconds of the epoch, whether it is in one of them."""
         within = np.zeros(len(at), np.bool_)
         for run in self.windows():
@@ -162,7 +163,7 @@ def spliced(
     return told.hstack(names).select(now.columns)
 
 
-def _merged(*parts: keys.Numbers) -> keys.Numbers:
+def _merged(*parts: Numbers) -> Numbers:
     """Sort numbers of a few stretches that are in order each: at once, by this kind of sort."""
     return np.argsort(np.concatenate(parts), kind="stable")
 
@@ -171,7 +172,7 @@ _BITS, _LAST = 40, 2**22
 """Seconds of the epoch have fewer bits; a label has a lower number."""
 
 
-def _ranks(labels: pl.DataFrame) -> keys.Numbers:
+def _ranks(labels: pl.DataFrame) -> Numbers:
     """Number labels in order, texts by their letters."""
     texts = [name for name, kind in labels.schema.items() if kind == pl.String]
     kinds = {name: pl.Enum(labels[name].unique().sort()) for name in texts}
