@@ -189,11 +189,15 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "pipeline": (
         *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "io.files"),
     ),
+    "nightly": (
+        *("errors", "models", "intervals", "reconstruct", "usage", "stages", "pipeline"),
+        "io.files",
+    ),
     "io": ("errors", "models", "intervals", "snapshots", "ingest", "stages", "io.files"),
     "viz": ("models", "io.files"),
     "cli": (
         *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "spark"),
-        *("slurm", "processes", "pipeline", "io", "io.files"),
+        *("slurm", "processes", "pipeline", "nightly", "io", "io.files"),
     ),
 }
 """Room of the house to the rooms from which it may import; the first import from none."""

@@ -167,11 +167,11 @@ def segments(stage: FactsStage, site: Site, *, by_project: bool = False) -> Segm
     observed = observe(stage.ingested, stage.as_of)
     plain = uncorrected.collect(observed)
     mended = corrected.collect(observed, site, by_project=by_project)
-    late = _late(stage, observed)
-    return _with_reading(late, together([plain, mended]), by_project=by_project)
+    late = late_of(stage, observed)
+    return with_reading(late, together([plain, mended]), by_project=by_project)
 
 
-def _late(stage: FactsStage, observed: Observed) -> SegmentsStage:
+def late_of(stage: FactsStage, observed: Observed) -> SegmentsStage:
     """Give what the next stage takes from the facts, without any segment."""
     ingested = stage.ingested
     return SegmentsStage(
@@ -190,16 +190,17 @@ def _late(stage: FactsStage, observed: Observed) -> SegmentsStage:
     )
 
 
-def _with_reading(late: SegmentsStage, reading: Reading, *, by_project: bool) -> SegmentsStage:
+def with_reading(late: SegmentsStage, reading: Reading, *, by_project: bool) -> SegmentsStage:
+    """Add a reading to what the facts tell besides."""
     seats = reading.pieces.filter(pl.col("quantity_type") != "committed")
     return replace(
         late,
         segments=reading.segments,
         support=reading.support,
         pieces=reading.pieces,
-        holdings=reading.holdings,
+        holdings=reading.holdings.drop("hostname"),
         sessions=sessions(seats) if by_project else late.sessions,
-        rejects=pl.concat([late.rejects, reading.rejects]),
+        rejects=pl.concat([late.rejects, reading.rejects.drop("hostname")]),
     )
 
 
@@ -229,13 +230,23 @@ def _availability(ingested: Ingested) -> pl.DataFrame:
     )
 
 
+def availability_of(stage: SegmentsStage, known_share: float = KNOWN_SHARE) -> Availability:
+    """Tell what the tables of a site can tell of."""
+    return Availability(
+        frozenset(stage.availability["quantity_type"]),
+        dict(stage.availability.iter_rows()),
+        stage.as_of.item(),
+        known_share,
+    )
+
+
 def cut_site(
     stage: FactsStage, site: Site, folder: Path, count: int, *, by_project: bool, keep: bool
 ) -> tuple[SegmentsStage, Cut]:
     """Cut a site into ranges of hosts, whose rows lie in the folder from then on."""
     observed = observe(stage.ingested, stage.as_of)
     parts = cut(observed, site, folder, count, by_project=by_project, whole=keep)
-    late = _late(stage, observed)
+    late = late_of(stage, observed)
     if not keep:  # names of millions of bookings, which only a saved stage tells
         late = replace(late, schedule=conform(late.schedule.drop("entity_id", "host_id"), Schedule))
     return late, parts
@@ -256,7 +267,7 @@ def in_ranges(
     sums = {**sums, **held_by_leases(parts, engine, late.leases, window)}
     if parts.plan.whole:
         reading = with_segments(parts, engine, reading)
-    return _with_reading(late, reading, by_project=parts.plan.by_project), window, sums
+    return with_reading(late, reading, by_project=parts.plan.by_project), window, sums
 
 
 def outputs(
@@ -300,6 +311,7 @@ def each_output(
     *,
     by_project: Naming | None = None,
     known_share: float = KNOWN_SHARE,
+    made: Mapping[str, pl.DataFrame] | None = None,
 ) -> Iterator[tuple[str, Table]]:
     """Give every output table as soon as it is made, as ``outputs`` does; segments are not needed.
 
@@ -310,18 +322,15 @@ def each_output(
         sums: of the segments.
         by_project: make the tables of projects, too, with their names changed so.
         known_share: what is known to a smaller share is null.
+        made: tables that are made already: all of ``usage_tables``, leadtime_projected and, if
+            asked for, usage_by_project.
 
     Yields:
         name and table (OUTPUTS), held to its contract, or held to it as its parts are taken.
     """
-    availability = Availability(
-        frozenset(stage.availability["quantity_type"]),
-        dict(stage.availability.iter_rows()),
-        stage.as_of.item(),
-        known_share,
-    )
+    availability = availability_of(stage, known_share)
     small: dict[str, pl.DataFrame] = {}
-    for name, table in usage_tables(
+    for name, table in (made or {}).items() or usage_tables(
         sums["usage"], sums.get("hosts"), stage.legacy, availability, window, site=site.key
     ):
         yield name, _held(name, table)
@@ -333,8 +342,13 @@ def each_output(
         leased = [lease_use.attribute(stage.pieces)]
         sums = {**sums, **lease_use.add_up(leased, stage.leases, window)}
     tables["lease_use"] = lease_use.lease_use(sums, timeline, site.key)
-    waits = projected.leadtime_projected(sums["pool"], stage.schedule, availability, window, site)
-    tables["leadtime_projected"] = waits
+    if made:
+        waits = made["leadtime_projected"]
+    else:
+        waits = projected.leadtime_projected(
+            sums["pool"], stage.schedule, availability, window, site
+        )
+        tables["leadtime_projected"] = waits
     tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
     sliced = sums["sliced"]["quantity_type"].unique().cast(pl.String).to_list()
     mended = sums["sliced"].filter(pl.col("collector_type") == "corrected")["quantity_type"]
@@ -360,14 +374,15 @@ def each_output(
                 f"the saved segments of site {site.key} do not tell projects apart: "
                 "run with --by-project from the raw tables, or with --from facts"
             )
-        tables["usage_by_project"] = projects.usage_by_project(
-            stage.holdings,
-            small["usage_by_resource"],
-            availability,
-            window,
-            site=site.key,
-            naming=by_project,
-        )
+        if not made:
+            tables["usage_by_project"] = projects.usage_by_project(
+                stage.holdings,
+                small["usage_by_resource"],
+                availability,
+                window,
+                site=site.key,
+                naming=by_project,
+            )
         tables["sessions_by_project"] = projects.sessions_by_project(
             stage.sessions, window, availability.as_of, site=site.key, naming=by_project
         )
@@ -389,7 +404,7 @@ def _in_order(refused: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([refused.clear(), *sorted_]).rechunk()
 
 
-_ORDER = {
+ORDER = {
     "usage_by_project": ("resource", "count_type", "project_id", "node_type", "timestamp"),
     "usage_by_node_type": ("collector_type", "resource", "count_type", "node_type", "timestamp"),
     "usage_by_host": ("collector_type", "count_type", "hypervisor_hostname", "timestamp"),
@@ -426,13 +441,13 @@ def _hold(name: str, frame: pl.DataFrame) -> None:
             for column, declared in contract.columns().items()
             for rule in declared.validation_rules(pl.col(column)).values()
         ]
-        key = _ORDER.get(name, [column for column in contract.primary_key() if column != "site"])
+        key = ORDER.get(name, [column for column in contract.primary_key() if column != "site"])
         checks = [pl.all_horizontal(rules).all(), *([_ascends(key)] if key else [])]
         if frame.select(pl.all_horizontal(checks)).item():
             return
-    elif name in _ORDER:
+    elif name in ORDER:
         raise AssertionError(f"{name}: its columns are not those of its contract; please report it")
-    if name in _ORDER:
+    if name in ORDER:
         raise AssertionError(f"{name}: a key comes twice or a value is missing; please report it")
     contract.validate(frame)
 
@@ -454,11 +469,13 @@ class Notes:
         absent: tables and columns that were asked for and were absent or empty.
         left_out: adapters that did not run, and the tables that each lacks.
         window: what the tables cover; None where they were only checked.
+        anew: how much an update made anew, and why.
     """
 
     absent: tuple[str, ...] = ()
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     window: Window | None = None
+    anew: str = ""
 
 
 def run_pipeline(

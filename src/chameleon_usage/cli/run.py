@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 import polars as pl
@@ -32,6 +33,7 @@ from chameleon_usage.io.privacy import KEEP, project_names
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
+from chameleon_usage.nightly.update import run_update
 from chameleon_usage.processes import Processes
 from chameleon_usage.ranges import MOST_ROWS, Engine
 from chameleon_usage.usage.buckets import Period, Window
@@ -88,6 +90,11 @@ RUN_FIRST = "run 'chameleon-usage run' first, or name another directory with --o
     show_default=True,
     help="Ranges at a time on this machine, each in a process that uses one core.",
 )
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Make anew only what changed since the last run with --update, of the same options.",
+)
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
 @quiet_option
 def run(
@@ -108,8 +115,14 @@ def run(
     count: int | None,
     engine: str | None,
     jobs: int,
+    update: bool,
 ) -> None:
     """Turn raw tables into the output tables of each site."""
+    if update and (resume_from or count or engine or jobs > 1):
+        raise UsageError(
+            "--update begins with the raw tables, and reads few hosts: leave out --from, --ranges, "
+            "--engine and --jobs"
+        )
     if naming != KEEP and not by_project:
         raise UsageError("--projects says how --by-project names them: give that, too")
     named = project_names(naming) if by_project else None
@@ -124,20 +137,26 @@ def run(
     with fetched(data_dir, names or sites, patterns) as folder:
         advice = RUN_FIRST if resume_from else EXTRACT_FIRST
         for site in choose(sites, names, output if resume_from else folder, advice):
-            tables, notes = pipeline.run_pipeline(
-                site,
-                folder,
-                output,
-                period,
-                save_stages=save_stages,
-                resume_from=resume_from,
-                by_host=by_host,
-                by_project=named,
-                skip_missing=skip_missing,
-                progress=progress(),
-                count=count,
-                engine=workers,
-            )
+            options: dict[str, Any] = {
+                "save_stages": save_stages,
+                "by_host": by_host,
+                "by_project": named,
+                "skip_missing": skip_missing,
+                "progress": progress(),
+            }
+            if update:
+                tables, notes = run_update(site, folder, output, period, **options)
+            else:
+                tables, notes = pipeline.run_pipeline(
+                    site,
+                    folder,
+                    output,
+                    period,
+                    resume_from=resume_from,
+                    count=count,
+                    engine=workers,
+                    **options,
+                )
             _report(site, tables, notes)
 
 
@@ -174,6 +193,8 @@ def _report(site: Site, tables: dict[str, pl.DataFrame], notes: pipeline.Notes) 
     if notes.window is None:
         say(f"{site.key}: every table holds to its contract")
         return
+    if notes.anew:
+        say(f"{site.key}: made anew: {notes.anew}")
     start, end = notes.window.start, notes.window.end
     refused = rejects_within(tables["rejects"], start, end)
     asked = tables["leadtime_leases"]["created_at"].dt.replace_time_zone(None)

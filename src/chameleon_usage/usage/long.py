@@ -6,7 +6,7 @@ other, series need no join, no filter and no sort.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import compress, pairwise
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,12 @@ class LongTable:
 
     Attributes:
         kinds: the columns of the label, enumerations, by which the rows are sorted.
+        ever: labels of series that are other than 0 in buckets of which the table does not tell.
         series: label, in the numbers of the enumerations, to its times (microseconds) and values.
     """
 
     kinds: Mapping[str, pl.Enum]
+    ever: frozenset[Label] = frozenset()
     series: dict[Label, tuple[Times, Values]] = field(default_factory=dict)
 
     def code(self, column: str, text: str) -> int:
@@ -64,7 +66,9 @@ class LongTable:
             known = states[name].is_not_null().to_numpy()
             values = states[name].fill_null(0.0).to_numpy()
             ever = np.logical_or.reduceat(values != 0, begins)
-            for of, rows in compress(found, ever):
+            for (of, rows), some_time in zip(found, ever, strict=True):
+                if not some_time and (*shared, number, *of) not in self.ever:
+                    continue
                 some = rows if known[rows].all() else rows.start + np.flatnonzero(known[rows])
                 series[*shared, number, *of] = times[some], values[some]
         if series:
@@ -112,6 +116,17 @@ def _borders(height: int) -> list[int]:
     count = min(least, least + 1, key=lambda number: abs(height / number - ROWS))
     sizes = [(height + number) // count for number in reversed(range(count))]
     return [0, *np.cumsum(sizes).tolist()]
+
+
+def labels_of(series: pl.DataFrame | None, kinds: Mapping[str, pl.Enum]) -> frozenset[Label]:
+    """Give the labels of series, a row each, in the numbers of enumerations."""
+    if series is None:
+        return frozenset()
+    numbered = series.select(
+        pl.col(name).cast(pl.String).cast(kind, strict=False).to_physical()
+        for name, kind in kinds.items()
+    )
+    return frozenset(numbered.drop_nulls().rows())
 
 
 def enumerated(numbers: npt.NDArray[np.integer], kind: pl.Enum) -> pl.Series:

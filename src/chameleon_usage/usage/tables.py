@@ -1,6 +1,7 @@
 """The output tables of a site: usage, collectors side by side, lead times."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -29,7 +30,22 @@ from chameleon_usage.usage.buckets import (
     mean_usage,
     quantities,
 )
-from chameleon_usage.usage.long import Label, LongTable, enumerated, stretches
+from chameleon_usage.usage.long import Label, LongTable, enumerated, labels_of, stretches
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What there is in buckets of which the sums do not tell: series that are other than 0.
+
+    Attributes:
+        resources: those of which some host has any.
+        node_types: the labels of usage_by_node_type, a row each.
+        hosts: the labels of usage_by_host.
+    """
+
+    resources: frozenset[str] = frozenset()
+    node_types: pl.DataFrame | None = None
+    hosts: pl.DataFrame | None = None
 
 
 def usage_tables(
@@ -40,6 +56,7 @@ def usage_tables(
     window: Window,
     *,
     site: str,
+    elsewhere: Elsewhere | None = None,
 ) -> Iterator[tuple[str, Table]]:
     """Make every usage table of one site.
 
@@ -50,25 +67,28 @@ def usage_tables(
         availability: what the site's tables can tell of.
         window: the time to cover and its buckets.
         site: the site's key.
+        elsewhere: what there is beside the sums, where these do not tell of all buckets; the rows
+            of the others do not count then.
 
     Yields:
         table name and table, each as its output contract says. The tables by node type and by host
         come part by part, in the order of their series: millions of rows take longer to sort than
         to make.
     """
+    other = elsewhere or Elsewhere()
     node_types = enumeration(sums["node_type"], legacy["node_type"])
     sums = sums.cast({"node_type": node_types})
     cached = legacy_means(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
-    by_type, totals = _by_type(sums, cached, availability, window)
+    by_type, totals = _by_type(sums, cached, availability, window, other)
     del sums
-    by_resource = _by_resource(totals, cached, availability, window, site)
+    by_resource = _by_resource(totals, cached, availability, window, site, other=other)
     timeline = conform(by_resource.filter(pl.col("resource") == "nodes"), UsageTimeline)
     by_types = compare_node_types(by_type, timeline, window, site)
     yield "usage_by_node_type", _parts(by_type, UsageByNodeType, site)
     yield "comparison_by_node_type", by_types
     del by_type, by_types
     if hosts is not None:
-        by_host, types = _by_host(hosts, availability, window)
+        by_host, types = _by_host(hosts, availability, window, other)
         yield "usage_by_host", _parts(by_host, UsageByHost, site, types)
     yield "usage_timeline", timeline
     yield "usage_by_resource", by_resource
@@ -94,6 +114,8 @@ def _by_resource(
     availability: Availability,
     window: Window,
     site: str,
+    *,
+    other: Elsewhere,
 ) -> pl.DataFrame:
     """Make usage_by_resource: every bucket of each state that is emitted.
 
@@ -116,7 +138,8 @@ def _by_resource(
 
     stamps = window.timestamps.select("timestamp")
     for resource, frame in totals.items():
-        if resource == "nodes" or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item():
+        told = resource == "nodes" or resource in other.resources
+        if told or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item():
             known = frame.join(recorded, on="timestamp", how="semi")
             add(known, resource, {name: emitted(availability, name) for name in READINGS})
     legacy = (
@@ -182,7 +205,7 @@ _AT_ONCE = 64
 
 
 def _by_host(
-    sums: pl.DataFrame, availability: Availability, window: Window
+    sums: pl.DataFrame, availability: Availability, window: Window, other: Elsewhere
 ) -> tuple[LongTable, pl.DataFrame]:
     """Give the series of usage_by_host, from the unit-seconds of hosts by node type.
 
@@ -195,7 +218,8 @@ def _by_host(
     )
     kinds = {name: columns(UsageByHost)[name] for name in ("collector_type", "count_type")}
     names = _codes(kinds["count_type"])
-    table = LongTable(kinds | {"hypervisor_hostname": sums.schema["hostname"]})  # type: ignore[arg-type]
+    label = kinds | {"hypervisor_hostname": sums.schema["hostname"]}
+    table = LongTable(label, labels_of(other.hosts, label))  # type: ignore[arg-type]
     number, types = pl.col("hostname").to_physical(), [_types(sums.clear(), window)]
     for first in range(0, sums["hostname"].n_unique(), _AT_ONCE):
         some = sums.filter((number >= first) & (number < first + _AT_ONCE))
@@ -242,13 +266,14 @@ def _by_type(
     cached: pl.DataFrame,
     availability: Availability,
     window: Window,
+    other: Elsewhere,
 ) -> tuple[LongTable, dict[str, pl.DataFrame]]:
     """Give the rows of usage_by_node_type, series by series; and the site's states by resource."""
     kinds = {
         name: columns(UsageByNodeType)[name]
         for name in ("collector_type", "resource", "count_type")
     } | {"node_type": cached.schema["node_type"]}
-    table = LongTable(kinds)  # type: ignore[arg-type]
+    table = LongTable(kinds, labels_of(other.node_types, kinds))  # type: ignore[arg-type]
     names = _codes(kinds["count_type"])
     legacy = cached.with_columns(pl.col("count_type").cast(kinds["count_type"]))
     # In order of time they are already.
