@@ -13,8 +13,8 @@ import click
 
 from chameleon_usage.errors import UsageError
 
-# Polars' allocator reads this when it is loaded. Else it keeps what is let go of for seconds, and for
-# each core apart: a sixth more memory for nothing.
+# Polars' allocator reads this when it is loaded. Else it keeps what is let go of for seconds, and
+# for each core apart: a sixth more memory for nothing.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1,dirty_decay_ms:20,muzzy_decay_ms:0")
 
 MODULES = {
