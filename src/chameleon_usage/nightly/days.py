@@ -15,7 +15,7 @@ import polars.selectors as cs
 
 from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.intervals.sorting import Flags, Numbers
-from chameleon_usage.usage.buckets import Window, unit_seconds
+from chameleon_usage.usage.buckets import Window, quantities, unit_seconds
 
 MOST = 0.5
 """The share of the buckets above which nothing is gained."""
@@ -123,7 +123,8 @@ def sums_of(
         for rows in [*touched.cut(segments), segments.clear()]
     ]
     sums = pl.concat(parts, how="diagonal")
-    return sums.with_columns(
+    # What one stretch of buckets has and another has not is none there.
+    return sums.with_columns(pl.col(quantities(sums)).fill_null(0)).with_columns(
         pl.lit(0, pl.Int64).alias(name) for name in every if name not in sums.columns
     )
 
