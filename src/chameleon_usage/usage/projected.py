@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from chameleon_usage.intervals import arithmetic, keys, sorting
+from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.intervals.sorting import Numbers
 from chameleon_usage.models.frames import conform, finish
 from chameleon_usage.models.metrics import SCHEDULE
@@ -232,7 +232,7 @@ def waits_for(
     begin, end = keys.epoch(booked["_start"]) - length + 1, keys.epoch(booked["_end"])
     at = keys.epoch(moments)
     # Where so few are busy at once that the most are free together, nobody waits.
-    busy = np.clip(np.searchsorted(at, begin), first, last)
+    busy = np.clip(_before(at, begin), first, last)
     free = size - _held(kind, busy, last, *grid)
     short = np.any([(size >= wanted) & (free < wanted) for wanted in nodes], axis=0)
     before = np.append(0, np.cumsum(short))
@@ -293,9 +293,13 @@ def _first_free(blocked: pl.DataFrame, size: Numbers, nodes: Sequence[int]) -> N
 
 def _reached(moments: pl.Series, since: pl.Series, until: pl.Series) -> tuple[Numbers, Numbers]:
     """Give the first moment in each [since, until), and the one after the last."""
-    at = keys.epoch(moments)
-    first, last = (sorting.search(at, keys.epoch(bound)) for bound in (since, until))
+    first, last = (_before(keys.epoch(moments), keys.epoch(bound)) for bound in (since, until))
     return first, np.maximum(first, last)
+
+
+def _before(moments: Numbers, at: Numbers) -> Numbers:
+    """Count the moments before each time."""
+    return keys.last_border(moments, at - 1) + 1
 
 
 def _held(kind: Numbers, first: Numbers, last: Numbers, kinds: int, moments: int) -> Numbers:
