@@ -20,6 +20,7 @@ from chameleon_usage.usage.lease_use import (
     attribute,
     claims_of,
     ended_early,
+    ends_of,
     given_back,
     known_by,
     lease_use,
@@ -89,7 +90,7 @@ def table(
 
 
 def back_of(held: pl.DataFrame, leases: pl.DataFrame) -> pl.DataFrame:
-    return given_back(held.with_columns(known_by("lease")), ended_early(leases))
+    return given_back(held, ends_of(held.select(known_by("lease")), ended_early(leases)))
 
 
 class TestWhichLease:

@@ -18,8 +18,6 @@ from chameleon_usage.usage.forecast import forecast
 from chameleon_usage.usage.projected import (
     as_extended,
     leadtime_projected,
-    planned_at,
-    pool_at,
     waits_for,
     whole_hosts,
 )
@@ -206,9 +204,7 @@ def test_the_wait_is_the_first_hour_at_which_enough_nodes_are_free(bookings, kin
         start=pl.lit(hour(-100), pl.Datetime("us")), end=pl.lit(hour(1000), pl.Datetime("us"))
     )
     moments = pl.Series([hour(0), hour(24)], dtype=pl.Datetime("us"))
-    found = waits_for(
-        planned_at(schedule, moments), pool_at(pool, moments), moments, [nodes], f"{length}h"
-    )
+    found = waits_for(schedule, pool, moments, [nodes], f"{length}h")
     expected = {}
     for number, now in enumerate((0, 24)):
         for kind in set(kinds):

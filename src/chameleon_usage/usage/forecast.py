@@ -10,8 +10,6 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.usage.projected import (
     DURATION,
     NODES,
-    planned_at,
-    pool_at,
     waits_for,
     whole_hosts,
 )
@@ -50,8 +48,9 @@ def forecast(
     pool = whole_hosts(segments).with_columns(
         end=pl.when(pl.col("end") >= as_of).then(arithmetic.MAX_TIME).otherwise("end")
     )
-    pool = pool_at(pool, now)
-    planned = planned_at(schedule.drop_nulls("hostname"), now)
+    pool = pool.filter(pl.col("start") <= as_of, pl.col("end") > as_of)
+    known = (pl.col("known_from") <= as_of) & (pl.col("known_to") > as_of).fill_null(value=True)
+    planned = schedule.filter(known, pl.col("end") > as_of)
     waits = waits_for(planned, pool, now, nodes, duration)
     sizes = pool.group_by("node_type").agg(pool=pl.col("hostname").n_unique()).sort("node_type")
     return {

@@ -23,9 +23,11 @@ until then; these hours, up to its end, are in no other column.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
-from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals import arithmetic, keys, sorting
+from chameleon_usage.intervals.sorting import Numbers
 from chameleon_usage.models.frames import conform, finish
 from chameleon_usage.models.metrics import KNOWN_SHARE
 from chameleon_usage.models.outputs import LeaseUse
@@ -36,13 +38,16 @@ from chameleon_usage.usage.buckets import Window
 from chameleon_usage.usage.tables import UNTYPED
 
 _HOST = ["hostname"]
-_FIRST = ["_since", "claim"]
+_FIRST = ["_since", "_name"]
 """Of two claims, or stays, the one counts that comes first by these."""
 IDLE = ("idle_before_h", "idle_between_h", "idle_after_h", "never_used_h")
 _HOURS = ("reserved_h", "used_h", *IDLE, "given_back_h")
 _NEED_STAYS = ("used_h", *IDLE, "no_shows")
 """Columns that are null where nobody knows what was used."""
 
+
+_MOST = 2**63 - 1
+"""After every number and time."""
 
 _LEASE = ("_lease", "_beside")
 """Columns by which a lease is known among all of a site: 128 bits of its id, which take less room
@@ -102,10 +107,12 @@ def add_up(
     early = ended_early(leases)
     seconds, begun = [], []
     for part in parts:
-        held = part.with_columns(*known_by("lease"), pl.col("what").cast(pl.Enum(_HOURS)))
-        returned = given_back(held, early)
-        seconds.append(_by_month(pl.concat([held, returned], how="diagonal"), window))
-        begun.append(_first_held(held, returned))
+        names, lease = numbered(part["lease"].cast(NAME))
+        held = part.with_columns(pl.col("what").cast(pl.Enum(_HOURS)), _of=pl.Series(lease))
+        known = names.to_frame("lease").select(known_by("lease"))
+        returned = given_back(held, ends_of(known, early)[lease])
+        seconds += [_by_month(some, window) for some in (held, returned)]
+        begun.append(_first_held(held, known, returned))
     return {
         "lease_hours": _hours(pl.concat(seconds), window),
         "lease_counts": _count_leases(_first_of_all(begun), leases, window),
@@ -158,18 +165,25 @@ def attribute(pieces: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         lease (its id, or that of the reservation where nobody knows the lease), hostname,
-        node_type, nodes, start, end and ``what`` they were: ``used_h`` or one of ``IDLE``. Disjoint
-        per host; nodes that nobody names are held by as many as claim them.
+        node_type, nodes, start, end and ``what`` they were: ``used_h`` or one of ``IDLE``; in no
+        order. Disjoint per host; nodes that nobody names are held by as many as claim them.
 
     Raises:
         ConservationError: the hours of the hosts that are claimed are not given once each.
     """
-    rows = _numbered(pieces)
+    held = of_leases(pieces).select(
+        *("quantity_type", "hostname", "nodes", "lease_id", "start", "end"),
+        pl.col("node_type").fill_null(UNTYPED),
+        name=pl.coalesce("reservation_id", "lease_id", "entity_id"),
+    )
+    names, claim = numbered(held["name"])
+    types, node_type = numbered(held["node_type"])
+    rows = held.with_columns(claim=pl.Series(claim), node_type=pl.Series(node_type))
     claimed = pl.col("quantity_type") == "committed"
     named = rows.filter(pl.col("hostname").is_not_null())
     unnamed = rows.filter(claimed & pl.col("hostname").is_null())
-    claims = _merged(named.filter(claimed), ["claim", "hostname", "node_type"])
-    stays = _merged(named.filter(~claimed), ["claim", "hostname"])
+    claims = _merged(named.filter(claimed), ["claim", "hostname", "node_type"], names)
+    stays = _merged(named.filter(~claimed), ["claim", "hostname"], names)
     stays, _ = arithmetic.split_overlaps(stays, _HOST, _FIRST)
     taken = stays.select("hostname", "start", "end", _by="claim")
     beside, free = arithmetic.intersect(claims, taken, _HOST)
@@ -189,14 +203,14 @@ def attribute(pieces: pl.DataFrame) -> pl.DataFrame:
         ],
         how="diagonal",
     )
-    of_claim = rows.group_by("claim").agg(
-        lease=pl.coalesce(pl.col("lease_id").min(), pl.col("reservation_id").first())
-    )
-    return (
-        _placed(pieces.join(of_claim, on="claim", how="left", nulls_equal=True))
-        .with_columns(pl.col("nodes").fill_null(1))
-        .select("lease", "hostname", "node_type", "nodes", "start", "end", "what")
-        .sort("start", "hostname", "node_type")
+    leases, of_claim = numbered(_leases_of(rows, names))
+    lease = of_claim[pieces["claim"].to_numpy()]
+    return pieces.select(
+        leases[lease].alias("lease"),
+        "hostname",
+        types[pieces["node_type"]],
+        *(pl.col("nodes").fill_null(1), "start", "end"),
+        what=_placed(pieces, lease),
     )
 
 
@@ -209,47 +223,54 @@ def of_leases(pieces: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _numbered(pieces: pl.DataFrame) -> pl.DataFrame:
-    """Keep what holds whole nodes by leases, with names that sort and compare by number.
-
-    ``claim`` is the number of the reservation or, where none is told, of what tells of the lease.
-    """
-    held = of_leases(pieces).with_columns(
-        reservation_id=pl.coalesce("reservation_id", "lease_id", "entity_id")
-    )
-    typed = held.with_columns(pl.col("node_type").cast(pl.String).fill_null(UNTYPED))
-    for name in ("hostname", "node_type"):
-        names = typed[name].unique().cast(pl.String).drop_nulls().sort()
-        typed = typed.with_columns(pl.col(name).cast(pl.Enum(names)))
-    claims = held.select(pl.col("reservation_id").drop_nulls().unique())
-    ordered = claims.sort(pl.col("reservation_id").cast(pl.String)).with_row_index("claim")
-    return typed.join(ordered, on="reservation_id", how="left")
+def numbered(names: pl.Series) -> tuple[pl.Series, Numbers]:
+    """Number names (Categorical, none null) from 0 on: each once, and the number of each row."""
+    code = names.to_physical().to_numpy().astype(np.int64)
+    code -= code.min(initial=_MOST)
+    row = np.full(int(code.max(initial=-1)) + 1, -1)
+    row[code] = np.arange(len(code))
+    some = row >= 0
+    return names[row[some]], (np.cumsum(some) - 1)[code]
 
 
-def _merged(rows: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+def _leases_of(rows: pl.DataFrame, names: pl.Series) -> pl.Series:
+    """Give the lease of each claim, or its name where no row of it tells one."""
+    told = rows.select("claim", "lease_id").drop_nulls().unique()
+    if (np.bincount(told["claim"].to_numpy()) > 1).any():
+        told = told.sort("lease_id", descending=True)  # so that the first by name is put in last
+    place = np.arange(len(names))
+    place[told["claim"].to_numpy()] = len(names) + np.arange(told.height)
+    return pl.concat([names, told["lease_id"].alias(names.name)])[place]
+
+
+def _merged(rows: pl.DataFrame, on: list[str], names: pl.Series) -> pl.DataFrame:
     """Unite rows that touch or overlap; ``_since`` is when each began."""
-    return arithmetic.union(rows, on).with_columns(_since="start")
+    united = arithmetic.union(rows, on)
+    return united.with_columns(names[united["claim"]].alias("_name"), _since="start")
 
 
-def _placed(pieces: pl.DataFrame) -> pl.DataFrame:
+def _placed(pieces: pl.DataFrame, lease: Numbers) -> pl.Series:
     """Say what pieces were: unused time lies beside the use of the same node by the same lease."""
-    uses = (
-        pieces.filter("used")
-        .group_by("lease", "hostname")
-        .agg(_first=pl.col("start").min(), _last=pl.col("end").max())
-    )
-    return pieces.join(uses, on=["lease", "hostname"], how="left").with_columns(
-        what=pl.when("used")
-        .then(pl.lit("used_h"))
-        .when(pl.col("_first").is_null())
-        .then(pl.lit("never_used_h"))
-        .when(pl.col("end") <= pl.col("_first"))
-        .then(pl.lit("idle_before_h"))
-        .when(pl.col("start") >= pl.col("_last"))
-        .then(pl.lit("idle_after_h"))
-        .otherwise(pl.lit("idle_between_h"))
-        .cast(pl.Enum(_HOURS))
-    )
+    if pieces.is_empty():
+        return pl.Series([], dtype=pl.Enum(_HOURS))
+    host = keys.number(pieces, _HOST)
+    of, row = sorting.ascending(lease * (host.max() + 1) + host)
+    head = np.append(True, of[1:] != of[:-1])
+    start, end = (keys.instants(pieces[bound])[row] for bound in ("start", "end"))
+    used = pieces["used"].to_numpy()[row]
+    heads, of = np.flatnonzero(head), np.cumsum(head) - 1
+    first = np.minimum.reduceat(np.where(used, start, _MOST), heads)[of]
+    last = np.maximum.reduceat(np.where(used, end, -_MOST), heads)[of]
+    cases = {
+        "used_h": used,
+        "never_used_h": first == _MOST,
+        "idle_before_h": end <= first,
+        "idle_after_h": start >= last,
+    }
+    what = np.empty(len(row), np.int64)
+    codes = [_HOURS.index(name) for name in cases]
+    what[row] = np.select(list(cases.values()), codes, _HOURS.index("idle_between_h"))
+    return pl.Series(_HOURS, dtype=pl.Enum(_HOURS))[what]
 
 
 def ended_early(leases: pl.DataFrame) -> pl.DataFrame:
@@ -258,20 +279,26 @@ def ended_early(leases: pl.DataFrame) -> pl.DataFrame:
     return early.select("end_date", "deleted_at", *known_by("lease_id"))
 
 
-def given_back(held: pl.DataFrame, early: pl.DataFrame) -> pl.DataFrame:
+def ends_of(leases: pl.DataFrame, early: pl.DataFrame) -> pl.DataFrame:
+    """Give end_date and deleted_at of leases (``_LEASE``), row by row; null if not in ``early``."""
+    return leases.join(early, on=_LEASE, how="left", maintain_order="left")
+
+
+def given_back(held: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     """Give what leases that were deleted before their end would have held until then.
 
     Args:
-        held: of ``attribute``, with ``_LEASE``.
-        early: of ``ended_early``.
+        held: of ``attribute``.
+        ends: of ``ends_of``, of the lease of each row.
 
     Returns:
         the columns of ``held``, from the deletion to the end: of each node held until then.
     """
-    return (
-        held.join(early, left_on=[*_LEASE, "end"], right_on=[*_LEASE, "deleted_at"])
-        .with_columns(start="end", end="end_date", what=pl.lit("given_back_h", pl.Enum(_HOURS)))
-        .drop("end_date")
+    until = (held["end"] == ends["deleted_at"]).fill_null(value=False)
+    return held.filter(until).with_columns(
+        start="end",
+        end=ends["end_date"].filter(until),
+        what=pl.lit("given_back_h", pl.Enum(_HOURS)),
     )
 
 
@@ -283,16 +310,20 @@ def _months(window: Window) -> pl.Series:
 
 def _by_month(pieces: pl.DataFrame, window: Window) -> pl.DataFrame:
     """Add up node-seconds: bucket (the month), node_type and ``_HOURS``."""
-    what = pl.col("what")
-    units = arithmetic.clip(pieces, window.start, window.end).with_columns(
-        pl.when((what == name) | ((what != "given_back_h") & pl.lit(name == "reserved_h")))
-        .then("nodes")
-        .otherwise(0)
-        .alias(name)
-        for name in _HOURS
+    units = arithmetic.clip(pieces, window.start, window.end)
+    sums = arithmetic.integrate(units, _months(window), ["node_type", "what"], ["nodes"])
+    what, nodes = pl.col("what").cast(pl.String), pl.col("nodes")
+    return sums.filter(nodes != 0).select(
+        "bucket",
+        pl.col("node_type").cast(pl.String),
+        *(
+            pl.when(what.is_in(["used_h", *IDLE]) if name == "reserved_h" else what == name)
+            .then(nodes)
+            .otherwise(0)
+            .alias(name)
+            for name in _HOURS
+        ),
     )
-    sums = arithmetic.integrate(units, _months(window), ["node_type"], list(_HOURS))
-    return sums.with_columns(pl.col("node_type").cast(pl.String))
 
 
 def _hours(seconds: pl.DataFrame, window: Window) -> pl.DataFrame:
@@ -306,16 +337,28 @@ def _hours(seconds: pl.DataFrame, window: Window) -> pl.DataFrame:
     )
 
 
-def _first_held(held: pl.DataFrame, returned: pl.DataFrame) -> pl.DataFrame:
+def _first_held(held: pl.DataFrame, known: pl.DataFrame, returned: pl.DataFrame) -> pl.DataFrame:
     """Give the first node that each lease held, and whether it used any or gave any back."""
-    used = held.filter(pl.col("what") == "used_h").select(_LEASE).unique()
-    early = returned.select(_LEASE).unique()
-    return (
-        held.unique(_LEASE, keep="first", maintain_order=True)  # by start, and then by host
-        .join(used.with_columns(_used=pl.lit(value=True)), on=_LEASE, how="left")
-        .join(early.with_columns(_early=pl.lit(value=True)), on=_LEASE, how="left")
-        .select(*_LEASE, "start", pl.col("hostname", "node_type").cast(NAME), "_used", "_early")
+    lease, start = held["_of"].to_numpy(), keys.instants(held["start"])
+    first, place = np.full((2, known.height), _MOST)
+    np.minimum.at(first, lease, start)
+    # Of the nodes that a lease began with, the first by name.
+    some = np.flatnonzero(start == first[lease])
+    begun = held.select("hostname", "node_type")[some]
+    nodes = begun.unique().sort(begun.columns)
+    np.minimum.at(place, lease[some], keys.find(begun, nodes, begun.columns))
+    flags = {"_used": held.filter(pl.col("what") == "used_h"), "_early": returned}
+    return known.select(
+        *_LEASE,
+        pl.Series(first).cast(pl.Datetime("us")).alias("start"),
+        *(nodes[name].cast(NAME)[place] for name in begun.columns),
+        *(_flag(of["_of"], known.height).alias(name) for name, of in flags.items()),
     )
+
+
+def _flag(some: pl.Series, count: int) -> pl.Series:
+    """Flag so many numbers: true for some of them, null for the others."""
+    return pl.Series([None, True])[(np.bincount(some.to_numpy(), minlength=count) > 0).astype(int)]
 
 
 def _first_of_all(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic, keys
+from chameleon_usage.intervals.sorting import Numbers
 from chameleon_usage.models.frames import conform, finish
 from chameleon_usage.models.metrics import SCHEDULE
 from chameleon_usage.models.outputs import LeadtimeProjected, LeadtimeTimeline
@@ -60,9 +61,8 @@ def leadtime_projected(
     hosts, booked = _numbered(hosts, schedule)
     over = booked.select(_over()).to_series()
     known = pl.lit(SCHEDULE in availability.quantities)
-    spans = [(hosts["start"], hosts["end"]), (booked["known_from"], over)]
     parts = []
-    for first, count in _stretches(spans, days):
+    for first, count in _stretches(booked["known_from"], over, days):
         some = days.slice(first, count)
         begin, end = (pl.lit(day, days.dtype) for day in (some.min(), some.max()))
         told = booked.filter((pl.col("known_from") <= end) & (_over() > begin))
@@ -78,36 +78,28 @@ def leadtime_projected(
 
 def _waits(hosts: pl.DataFrame, booked: pl.DataFrame, days: pl.Series, site: Site) -> pl.DataFrame:
     """Give the waits of ``waits_for``, null where the two ways to book extended leases differ."""
-    pool = pool_at(hosts, days)
-    waits = waits_for(planned_at(booked, days), pool, days)
+    waits = waits_for(booked, hosts, days)
     if not site.longest_lease:
         return waits
-    extended = planned_at(as_extended(booked, site.longest_lease), days)
-    others = waits_for(extended, pool, days)["wait"]
+    others = waits_for(as_extended(booked, site.longest_lease), hosts, days)["wait"]
     return waits.with_columns(
         wait=pl.when((pl.col("wait") - others).abs() <= _TOLERANCE_H).then("wait")
     )
 
 
-def _stretches(
-    spans: Sequence[tuple[pl.Series, pl.Series]], moments: pl.Series
-) -> Iterator[tuple[int, int]]:
+def _stretches(since: pl.Series, until: pl.Series, moments: pl.Series) -> Iterator[tuple[int, int]]:
     """Divide moments so that few rows are looked at together, but at least one moment.
 
     Args:
-        spans: since and until when rows hold.
+        since: from when rows hold.
+        until: until when.
         moments: ascending times; none are one stretch.
 
     Yields:
         the first of a stretch, and how many it has.
     """
-    change = np.zeros(len(moments) + 1, np.int64)
-    for bounds in spans:
-        first, last = (moments.search_sorted(bound, "left").to_numpy() for bound in bounds)
-        some = first < last
-        change += np.bincount(first[some], minlength=len(change))
-        change -= np.bincount(last[some], minlength=len(change))
-    rows = np.cumsum(np.cumsum(change)[:-1])
+    first, last = _reached(moments, since, until)
+    rows = np.cumsum(_held(np.zeros_like(first), first, last, 1, len(moments)))
     begin, before = 0, 0
     while True:
         end = max(int(np.searchsorted(rows, before + MOST_ROWS, "right")), begin + 1)
@@ -157,35 +149,8 @@ def whole_hosts(segments: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def planned_at(schedule: pl.DataFrame, moments: pl.Series) -> pl.DataFrame:
-    """Give what of the schedule was known at each moment, and not over then.
-
-    Args:
-        schedule: models.stages.Schedule.
-        moments: ascending times.
-
-    Returns:
-        the schedule's rows with ``moment``, the number of the moment; one row each per moment.
-    """
-    over = schedule.select(_over()).to_series()
-    return _at(schedule, schedule["known_from"], over, moments)
-
-
 def _over() -> pl.Expr:
     return pl.min_horizontal("known_to", "end")
-
-
-def pool_at(pool: pl.DataFrame, moments: pl.Series) -> pl.DataFrame:
-    """Give the hosts that were in the pool at each moment: the pool's columns and ``moment``."""
-    return _at(pool, pool["start"], pool["end"], moments)
-
-
-def _at(rows: pl.DataFrame, since: pl.Series, until: pl.Series, moments: pl.Series) -> pl.DataFrame:
-    first, last = (moments.search_sorted(bound, "left").to_numpy() for bound in (since, until))
-    count = np.maximum(last.astype(np.int64) - first, 0)
-    row = np.repeat(np.arange(rows.height), count)
-    number = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + first[row]
-    return rows[row].with_columns(pl.Series("moment", number, pl.Int64))
 
 
 def as_extended(schedule: pl.DataFrame, longest: str) -> pl.DataFrame:
@@ -233,7 +198,7 @@ def _duration(text: str) -> pl.Expr:
 
 
 def waits_for(
-    planned: pl.DataFrame,
+    schedule: pl.DataFrame,
     pool: pl.DataFrame,
     moments: pl.Series,
     nodes: Sequence[int] = NODES,
@@ -242,51 +207,104 @@ def waits_for(
     """Find how long after each moment n nodes of a type are first free together.
 
     Args:
-        planned: of ``planned_at``, with ``hostname``.
-        pool: of ``pool_at``: moment, hostname, node_type; a host once at a moment.
-        moments: those times.
+        schedule: models.stages.Schedule.
+        pool: of ``whole_hosts``, disjoint per host, which is named as in the schedule.
+        moments: ascending times.
         nodes: how many nodes are asked for.
         duration: for how long.
 
     Returns:
-        moment, node_type, nodes and ``wait`` (hours); no row where the pool has not as many.
+        moment (its number), node_type, nodes and ``wait`` (hours), sorted; no row where the pool
+        has not as many.
     """
-    index, host = ["moment", "node_type"], ["moment", "hostname"]
-    of_size, group = keys.groups(pool, index)
-    sizes = pool.select(index)[of_size].with_columns(size=np.bincount(group))
-    row = keys.find(planned.select(host), pool, host)
-    planned, row = planned.select(*host, "start", "end")[np.flatnonzero(row >= 0)], row[row >= 0]
-    of = pl.DataFrame({"moment": range(len(moments)), "at": moments})
+    row, kind = keys.groups(pool, ["node_type"])
+    types, grid = pool["node_type"][row], (len(row), len(moments))
+    size = _held(kind, *_reached(moments, pool["start"], pool["end"]), *grid)
+    known = schedule.select(
+        "hostname", start="known_from", end=_over(), _start="start", _end="end"
+    ).filter(pl.col("start") < pl.col("end"))
+    hosts = pool.select("hostname", "start", "end", _kind=pl.Series(kind))
+    booked, _ = arithmetic.intersect(known, hosts, ["hostname"])
+    first, last = _reached(moments, booked["start"], booked["end"])
+    kind = booked["_kind"].to_numpy()
     # A request cannot start where the booking would begin before its end: so much earlier.
-    busy = planned.with_columns(
-        pool["node_type"][row], at=moments.gather(planned["moment"])
-    ).with_columns(
-        start=pl.max_horizontal(
-            "at", pl.col("start") - _duration(duration) + pl.duration(seconds=1)
-        )
-    )
+    length = int(pl.select(_duration(duration).dt.total_seconds()).item())
+    begin, end = keys.epoch(booked["_start"]) - length + 1, keys.epoch(booked["_end"])
+    at = keys.epoch(moments)
     # Where so few are busy at once that the most are free together, nobody waits.
-    at_once = busy.filter(pl.col("start") == pl.col("at")).group_by(index).agg(taken=pl.len())
-    free = pl.col("size") - pl.col("taken")
-    short = at_once.join(sizes, on=index).filter(
-        pl.any_horizontal((pl.col("size") >= wanted) & (free < wanted) for wanted in nodes)
+    busy = np.clip(_before(at, begin), first, last)
+    free = size - _held(kind, busy, last, *grid)
+    short = np.any([(size >= wanted) & (free < wanted) for wanted in nodes], axis=0)
+    before = np.append(0, np.cumsum(short))
+    base = before[kind * len(moments) + first]
+    count = before[kind * len(moments) + last] - base
+    row = np.repeat(np.arange(len(count)), count)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count - base, count)
+    cell = np.flatnonzero(short)[place]
+    now = at[cell % len(moments)]
+    blocked = booked.select("hostname")[row].with_columns(
+        keys.times(np.maximum(begin[row] - now, 0)).alias("start"),
+        keys.times(end[row] - now).alias("end"),
+        cell=pl.Series(cell),
     )
-    busy = busy.join(short, on=index, how="semi")
-    blocked = arithmetic.union(busy, [*index, "hostname"]).with_columns(hosts=pl.lit(1, pl.Int64))
-    levels = arithmetic.sum_overlaps(blocked, index, ["hosts"]).join(sizes, on=index)
-    found = []
-    for wanted in nodes:
-        short = levels.filter(pl.col("hosts") > pl.col("size") - wanted)
-        first = (
-            arithmetic.union(short, index)
-            .join(of, on="moment")
-            .filter(pl.col("start") == pl.col("at"))
-            .select(*index, wait=(pl.col("end") - pl.col("at")).dt.total_seconds() / 3600)
-        )
-        asked = sizes.filter(pl.col("size") >= wanted).select(
-            *index, nodes=pl.lit(wanted, pl.Int64)
-        )
-        found.append(
-            asked.join(first, on=index, how="left").with_columns(pl.col("wait").fill_null(0.0))
-        )
-    return pl.concat(found).sort(*index, "nodes")
+    waits = _first_free(blocked, size.ravel(), nodes).reshape(len(nodes), *grid)
+    enough = np.stack([size >= wanted for wanted in nodes])
+    moment, kind, wanted = np.nonzero(enough.transpose(2, 1, 0))
+    return pl.DataFrame(
+        {
+            "moment": moment,
+            "node_type": types[kind],
+            "nodes": np.array(nodes, np.int64)[wanted],
+            "wait": waits[wanted, kind, moment] / 3600,
+        }
+    )
+
+
+def _first_free(blocked: pl.DataFrame, size: Numbers, nodes: Sequence[int]) -> Numbers:
+    """Find when so many nodes are first free together.
+
+    Args:
+        blocked: cell (a node type at a moment), hostname, and since and until when it is not free,
+            from the moment on.
+        size: how many hosts each cell has.
+        nodes: how many are asked for.
+
+    Returns:
+        the seconds from the moment on, for each of ``nodes`` and each cell.
+    """
+    wait = np.zeros((len(nodes), len(size)), np.int64)
+    hosts = arithmetic.union(blocked, ["cell", "hostname"]).with_columns(hosts=pl.lit(1, pl.Int64))
+    levels = arithmetic.sum_overlaps(hosts, ["cell"], ["hosts"])
+    if levels.is_empty():
+        return wait
+    cell, taken = levels["cell"].to_numpy(), levels["hosts"].to_numpy()
+    start, end = keys.epoch(levels["start"]), keys.epoch(levels["end"])
+    head = np.append(True, cell[1:] != cell[:-1])
+    # From the moment on, one level after another, until one leaves enough free, or there is a gap.
+    follows = start == np.where(head, 0, np.append(0, end[:-1]))
+    of = np.maximum.accumulate(np.where(head, np.arange(len(head)), 0))
+    for found, wanted in zip(wait, nodes, strict=True):
+        over = ~(follows & (taken > size[cell] - wanted))
+        passed = np.cumsum(over)
+        waiting = passed == (passed - over)[of]
+        found[cell[waiting]] = end[waiting]
+    return wait
+
+
+def _reached(moments: pl.Series, since: pl.Series, until: pl.Series) -> tuple[Numbers, Numbers]:
+    """Give the first moment in each [since, until), and the one after the last."""
+    first, last = (_before(keys.epoch(moments), keys.epoch(bound)) for bound in (since, until))
+    return first, np.maximum(first, last)
+
+
+def _before(moments: Numbers, at: Numbers) -> Numbers:
+    """Count the moments before each time."""
+    return keys.last_border(moments, at - 1) + 1
+
+
+def _held(kind: Numbers, first: Numbers, last: Numbers, kinds: int, moments: int) -> Numbers:
+    """Count the rows of each kind that hold at each moment, from their first to their last."""
+    width = moments + 1
+    change = np.bincount(kind * width + first, minlength=kinds * width)
+    change -= np.bincount(kind * width + last, minlength=kinds * width)
+    return np.cumsum(change.reshape(kinds, width), axis=1)[:, :-1]
