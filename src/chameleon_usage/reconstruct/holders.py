@@ -7,11 +7,19 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError, check_conservation
+from chameleon_usage.intervals.cutting import parted
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import of_hosts, rejects
 from chameleon_usage.models.vocabulary import BARE_METAL, KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference, uncounted
-from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, UNITS, USABLE, with_sizes
+from chameleon_usage.reconstruct.observed import (
+    HOST,
+    SIZED_AS,
+    UNITS,
+    USABLE,
+    instances,
+    with_sizes,
+)
 from chameleon_usage.reconstruct.projects import divide
 from chameleon_usage.reconstruct.reading import Collected
 
@@ -25,10 +33,10 @@ def preferred(
     it saw occupy and never run was never active.
 
     Args:
-        rows: stays of instances: source, instance (of ``instances``) and any others.
+        rows: stays of instances: source, entity_id and any others.
         quantity: whose order to go by.
         site: source priority.
-        known: source, instance.
+        known: source, entity_id.
 
     Returns:
         the rows that are kept, as they are.
@@ -39,9 +47,10 @@ def preferred(
         list(order), range(unlisted), default=unlisted, return_dtype=pl.Int64
     )
     frames = [rows] if known is None else [rows, known]
-    told = pl.concat(frame.select("instance", _place=place) for frame in frames)
+    told = pl.concat(frame.select("entity_id", _place=place) for frame in frames)
     places = told["_place"].to_numpy()
-    instance = keys.number(told, ["instance"], most=2**24 + told.height)  # each may be another
+    whole = instances(told["entity_id"]).to_frame()
+    instance = keys.number(whole, whole.columns, most=2**24 + told.height)  # each may be another
     first = np.full(instance.max(initial=-1) + 1, unlisted)
     np.minimum.at(first, instance, places)
     best = (places == first[instance]) & (places < unlisted)
@@ -97,8 +106,8 @@ def clip_instances(
     """Clip instances to their reservation's commitment on their host, or to their host's life.
 
     Args:
-        rows: stays of instances: the columns of ``Observed.intervals``, and instance; those whose
-            row names no host have the one that was found (``inference.assign_hosts``).
+        rows: stays of instances: the columns of ``Observed.intervals``; those whose row names no
+            host have the one that was found (``inference.assign_hosts``).
         committed: of ``clamp_allocations``.
         total: when hosts existed: hostname, start, end.
         history: of ``observed.profile_history``.
@@ -109,22 +118,21 @@ def clip_instances(
         seen_by: the sources that tell of the site's instances.
 
     Returns:
-        pieces with the columns of ``rows`` and ``origin``: reservation or ondemand. A container
-        counts as reserved while any lease holds its device.
+        pieces with the columns of ``rows`` that what follows reads, and ``origin``: reservation or
+        ondemand. A container counts as reserved while any lease holds its device.
 
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
     """
     stage = stage_of("corrected", "occupied")
-    homeless = rows.filter(pl.col("hostname").is_null())
+    placed, homeless = parted(rows, pl.col("hostname").is_not_null())
     # That it held a node, and not which, a bare-metal instance's row can tell of itself.
     some_node = (pl.col("host_class") == BARE_METAL).fill_null(value=False) & pl.lit(not leased)
-    nowhere, somewhere = homeless.filter(~some_node), homeless.filter(some_node)
+    somewhere, nowhere = parted(homeless, some_node)
     collected.refuse(nowhere, stage, Reason.NO_HOST_INFERRED)
-    placed = rows.filter(pl.col("hostname").is_not_null())
     if collected.corrections.find_reservations:
         placed = inference.find_reservations(placed, committed, seen_by)
-    reserved = placed.filter(pl.col("reservation_id").is_not_null())
+    reserved, free = parted(placed, pl.col("reservation_id").is_not_null())
     holds = arithmetic.union(
         committed.filter(pl.col("hostname").is_not_null()), ["reservation_id", "hostname"]
     )
@@ -134,7 +142,6 @@ def clip_instances(
         inside, outside, stage, Reason.OUTSIDE_RESERVATION, on=collected.corrections.clamp
     )
 
-    free = placed.filter(pl.col("reservation_id").is_null())
     classes = history.group_by("hostname").agg(_class=pl.col("host_class").last())
     free = free.join(classes, on="hostname", how="left")
     devices = (pl.col("source") == "zun.container") & pl.lit(value=leased)
@@ -157,13 +164,15 @@ def clip_instances(
         unnamed = committed.filter(pl.col("hostname").is_null())
         uncounted.count_instances(bare, sliced, history, collected)
         uncounted.keep_adrift(bare, unnamed, collected)
+    read = pl.exclude("quantity_type", "host_id", "asked", "unreserved", "open")
+    columns = inside.select(read).columns
     return pl.concat(
-        [
-            inside.with_columns(origin=pl.lit("reservation")),
-            used.select(inside.columns).with_columns(origin=pl.lit("reservation")),
-            lives.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
-            somewhere.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
-        ]
+        frame.select(*columns, origin=pl.lit(origin))
+        for origin, frames in {
+            "reservation": (inside, used),
+            "ondemand": (lives, somewhere),
+        }.items()
+        for frame in frames
     )
 
 
@@ -237,19 +246,16 @@ def merge_held(
     """
     stage = stage_of("corrected", quantity)
     sized = with_sizes(pieces, history, SIZED_AS[quantity.split("_", maxsplit=1)[0]])
-    unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
+    sized, unsized = parted(sized, USABLE)
     collected.refuse(unsized, stage, Reason.SIZE_UNKNOWN)
     check_conservation(f"{stage}: sizes", pieces, unsized, sized)
     collected.keep(sized, quantity)
-    shared = ((pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()).fill_null(
-        value=False
-    )
-    single = sized.filter(~shared & pl.col("hostname").is_not_null())
+    shared = (pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()
+    slots, others = parted(sized, shared)
+    single, hostless = parted(others, pl.col("hostname").is_not_null())
     kept, twice = arithmetic.split_overlaps(single, HOST, _TIE_BREAK)
     check_conservation(f"{stage}: union per host", single, kept, twice)
     kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
-    hostless = sized.filter(~shared & pl.col("hostname").is_null())
-    slots = sized.filter(shared)
     sums = _slices(slots, ceiling, stage, collected)
     whole = pl.concat(
         [kept.select(_SIZED_COLUMNS), hostless.select(_SIZED_COLUMNS), sums.drop("less")]
@@ -272,9 +278,11 @@ def _slices(
     Returns:
         ``_SIZED_COLUMNS``, and less: not all that the slices claim is counted.
     """
+    if sized.is_empty():
+        return sized.select(*_SIZED_COLUMNS, less=pl.lit(value=False))
     untold = [f"_untold_{name}" for name in UNITS]
     slots = sized.with_columns(
-        *(pl.col(name).is_null().cast(pl.Int64).alias(f"_untold_{name}") for name in UNITS),
+        *(pl.col(name).is_null().cast(pl.Int32).alias(f"_untold_{name}") for name in UNITS),
         *(pl.col(name).fill_null(0) for name in UNITS),
     )
     sums = arithmetic.sum_overlaps(
@@ -283,7 +291,11 @@ def _slices(
     limits = ceiling.filter(pl.col("host_class") == KVM).select(
         "hostname", "start", "end", *(pl.col(name).alias(f"_max_{name}") for name in UNITS)
     )
+    first = slots.drop_nulls("source").group_by("hostname").agg(_first=pl.col("source").min())
+    claimed = _unit_seconds(slots, "node_units")
+    del slots  # large, on a busy site, as are the sums
     inside, outside = arithmetic.intersect(sums, limits, HOST)
+    del sums
     over = pl.col("node_units") - pl.col("_max_node_units")
     beyond = pl.concat(
         [
@@ -292,7 +304,6 @@ def _slices(
         ],
         how="diagonal",
     )
-    first = slots.drop_nulls("source").group_by("hostname").agg(_first=pl.col("source").min())
     beyond = beyond.join(first, on="hostname", how="left").sort("hostname", "start")
     for (source,), part in beyond.partition_by("_first", as_dict=True).items():
         lost = rejects(
@@ -322,9 +333,8 @@ def _slices(
         source=pl.lit(None, sized["source"].dtype),
         inferred=pl.lit(value=False),
     )
-    counted = [_unit_seconds(frame, "node_units") for frame in (slots, kept)]
-    if counted[0] != counted[1] + _unit_seconds(beyond, "_lost"):
-        difference = counted[1] + _unit_seconds(beyond, "_lost") - counted[0]
+    difference = _unit_seconds(kept, "node_units") + _unit_seconds(beyond, "_lost") - claimed
+    if difference:
         raise ConservationError(
             f"stage {stage}: {difference / 3600:+.4f} vcpu-hours after against before; {REPORT}"
         )

@@ -3,12 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import polars as pl
 
-from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals import arithmetic, keys
+from chameleon_usage.intervals.cutting import parted
 from chameleon_usage.models.stages import Ingested, rejects
 from chameleon_usage.models.vocabulary import AS_OF, KVM, Reason
+from chameleon_usage.reconstruct import inference
 
 SIZES = ("vcpus", "memory_mb", "disk_gb", "gpus")
 """The columns that tell how big a node is."""
@@ -40,7 +43,7 @@ class Observed:
         intervals: the columns of Intervals, ``end`` being at most the moment of the dump, and
             ``open``: no row tells an end.
         history: of ``observed.profile_history``.
-        maintenance: windows of hosts: hostname, start, end.
+        maintenance: windows of hosts, disjoint: hostname, start, end.
         status: what sources say of whether hosts can be used (StatusIntervals).
         rejects: Rejects, of what begins after the dump was made.
         spoken_of: the quantity types that some source of the site tells.
@@ -57,17 +60,24 @@ class Observed:
     forgotten: frozenset[str]
     tells_status: bool
 
+    @cached_property
+    def gone(self) -> pl.DataFrame:
+        """The names of Blazar hosts whose row is gone: of ``inference.gone_hosts``."""
+        return inference.gone_hosts(self.intervals)
+
 
 def observe(ingested: Ingested, as_of: datetime) -> Observed:
     """Close what is still open at the moment of the dump, and refuse what begins later."""
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
     begun = pl.col("start") < now
-    late = ingested.intervals.filter(~begun).drop("start", "end")
-    intervals = ingested.intervals.filter(begun).with_columns(
+    intervals, late = parted(ingested.intervals, begun)
+    intervals = intervals.with_columns(
         end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
     )
+    # Some keep a row of maintenance for every hour.
+    windows = arithmetic.union(ingested.maintenance, HOST)
     intervals, profiles, maintenance, status = enumerated(
-        [intervals, ingested.profiles, ingested.maintenance, ingested.status]
+        [intervals, ingested.profiles, windows, ingested.status]
     )
     refused = [
         rejects(
@@ -77,7 +87,9 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
             reason=Reason.BEGINS_LATER,
             row_id="entity_id",
         )
-        for (source,), part in late.partition_by("source", as_dict=True).items()
+        for (source,), part in late.drop("start", "end")
+        .partition_by("source", as_dict=True)
+        .items()
     ]
     return Observed(
         intervals,
@@ -98,18 +110,30 @@ def enumerated(frames: Iterable[pl.DataFrame]) -> list[pl.DataFrame]:
     """
     frames = list(frames)
     for name in ("hostname", "host_class", "node_type"):
-        names = [frame[name].unique().cast(pl.String) for frame in frames if name in frame.columns]
-        kind = pl.Enum(pl.concat(names).drop_nulls().unique().sort())
-        frames = [frame.cast({name: kind} if name in frame.columns else {}) for frame in frames]
+        # The text of each name is looked up once, and not in every row.
+        groups = {
+            place: keys.groups(frame, [name])
+            for place, frame in enumerate(frames)
+            if name in frame.columns
+        }
+        texts = {
+            place: frames[place][name][row].cast(pl.String) for place, (row, _) in groups.items()
+        }
+        kind = pl.Enum(pl.concat(texts.values()).drop_nulls().unique().sort())
+        for place, (_, of) in groups.items():
+            frames[place] = frames[place].with_columns(texts[place].cast(kind)[of])
     return frames
 
 
 def instances(entities: pl.Series) -> pl.Series:
     """Name the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one."""
-    names = entities.unique()
+    row, of = keys.groups(entities.to_frame("entity"), ["entity"])
+    names = entities[row]
     stays = names.filter(names.cast(pl.String).str.contains("/", literal=True))
+    if stays.is_empty():
+        return entities
     wholes = stays.cast(pl.String).str.extract("^([^/]*)").cast(entities.dtype)
-    return entities.replace(stays, wholes)
+    return names.replace(stays, wholes)[of]
 
 
 def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
@@ -133,8 +157,9 @@ def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
                 "node_type"
             ),
         )
+        .sort("source")
         .group_by("hostname", "start")
-        .agg(pl.col([*values, "_listed"]).sort_by("source").drop_nulls().last())
+        .agg(pl.col([*values, "_listed"]).drop_nulls().last())
         .sort("hostname", "start")
         .with_columns(filled, pl.col("_listed").forward_fill().backward_fill().over("hostname"))
         .with_columns(node_type=pl.coalesce("node_type", "_listed"))
