@@ -1,18 +1,20 @@
 """The page on time and memory, from what was measured and recorded.
 
-`make bench` records in data/bench.json, `tests/bench/ranges.py --record` in data/ranges.json. Times
-are of one machine on one day, so nothing else is made from them, and they are measured again only
-when somebody asks.
+`make bench` records in data/bench.json, `tests/bench/ranges.py --record` in data/ranges.json and
+`tests/bench/nightly.py --record` in data/nightly.json. Times are of one machine on one day, so
+nothing else is made from them, and they are measured again only when somebody asks.
 """
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from paper.project import ROOT, site_names
 
 RECORD = ROOT / "data" / "bench.json"
 RANGES = ROOT / "data" / "ranges.json"
+NIGHTS = ROOT / "data" / "nightly.json"
 
 PAGE = """\
 (chapter-bench)=
@@ -22,9 +24,10 @@ PAGE = """\
 Each figure is the median of three runs, each in a process of its own, on the twin, which has the
 real number of rows. `make bench` prints its own figures, and records them for this page.
 
-The *floor* is the time to read the columns that are needed from the Parquet files and do nothing
-with them, without and with the JSON documents in them. No program that reads these files is faster.
-A time without its machine says little, but its ratio to a floor of the same minutes carries over.
+The *floor* is the time of a process that starts, reads the columns that are needed from the Parquet
+files, does nothing with them and ends: without, and with the JSON documents in them. No program of
+this kind that reads these files is faster. A time without its machine says little, but its ratio to
+a floor of the same minutes carries over.
 
 | site | rows | floor | floor, JSON | run | ratio | processor | memory |
 |---|---:|---:|---:|---:|---:|---:|---:|
@@ -57,6 +60,18 @@ sums of all segments, on cores that had other work, too; *processor* is the time
 copying and tables included. *Shuffle* is the size of the rows that the workers get. *Worker* is the
 most memory that one of them held, *driver* that of the process that adds up and makes the tables,
 and *all* that of all together at any time.
+
+## Night after night
+
+With [`--update`](#every-night) a run takes over what has not changed since the night before.
+`tests/bench/nightly.py --record` held each update to a run in full, byte for byte, and measured
+both: on the dump of the next night, and on one in which a single lease of years ago ends earlier.
+
+| site | tables | dump | made anew | in full | update | memory in full | memory, update |
+|---|---|---|---|---:|---:|---:|---:|
+{nights}
+
+Times are those of all cores, buckets are days.
 """
 
 _WORKERS = {"home": "{jobs} processes", "spark": "Spark (Sail)"}
@@ -74,7 +89,9 @@ def page() -> str:
         for site, of in sorted(told["sites"].items())
     ]
     ranges = json.loads(RANGES.read_text(encoding="utf-8"))
+    nights = json.loads(NIGHTS.read_text(encoding="utf-8"))["runs"]
     return PAGE.format(
+        nights="\n".join(map(_of_nights, nights)),
         ranges_processor=ranges["machine"]["processor"],
         ranges_cores=ranges["machine"]["cores"],
         site=site_names(ranges["site"], "data/sites.yaml")[ranges["site"]],
@@ -101,4 +118,15 @@ def _of_ranges(of: dict[str, float | str]) -> str:
         f"| {rate:,.0f} | {of['cpu_seconds']:,.0f} s | {of['rows_mb']:,.0f} MB "
         f"| {of['worker_gib']:.1f} GiB | {of['driver_with_tables_gib']:.1f} GiB "
         f"| {of['together_gib']:.1f} GiB |"
+    )
+
+
+def _of_nights(of: dict[str, Any]) -> str:
+    """Give a row of the table of updates."""
+    whole, update = of["whole"], of["update"]
+    site = site_names(of["site"], "data/sites.yaml")[of["site"]]
+    return (
+        f"| {site} | {of['tables']} | {of['night']} | {of['anew']} "
+        f"| {whole['cpu_seconds']:.1f} s | {update['cpu_seconds']:.1f} s "
+        f"| {whole['memory_gib']:.2f} GiB | {update['memory_gib']:.2f} GiB |"
     )

@@ -1,30 +1,30 @@
 """What a run costs that makes anew only what changed, against one that makes everything.
 
 Yesterday's dump is made of today's, by taking back what was written since. Each run is held to a
-run in full: the same bytes.
+run in full: the same bytes. What was measured is recorded for the page of the book, in
+data/nightly.json.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import polars as pl
 
+from bench.pipeline import machine, middle
+from chameleon_usage.io.files import whole_file
 from support import PROJECT
 from support.yesterday import write_yesterday
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+RECORD = PROJECT / "data" / "nightly.json"
 OPTIONS = {"the usual tables": (), "by host and project, too": ("--by-host", "--by-project")}
 LEASES, HELD = "blazar.leases", "blazar.computehost_allocations"
 
@@ -73,18 +73,17 @@ def alike(one: Path, other: Path) -> None:
             sys.exit(f"{path.name} is another than that of a run in full")
 
 
-def middle(runs: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Give the median of each figure."""
-    return {name: statistics.median(one[name] for one in runs) for name in runs[0]}
-
-
 @click.command()
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data/twin"))
 @click.option("--repeats", default=3, show_default=True)
 @click.option("--bucket", "buckets", multiple=True, default=["1d"], show_default=True)
+@click.option("--record", is_flag=True, help="Record what was measured for the book.")
 @click.argument("sites", nargs=-1, required=True)
-def main(data_dir: Path, repeats: int, buckets: tuple[str, ...], sites: tuple[str, ...]) -> None:
+def main(
+    data_dir: Path, repeats: int, buckets: tuple[str, ...], sites: tuple[str, ...], *, record: bool
+) -> None:
     """Run SITES in full and as updates; print seconds of processors and peak memory."""
+    found = []
     cases = [(site, bucket, tables) for site in sites for bucket in buckets for tables in OPTIONS]
     for site, bucket, tables in cases:
         with tempfile.TemporaryDirectory() as name:
@@ -105,10 +104,16 @@ def main(data_dir: Path, repeats: int, buckets: tuple[str, ...], sites: tuple[st
                     updates.append(took)
                     alike(place / "whole" / site, place / "updated" / site)
                 costs = {"whole": middle(whole), "update": middle(updates)}
+                told = {"site": site, "bucket": bucket, "tables": tables, "night": night}
+                found.append({**told, "anew": anew, **costs})
                 click.echo(f"{site}, {bucket}, {tables}, {night}: {anew}")
                 for kind, cost in costs.items():
                     cpu, memory = cost["cpu_seconds"], cost["memory_gib"]
                     click.echo(f"    {kind:8} {cpu:6.1f} s of processors {memory:6.2f} GiB")
+    if record:
+        told = {"machine": machine(), "runs": found}
+        with whole_file(RECORD) as part:
+            part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

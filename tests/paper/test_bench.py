@@ -6,6 +6,7 @@ from paper import bench
 
 TOLD = json.loads(bench.RECORD.read_text(encoding="utf-8"))
 RANGES = json.loads(bench.RANGES.read_text(encoding="utf-8"))
+NIGHTS = json.loads(bench.NIGHTS.read_text(encoding="utf-8"))
 
 
 def test_each_site_has_a_row_with_its_ratio_to_the_floor():
@@ -51,3 +52,15 @@ def test_what_one_worker_holds_does_not_grow_with_the_site():
             assert of["rows_mb"] / times < 1.1 * sizes[1]["rows_mb"]
             if engine == "home":
                 assert of["worker_gib"] < 2  # a range of a site, whatever the size of all
+
+
+def test_each_update_stands_beside_its_run_in_full():
+    page = bench.page()
+    for of in NIGHTS["runs"]:
+        [row] = [
+            line
+            for line in page.splitlines()
+            if f"| {of['tables']} | {of['night']} | {of['anew']} |" in line
+        ]
+        for kind in ("whole", "update"):
+            assert f"| {of[kind]['cpu_seconds']:.1f} s |" in row
