@@ -182,7 +182,7 @@ def late_of(stage: FactsStage, observed: Observed) -> SegmentsStage:
         sessions=empty(Sessions),
         legacy=ingested.legacy,
         leases=ingested.leases,
-        schedule=name_booked_hosts(ingested.schedule, observed.intervals),
+        schedule=name_booked_hosts(ingested.schedule, observed.intervals, observed.gone),
         rejects=observed.rejects,
         join_log=ingested.join_log,
         availability=_availability(ingested),

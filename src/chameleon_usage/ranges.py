@@ -17,14 +17,13 @@ from typing import Protocol
 import polars as pl
 import polars.selectors as cs
 
-from chameleon_usage.intervals import arithmetic
 from chameleon_usage.io.files import load_table, save_tables
 from chameleon_usage.models.frames import columns
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import HeldPieces, Intervals, Segments, SourceSupport
 from chameleon_usage.reconstruct import corrected, uncorrected
 from chameleon_usage.reconstruct.corrected import Prepared
-from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, SIZES, Observed, enumerated
+from chameleon_usage.reconstruct.observed import SIZED_AS, SIZES, Observed, enumerated
 from chameleon_usage.reconstruct.reading import Corrections, Reading, together
 from chameleon_usage.usage import lease_use
 from chameleon_usage.usage.buckets import Window
@@ -44,11 +43,7 @@ TOLD, COUNTED, PLACED = "told", "counted", "placed"
 """What a row of a range is for: the uncorrected collector; the corrected one; the same, of an
 instance whose host was found late."""
 
-ROWS = dict(columns(Intervals)) | {
-    "open": pl.Boolean(),
-    "instance": columns(Intervals)["entity_id"],
-    "use": pl.String(),
-}
+ROWS = dict(columns(Intervals)) | {"open": pl.Boolean(), "use": pl.String()}
 """The columns of a range's rows; names are written as text."""
 
 _SHARED = ("history", "maintenance", "status")
@@ -233,8 +228,6 @@ def cut(
         own = frame.with_columns(found["range"].fill_null(count), use=pl.lit(use))
         _write(folder, f"rows-{number}", own)
     known = plain({name: getattr(observed, name) for name in _SHARED})
-    # Windows of a host are united anyway; a row an hour, as some keep them, is much to pass on.
-    known["maintenance"] = arithmetic.union(known["maintenance"], HOST)
     about = replace(
         observed,
         intervals=observed.intervals.clear(),
@@ -289,7 +282,7 @@ def _part(plan: Plan, rows: pl.DataFrame) -> tuple[Observed, Prepared, dict[str,
     use, quantity = pl.col("use"), pl.col("quantity_type")
     observed = replace(
         shared,
-        intervals=rows.filter(use == TOLD).drop("use", "instance"),
+        intervals=rows.filter(use == TOLD).drop("use"),
         history=history,
         maintenance=maintenance,
         status=status,

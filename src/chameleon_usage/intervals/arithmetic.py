@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from chameleon_usage.intervals import cutting, keys, sorting
-from chameleon_usage.intervals.sorting import Numbers
 
 START, END = pl.col("start"), pl.col("end")
 SECONDS = (END - START).dt.total_seconds()
@@ -81,16 +80,14 @@ def split_overlaps(
     row[tied] = row[tied][ties.select(pl.arg_sort_by("_start", *order)).to_series().to_numpy()]
     end = clock.pack(number, intervals["end"])[row]
     covered = np.append(_BEFORE, np.maximum.accumulate(end)[:-1])
-
-    def parts(low: Numbers, high: Numbers) -> pl.DataFrame:
-        some = np.flatnonzero(low < high)
-        of = row[some]
-        return intervals[of].with_columns(
-            clock.times(low[some], number[of]).alias("start"),
-            clock.times(high[some], number[of]).alias("end"),
-        )
-
-    return parts(np.maximum(start, covered), end), parts(start, np.minimum(end, covered))
+    # Few are covered by others, too: all else is left as it is, and where it is.
+    some = np.flatnonzero((start < covered) & (start < end))
+    of = row[some]
+    until = clock.times(np.minimum(end[some], covered[some]), number[of]).alias("end")
+    begin = keys.instants(intervals["start"]).copy()
+    begin[of] = keys.instants(until)
+    left = intervals.with_columns(pl.Series("start", begin).cast(pl.Datetime("us")))
+    return cutting.parted(left, START < END)[0], intervals[of].with_columns(until)
 
 
 def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") -> pl.DataFrame:
@@ -172,7 +169,7 @@ def intersect(
     del number, low, high  # as long as the children, and not needed any more
     if (first == last).all():
         within = (first & 1).astype(np.bool_)
-        inside, outside = (children.filter(pl.Series(some)) for some in (within, ~within))
+        inside, outside = cutting.parted(children, pl.Series(within))
         part = first[within]
     else:
         bounds = [keys.instants(parents[name])[parent] for name in ("start", "end")]

@@ -1,11 +1,27 @@
-"""Children cut into pieces at the borders between parts of time."""
+"""Rows parted in two, and children cut into pieces at the borders between parts of time."""
 
 import numpy as np
+import polars as pl
 
 from chameleon_usage.intervals.sorting import Counts, Flags, Numbers, blocks
 
 _CHILDREN = 2**14
 """Of so many, all that is made of them on the way stays in the processor's cache."""
+
+
+def parted(rows: pl.DataFrame, which: pl.Expr | pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give the rows of which something is true, and all others; without a copy if these are none.
+
+    Args:
+        rows: any.
+        which: is true of a row, or not; null counts as false.
+    """
+    flags = rows.select(which.fill_null(value=False).alias("")).to_series()
+    if flags.all():
+        return rows, rows.clear()
+    if not flags.any():
+        return rows.clear(), rows
+    return rows.filter(flags), rows.filter(~flags)
 
 
 class Pieces:

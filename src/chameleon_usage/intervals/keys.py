@@ -168,11 +168,11 @@ def groups(frame: pl.DataFrame, by: Sequence[str]) -> tuple[Numbers, Numbers]:
         (a row of each group, the group of each row)
     """
     codes = number(frame, by)
-    distinct = np.unique(codes)
-    places = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
-    places[distinct] = np.arange(len(distinct))
+    occurs = np.zeros(int(codes.max(initial=0)) + 1, np.bool_)
+    occurs[codes] = True
+    places = np.cumsum(occurs) - 1
     group = places[codes]
-    row = np.empty(len(distinct), np.int64)
+    row = np.empty(int(places[-1]) + 1, np.int64)
     row[group] = np.arange(frame.height)
     return row, group
 

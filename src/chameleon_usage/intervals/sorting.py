@@ -16,6 +16,7 @@ Flags = npt.NDArray[np.bool_]
 
 _WORD = 64
 """Bits of what is sorted fastest."""
+_HALF = _WORD // 2
 _BLOCK = 2**16
 """Of so many numbers, what is made on the way stays in the cache."""
 _FEW = 16
@@ -40,13 +41,29 @@ def ascending(values: Numbers) -> tuple[Numbers, Numbers]:
         return values, np.arange(len(values))
     carried, least, bits = _with_places([values])
     if carried is None:
-        order = np.argsort(values, kind="stable")
+        order = _in_two(values, least)
         return values[order], order
     order = (carried & (2**bits - 1)).view(np.int64)
     carried >>= bits
     ordered = carried.view(np.int64)
     ordered += least
     return ordered, order
+
+
+def _in_two(values: Numbers, least: int) -> Numbers:
+    """Give the order of values too large to carry their places: by their low bits, then the high.
+
+    Several times faster than NumPy's stable sort of places, where these are in no order.
+    """
+    bits = len(values).bit_length()
+    place, mask = np.arange(len(values), dtype=np.uint64), 2**bits - 1
+    counted = values.view(np.uint64) - np.uint64(least % 2**_WORD)
+    order = np.arange(len(values))
+    for half in (counted & (2**_HALF - 1), counted >> _HALF):
+        carried = half[order] << bits | place
+        carried.sort()
+        order = order[(carried & mask).view(np.int64)]
+    return order
 
 
 def search(ordered: Numbers, values: Numbers, side: Literal["left", "right"] = "left") -> Numbers:

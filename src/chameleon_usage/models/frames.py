@@ -41,11 +41,18 @@ def columns(schema: type[dy.Schema]) -> pl.Schema:
 
 def conform(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Order, cast and complete (with nulls) the columns of a frame to those of a schema."""
-    kinds = columns(schema)
+    has, kinds = frame.schema, columns(schema)
     return frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(kind)
+        _cast(name, has[name], kind) if name in has else pl.lit(None, kind).alias(name)
         for name, kind in kinds.items()
     )
+
+
+def _cast(name: str, old: pl.DataType, new: pl.DataType) -> pl.Expr:
+    if isinstance(old, pl.Enum) and isinstance(new, pl.Categorical):
+        # Each name once: a cast looks up the text of every row.
+        return pl.lit(old.categories.cast(new)).gather(pl.col(name).to_physical()).alias(name)
+    return pl.col(name).cast(new)
 
 
 def finish(rows: pl.DataFrame, schema: type[dy.Schema], site: str) -> pl.DataFrame:

@@ -54,7 +54,6 @@ from chameleon_usage.reconstruct.observed import (
     HOST,
     SIZED_AS,
     Observed,
-    instances,
     whole_hosts,
     with_sizes,
 )
@@ -70,7 +69,7 @@ class Prepared:
     """What the first three steps make of a site, or of a range of its hosts.
 
     Attributes:
-        rows: quantity to the columns of ``Observed.intervals``, and instance; without the nameless.
+        rows: quantity to the columns of ``Observed.intervals``, without the nameless.
         nameless: occupied and active of the instances of a reservation that name no host, whichever
             range they will turn out to be of.
         observed: what is known of all the site's hosts; its intervals are not read any more.
@@ -143,10 +142,9 @@ def prepare(observed: Observed, site: Site, made: Corrections) -> tuple[Prepared
     if not leased:  # A request that names a reservation tells of leases that nobody knows.
         rows = rows.with_columns(reservation_id=pl.lit(None, rows.schema["reservation_id"]))
     # 1. Hosts whose row is gone get their names.
-    if made.name_gone_hosts:
-        rows = inference.name_gone_hosts(rows)
-    rows = rows.with_columns(instance=instances(rows["entity_id"]))
+    gone = observed.gone if made.name_gone_hosts else observed.gone.clear()
     of = {name: rows.filter(pl.col("quantity_type") == name) for name in SIZED_AS}
+    of = {name: inference.name_gone_hosts(frame, gone) for name, frame in of.items()}
     # 2. Each instance is told by one source.
     of["active"] = holders.preferred(of["active"], "active", site, of["occupied"])
     of["occupied"] = holders.preferred(of["occupied"], "occupied", site)
@@ -247,7 +245,7 @@ def hold(resolved: Resolved, nameless: dict[str, pl.DataFrame]) -> Reading:
         seated[origin] = holders.merge_held(ours, history, ceiling, f"occupied_{origin}", collected)
         holders.merge_held(runs, history, seated[origin], f"active_{origin}", collected)
     pool_known = part.rows["reservable"].group_by("hostname").agg(pl.col("start").min())
-    windows = arithmetic.union(observed.maintenance, HOST)
+    windows = observed.maintenance
     out = _out_of_pool(
         room,
         pool_known,

@@ -11,7 +11,14 @@ from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import of_hosts, rejects
 from chameleon_usage.models.vocabulary import BARE_METAL, KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference, uncounted
-from chameleon_usage.reconstruct.observed import HOST, SIZED_AS, UNITS, USABLE, with_sizes
+from chameleon_usage.reconstruct.observed import (
+    HOST,
+    SIZED_AS,
+    UNITS,
+    USABLE,
+    instances,
+    with_sizes,
+)
 from chameleon_usage.reconstruct.projects import divide
 from chameleon_usage.reconstruct.reading import Collected
 
@@ -25,10 +32,10 @@ def preferred(
     it saw occupy and never run was never active.
 
     Args:
-        rows: stays of instances: source, instance (of ``instances``) and any others.
+        rows: stays of instances: source, entity_id and any others.
         quantity: whose order to go by.
         site: source priority.
-        known: source, instance.
+        known: source, entity_id.
 
     Returns:
         the rows that are kept, as they are.
@@ -39,9 +46,10 @@ def preferred(
         list(order), range(unlisted), default=unlisted, return_dtype=pl.Int64
     )
     frames = [rows] if known is None else [rows, known]
-    told = pl.concat(frame.select("instance", _place=place) for frame in frames)
+    told = pl.concat(frame.select("entity_id", _place=place) for frame in frames)
     places = told["_place"].to_numpy()
-    instance = keys.number(told, ["instance"], most=2**24 + told.height)  # each may be another
+    whole = instances(told["entity_id"]).to_frame()
+    instance = keys.number(whole, whole.columns, most=2**24 + told.height)  # each may be another
     first = np.full(instance.max(initial=-1) + 1, unlisted)
     np.minimum.at(first, instance, places)
     best = (places == first[instance]) & (places < unlisted)
@@ -97,8 +105,8 @@ def clip_instances(
     """Clip instances to their reservation's commitment on their host, or to their host's life.
 
     Args:
-        rows: stays of instances: the columns of ``Observed.intervals``, and instance; those whose
-            row names no host have the one that was found (``inference.assign_hosts``).
+        rows: stays of instances: the columns of ``Observed.intervals``; those whose row names no
+            host have the one that was found (``inference.assign_hosts``).
         committed: of ``clamp_allocations``.
         total: when hosts existed: hostname, start, end.
         history: of ``observed.profile_history``.

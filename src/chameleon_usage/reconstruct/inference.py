@@ -5,41 +5,41 @@ from collections.abc import Sequence
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals.cutting import parted
 from chameleon_usage.models.stages import MISSING, MORE
 from chameleon_usage.models.vocabulary import KVM
 
 
-def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
-    """Give a Blazar host id whose row is gone the hostname that its reservations' instances name.
+def gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
+    """Tell the hostname that the instances of its reservations name of a host whose row is gone.
 
     Every reservation in which the id and a hostname meet is a vote; a hostname that another id of
     the same reservation has is out. The most votes win; a tie names nobody.
 
     Args:
         rows: all of ``Observed.intervals``; of their columns quantity_type, reservation_id,
-            host_id, hostname and inferred are read.
+            host_id and hostname are read.
 
     Returns:
-        the rows, with hostname where it was found, which makes them ``inferred``.
+        host_id, Blazar's, and hostname of those whose name was found.
     """
-    committed = rows.filter(
-        (pl.col("quantity_type") == "committed") & pl.col("host_id").is_not_null()
-    )
-    unnamed = committed.filter(pl.col("hostname").is_null())
+    kind, told = pl.col("quantity_type"), rows.select("reservation_id", "host_id", "hostname")
+    committed = told.filter(rows.select(kind == "committed").to_series()).drop_nulls("host_id")
+    taken, unnamed = parted(committed, pl.col("hostname").is_not_null())
+    named = unnamed.select("host_id", "hostname").clear()
     if unnamed.is_empty():
-        return rows
+        return named
     pairs = unnamed.select("reservation_id", "host_id").unique()
-    taken = committed.filter(pl.col("hostname").is_not_null()).select("reservation_id", "hostname")
     seen = (
-        rows.filter((pl.col("quantity_type") == "occupied") & pl.col("hostname").is_not_null())
+        told.filter(rows.select(kind == "occupied").to_series())
         .select("reservation_id", "hostname")
         .join(pairs, on="reservation_id", how="semi")
+        .drop_nulls("hostname")
         .unique()
     )
     candidates = pairs.join(seen, on="reservation_id").join(
         taken, on=["reservation_id", "hostname"], how="anti"
     )
-    named = unnamed.select("host_id", _name="hostname").clear()
     for _ in range(len(pairs)):
         votes = (
             candidates.group_by("host_id", "hostname")
@@ -49,43 +49,56 @@ def name_gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
         winners = (
             votes.group_by("host_id", maintain_order=True)
             .agg(
-                _name=pl.col("hostname").first(),
+                pl.col("hostname").first(),
                 clear=(pl.col("votes") == pl.col("votes").max()).sum() == 1,
             )
             .filter("clear")
-            .select("host_id", "_name")
+            .select("host_id", "hostname")
         )
         if winners.is_empty():
             break
         named = pl.concat([named, winners])
-        settled = pairs.join(winners, on="host_id").select("reservation_id", hostname="_name")
+        settled = pairs.join(winners, on="host_id").select("reservation_id", "hostname")
         candidates = candidates.join(winners, on="host_id", how="anti").join(
             settled, on=["reservation_id", "hostname"], how="anti"
         )
-    found = rows.select("host_id").join(named, on="host_id", how="left", maintain_order="left")
-    return (
-        rows.with_columns(found["_name"])
-        .with_columns(
-            hostname=pl.coalesce("hostname", "_name"),
-            inferred=pl.col("inferred")
-            | (pl.col("hostname").is_null() & pl.col("_name").is_not_null()),
-        )
-        .drop("_name")
+    return named
+
+
+def name_gone_hosts(rows: pl.DataFrame, gone: pl.DataFrame) -> pl.DataFrame:
+    """Name the hosts of rows.
+
+    Args:
+        rows: of their columns host_id, hostname and inferred are read.
+        gone: of ``gone_hosts``.
+
+    Returns:
+        the rows, with hostname where it was found, which makes them ``inferred``.
+    """
+    if gone.is_empty() or rows["host_id"].null_count() == rows.height:
+        return rows
+    ids = rows.select("host_id")
+    found = ids.join(gone, on="host_id", how="left", maintain_order="left")["hostname"]
+    unnamed = pl.col("hostname").is_null() & found.is_not_null()
+    return rows.with_columns(
+        hostname=pl.coalesce("hostname", found), inferred=pl.col("inferred") | unnamed
     )
 
 
-def name_booked_hosts(schedule: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Name the hosts of bookings as ``name_gone_hosts`` does.
+def name_booked_hosts(
+    schedule: pl.DataFrame, rows: pl.DataFrame, gone: pl.DataFrame
+) -> pl.DataFrame:
+    """Name the hosts of bookings.
 
     Args:
         schedule: models.stages.Schedule.
         rows: all of ``Observed.intervals``.
+        gone: of ``gone_hosts``.
 
     Returns:
         the schedule, with hostname where it was found.
     """
-    told = rows.select("quantity_type", "reservation_id", "host_id", "hostname", "inferred")
-    named = name_gone_hosts(told).drop_nulls(["host_id", "hostname"])
+    named = pl.concat([rows.select(gone.columns).drop_nulls(), gone])
     names = named.group_by("host_id").agg(_name=pl.col("hostname").min())
     return (
         schedule.join(names, on="host_id", how="left", maintain_order="left")

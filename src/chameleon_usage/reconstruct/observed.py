@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import polars as pl
 
-from chameleon_usage.intervals import arithmetic
+from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.models.stages import Ingested, rejects
 from chameleon_usage.models.vocabulary import AS_OF, KVM, Reason
+from chameleon_usage.reconstruct import inference
 
 SIZES = ("vcpus", "memory_mb", "disk_gb", "gpus")
 """The columns that tell how big a node is."""
@@ -40,7 +42,7 @@ class Observed:
         intervals: the columns of Intervals, ``end`` being at most the moment of the dump, and
             ``open``: no row tells an end.
         history: of ``observed.profile_history``.
-        maintenance: windows of hosts: hostname, start, end.
+        maintenance: windows of hosts, disjoint: hostname, start, end.
         status: what sources say of whether hosts can be used (StatusIntervals).
         rejects: Rejects, of what begins after the dump was made.
         spoken_of: the quantity types that some source of the site tells.
@@ -57,6 +59,11 @@ class Observed:
     forgotten: frozenset[str]
     tells_status: bool
 
+    @cached_property
+    def gone(self) -> pl.DataFrame:
+        """The names of Blazar hosts whose row is gone: of ``inference.gone_hosts``."""
+        return inference.gone_hosts(self.intervals)
+
 
 def observe(ingested: Ingested, as_of: datetime) -> Observed:
     """Close what is still open at the moment of the dump, and refuse what begins later."""
@@ -66,8 +73,10 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
     intervals = ingested.intervals.filter(begun).with_columns(
         end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
     )
+    # Some keep a row of maintenance for every hour.
+    windows = arithmetic.union(ingested.maintenance, HOST)
     intervals, profiles, maintenance, status = enumerated(
-        [intervals, ingested.profiles, ingested.maintenance, ingested.status]
+        [intervals, ingested.profiles, windows, ingested.status]
     )
     refused = [
         rejects(
@@ -106,10 +115,13 @@ def enumerated(frames: Iterable[pl.DataFrame]) -> list[pl.DataFrame]:
 
 def instances(entities: pl.Series) -> pl.Series:
     """Name the instances of entities: the stays of a migrated machine, "<uuid>/<n>", are one."""
-    names = entities.unique()
+    row, of = keys.groups(entities.to_frame("entity"), ["entity"])
+    names = entities[row]
     stays = names.filter(names.cast(pl.String).str.contains("/", literal=True))
+    if stays.is_empty():
+        return entities
     wholes = stays.cast(pl.String).str.extract("^([^/]*)").cast(entities.dtype)
-    return entities.replace(stays, wholes)
+    return names.replace(stays, wholes)[of]
 
 
 def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from chameleon_usage.intervals.arithmetic import check_conservation
+from chameleon_usage.intervals.cutting import parted
 from chameleon_usage.models.raw import AT_THEIR_WORD, RAW_TABLES
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct.observed import SIZED_AS, USABLE, Observed, with_sizes
@@ -33,16 +34,14 @@ def collect(observed: Observed) -> Reading:
             & pl.col("source").is_in(sources)
             & ~(pl.lit(quantity in {"total", "reservable"}) & pl.col("inferred"))
         )
-        named = pl.col("hostname").is_not_null() | pl.col("source").is_in(_HOSTLESS)
-        collected.refuse(
-            own.filter(~named), stage_of("uncorrected", quantity), Reason.HOST_ROW_GONE
+        stage = stage_of("uncorrected", quantity)
+        named, nameless = parted(
+            own, pl.col("hostname").is_not_null() | pl.col("source").is_in(_HOSTLESS)
         )
-        sized = with_sizes(own.filter(named), history, SIZED_AS[quantity])
-        unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
-        collected.refuse(unsized, stage_of("uncorrected", quantity), Reason.SIZE_UNKNOWN)
-        check_conservation(
-            stage_of("uncorrected", quantity), own, own.filter(~named), unsized, sized
-        )
+        collected.refuse(nameless, stage, Reason.HOST_ROW_GONE)
+        sized, unsized = parted(with_sizes(named, history, SIZED_AS[quantity]), USABLE)
+        collected.refuse(unsized, stage, Reason.SIZE_UNKNOWN)
+        check_conservation(stage, own, nameless, unsized, sized)
         if quantity in {"occupied", "active"}:
             for origin, part in _split_origin(sized, leased="committed" in observed.spoken_of):
                 collected.emit(part, f"{quantity}_{origin}")
@@ -55,5 +54,4 @@ def _split_origin(pieces: pl.DataFrame, *, leased: bool) -> Iterable[tuple[str, 
     """Split by where instances were launched; where no source tells of leases, all on demand."""
     by_lease = pl.col("reservation_id").is_not_null() | (pl.col("host_class") != KVM)
     reserved = pl.lit(value=leased) & by_lease.fill_null(value=True)
-    yield "reservation", pieces.filter(reserved)
-    yield "ondemand", pieces.filter(~reserved)
+    return zip(("reservation", "ondemand"), parted(pieces, reserved), strict=True)
