@@ -271,10 +271,8 @@ def _part(plan: Plan, rows: pl.DataFrame) -> tuple[Observed, Prepared, dict[str,
     """Give what is known of a range, as the collectors read it; and its instances placed late."""
     shared = plan.shared.observed
     hosts = rows.select(pl.col("hostname").unique().drop_nulls())
-    # Enumerations are made of text.
-    texts = ("hostname", "host_class", "node_type")
     frames = [
-        rows.cast({name: kind for name, kind in ROWS.items() if name not in texts}),
+        rows.cast(ROWS),  # type: ignore[arg-type]
         shared.history,
         *(getattr(shared, name).join(hosts, on="hostname", how="semi") for name in _SHARED[1:]),
     ]

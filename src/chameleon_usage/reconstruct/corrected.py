@@ -239,7 +239,10 @@ def hold(resolved: Resolved, nameless: dict[str, pl.DataFrame]) -> Reading:
         collected.emit(with_sizes(whole_hosts(pieces), history, "host"), quantity)
     held = holders.merge_held(committed, history, room["reservable"], "committed", collected)
     seated = {}
-    ceilings = {"reservation": held, "ondemand": holders.remaining(room["total"], held)}
+    # Nothing but slices of KVM hosts, and what is added up of them, has a ceiling.
+    on_kvm = (pl.col("host_class") == KVM).fill_null(value=False)
+    left = holders.remaining(room["total"].filter(on_kvm), held.filter(on_kvm))
+    ceilings = {"reservation": held, "ondemand": left}
     for origin, ceiling in ceilings.items():
         ours, runs = (frame.filter(pl.col("origin") == origin) for frame in (occupied, active))
         seated[origin] = holders.merge_held(ours, history, ceiling, f"occupied_{origin}", collected)

@@ -7,6 +7,7 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError, check_conservation
+from chameleon_usage.intervals.cutting import parted
 from chameleon_usage.models.site import Site
 from chameleon_usage.models.stages import of_hosts, rejects
 from chameleon_usage.models.vocabulary import BARE_METAL, KVM, Reason, stage_of
@@ -124,15 +125,14 @@ def clip_instances(
         ConservationError: an hour of the rows is neither kept nor refused.
     """
     stage = stage_of("corrected", "occupied")
-    homeless = rows.filter(pl.col("hostname").is_null())
+    placed, homeless = parted(rows, pl.col("hostname").is_not_null())
     # That it held a node, and not which, a bare-metal instance's row can tell of itself.
     some_node = (pl.col("host_class") == BARE_METAL).fill_null(value=False) & pl.lit(not leased)
-    nowhere, somewhere = homeless.filter(~some_node), homeless.filter(some_node)
+    somewhere, nowhere = parted(homeless, some_node)
     collected.refuse(nowhere, stage, Reason.NO_HOST_INFERRED)
-    placed = rows.filter(pl.col("hostname").is_not_null())
     if collected.corrections.find_reservations:
         placed = inference.find_reservations(placed, committed, seen_by)
-    reserved = placed.filter(pl.col("reservation_id").is_not_null())
+    reserved, free = parted(placed, pl.col("reservation_id").is_not_null())
     holds = arithmetic.union(
         committed.filter(pl.col("hostname").is_not_null()), ["reservation_id", "hostname"]
     )
@@ -142,7 +142,6 @@ def clip_instances(
         inside, outside, stage, Reason.OUTSIDE_RESERVATION, on=collected.corrections.clamp
     )
 
-    free = placed.filter(pl.col("reservation_id").is_null())
     classes = history.group_by("hostname").agg(_class=pl.col("host_class").last())
     free = free.join(classes, on="hostname", how="left")
     devices = (pl.col("source") == "zun.container") & pl.lit(value=leased)
@@ -245,19 +244,16 @@ def merge_held(
     """
     stage = stage_of("corrected", quantity)
     sized = with_sizes(pieces, history, SIZED_AS[quantity.split("_", maxsplit=1)[0]])
-    unsized, sized = sized.filter(~USABLE), sized.filter(USABLE)
+    sized, unsized = parted(sized, USABLE)
     collected.refuse(unsized, stage, Reason.SIZE_UNKNOWN)
     check_conservation(f"{stage}: sizes", pieces, unsized, sized)
     collected.keep(sized, quantity)
-    shared = ((pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()).fill_null(
-        value=False
-    )
-    single = sized.filter(~shared & pl.col("hostname").is_not_null())
+    shared = (pl.col("host_class") == KVM) & pl.col("hostname").is_not_null()
+    slots, others = parted(sized, shared)
+    single, hostless = parted(others, pl.col("hostname").is_not_null())
     kept, twice = arithmetic.split_overlaps(single, HOST, _TIE_BREAK)
     check_conservation(f"{stage}: union per host", single, kept, twice)
     kept = collected.part(kept, twice, stage, Reason.ALREADY_HELD, on=collected.corrections.merge)
-    hostless = sized.filter(~shared & pl.col("hostname").is_null())
-    slots = sized.filter(shared)
     sums = _slices(slots, ceiling, stage, collected)
     whole = pl.concat(
         [kept.select(_SIZED_COLUMNS), hostless.select(_SIZED_COLUMNS), sums.drop("less")]
@@ -280,6 +276,8 @@ def _slices(
     Returns:
         ``_SIZED_COLUMNS``, and less: not all that the slices claim is counted.
     """
+    if sized.is_empty():
+        return sized.select(*_SIZED_COLUMNS, less=pl.lit(value=False))
     untold = [f"_untold_{name}" for name in UNITS]
     slots = sized.with_columns(
         *(pl.col(name).is_null().cast(pl.Int64).alias(f"_untold_{name}") for name in UNITS),

@@ -6,6 +6,7 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.arithmetic import check_conservation
+from chameleon_usage.intervals.cutting import parted
 from chameleon_usage.models.site import Priority, Site
 from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, POLICIES, Reason, stage_of
 from chameleon_usage.reconstruct.observed import HOST
@@ -107,19 +108,17 @@ def _borne_out(rows: dict[str, pl.DataFrame]) -> pl.DataFrame:
         the allocations.
     """
     left = rows["reservable"].group_by("hostname").agg(_left=pl.col("end").max())
-    pair = ["reservation_id", "hostname"]
-    used = rows["occupied"].drop_nulls(pair).group_by(pair).agg(_used=pl.col("end").max())
-    return (
-        rows["committed"]
-        .join(left, on="hostname", how="left")
-        .join(used, on=pair, how="left")
-        .with_columns(
-            end=pl.when(pl.col("start") < pl.col("_left"))
-            .then(pl.min_horizontal("end", pl.max_horizontal("_left", "_used")))
-            .otherwise("end")
-        )
-        .drop("_left", "_used")
+    beyond, within = parted(
+        rows["committed"].join(left, on="hostname", how="left"),
+        pl.col("_left").is_between("start", "end", closed="none"),
     )
+    pair = ["reservation_id", "hostname"]
+    used = rows["occupied"].join(beyond, on=pair, how="semi")
+    used = used.group_by(pair).agg(_used=pl.col("end").max())
+    cut = beyond.join(used, on=pair, how="left").with_columns(
+        end=pl.min_horizontal("end", pl.max_horizontal("_left", "_used"))
+    )
+    return pl.concat([within, cut.drop("_used")]).drop("_left")
 
 
 def _resolve(

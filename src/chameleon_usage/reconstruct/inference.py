@@ -30,6 +30,7 @@ def gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
     if unnamed.is_empty():
         return named
     pairs = unnamed.select("reservation_id", "host_id").unique()
+    taken = taken.join(pairs, on="reservation_id", how="semi")
     seen = (
         told.filter(rows.select(kind == "occupied").to_series())
         .select("reservation_id", "hostname")
@@ -137,9 +138,9 @@ def lost_allocations(
     told = ["lease_id", "project_id", "host_class", "vcpus", "memory_mb", "disk_gb"]
     stays = occupied.drop_nulls(pair).join(committed, on=pair, how="anti", nulls_equal=True)
     by_reservation, by_promise = (
-        rows.group_by("reservation_id", maintain_order=True).agg(
-            pl.col(told).first(), _from=pl.col("start").min(), _to=pl.col("end").max()
-        )
+        rows.join(stays, on="reservation_id", how="semi", maintain_order="left")
+        .group_by("reservation_id", maintain_order=True)
+        .agg(pl.col(told).first(), _from=pl.col("start").min(), _to=pl.col("end").max())
         for rows in (committed, promised)
     )
     last = (
@@ -203,13 +204,16 @@ def take_turns(
     """
     pair = ["reservation_id", "hostname"]
     sizeless = pl.col("vcpus").is_null()
-    rows = committed.filter(sizeless).drop_nulls([*pair, "asked"])
+    # Only of reservations that lost an allocation is there anything to cut.
+    rows = committed.filter(sizeless).join(lost, on="reservation_id", how="semi")
+    rows = rows.drop_nulls([*pair, "asked"])
     known, shown = (
         frame.group_by(pair).agg(pl.col("end").max())
         for frame in (rows, lost.join(rows, on="reservation_id", how="semi"))
     )
     asked = rows.group_by("reservation_id").agg(_most=pl.col("asked").max())
-    first = occupied.drop_nulls(pair).group_by(pair).agg(first=pl.col("start").min())
+    used = occupied.join(rows, on="reservation_id", how="semi").drop_nulls("hostname")
+    first = used.group_by(pair).agg(first=pl.col("start").min())
     hosts = (
         pl.concat([shown.with_columns(_kept=False), known.with_columns(_kept=True)])
         .join(shown.select("reservation_id").unique(), on="reservation_id", how="semi")
@@ -344,7 +348,8 @@ def assign_hosts(lost: pl.DataFrame, others: pl.DataFrame, committed: pl.DataFra
         source, entity_id and hostname of those whose host was found.
     """
     keys = ["source", "entity_id"]
-    hosts = committed.select("reservation_id", "hostname").unique().drop_nulls()
+    hosts = committed.select("reservation_id", "hostname").drop_nulls()
+    hosts = hosts.join(lost, on="reservation_id", how="semi").unique()
     others = others.select("reservation_id", "hostname", other_start="start", other_end="end")
     lives = lost.group_by(*keys, "reservation_id").agg(pl.col("start").min(), pl.col("end").max())
     options = lives.join(hosts, on="reservation_id")

@@ -8,6 +8,7 @@ from functools import cached_property
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic, keys
+from chameleon_usage.intervals.cutting import parted
 from chameleon_usage.models.stages import Ingested, rejects
 from chameleon_usage.models.vocabulary import AS_OF, KVM, Reason
 from chameleon_usage.reconstruct import inference
@@ -69,8 +70,8 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
     """Close what is still open at the moment of the dump, and refuse what begins later."""
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
     begun = pl.col("start") < now
-    late = ingested.intervals.filter(~begun).drop("start", "end")
-    intervals = ingested.intervals.filter(begun).with_columns(
+    intervals, late = parted(ingested.intervals, begun)
+    intervals = intervals.with_columns(
         end=pl.min_horizontal("end", now), open=pl.col("end").is_null()
     )
     # Some keep a row of maintenance for every hour.
@@ -86,7 +87,9 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
             reason=Reason.BEGINS_LATER,
             row_id="entity_id",
         )
-        for (source,), part in late.partition_by("source", as_dict=True).items()
+        for (source,), part in late.drop("start", "end")
+        .partition_by("source", as_dict=True)
+        .items()
     ]
     return Observed(
         intervals,
@@ -107,9 +110,18 @@ def enumerated(frames: Iterable[pl.DataFrame]) -> list[pl.DataFrame]:
     """
     frames = list(frames)
     for name in ("hostname", "host_class", "node_type"):
-        names = [frame[name].unique().cast(pl.String) for frame in frames if name in frame.columns]
-        kind = pl.Enum(pl.concat(names).drop_nulls().unique().sort())
-        frames = [frame.cast({name: kind} if name in frame.columns else {}) for frame in frames]
+        # The text of each name is looked up once, and not in every row.
+        groups = {
+            place: keys.groups(frame, [name])
+            for place, frame in enumerate(frames)
+            if name in frame.columns
+        }
+        texts = {
+            place: frames[place][name][row].cast(pl.String) for place, (row, _) in groups.items()
+        }
+        kind = pl.Enum(pl.concat(texts.values()).drop_nulls().unique().sort())
+        for place, (_, of) in groups.items():
+            frames[place] = frames[place].with_columns(texts[place].cast(kind)[of])
     return frames
 
 
@@ -145,8 +157,9 @@ def profile_history(profiles: pl.DataFrame) -> pl.DataFrame:
                 "node_type"
             ),
         )
+        .sort("source")
         .group_by("hostname", "start")
-        .agg(pl.col([*values, "_listed"]).sort_by("source").drop_nulls().last())
+        .agg(pl.col([*values, "_listed"]).drop_nulls().last())
         .sort("hostname", "start")
         .with_columns(filled, pl.col("_listed").forward_fill().backward_fill().over("hostname"))
         .with_columns(node_type=pl.coalesce("node_type", "_listed"))

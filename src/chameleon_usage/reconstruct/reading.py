@@ -109,6 +109,8 @@ class Collected:
                 others are left out.
             quantity: the ``quantity_type`` they count as.
         """
+        if pieces.is_empty():
+            return
         self.segments.append(
             conform(
                 pieces.with_columns(
