@@ -118,8 +118,8 @@ def clip_instances(
         seen_by: the sources that tell of the site's instances.
 
     Returns:
-        pieces with the columns of ``rows`` and ``origin``: reservation or ondemand. A container
-        counts as reserved while any lease holds its device.
+        pieces with the columns of ``rows`` that what follows reads, and ``origin``: reservation or
+        ondemand. A container counts as reserved while any lease holds its device.
 
     Raises:
         ConservationError: an hour of the rows is neither kept nor refused.
@@ -164,13 +164,15 @@ def clip_instances(
         unnamed = committed.filter(pl.col("hostname").is_null())
         uncounted.count_instances(bare, sliced, history, collected)
         uncounted.keep_adrift(bare, unnamed, collected)
+    read = pl.exclude("quantity_type", "host_id", "asked", "unreserved", "open")
+    columns = inside.select(read).columns
     return pl.concat(
-        [
-            inside.with_columns(origin=pl.lit("reservation")),
-            used.select(inside.columns).with_columns(origin=pl.lit("reservation")),
-            lives.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
-            somewhere.select(inside.columns).with_columns(origin=pl.lit("ondemand")),
-        ]
+        frame.select(*columns, origin=pl.lit(origin))
+        for origin, frames in {
+            "reservation": (inside, used),
+            "ondemand": (lives, somewhere),
+        }.items()
+        for frame in frames
     )
 
 
@@ -280,7 +282,7 @@ def _slices(
         return sized.select(*_SIZED_COLUMNS, less=pl.lit(value=False))
     untold = [f"_untold_{name}" for name in UNITS]
     slots = sized.with_columns(
-        *(pl.col(name).is_null().cast(pl.Int64).alias(f"_untold_{name}") for name in UNITS),
+        *(pl.col(name).is_null().cast(pl.Int32).alias(f"_untold_{name}") for name in UNITS),
         *(pl.col(name).fill_null(0) for name in UNITS),
     )
     sums = arithmetic.sum_overlaps(
@@ -289,7 +291,11 @@ def _slices(
     limits = ceiling.filter(pl.col("host_class") == KVM).select(
         "hostname", "start", "end", *(pl.col(name).alias(f"_max_{name}") for name in UNITS)
     )
+    first = slots.drop_nulls("source").group_by("hostname").agg(_first=pl.col("source").min())
+    claimed = _unit_seconds(slots, "node_units")
+    del slots  # large, on a busy site, as are the sums
     inside, outside = arithmetic.intersect(sums, limits, HOST)
+    del sums
     over = pl.col("node_units") - pl.col("_max_node_units")
     beyond = pl.concat(
         [
@@ -298,7 +304,6 @@ def _slices(
         ],
         how="diagonal",
     )
-    first = slots.drop_nulls("source").group_by("hostname").agg(_first=pl.col("source").min())
     beyond = beyond.join(first, on="hostname", how="left").sort("hostname", "start")
     for (source,), part in beyond.partition_by("_first", as_dict=True).items():
         lost = rejects(
@@ -328,9 +333,8 @@ def _slices(
         source=pl.lit(None, sized["source"].dtype),
         inferred=pl.lit(value=False),
     )
-    counted = [_unit_seconds(frame, "node_units") for frame in (slots, kept)]
-    if counted[0] != counted[1] + _unit_seconds(beyond, "_lost"):
-        difference = counted[1] + _unit_seconds(beyond, "_lost") - counted[0]
+    difference = _unit_seconds(kept, "node_units") + _unit_seconds(beyond, "_lost") - claimed
+    if difference:
         raise ConservationError(
             f"stage {stage}: {difference / 3600:+.4f} vcpu-hours after against before; {REPORT}"
         )
