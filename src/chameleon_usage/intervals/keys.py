@@ -167,7 +167,7 @@ def groups(frame: pl.DataFrame, by: Sequence[str]) -> tuple[Numbers, Numbers]:
     Returns:
         (a row of each group, the group of each row)
     """
-    codes = number(frame, by)
+    codes = number(frame, by, _MOST + frame.height)  # each row may have another
     occurs = np.zeros(int(codes.max(initial=0)) + 1, np.bool_)
     occurs[codes] = True
     places = np.cumsum(occurs) - 1
