@@ -146,7 +146,7 @@ class TestPartByPart:
         for number, label in enumerate([(1, 0), (0, 1), (0, 0)]):
             rows = numbers[number * 9 : (number + 1) * 120_001]
             table.add(label, rows.to_numpy(), rows.cast(pl.Float64).to_numpy())
-        whole = pl.concat(LongTable(kinds, dict(table.series)).parts(), rechunk=True)
+        whole = pl.concat(LongTable(kinds, series=dict(table.series)).parts(), rechunk=True)
         assert whole["collector"].is_sorted()
         assert whole.height == sum(len(values) for _, values in table.series.values())
         save_table(tmp_path / "whole", whole)
