@@ -1,6 +1,7 @@
 """Projected lead times from what the twin's scheduler really knew, by SQL alone."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -53,7 +54,9 @@ def true_waits(projected: pl.DataFrame, truth: Path) -> pl.DataFrame:
     asked = asked.with_columns(pl.col("timestamp").dt.replace_time_zone(None))
     files = {name: str(truth / f"{name}.parquet") for name in ("pool", "knowledge")}
     with duckdb.connect() as database:
-        database.execute("SET enable_progress_bar = false")  # a notebook would show it
+        # A notebook would show it; a kernel that cannot draw it refuses the word, and draws none.
+        with suppress(duckdb.InvalidInputException):
+            database.execute("SET enable_progress_bar = false")
         database.register("asked", asked)
         found = pl.DataFrame(database.sql(_WAITS, params=files).to_arrow_table())
     return found.with_columns(
