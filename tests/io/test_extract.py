@@ -201,9 +201,8 @@ class TestGrants:
 
     def test_a_table_that_no_site_can_lack_does(self, tiny):
         tiny.server.sql("DROP TABLE nova.compute_nodes")
-        with pytest.raises(subprocess.CalledProcessError) as error:
+        with pytest.raises(RuntimeError, match="compute_nodes"):
             tiny.grant()
-        assert "compute_nodes" in error.value.stderr
 
     def test_a_site_without_databases_has_none(self, usage):
         for command in ("grants", "extract"):

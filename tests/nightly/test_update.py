@@ -308,8 +308,8 @@ def test_generated_sites(key, most, tmp_path):
     def same(drawn: tuple[TinySite, float, dict[str, Any]]) -> None:
         site, as_of, tables = drawn
         shutil.rmtree(tmp_path)
-        asked, options = Period(DAY0, day(10), "12h"), {"by_host": True}
-        options["by_project"] = pl.DataFrame.clone
+        asked = Period(DAY0, day(10), "12h")
+        options = {"by_host": True, "by_project": pl.DataFrame.clone, "skip_missing": True}
         site.write(tmp_path / "raw")
         run_update(site.site, tmp_path / "raw", tmp_path / "updated", asked, **options)
         site.as_of, site.tables = as_of, tables
