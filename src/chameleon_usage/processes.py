@@ -7,16 +7,14 @@ them do, in twice the memory of one.
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.io.files import save_tables
-from chameleon_usage.ranges import AtHome, Tables, Work, only, places, rows_of, tables_of
+from chameleon_usage.ranges import AtHome, Tables
 
 
 class Processes(AtHome):
@@ -26,26 +24,8 @@ class Processes(AtHome):
         """Take how many."""
         self.jobs = jobs
 
-    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
-        """Give what the work makes of each range's rows."""
-        return self._each(partial(_made, work, names), places(folder / "rows"))
-
-    def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
-        """Keep what the work makes of each range's rows."""
-        deque(self._each(partial(_keep, work, names), places(folder / "rows")), maxlen=0)
-
-    def ask_kept(
-        self,
-        folder: Path,
-        of: Sequence[str],
-        work: Callable[[Tables], Tables],
-        names: Sequence[str],
-    ) -> Iterable[Tables]:
-        """Give what the work makes of tables that were kept of each range."""
-        return self._each(partial(_of_kept, work, of, names), places(folder / "readings"))
-
     def _each(self, work: Callable[[Path], Tables], of: Sequence[Path]) -> Iterator[Tables]:
-        """Give what the work makes of each place, in order; of few at a time, to save memory.
+        """Give what is made of each place, in order; of few at a time, to save memory.
 
         Raises:
             UsageError: a process was killed.
@@ -69,21 +49,6 @@ class Processes(AtHome):
                     f"--jobs {self.jobs}: a process was killed, most likely for want of memory; "
                     "give more --ranges, or fewer --jobs"
                 ) from error
-
-
-def _made(work: Work, names: Sequence[str], place: Path) -> Tables:
-    return only(names, work(rows_of(place)))
-
-
-def _keep(work: Work, names: Sequence[str], place: Path) -> Tables:
-    save_tables(place.parents[1] / "readings" / place.name, _made(work, names, place))
-    return {}
-
-
-def _of_kept(
-    work: Callable[[Tables], Tables], of: Sequence[str], names: Sequence[str], place: Path
-) -> Tables:
-    return only(names, work(tables_of(place, of)))
 
 
 @contextmanager

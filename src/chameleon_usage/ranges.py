@@ -7,7 +7,8 @@ as the outputs. Who takes a range, and when, is for an *engine* to say: one proc
 of a row depends on it, nor on how many ranges there are.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -84,12 +85,11 @@ class AtHome:
 
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give what the work makes of each range's rows."""
-        return (only(names, work(rows_of(place))) for place in places(folder / "rows"))
+        return self._each(partial(_made, work, names), places(folder / "rows"))
 
     def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
         """Keep what the work makes of each range's rows."""
-        for place in places(folder / "rows"):
-            save_tables(folder / "readings" / place.name, only(names, work(rows_of(place))))
+        deque(self._each(partial(_keep, work, names), places(folder / "rows")), maxlen=0)
 
     def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
         """Give tables that were kept of each range."""
@@ -103,7 +103,26 @@ class AtHome:
         names: Sequence[str],
     ) -> Iterable[Tables]:
         """Give what the work makes of tables that were kept of each range."""
-        return (only(names, work(tables_of(place, of))) for place in places(folder / "readings"))
+        return self._each(partial(_of_kept, work, of, names), places(folder / "readings"))
+
+    def _each(self, work: Callable[[Path], Tables], of: Sequence[Path]) -> Iterator[Tables]:
+        """Give what is made of each place, in order."""
+        return map(work, of)
+
+
+def _made(work: Work, names: Sequence[str], place: Path) -> Tables:
+    return only(names, work(rows_of(place)))
+
+
+def _keep(work: Work, names: Sequence[str], place: Path) -> Tables:
+    save_tables(place.parents[1] / "readings" / place.name, _made(work, names, place))
+    return {}
+
+
+def _of_kept(
+    work: Callable[[Tables], Tables], of: Sequence[str], names: Sequence[str], place: Path
+) -> Tables:
+    return only(names, work(tables_of(place, of)))
 
 
 TALLIED = ("segments", "support")

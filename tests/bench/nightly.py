@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import polars as pl
 
-from bench.pipeline import machine, middle
+from bench.pipeline import machine, middle, shell
 from chameleon_usage.io.files import whole_file
 from support import PROJECT
 from support.yesterday import write_yesterday
@@ -33,7 +33,7 @@ def run(dump: Path, out: Path, *args: str) -> tuple[dict[str, float], str]:
     """Run a site in a process of its own: seconds of processors, peak memory, what it says."""
     command = ["chameleon-usage", "run", "--config", PROJECT / "data" / "sites.yaml", *args]
     command += ["--site", dump.name, "--data-dir", dump.parent, "--output", out]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=shell())
     said = process.stderr.read() if process.stderr else ""
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
