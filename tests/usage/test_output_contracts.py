@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from datetime import UTC, date, datetime
 
+import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pytest
@@ -240,6 +241,19 @@ class TestTimeline:
         assert site.corrected("available_ondemand") == pytest.approx(free, abs=1e-12)
 
 
+def signed_zeros(site: TinySite) -> dict[str, list[str]]:
+    """List the columns of output tables that hold -0.0, as text tables would show it."""
+    found = {
+        table: [
+            column.name
+            for column in frame.select(cs.float())
+            if np.signbit(column.filter(column == 0).to_numpy()).any()
+        ]
+        for table, frame in site.outputs.items()
+    }
+    return {table: names for table, names in found.items() if names}
+
+
 class TestAlgebra:
     """Derived states are algebra over aligned series."""
 
@@ -285,6 +299,24 @@ class TestAlgebra:
         table = wide(site, "corrected")
         for name in table.columns[1:]:
             assert (table[name].drop_nulls() >= -1e-9).all(), name
+
+    def test_zero_has_no_sign(self, site):
+        assert not signed_zeros(site)
+
+    def test_zero_has_no_sign_where_nothing_is_in_the_pool(self):
+        site = TinySite()
+        site.hypervisor("h1", 0)
+        site.pool_host("h1", -5, -3)
+        assert site.uncorrected("available") == [0.0] * DAYS
+        assert not signed_zeros(site)
+
+    def test_zero_has_no_sign_where_more_is_taken_than_there_is(self):
+        site = TinySite()
+        site.pool_host("h1", 4, node_type="compute")
+        site.lease("L", 2, 6)
+        site.cached_day(3, "other", total_hours=24.0)
+        assert min(site.uncorrected("available")) < 0
+        assert not signed_zeros(site)
 
     def test_on_demand_states_are_none_on_bare_metal(self, bare_metal):
         for name in ("ondemand_capacity", "available_ondemand", "occupied_ondemand"):

@@ -323,8 +323,11 @@ def derive(means: pl.DataFrame, availability: Availability) -> pl.DataFrame:
     """
     corrected = pl.col("collector_type") == "corrected"
 
+    # Of zeros one by one: Polars takes "0 - x" for "-x", which makes -0.0 of 0.
+    none = pl.lit(pl.Series(np.zeros(means.height)))
+
     def column(name: str) -> pl.Expr:
-        return pl.col(name) if name in means.columns else pl.lit(0.0)
+        return pl.col(name) if name in means.columns else none
 
     def measured(name: str) -> pl.Expr:
         """A quantity that a table tells of and that has no segment is none, not unknown."""

@@ -360,7 +360,7 @@ def compare_node_types(
     collector, count_type = (
         of_site[name].to_physical().to_numpy() for name in ("collector_type", "count_type")
     )
-    none[collector, moment, count_type] = of_site["value"].to_numpy() * 0
+    none[collector, moment, count_type] = 0.0
     moment, which = np.nonzero(~np.isnan(values).all(axis=0))
     count_type, node_type = np.array(pairs, np.uint32).reshape(len(pairs), 2)[which].T
     values, none = values[:, moment, which], none[:, moment, count_type]
