@@ -17,6 +17,10 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.ranges import AtHome, Tables
 
 
+EACH = 12
+"""Ranges that a process does: it keeps the names of all it has seen, as Polars does."""
+
+
 class Processes(AtHome):
     """So many ranges at a time, each in a process of its own."""
 
@@ -30,6 +34,12 @@ class Processes(AtHome):
         Raises:
             UsageError: a process was killed.
         """
+        most = self.jobs * EACH
+        for first in range(0, len(of), most):
+            yield from self._some(work, of[first : first + most])
+
+    def _some(self, work: Callable[[Path], Tables], of: Sequence[Path]) -> Iterator[Tables]:
+        """Do so in processes that end with it."""
         with (
             one_thread_each(),
             ProcessPoolExecutor(
