@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from chameleon_usage import processes
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import save_tables
 from chameleon_usage.processes import Processes
@@ -33,6 +34,11 @@ def assert_same(site: TinySite, count: int, engine: AtHome | None = None) -> Non
     for name, table in site.outputs.items():
         assert told[name].schema == table.schema, name
         assert told[name].equals(table), name
+
+
+def with_process(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Tell the process that does a range."""
+    return {"done": rows.with_columns(process=os.getpid())}
 
 
 def killed(_rows: pl.DataFrame) -> None:
@@ -145,6 +151,17 @@ class TestCommand:
             ours = (tmp_path / "chi_tacc" / name).read_bytes()
             assert ours == (whole / name).read_bytes(), name
         assert "POLARS_MAX_THREADS" not in os.environ
+
+    def test_a_process_does_a_few_ranges_and_ends(self, tmp_path, monkeypatch):
+        """It would keep the names of all of them."""
+        monkeypatch.setattr(processes, "EACH", 1)
+        for number in range(3):
+            place = tmp_path / "rows" / f"range={number:06}"
+            save_tables(place, {"t": pl.DataFrame({"range": [number]})})
+        done = list(Processes(2).ask(tmp_path, with_process, ["done"]))
+        told = pl.concat(part["done"] for part in done)
+        assert told["range"].to_list() == [0, 1, 2]
+        assert told["process"][2] not in told["process"][:2]
 
     def test_a_process_that_is_killed_ends_the_run_and_says_why(self, tmp_path):
         (tmp_path / "rows" / "range=000000").mkdir(parents=True)

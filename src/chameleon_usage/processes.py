@@ -16,7 +16,6 @@ from pathlib import Path
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ranges import AtHome, Tables
 
-
 EACH = 12
 """Ranges that a process does: it keeps the names of all it has seen, as Polars does."""
 
