@@ -160,7 +160,7 @@ class TestPapers:
         assert len(paths) > 20
         lost = [p for p in paths if not (PROJECT / p).exists() and not (package / p).exists()]
         assert lost == [], "CONTRIBUTING.md names files that are not there"
-        told = page.split("## The house")[1].split("## ")[0]
+        told = page.split("## The folders")[1].split("## ")[0]
         rooms = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
         assert [room for room in sorted(rooms) if f"`{room}`" not in told] == []
 

@@ -1,6 +1,6 @@
 """Usage history of an OpenStack testbed, reconstructed from the databases of its services.
 
-A room for each stage, in the order in which data pass: ``ingest`` (raw tables -> intervals, with
+A folder for each stage, in the order in which data pass: ``ingest`` (raw tables -> intervals, with
 ``snapshots`` of earlier dumps), ``reconstruct`` (intervals -> segments, by the arithmetic of
 ``intervals``), ``usage`` (segments -> output tables). ``pipeline`` calls them, ``ranges`` the last
 two on ranges of hosts, ``nightly`` on what has changed, ``stages`` saves and loads what lies
