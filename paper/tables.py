@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from chameleon_usage.models.metrics import METRICS
-from chameleon_usage.models.vocabulary import Reason, stage_of
+from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE, Reason, stage_of
+from chameleon_usage.viz.availability import SOURCES
 from chameleon_usage.viz.base import coarsen, since_opening
 from chameleon_usage.viz.lease_use import by_year
 from chameleon_usage.viz.tables import ALL, cross_site_table
@@ -82,7 +83,11 @@ def causes_by_era(causes: pl.DataFrame) -> pl.DataFrame:
         .pivot(on="era", on_columns=eras, index=["count_type", "is_rest", "cause"])
         .remove(pl.all_horizontal(pl.col(eras).abs().fill_null(0) < LEAST_HOURS))
         .sort(pl.col("count_type").cast(pl.Enum(list(METRICS))), "is_rest", "cause")
-        .select(pl.col("count_type").replace(LABELS), "cause", *eras)
+        .select(
+            pl.col("count_type").replace(LABELS),
+            pl.col("cause").str.replace(f"{INDIRECT_EVIDENCE}$", SOURCES[INDIRECT_EVIDENCE]),
+            *eras,
+        )
     )
 
 
@@ -231,7 +236,7 @@ def share_cells(by_year: pl.DataFrame, sites: Sequence[str]) -> pl.DataFrame:
         pl.when(pl.col("leased") > 0)
         .then(percent("used") + "–" + percent("used", "leased"))
         .otherwise(percent("used"))
-        + " %",
+        + "%",
         pl.col("total").is_not_null() & pl.col("used").is_not_null() & USE_KNOWN,
     )
     return _by_site(by_year.select("year", "site", cell=text), sites)

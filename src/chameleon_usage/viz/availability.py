@@ -6,6 +6,7 @@ import altair as alt
 import polars as pl
 
 from chameleon_usage.models.raw import QUANTITIES, RAW_TABLES
+from chameleon_usage.models.vocabulary import INDIRECT_EVIDENCE
 from chameleon_usage.viz import palette
 from chameleon_usage.viz.base import (
     LABELS,
@@ -23,7 +24,10 @@ from chameleon_usage.viz.base import (
     time_axis,
 )
 
-SOURCES: dict[str, str] = {name: table.label for name, table in RAW_TABLES.items()}
+SOURCES: dict[str, str] = {
+    **{name: table.label for name, table in RAW_TABLES.items()},
+    INDIRECT_EVIDENCE: "indirect evidence",
+}
 """What figures call a source; one not listed keeps its name."""
 
 
