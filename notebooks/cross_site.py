@@ -46,7 +46,7 @@ cross_site_usage(usage, site_names=names, site_colours=colours, events=marked).s
     "cross_site_usage", figures
 )
 
-# %% mystnb={"figure": {"name": "fig-cross-site-percent", "caption": "The sum in percent of the nodes that all sites have by then ({{ source }}), monthly means. At the bottom, dark, what was used at each site; stripes are leased, of unknown use; above, light, what could have been used and was not. The upper edge of the dark areas is the utilisation of the whole testbed, whatever its size; where there are stripes above, it is a lower bound. White at the top is maintenance. Grey, where there is any, is not known: nodes of unknown state at the top, or months without a sum. Data: {{ output_dir }}/plots/cross_site_percent.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cross-site-percent", "caption": "The sum in percent of the nodes that all sites have by then ({{ source }}), monthly means. At the bottom, dark, what was used at each site; stripes (a plain colour in the key), what was leased and of unknown use; above, light, what could have been used and was not. The upper edge of the dark areas is the utilisation of the whole testbed, whatever its size; where there are stripes above, it is a lower bound. White at the top is maintenance. Grey, where there is any, is not known: nodes of unknown state at the top, or months without a sum. Data: {{ output_dir }}/plots/cross_site_percent.csv."}} tags=["hide-input"]
 cross_site_percent(usage, site_names=names, site_colours=colours).save(
     "cross_site_percent", figures
 )

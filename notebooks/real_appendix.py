@@ -51,7 +51,7 @@ types = published.machine_types(
 )
 events = pl.read_csv(real / "published_machine_events.csv")
 
-# %% mystnb={"figure": {"name": "fig-real-machines", "caption": "Hosts by node type, monthly means. Left: the published machine events, which are complete to the second and so have no interval. Right: our corrected total ({{ source }}) in the same months, as far as it covers them. A host that is named a type only later has it from its start, since the events name none before 2016. {{ words.removals() }} Data: {{ output_dir }}/plots/real_machines.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-real-machines", "caption": "Hosts by node type, monthly means. Left: the published machine events, which are complete to the second and so have no interval. Right: the corrected total of the {{ words.ours() }} ({{ source }}) in the same months, as far as it covers them. A host that is named a type only later has it from its start, since the events name none before 2016. {{ words.removals() }} Data: {{ output_dir }}/plots/real_machines.csv."}} tags=["hide-input"] when="has_published"
 real_record.machines(types, site_names=names, ours=ours).save("real_machines", figures)
 
 # %% tags=["hide-input"] when="has_published"
@@ -109,7 +109,7 @@ by_era = published.figures_by_era(pl.read_csv(real / "published_leases.csv").fil
 (
     GT(by_era, id="table-real-eras", rowname_col="figure")
     .cols_align("right", pl.selectors.exclude("figure"))
-    .tab_header("The same before the files changed and after: real leases, with 95 % intervals")
+    .tab_header("The same before the files changed and after: real leases, with 95% intervals")
 )
 
 # %% [markdown] when="has_curves"
@@ -126,7 +126,7 @@ both = pl.concat([curves, *made]).filter(
     pl.col("collector_type").is_in(list(record.COLLECTORS.values())),
 )
 
-# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, large points) beside ours (dashed, small points; {{ source }}), a row for each count type and a column for each site; each panel has its own scale. Grey: legacy; purple: uncorrected. The nearer a dashed line lies to the solid one of its colour, the more alike. No solid line where the published plot gives no value, and nothing before a site opened: a year's mean is over the days since, and over the part of the year that the curve has. The curves were read off plots to about half a node. Data: {{ output_dir }}/plots/real_record.csv."}} tags=["hide-input"] when="has_curves"
+# %% mystnb={"figure": {"name": "fig-real-record", "caption": "Yearly means in nodes: the real published curves (solid, large points) beside those of the {{ words.ours() }} (dashed, small points; {{ source }}), a row for each quantity and a column for each site; each panel has its own scale. Grey: legacy; purple: uncorrected. The nearer a dashed line lies to the solid one of its colour, the more alike. No solid line where the published plot gives no value, and nothing before a site opened: a year's mean is over the days since, and over the part of the year that the curve has. The curves were read off plots to about half a node. Data: {{ output_dir }}/plots/real_record.csv."}} tags=["hide-input"] when="has_curves"
 real_record.records(both, site_names=names, count_types=record.COMPARED).save(
     "real_record", figures
 )
@@ -144,12 +144,12 @@ summary = record.likeness_by_series(measured).with_columns(pl.col("site").replac
 (
     GT(summary, id="table-real-record", groupname_col="site")
     .fmt_percent("median difference", decimals=1, force_sign=True)
-    .cols_label(collector_type="collector", count_type="count")
+    .cols_label(collector_type="collector", count_type="quantity")
     .tab_header("How alike the yearly means are, 2016 to 2025")
 )
 
 # %% [markdown] when="has_curves"
-# Of {glue:text}`record_years:.0f` yearly means from 2016 on, {glue:text}`record_years_near:.0f` lie within 15 % of the
+# Of {glue:text}`record_years:.0f` yearly means from 2016 on, {glue:text}`record_years_near:.0f` lie within 15% of the
 # real ones. *Idle* is the difference of two of them, so its error in percent says little. In nodes it differs by
 # {glue:text}`record_idle:.0f` in the median, and by {glue:text}`record_idle_most:.0f` at most. *Uncorrected* idle is negative
 # before 2022, as the real one is: more nodes in use than leased.
@@ -184,7 +184,7 @@ glue("fit_near", blocks["near"].sum(), display=False)
     .fmt_percent("worst", decimals=0, force_sign=True)
     .sub_missing(missing_text="–", columns="which")
     .cols_label(
-        near="within 5 %", median="median deviation", worst="worst", which="the figure farthest off"
+        near="within 5%", median="median deviation", worst="worst", which="the figure farthest off"
     )
     .tab_header("Figures that the twin is calibrated to, and how near it came")
     .tab_options(table_font_size="80%")

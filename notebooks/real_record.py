@@ -71,7 +71,7 @@ for label, of in (("before", pl.col("year") < 2018), ("after", pl.col("year") >=
 sums = shares.filter(pl.col("year") >= 2018).select(pl.col("files", "caches").sum())
 glue("share_after", (sums["files"] / sums["caches"]).item(), display=False)
 
-# %% mystnb={"figure": {"name": "fig-published-record", "caption": "Nodes by month: the published files (black), the caches of the time (grey bars, yearly means of the digitised curves, to about half a node), and the corrected count of the *{{ words.ours() }}* (indigo). Total: from the machine events. Committed: from the lease files, which hold only a part of the leases. From 2018 on the black line therefore lies far below the grey bars: compare the indigo line with the bars. Data: {{ output_dir }}/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-published-record", "caption": "Nodes by month: the published files (black), the caches of the time (grey bars, yearly means of the digitised curves, to about half a node), and the corrected count of the *{{ words.ours() }}* (indigo). Total: from the machine events. Committed: from the lease files, which hold only a part of the leases. From 2018 on the black line therefore lies far below the grey bars: compare the indigo line with the bars. No bar: that year cannot be read off the published plot. Data: {{ output_dir }}/plots/published_record.csv."}} tags=["hide-input"] when="has_published"
 real_record.published(
     pl.concat([by_month, counted]),
     site_names=names,
@@ -144,7 +144,7 @@ both_curves = pl.concat(
     how="vertical_relaxed",
 )
 
-# %% mystnb={"figure": {"name": "fig-real-survival", "caption": "Share of leases longer than a time, on nodes with GPUs and without: lead time of those made in advance, requested duration of all, actual duration of those that held nodes. Solid, with bands: real, {{ words.where() }}, 2016-09 to 2021-06, without robots; the band is the 95 % interval when users are drawn with replacement. Dashed: ours ({{ source }}), of the same months and by the same rules. {{ words.short() }}A step is a limit or a round number that people ask for: a day, a week. Data: {{ output_dir }}/plots/real_survival.csv."}} tags=["hide-input"] when="has_published"
+# %% mystnb={"figure": {"name": "fig-real-survival", "caption": "Share of leases longer than a time, on nodes with GPUs and without: lead time of those made in advance, requested duration of all, actual duration of those that held nodes. Solid, with bands: real, {{ words.where() }}, 2016-09 to 2021-06, without robots; the band is the 95% interval when users are drawn with replacement. Dashed: leases of the {{ words.ours() }} ({{ source }}), of the same months and by the same rules. {{ words.short() }}A step is a limit or a round number that people ask for: a day, a week. Data: {{ output_dir }}/plots/real_survival.csv."}} tags=["hide-input"] when="has_published"
 real_leases.survival(both_curves, ours=ours).save("real_survival", figures)
 
 # %% tags=["remove-cell"] when="has_published"
@@ -178,7 +178,7 @@ for label, kind in (("", "non_gpu"), ("_gpu", "gpu")):
 # %% tags=["hide-input"] when="has_published"
 (
     GT(beside, id="table-real-leases", groupname_col="nodes", rowname_col="figure")
-    .cols_label(leases="leases", real="real", interval="95 % interval", ours=ours)
+    .cols_label(leases="leases", real="real", interval="95% interval", ours=ours)
     .fmt_integer("leases")
     .cols_align("right", ["real", "interval", "ours"])
     .tab_header("Lead times and durations of published leases, without robots")

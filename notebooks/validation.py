@@ -87,12 +87,12 @@ glue("caches_2024_share", 1 - then / now, display=False)
 
 # %% [markdown]
 # The figure shows {glue:text}`errors_seeds:.0f` twins of the real size, the book's own among them. With
-# another seed others ask at other times, and the damage hits other rows. So few seeds give a range, and no interval of
-# confidence. Such twins take longer than the book, so they
-# were measured apart, by `python -m paper seeds`, and stand in `data/seeds.csv`; a test measures
+# another seed users ask at other times, and the damage hits other rows. So few seeds give a range, and no confidence
+# interval. To make them takes longer than the book, so they
+# were measured beforehand, by `python -m paper seeds`, and recorded in `data/seeds.csv`; a test measures
 # one again.
 
-# %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of the uncorrected (triangles) and the corrected count (circles) against the twin's truth, by era: a column for each site, a row for each count type, log scale. Further left is nearer to the truth; an error of 0.01 % or less lies on the left edge. The point is the median of twins of several seeds, the line goes from the smallest to the largest. No point: the collector gives no value there. Where the truth is zero, both give a value and the error is not defined. Data: {{ output_dir }}/plots/validation.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-validation", "caption": "Error of the uncorrected (triangles) and the corrected count (circles) against the twin's truth, by era: a column for each site, a row for each quantity, log scale. Further left is nearer to the truth: before 2022 the circles lie far left of the triangles. An error of 0.01% or less lies on the left edge. The point is the median of twins of several seeds, the line goes from the smallest to the largest. No point: the collector gives no value there. Where the truth is zero, both give a value and the error is not defined. Data: {{ output_dir }}/plots/validation.csv."}} tags=["hide-input"]
 zero = validation.without_error(ranges, names, compared)
 look = {
     "site_names": names,
@@ -120,9 +120,9 @@ truth.readings(ranges.filter(measure="error_site"), **look).save("validation", f
 # The error is a mean over an era, and hides bad days. In the book's own twin the worst are those of
 # {glue:text}`worst_days_count:s` at {glue:text}`worst_days_site:s` in {glue:text}`worst_days_era:s`: the error is
 # {glue:text}`worst_days_error:.1%`, but on one day in twenty the count is off by more than
-# {glue:text}`worst_days_nodes:.0f` nodes, or {glue:text}`worst_days_p95:.1%` of the mean. Of the errors there,
-# {glue:text}`worst_days_under:.0%` are undercounts: nodes that no row names. The
-# [tables](#validation-appendix) have the bias and the worst days of every count.
+# {glue:text}`worst_days_nodes:.0f` nodes, or {glue:text}`worst_days_p95:.1%` of the mean. Of the errors
+# there, {glue:text}`worst_days_under:.0%` are undercounts: nodes that no row names. The
+# [tables](#validation-appendix) have the bias and the worst days of every quantity.
 
 # %% [markdown]
 # (by-host)=
@@ -144,7 +144,7 @@ for measure in ("error_lease", "leases_off"):
         glue(f"errors_{measure}_{collector}", of(measure, collector)["high"].max(), display=False)
 
 # %% [markdown]
-# By node type, the largest error of any count and era is {glue:text}`errors_by_type:s`. At KVM@TACC no row
+# By node type, the largest error of any quantity and era is {glue:text}`errors_by_type:s`. At KVM@TACC no row
 # gives the type of some hosts: their hours stand under *unknown* and are missing under their type. A series of
 # one node type can be wrong by so much where the sum of the site is nearly exact.
 #
@@ -191,11 +191,11 @@ glue("inferred_least_right_else", validation.at_least(right["right"].min(), 2), 
 # (choices)=
 # ## Our own choices
 #
-# The count has two thresholds, below which it is unknown and within which rows of a host are one presence. On the twins
-# [neither matters](#thresholds). The caches' errors are [inputs of the twin](#legacy-errors), and [projected lead
+# The corrected count has two thresholds: the share that must be known for a value to be published, and the gap within
+# which two rows of a host are one presence. On the twins [neither matters](#thresholds). The caches' errors are [inputs of the twin](#legacy-errors), and [projected lead
 # times](#projected-errors) are held to what its scheduler knew. The twin is calibrated to the curves that it resembles. On twins that were
 # [calibrated to half of the years](#halves) the error of the corrected count differs from that on the book's own by
-# {glue:text}`halves_moved:.2f` percentage points at most, whatever the site, era and count.
+# {glue:text}`halves_moved:.2f` percentage points at most, whatever the site, era and quantity.
 
 # %% tags=["remove-cell"]
 glue("halves_moved", validation.at_most(validation.moved_by_half(on_twins), 2), display=False)
@@ -213,17 +213,17 @@ for key, days in validation.days_of_services(by_services).items():
 # (services)=
 # ## Sites that the services wrote
 #
-# The twin is written by the hands that wrote the pipeline. So there are also sites that Nova and Blazar
-# wrote themselves: their code ran through sixty days of a script which knows what it did. They are small,
-# lively, and full of what goes wrong. Blazar as it is published deletes ended leases and removed hosts for good. So
+# Twin and pipeline were written by the same people, and may share a misreading. So there are also sites whose rows Nova
+# and Blazar wrote themselves: a script drove the services' own code through sixty days, and recorded what it did. These
+# sites are small, and have many failures. Blazar as it is published deletes ended leases and removed hosts for good. So
 # some days are unknown, and what is missed on the others counts as error here: of a removed host that nobody used
 # nothing is left. On the days that have
-# a value the largest error of any count is {glue:text}`services_most:.1%`; of committed it is
-# {glue:text}`services_committed:.2%`. But many days have none. With Blazar as it is published, reservable is known on
+# a value the largest error of any quantity is {glue:text}`services_most:.1%`; of committed it is
+# {glue:text}`services_committed:.2%`. But many days have no value. With Blazar as it is published, reservable is known on
 # {glue:text}`services_days_reservable_baremetal:s` of the days on bare metal and
 # {glue:text}`services_days_reservable_kvm:s` on KVM, committed on {glue:text}`services_days_committed_baremetal:s` and
 # {glue:text}`services_days_committed_kvm:s`. With Chameleon's branch, which keeps the rows and which only the bare-metal site ran, every
-# count is known on {glue:text}`services_days_chameleon:s` of the days.
+# quantity is known on {glue:text}`services_days_chameleon:s` of the days.
 
 # %% [markdown]
 # (damage)=
@@ -231,11 +231,11 @@ for key, days in validation.days_of_services(by_services).items():
 #
 # How often each kind of damage happens is an assumption, but for one share that the real row counts tell. So here each
 # kind in turn is made twice as frequent, on the book's own twin of one bare-metal site and of KVM, and the
-# count made again. What is already in every row cannot be doubled, and the eras in which everything was deleted are no
-# shares. Of {glue:text}`errors_kinds:.0f` kinds of damage, doubling changes an error by at least
-# {glue:text}`errors_noticeable:.3f` percentage points for {glue:text}`errors_kinds_felt:.0f`. None adds more than
-# {glue:text}`errors_most_added:.2f` percentage points to the error of any count ([all of them](#tables-damage)). All kinds
-# twice as frequent at once add {glue:text}`errors_all_added:.2f` points at most.
+# count made again. What is already in every row cannot be doubled, nor what is lost in an era in which everything was
+# deleted. Of {glue:text}`errors_kinds:.0f` kinds of damage, doubling changes an error by at least
+# {glue:text}`errors_noticeable:.3f` percentage points for {glue:text}`errors_kinds_felt:.0f`. No kind adds
+# more than {glue:text}`errors_most_added:.2f` percentage points to the error of any quantity ([table of all
+# kinds](#tables-damage)). With all kinds twice as frequent at once it is {glue:text}`errors_all_added:.2f` points at most.
 
 # %% tags=["remove-cell"]
 kinds = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))["damage"]

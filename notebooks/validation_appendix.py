@@ -233,10 +233,10 @@ cached = of("known_days", "legacy").group_by("site", "era").agg(pl.col("mid").ma
 # gives a few more days and a much larger error on KVM, a higher one gives up days for little.
 #
 # *Rows of a host that lie less than 15 minutes apart are one presence.* Between no tolerance and an hour no error of
-# any count changes by more than {glue:text}`tolerance_moves:.4%` of the node-hours: the gaps that services leave
+# any quantity changes by more than {glue:text}`tolerance_moves:.4%` of the node-hours: the gaps that services leave
 # when they share out their nodes anew last for minutes. The tolerance keeps one presence from falling into many; no result rests on it.
 #
-# Both were measured apart, by `python -m paper thresholds`, and stand in `data/thresholds.csv`.
+# Both were measured beforehand, by `python -m paper thresholds`, and are recorded in `data/thresholds.csv`.
 
 # %% tags=["remove-cell"]
 at_levels = thresholds.read_record()
@@ -276,7 +276,7 @@ glue("tolerance_moves", max(moved, thresholds.DIGIT), display=False)
 # [resemble the real ones](#real-record) shows only that the calibration works. So we also made twins that were
 # calibrated to the even years alone, and to the odd years alone; in between, each level was taken from the line between
 # its neighbours. A yearly mean of leased or used nodes is apart from the real one by {glue:text}`halves_inside:.1%` in the years of the
-# calibration and by {glue:text}`halves_outside:.1%` in the others, in the median of sites, counts and collectors; singly
+# calibration and by {glue:text}`halves_outside:.1%` in the others, in the median of sites, quantities and collectors; singly
 # these lie between {glue:text}`halves_inside_least:.1%` and {glue:text}`halves_inside_most:.1%`, and between
 # {glue:text}`halves_outside_least:.1%` and {glue:text}`halves_outside_most:.1%`. The dates of the hardware, some of which were read off the same curves, and
 # the behaviour of leases are the same for all, so total and reservable are hardly tested. (By
@@ -312,7 +312,7 @@ halves = validation.apart_by_half(
     .fmt_percent(["all", "inside", "outside"], decimals=1)
     .cols_label(
         collector_type="collector",
-        count_type="count",
+        count_type="quantity",
         all="calibrated to all years",
         inside="years of the calibration",
         outside="other years",
@@ -345,7 +345,7 @@ counts = {count: METRICS[count].label for count in counted}
     .fmt_percent(cs.starts_with("error"), decimals=2)
     .fmt_percent(cs.starts_with("known_days"), decimals=0)
     .sub_missing(missing_text="–")
-    .cols_label(count_type="count")
+    .cols_label(count_type="quantity")
     .cols_label_with(
         cs.starts_with("error", "known"), fn=lambda name: name.replace("_", " ").rsplit(" ", 1)[-1]
     )
@@ -367,7 +367,7 @@ felt = {name: kind["what"] for name, kind in kinds.items() if name in noticed}
 shown = felt or {name: kind["what"] for name, kind in kinds.items()}
 damaged = {site: name for site, name in names.items() if (doubled["site"] == site).any()}
 
-# %% mystnb={"figure": {"name": "fig-damage", "caption": "Percentage points by which the error of the corrected count grows when one kind of damage is twice as frequent, by site, count and era. Purple: the error grows; green: it shrinks. Shades go with the square root; numbers below 1 have two decimals, those from 10 on none. A dot: less than 0.005 points. A dash: the site cannot have such damage. Grey: no error is defined, as the truth is zero or there is no value. Data: {{ output_dir }}/plots/damage.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-damage", "caption": "Percentage points by which the error of the corrected count grows when one kind of damage is twice as frequent, by site, quantity and era; the years before 2022 are one era here. Purple: the error grows; green: it shrinks. Shades go with the square root; numbers below 1 have two decimals, those from 10 on none. A dot: less than 0.005 points. A dash: the site cannot have such damage. Grey: no error is defined, as the truth is zero or there is no value. Data: {{ output_dir }}/plots/damage.csv."}} tags=["hide-input"]
 ablation.twice_the_damage(doubled, site_names=damaged, count_types=counted, labels=shown).save(
     "damage", figures
 )
@@ -394,7 +394,7 @@ places = pl.concat_str(
     .sub_missing(missing_text="–")
     .cols_move_to_start(["what", "rate", "of", "mark", "place"])
     .tab_spanner("where more of it adds most", ["place", "with_all", "error"])
-    .cols_label(what="damage", of="of what", place="count", with_all="error", error="when twice")
+    .cols_label(what="damage", of="of what", place="where", with_all="error", error="when twice")
     .tab_options(table_font_size="80%", table_width="100%")
     .tab_header("Every kind of damage, how frequent the twin has it, and what twice as much does")
 )
@@ -403,7 +403,7 @@ places = pl.concat_str(
 # ## The book's own twin
 #
 # All numbers of the twin from which the chapters of results were made. The *95th percentile* is the
-# absolute error that 95 % of an era's days do not exceed, in nodes, and as a share of the mean truth. The truth of a
+# absolute error that 95% of an era's days do not exceed, in nodes, and as a share of the mean truth. The truth of a
 # day is the integral of its intervals, computed here without any part of the pipeline.
 
 
@@ -440,7 +440,7 @@ ordered = errors.sort(
     .tab_spanner("percent of node-hours", ["error", "bias", "p95"])
     .tab_spanner("nodes", ["mean_absolute_nodes", "bias_nodes", "p95_nodes"])
     .cols_label(
-        count_type="count",
+        count_type="quantity",
         p95="95th percentile",
         mean_absolute_nodes="mean |error|",
         bias_nodes="bias",
@@ -477,7 +477,7 @@ wide = (
     .fmt_number([f"p95_nodes_{o}" for o in others], decimals=1)
     .sub_missing(missing_text="–")
     .cols_label(
-        count_type="count",
+        count_type="quantity",
         **{f"{measure}_{o}": label for o in others for measure, label in measures.items()},
     )
     .tab_options(table_font_size="85%", table_width="100%")

@@ -253,9 +253,9 @@ def _told(column: str) -> pl.Expr:
     """Write a share in percent and hours with one decimal."""
     share = pl.col("figure").str.ends_with("_share")
     number = (pl.when(share).then(100 * pl.col(column)).otherwise(column)).round(1)
-    unit = pl.when(share).then(pl.lit(" %")).otherwise(pl.lit(""))
+    unit = pl.when(share).then(pl.lit("%")).otherwise(pl.lit(""))
     return pl.concat_str(number.cast(pl.String), unit)
 
 
 def _interval() -> pl.Expr:
-    return pl.format("{} to {}", _told("low").str.strip_suffix(" %"), _told("high"))
+    return pl.format("{} to {}", _told("low").str.strip_suffix("%"), _told("high"))

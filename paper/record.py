@@ -139,7 +139,7 @@ def likeness_by_series(measured: pl.DataFrame) -> pl.DataFrame:
         measured.group_by("site", "collector_type", "count_type")
         .agg(
             pl.len().alias("years"),
-            pl.col("near").sum().alias("years within 15 %"),
+            pl.col("near").sum().alias("years within 15%"),
             pl.col("difference").median().alias("median difference"),
         )
         .sort("site", "count_type", "collector_type")

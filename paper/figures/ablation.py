@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 NOTICEABLE = 0.005
 """Percentage points; what changes less has a dot."""
-HEIGHT = 17
-"""Of a row, in pixels."""
+CELL, HEIGHT = 30, 17
+"""Width and height of a cell, in pixels: a number with two decimals and a sign fits."""
 DOT, DASH = "·", "–"
 """What is hardly felt, and what there is not to leave out or to double."""
 
@@ -149,7 +149,7 @@ def points_added(
     )
     chart = (
         alt.layer(grey, cells, numbers)
-        .properties(width=26 * len(eras), height=HEIGHT * len(labels))
+        .properties(width=CELL * len(eras), height=HEIGHT * len(labels))
         .facet(
             row=alt.Row("site:N", title=None, sort=list(site_names.values())),
             column=alt.Column(

@@ -181,10 +181,10 @@ def test_figures_are_written_in_percent_and_hours_with_their_intervals():
     )
     found = real.with_columns(pl.col("value") * 2).head(1)
     assert published.figures_beside(real, found).rows() == [
-        ("all nodes", "made in advance", 9, "9.6 %", "8.0 to 11.0 %", None),
+        ("all nodes", "made in advance", 9, "9.6%", "8.0 to 11.0%", None),
         ("nodes with GPU", "actual duration, median (h)", 7, "22.4", "20.0 to 24.1", "44.9"),
     ]
     eras = pl.concat([real, real.with_columns(era=pl.lit("before"))])
     by_era = published.figures_by_era(eras)
     assert by_era.columns == ["figure", "before"]
-    assert by_era.rows() == [("made in advance", "9.6 % (8.0 to 11.0 %)")]
+    assert by_era.rows() == [("made in advance", "9.6% (8.0 to 11.0%)")]

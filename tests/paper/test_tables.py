@@ -147,8 +147,8 @@ class TestAllSites:
     def test_a_share_lies_between_bounds(self, by_year):
         cells = tables.share_cells(by_year, ["a", "late", ALL])
         assert cells.rows() == [
-            (2019, "20.0 %", "–", "20.0 %"),
-            (2020, "20.0 %", "unknown", "12.5–31.2 %"),
+            (2019, "20.0%", "–", "20.0%"),
+            (2020, "20.0%", "unknown", "12.5–31.2%"),
         ]
 
     def test_only_known_shares_are_cited(self, by_year):

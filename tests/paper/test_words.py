@@ -56,7 +56,10 @@ class TestTemplates:
         words = {"source": "simulated", "has_ondemand": True, "legends": ["B in yellow"]}
         words |= {"has_events": False}
         caption = spoken("cross_site", "usage", **words, predecessors={"B": "first cloud"})
-        assert "black line = total; B in yellow. Stripes are leased" in caption
+        assert (
+            "black line = total; B in yellow. Stripes (a plain colour in the key): leased"
+            in caption
+        )
         assert "the sum lacks it: so with the first cloud of B." in caption
         yearly = spoken("cross_site", "yearly", predecessors={"B": "first cloud"})
         assert yearly.endswith("not begun yet; B had a first cloud before, which *All* lacks, too.")
@@ -75,7 +78,9 @@ class TestTemplates:
         found = {"gap_year": 1, "gap_count": "total", "gap_nodes": 3.0, "gap_word": "more"}
         told = spoken("site", "other_counts", found=found | {"gap_types": 1.0}, prefix="")
         assert told.startswith("- *Other counts.* The yearly means of *corrected* and *legacy*")
-        assert told.endswith("does not have in that year, the rest are elsewhere.")
+        assert told.endswith(
+            "does not have in that year, the rest to other types or to none that is known."
+        )
         told = spoken("site", "other_counts", found=found | {"gap_types": 2.96}, prefix="")
         assert told.endswith("does not have in that year.")
         assert spoken("site", "other_counts", found={}, prefix="") == ""

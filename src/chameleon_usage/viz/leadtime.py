@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _AHEAD = "median of those not at once"
-_RANGE = "10 % and 90 %"
+_RANGE = "10% and 90%"
 _LINES: dict[str, tuple[list[int], float]] = {
     "median": ([1, 0], 2.2),
     _RANGE: ([2, 2], 1.2),
