@@ -59,9 +59,7 @@ def named(table):
     )
     .sub_missing(missing_text="–")
     .tab_options(table_font_size="80%", table_width="100%")
-    .tab_header(
-        "Error of the corrected count, in percent of node-hours: median (smallest to largest)"
-    )
+    .tab_header("Error of the corrected count, in percent of node-hours: median (smallest–largest)")
 )
 
 # %% [markdown]
@@ -90,7 +88,7 @@ of_leases = pl.concat(
     .cols_label_with(cs.starts_with("error_lease", "leases_off"), fn=lambda n: n.rsplit("_", 1)[-1])
     .sub_missing(missing_text="–")
     .tab_options(table_font_size="85%", table_width="100%")
-    .tab_header("Leases on the right hosts, in percent: median (smallest to largest)")
+    .tab_header("Leases on the right hosts, in percent: median (smallest–largest)")
 )
 
 # %% [markdown]
@@ -218,7 +216,7 @@ cached = of("known_days", "legacy").group_by("site", "era").agg(pl.col("mid").ma
     .sub_missing(missing_text="–")
     .tab_options(table_font_size="85%", table_width="100%")
     .tab_header(
-        "Assumed, not found: error of the twin's caches in percent, median (smallest to largest)"
+        "Assumed, not found: error of the twin's caches in percent, median (smallest–largest)"
     )
 )
 

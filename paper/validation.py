@@ -162,10 +162,10 @@ def in_order(
 
 
 def in_percent(of: pl.DataFrame, decimals: int = 2) -> pl.DataFrame:
-    """Write a range as words: median (smallest to largest), in percent, as column `words`.
+    """Write a range as words: median (smallest–largest), in percent, as column `words`.
 
     >>> in_percent(pl.DataFrame({"low": [0.01], "mid": [0.02], "high": [0.054]}), 1)["words"][0]
-    '2.0 (1.0 to 5.4)'
+    '2.0 (1.0–5.4)'
     """
 
     def percent(name: str) -> pl.Expr:
@@ -173,7 +173,7 @@ def in_percent(of: pl.DataFrame, decimals: int = 2) -> pl.DataFrame:
         return rounded.map_elements(f"{{:.{decimals}f}}".format, return_dtype=pl.String)
 
     return of.with_columns(
-        words=pl.format("{} ({} to {})", *(percent(name) for name in ("mid", "low", "high")))
+        words=pl.format("{} ({}–{})", *(percent(name) for name in ("mid", "low", "high")))
     )
 
 

@@ -120,7 +120,7 @@ class TestTables:
         of = validation.ranges(self.ROWS).filter(measure="error_site")
         assert of.select("low", "mid", "high").row(0) == (0.01, 0.02, 0.05)
         told = validation.by_count(validation.in_percent(of)).to_dicts()
-        assert told == [{"site": "a", "era": "2022_on", "total": "2.00 (1.00 to 5.00)"}]
+        assert told == [{"site": "a", "era": "2022_on", "total": "2.00 (1.00–5.00)"}]
 
     def test_of_what_is_inferred_the_worst_twin_says_how_much_is_right(self):
         (row,) = validation.inferred(validation.ranges(self.ROWS), ["total"]).to_dicts()
