@@ -220,9 +220,9 @@ for key, days in validation.days_of_services(by_services).items():
 # nothing is left. On the days that have
 # a value the largest error of any quantity is {glue:text}`services_most:.1%`; of committed it is
 # {glue:text}`services_committed:.2%`. But many days have no value. With Blazar as it is published, reservable is known on
-# {glue:text}`services_days_reservable_baremetal:s` of the days on bare metal and
-# {glue:text}`services_days_reservable_kvm:s` on KVM, committed on {glue:text}`services_days_committed_baremetal:s` and
-# {glue:text}`services_days_committed_kvm:s`. With Chameleon's branch, which keeps the rows and which only the bare-metal site ran, every
+# {glue:text}`services_days_reservable_baremetal:s` of the days on bare metal and committed on
+# {glue:text}`services_days_committed_baremetal:s`; on KVM these are {glue:text}`services_days_reservable_kvm:s` and,
+# depending on the release, {glue:text}`services_days_committed_kvm:s`. With Chameleon's branch, which keeps the rows and which only the bare-metal site ran, every
 # quantity is known on {glue:text}`services_days_chameleon:s` of the days.
 
 # %% [markdown]
