@@ -345,7 +345,7 @@ glue("ablation_costly_points", first["saved"], display=False)
 others_cost = costly["saved"].slice(1).max() or 0.0
 glue("ablation_costly_next", validation.at_most(others_cost, 2), display=False)
 
-# %% mystnb={"figure": {"name": "fig-ablation", "caption": "Percentage points by which the error of the corrected count grows when one correction is left out, against the twin's truth, by site, count and era. Purple: the error grows; green: it shrinks. Shades go with the square root; numbers below 1 have two decimals, those from 10 on none. A dot: less than 0.005 points. A dash: nothing to leave out, as the site has no such source. Grey: no error is defined, as the truth is zero or there is no value. Data: {{ output_dir }}/plots/ablation.csv."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ablation", "caption": "Percentage points by which the error of the corrected count grows when one correction is left out, against the twin's truth, by site, quantity and era. Purple: the error grows; green: it shrinks. Shades go with the square root; numbers below 1 have two decimals, those from 10 on none. A dot: less than 0.005 points. A dash: nothing to leave out, as the site has no such source. Grey: no error is defined, as the truth is zero or there is no value. Data: {{ output_dir }}/plots/ablation.csv."}} tags=["hide-input"]
 ablation.ablation(without, site_names=ablated, count_types=compared, labels=left_out).save(
     "ablation", figures
 )
