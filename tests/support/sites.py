@@ -441,12 +441,19 @@ class TinySite:
 
     def outputs_in(self, count: int, engine: Engine | None = None) -> dict[str, pl.DataFrame]:
         """Give the same, made in so many ranges of hosts."""
+        engine = engine or AtHome()
         with tempfile.TemporaryDirectory() as folder:
             late, parts = pipeline.cut_site(
-                self.facts, self.site, Path(folder), count, by_project=True, keep=False
+                self.facts,
+                self.site,
+                Path(folder),
+                count,
+                by_project=True,
+                keep=False,
+                apart=engine.apart,
             )
             late, window, sums = pipeline.in_ranges(
-                late, parts, engine or AtHome(), self.window, by_host=True
+                late, parts, engine, self.window, by_host=True
             )
             return pipeline.outputs(
                 late, self.site, window, by_host=True, by_project=pl.DataFrame.clone, sums=sums
