@@ -202,10 +202,7 @@ def only(names: Sequence[str], tables: Tables) -> dict[str, pl.DataFrame]:
 
 def plain(tables: Tables) -> dict[str, pl.DataFrame]:
     """Write all names as text: what they are numbered by, another process does not know."""
-    return {
-        name: frame.cast({NAMES: pl.String})
-        for name, frame in tables.items()
-    }
+    return {name: frame.cast({NAMES: pl.String}) for name, frame in tables.items()}
 
 
 @dataclass(frozen=True)
@@ -276,7 +273,7 @@ def cut(
         apart: write names as text, for other processes.
     """
     prepared, early = corrected.prepare(observed, site, Corrections())
-    of = dict(prepared.rows)
+    of = prepared.rows
     wanted = prepared.nameless["occupied"].select("reservation_id").unique()
     others = of["occupied"].join(wanted, on="reservation_id", how="semi")
     seats = of["occupied"].select("entity_id", _seat="hostname", _sits=True).unique("entity_id")
@@ -291,7 +288,9 @@ def cut(
     ranges = _balanced(pl.concat(hosts.alias("hostname") for _, hosts, _ in parts), count)
     kinds = dict(ROWS) if apart else dict(observed.intervals.schema) | {"use": ROWS["use"]}
     # One after another: all of them together, and once more by range, take most of the memory.
-    for number, (frame, hosts, use) in enumerate(parts):
+    of.clear()
+    for number in reversed(range(len(parts))):
+        frame, hosts, use = parts.pop()
         found = (
             hosts.alias("hostname")
             .to_frame()
@@ -446,9 +445,7 @@ def place(site: Cut, engine: Engine) -> None:
         ]
     )
     rows = rows.join(site.ranges, left_on="_host", right_on="hostname", how="left")
-    rows = rows.with_columns(
-        pl.col("range").fill_null(site.count), use=pl.lit(PLACED, ROWS["use"])
-    )
+    rows = rows.with_columns(pl.col("range").fill_null(site.count), use=pl.lit(PLACED, ROWS["use"]))
     _write(site.folder, "placed", rows, site.plan.kinds, apart=engine.apart)
 
 

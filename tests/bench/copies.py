@@ -82,9 +82,7 @@ def write_copies(source: Path, target: Path, copies: int) -> None:
     (target / "manifest.json").write_text(manifest + "\n", encoding="utf-8")
 
 
-def _copy(
-    table: pl.LazyFrame, name: str, steps: Mapping[str, int], number: int
-) -> pl.LazyFrame:
+def _copy(table: pl.LazyFrame, name: str, steps: Mapping[str, int], number: int) -> pl.LazyFrame:
     """Give a copy of a table: the n-th, from 0 on."""
     kinds = table.collect_schema()
     raised = {"id": name, **_NUMBERS.get(name, {})}
