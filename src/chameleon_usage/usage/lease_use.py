@@ -122,7 +122,8 @@ def counted(part: pl.DataFrame, early: pl.DataFrame, window: Window) -> dict[str
     names, lease = numbered(part["lease"].cast(NAME))
     held = part.with_columns(pl.col("what").cast(pl.Enum(_HOURS)), _of=pl.Series(lease))
     known = names.to_frame("lease").select(known_by("lease"))
-    returned = given_back(held, ends_of(known, early)[lease])
+    ours = early.join(known, on=_LEASE, how="semi")  # a range has few of a large site's
+    returned = given_back(held, ends_of(known, ours)[lease])
     return {
         "seconds": pl.concat(_by_month(some, window) for some in (held, returned)),
         "begun": _first_held(held, known, returned),
