@@ -47,19 +47,22 @@ DuckDB, took {before:.2f} s before all this and {after:.2f} s after it.
 
 A site with more rows than one machine has memory for is counted in
 [ranges of its hosts](#beyond-one-machine), some at a time or on many machines.
-`tests/bench/ranges.py --record` measured that on {ranges_processor} ({ranges_cores} cores). It cuts
-{site} into ranges and copies their rows under other names, so that the site is so many *times* as
-large and every sum is known: it must be that of one copy, times their number, to the last second.
+`tests/bench/ranges.py --record` measured that on {ranges_processor} ({ranges_cores} cores). It
+copies the raw tables of {site} under other names, so that the site is so many *times* as large and
+every sum is known: it must be that of one copy, times their number, to the last second. In
+processes and on Spark, it was the rows of ranges that were copied, and the raw tables not read.
 
-| times | intervals | workers | start | intervals/s | processor | shuffle | worker | driver | all |
-|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|
+| times | intervals | workers | start | facts | intervals/s | in all \
+| processor | shuffle | worker | driver | all |
+|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 {ranges}
 
-*Start* is until a worker can work. *Intervals/s* is from the rows of the ranges on disk to the
-sums of all segments, on cores that had other work, too; *processor* is the time of all cores,
-copying and tables included. *Shuffle* is the size of the rows that the workers get. *Worker* is the
-most memory that one of them held, *driver* that of the process that adds up and makes the tables,
-and *all* that of all together at any time.
+*Start* is until a worker can work, *facts* from raw tables to intervals. *Intervals/s* is from the
+rows of the ranges on disk to the sums of all segments, on cores that had other work, too; *in all*
+is the time of all steps, *processor* that of all cores. *Shuffle* is the size of the rows of the
+ranges. *Worker* is the most memory that one of them held, *driver* that of the process that adds up
+and makes the tables, and *all* that of all together at any time. Threads are of one process, which
+is worker and driver.
 
 ## Night after night
 
@@ -74,7 +77,7 @@ both: on the dump of the next night, and on one in which a single lease of years
 Times are those of all cores, buckets are days.
 """
 
-_WORKERS = {"home": "{jobs} processes", "spark": "Spark (Sail)"}
+_WORKERS = {"home": "{jobs} processes", "threads": "{jobs} threads", "spark": "Spark (Sail)"}
 
 
 def page() -> str:
@@ -109,14 +112,17 @@ def page() -> str:
     )
 
 
-def _of_ranges(of: dict[str, float | str]) -> str:
+def _of_ranges(of: dict[str, Any]) -> str:
     """Give a row of the table of ranges."""
-    rate = float(of["intervals"]) / (float(of["read"]) + float(of["add_up"]))
-    workers = _WORKERS[str(of["engine"])].format(jobs=of["jobs"])
+    rate = of["intervals"] / (of["read"] + of["add_up"])
+    workers = _WORKERS[of["engine"]].format(jobs=of["jobs"])
+    whole = sum(of[step] for step in ("facts", "cut", "read", "add_up", "tables") if step in of)
+    facts = f"{of['facts']:.1f} s" if "facts" in of else "–"
+    worker = f"{of['worker_gib']:.1f} GiB" if of["worker_gib"] else "–"
     return (
-        f"| {of['copies']} | {of['intervals']:,} | {workers} | {of['start_up']:.1f} s "
-        f"| {rate:,.0f} | {of['cpu_seconds']:,.0f} s | {of['rows_mb']:,.0f} MB "
-        f"| {of['worker_gib']:.1f} GiB | {of['driver_with_tables_gib']:.1f} GiB "
+        f"| {of['copies']} | {of['intervals']:,} | {workers} | {of['start_up']:.1f} s | {facts} "
+        f"| {rate:,.0f} | {whole:,.0f} s | {of['cpu_seconds']:,.0f} s "
+        f"| {of['rows_mb']:,.0f} MB | {worker} | {of['driver_with_tables_gib']:.1f} GiB "
         f"| {of['together_gib']:.1f} GiB |"
     )
 

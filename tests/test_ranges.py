@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from chameleon_usage import processes
-from chameleon_usage.errors import UsageError
-from chameleon_usage.io.files import save_tables
-from chameleon_usage.processes import Processes
 from chameleon_usage.ranges import AtHome, plain
 from support import PROJECT
 from support.little_sites import little_sites
@@ -34,15 +28,6 @@ def assert_same(site: TinySite, count: int, engine: AtHome | None = None) -> Non
     for name, table in site.outputs.items():
         assert told[name].schema == table.schema, name
         assert told[name].equals(table), name
-
-
-def with_process(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Tell the process that does a range."""
-    return {"done": rows.with_columns(process=os.getpid())}
-
-
-def killed(_rows: pl.DataFrame) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def there(work: Callable) -> Callable:
@@ -136,10 +121,9 @@ class TestCommand:
         assert [n for n in files if (whole / n).read_bytes() != (ours / n).read_bytes()] == []
         assert [path.name for path in tmp_path.iterdir()] == [key]
 
-    def test_processes_side_by_side_make_the_same_files(
-        self, usage, lively_raw, lively_outputs, tmp_path, monkeypatch
+    def test_ranges_side_by_side_make_the_same_files(
+        self, usage, lively_raw, lively_outputs, tmp_path
     ):
-        monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
         whole = lively_outputs("--by-host") / "chi_tacc"
         call = ["run", "--config", PROJECT / "data" / "sites.yaml", "--data-dir", lively_raw]
         call += ["--site", "chi_tacc", "--output", tmp_path, *TEN_DAYS, "--by-host", "--jobs", "2"]
@@ -150,24 +134,6 @@ class TestCommand:
         for name in names:
             ours = (tmp_path / "chi_tacc" / name).read_bytes()
             assert ours == (whole / name).read_bytes(), name
-        assert "POLARS_MAX_THREADS" not in os.environ
-
-    def test_a_process_does_a_few_ranges_and_ends(self, tmp_path, monkeypatch):
-        """It would keep the names of all of them."""
-        monkeypatch.setattr(processes, "EACH", 1)
-        for number in range(3):
-            place = tmp_path / "rows" / f"range={number:06}"
-            save_tables(place, {"t": pl.DataFrame({"range": [number]})})
-        done = list(Processes(2).ask(tmp_path, with_process, ["done"]))
-        told = pl.concat(part["done"] for part in done)
-        assert told["range"].to_list() == [0, 1, 2]
-        assert told["process"][2] not in told["process"][:2]
-
-    def test_a_process_that_is_killed_ends_the_run_and_says_why(self, tmp_path):
-        (tmp_path / "rows" / "range=000000").mkdir(parents=True)
-        save_tables(tmp_path / "rows" / "range=000000", {"t": pl.DataFrame({"a": [1]})})
-        with pytest.raises(UsageError, match="--jobs 2: a process was killed"):
-            list(Processes(2).ask(tmp_path, killed, []))
 
     def test_jobs_are_of_this_machine(self, usage):
         said = usage("run", "--engine", "slurm", "--jobs", "2")

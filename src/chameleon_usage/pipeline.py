@@ -240,16 +240,13 @@ def availability_of(stage: SegmentsStage, known_share: float = KNOWN_SHARE) -> A
     )
 
 
-def cut_site(
-    stage: FactsStage, site: Site, folder: Path, count: int, *, by_project: bool, keep: bool
-) -> tuple[SegmentsStage, Cut]:
-    """Cut a site into ranges of hosts, whose rows lie in the folder from then on."""
+def observed_of(stage: FactsStage, *, keep: bool) -> tuple[SegmentsStage, Observed]:
+    """Part what is cut into ranges of hosts from what is not; the stage serves no more then."""
     observed = observe(stage.ingested, stage.as_of)
-    parts = cut(observed, site, folder, count, by_project=by_project, whole=keep)
     late = late_of(stage, observed)
     if not keep:  # names of millions of bookings, which only a saved stage tells
         late = replace(late, schedule=conform(late.schedule.drop("entity_id", "host_id"), Schedule))
-    return late, parts
+    return late, observed
 
 
 def in_ranges(
@@ -535,13 +532,20 @@ def run_pipeline(
         number = count or max(engine.jobs if engine else 1, ceil(rows / MOST_ROWS))
         if early is not None and rows and (engine or number > 1):
             with files.beside(target) as room:
-                late, parts = cut_site(
-                    early, site, room, number, by_project=by_project is not None, keep=keep
-                )
+                workers = engine or AtHome()
+                late, observed = observed_of(early, keep=keep)
                 early = early if keep else None  # its memory serves what follows
-                late, window, sums = in_ranges(
-                    late, parts, engine or AtHome(), window, by_host=by_host
+                parts = cut(
+                    observed,
+                    site,
+                    room,
+                    number,
+                    by_project=by_project is not None,
+                    whole=keep,
+                    apart=workers.apart,
                 )
+                del observed
+                late, window, sums = in_ranges(late, parts, workers, window, by_host=by_host)
         else:
             if early is not None:
                 late = segments(early, site, by_project=by_project is not None)

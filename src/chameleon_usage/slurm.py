@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import polars as pl
+
 from chameleon_usage.errors import UsageError
-from chameleon_usage.io.files import save_tables, whole_directory
-from chameleon_usage.ranges import AtHome, Tables, Work, only, places, rows_of, tables_of
+from chameleon_usage.io.files import load_table, save_tables, whole_directory
+from chameleon_usage.ranges import AtHome, Tables, Work, places, plain
 
 JOB, DONE = "job.pickle", "done"
 NOTE = "said-%a"
@@ -22,15 +24,21 @@ NOTE = "said-%a"
 class JobArray(AtHome):
     """Each range is a task; partition, memory and time are those of Slurm's SBATCH variables."""
 
+    apart = True
+
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give what the work makes of each range's rows."""
         done = _array(folder / "asked", places(folder / "rows"), (), work, names)
-        return (tables_of(place, names) for place in places(done))
+        return (_tables_of(place, names) for place in places(done))
 
     def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
         """Keep what the work makes of each range's rows."""
         done = _array(folder / "read", places(folder / "rows"), (), work, names)
         done.rename(folder / "readings")
+
+    def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
+        """Give tables that were kept of each range."""
+        return (_tables_of(place, names) for place in places(folder / "readings"))
 
     def ask_kept(
         self,
@@ -41,7 +49,7 @@ class JobArray(AtHome):
     ) -> Iterable[Tables]:
         """Give what the work makes of tables that were kept of each range."""
         done = _array(folder / f"of-{'-'.join(of)}", places(folder / "readings"), of, work, names)
-        return (tables_of(place, names) for place in places(done))
+        return (_tables_of(place, names) for place in places(done))
 
 
 def _array(
@@ -76,13 +84,23 @@ def _array(
     return job / DONE
 
 
+def _rows_of(place: Path) -> pl.DataFrame:
+    """Read the rows of a range from its directory."""
+    return pl.concat(load_table(path) for path in sorted(place.glob("*.parquet")))
+
+
+def _tables_of(place: Path, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Read tables that were kept of a range from its directory."""
+    return {name: load_table(place / f"{name}.parquet") for name in names}
+
+
 def do_task(job: Path, number: int) -> None:
     """Do one task; what it makes appears whole or not at all, so it can be done again."""
     of, given, work, names = pickle.loads((job / JOB).read_bytes())  # noqa: S301 - the run's own
     place = of[number]
-    made = work(tables_of(place, given) if given else rows_of(place))
+    made = work(_tables_of(place, given) if given else _rows_of(place))
     with whole_directory(job / DONE / place.name) as scratch:
-        save_tables(scratch, only(names, made))
+        save_tables(scratch, plain({name: made[name] for name in names}))
 
 
 if __name__ == "__main__":

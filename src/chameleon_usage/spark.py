@@ -68,6 +68,7 @@ class Cluster:
     """Each range on some worker, all of which see the folder under the same name."""
 
     jobs = 1
+    apart = True
 
     def __init__(self, spark: Any) -> None:  # noqa: ANN401
         """Take a session."""

@@ -34,13 +34,17 @@ def test_machine_and_versions_are_told():
 def test_each_size_that_was_counted_range_by_range_has_a_row():
     page = bench.page()
     for of in RANGES["runs"]:
-        workers = "Spark" if of["engine"] == "spark" else f"{of['jobs']} processes"
+        kind = {"home": "processes", "threads": "threads"}.get(of["engine"])
+        workers = f"{of['jobs']} {kind}" if kind else "Spark"
         [row] = [
             line
             for line in page.splitlines()
             if line.startswith(f"| {of['copies']} | {of['intervals']:,} | {workers}")
         ]
-        assert f"| {of['worker_gib']:.1f} GiB | {of['driver_with_tables_gib']:.1f} GiB |" in row
+        worker = f"{of['worker_gib']:.1f} GiB" if of["worker_gib"] else "–"
+        assert f"| {worker} | {of['driver_with_tables_gib']:.1f} GiB |" in row
+        if "facts" in of:
+            assert f"| {of['start_up']:.1f} s | {of['facts']:.1f} s |" in row
 
 
 def test_what_one_worker_holds_does_not_grow_with_the_site():

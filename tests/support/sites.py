@@ -23,7 +23,7 @@ from chameleon_usage import pipeline, stages
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site, load_sites
-from chameleon_usage.ranges import AtHome
+from chameleon_usage.ranges import AtHome, cut
 from chameleon_usage.usage.buckets import Window
 from support import PROJECT
 
@@ -441,13 +441,13 @@ class TinySite:
 
     def outputs_in(self, count: int, engine: Engine | None = None) -> dict[str, pl.DataFrame]:
         """Give the same, made in so many ranges of hosts."""
+        engine = engine or AtHome()
         with tempfile.TemporaryDirectory() as folder:
-            late, parts = pipeline.cut_site(
-                self.facts, self.site, Path(folder), count, by_project=True, keep=False
+            late, observed = pipeline.observed_of(self.facts, keep=False)
+            parts = cut(
+                observed, self.site, Path(folder), count, by_project=True, apart=engine.apart
             )
-            late, window, sums = pipeline.in_ranges(
-                late, parts, engine or AtHome(), self.window, by_host=True
-            )
+            late, window, sums = pipeline.in_ranges(late, parts, engine, self.window, by_host=True)
             return pipeline.outputs(
                 late, self.site, window, by_host=True, by_project=pl.DataFrame.clone, sums=sums
             )

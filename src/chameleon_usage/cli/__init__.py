@@ -15,7 +15,8 @@ from chameleon_usage.errors import UsageError
 
 # Polars' allocator reads this when it is loaded. Else it keeps what is let go of for seconds, and
 # for each core apart: a sixth more memory for nothing.
-os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1,dirty_decay_ms:20,muzzy_decay_ms:0")
+ALLOCATOR = {"_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:20,muzzy_decay_ms:0"}
+os.environ.update(ALLOCATOR | os.environ)
 
 MODULES = {
     **dict.fromkeys(("init", "check-config"), "config"),

@@ -34,8 +34,7 @@ from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
 from chameleon_usage.nightly.update import run_update
-from chameleon_usage.processes import Processes
-from chameleon_usage.ranges import MOST_ROWS, Engine
+from chameleon_usage.ranges import MOST_ROWS, AtHome, Engine
 from chameleon_usage.usage.buckets import Period, Window
 from chameleon_usage.usage.summary import rejects_within
 
@@ -88,7 +87,7 @@ RUN_FIRST = "run 'chameleon-usage run' first, or name another directory with --o
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Ranges at a time on this machine, each in a process that uses one core.",
+    help="Ranges at a time on this machine: about as many as it has cores.",
 )
 @click.option(
     "--update",
@@ -167,7 +166,7 @@ def _workers(engine: str | None, jobs: int) -> Engine | None:
         return spark.Cluster(spark.session())
     if engine == "slurm":
         return slurm.JobArray()
-    return Processes(jobs) if jobs > 1 else None
+    return AtHome(jobs) if jobs > 1 else None
 
 
 def _bucket(text: str) -> str:

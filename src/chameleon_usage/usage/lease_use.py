@@ -105,16 +105,39 @@ def add_up(
         and how many they are.
     """
     early = ended_early(leases)
-    seconds, begun = [], []
-    for part in parts:
-        names, lease = numbered(part["lease"].cast(NAME))
-        held = part.with_columns(pl.col("what").cast(pl.Enum(_HOURS)), _of=pl.Series(lease))
-        known = names.to_frame("lease").select(known_by("lease"))
-        returned = given_back(held, ends_of(known, early)[lease])
-        seconds += [_by_month(some, window) for some in (held, returned)]
-        begun.append(_first_held(held, known, returned))
+    return add_counted((counted(part, early, window) for part in parts), leases, window)
+
+
+def counted(part: pl.DataFrame, early: pl.DataFrame, window: Window) -> dict[str, pl.DataFrame]:
+    """Do so in one range of hosts.
+
+    Args:
+        part: of ``attribute``.
+        early: of ``ended_early``.
+        window: the time to cover.
+
+    Returns:
+        seconds: of ``_by_month``; begun: of ``_first_held``.
+    """
+    names, lease = numbered(part["lease"].cast(NAME))
+    held = part.with_columns(pl.col("what").cast(pl.Enum(_HOURS)), _of=pl.Series(lease))
+    known = names.to_frame("lease").select(known_by("lease"))
+    ours = early.join(known, on=_LEASE, how="semi")  # a range has few of a large site's
+    returned = given_back(held, ends_of(known, ours)[lease])
     return {
-        "lease_hours": _hours(pl.concat(seconds), window),
+        "seconds": pl.concat(_by_month(some, window) for some in (held, returned)),
+        "begun": _first_held(held, known, returned),
+    }
+
+
+def add_counted(
+    parts: Iterable[Mapping[str, pl.DataFrame]], leases: pl.DataFrame, window: Window
+) -> dict[str, pl.DataFrame]:
+    """Add up what is ``counted`` in all ranges; names may be written as text."""
+    listed = list(parts)
+    begun = [part["begun"].cast({"hostname": NAME, "node_type": NAME}) for part in listed]
+    return {
+        "lease_hours": _hours(pl.concat(part["seconds"] for part in listed), window),
         "lease_counts": _count_leases(_first_of_all(begun), leases, window),
     }
 
@@ -122,7 +145,7 @@ def add_up(
 def claims_of(pieces: pl.DataFrame) -> pl.DataFrame:
     """Name the lease of each claim (HeldPieces) as far as a range tells: claim, lease_id."""
     claim = pl.coalesce("reservation_id", "lease_id", "entity_id").alias("claim")
-    return of_leases(pieces).group_by(claim).agg(pl.col("lease_id").min()).cast(pl.String)
+    return of_leases(pieces).group_by(claim).agg(pl.col("lease_id").min())
 
 
 def unsettled(parts: Callable[[], Iterable[pl.DataFrame]]) -> pl.DataFrame:
@@ -148,7 +171,7 @@ def unsettled(parts: Callable[[], Iterable[pl.DataFrame]]) -> pl.DataFrame:
 
 def settled(pieces: pl.DataFrame, leases: pl.DataFrame) -> pl.DataFrame:
     """Give pieces (HeldPieces) the leases of ``unsettled``."""
-    claim = pl.coalesce("reservation_id", "lease_id", "entity_id").cast(pl.String)
+    claim = pl.coalesce("reservation_id", "lease_id", "entity_id").cast(leases.schema["claim"])
     named = leases.rename({"lease_id": "_lease_id"})
     told = pieces.with_columns(claim=claim).join(
         named, on="claim", how="left", maintain_order="left"
