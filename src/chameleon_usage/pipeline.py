@@ -1,6 +1,7 @@
 """The stages one after another, each of which can be saved, loaded and run alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil
@@ -327,43 +328,22 @@ def each_output(
     """
     availability = availability_of(stage, known_share)
     small: dict[str, pl.DataFrame] = {}
-    for name, table in (made or {}).items() or usage_tables(
-        sums["usage"], sums.get("hosts"), stage.legacy, availability, window, site=site.key
-    ):
-        yield name, _held(name, table)
-        if name in ("usage_timeline", "usage_by_resource") and isinstance(table, pl.DataFrame):
-            small[name] = table
-    timeline = small["usage_timeline"]
-    tables = leadtime_tables(stage.leases, site.key)
-    if "lease_hours" not in sums:
-        leased = [lease_use.attribute(stage.pieces)]
-        sums = {**sums, **lease_use.add_up(leased, stage.leases, window)}
-    tables["lease_use"] = lease_use.lease_use(sums, timeline, site.key)
-    if made:
-        waits = made["leadtime_projected"]
-    else:
-        waits = projected.leadtime_projected(
-            sums["pool"], stage.schedule, availability, window, site
+    with ThreadPoolExecutor(1) as pool:
+        # What takes as long as they do, and needs none of them, is made beside the usage tables.
+        beside = pool.submit(
+            _beside_usage, stage, site, window, sums, availability=availability, made=made
         )
-        tables["leadtime_projected"] = waits
-    tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
-    sliced = sums["sliced"]["quantity_type"].unique().cast(pl.String).to_list()
-    mended = sums["sliced"].filter(pl.col("collector_type") == "corrected")["quantity_type"]
-    supported = coverage.coverage_table(
-        sums["held"],
-        sums["supported"],
-        mended.cast(pl.String).to_list(),
-        availability,
-        window,
-        site=site.key,
-    )
+        for name, table in (made or {}).items() or usage_tables(
+            sums["usage"], sums.get("hosts"), stage.legacy, availability, window, site=site.key
+        ):
+            yield name, _held(name, table)
+            if name in ("usage_timeline", "usage_by_resource") and isinstance(table, pl.DataFrame):
+                small[name] = table
+        tables, leased = beside.result()
+    timeline = small["usage_timeline"]
+    tables["lease_use"] = lease_use.lease_use(leased, timeline, site.key)
     caches = coverage.supported_by_caches(timeline, site.key)
-    tables["coverage"] = supported.vstack(caches).sort(Coverage.primary_key())
-    tables["comparison_causes"] = causes.comparison_causes(
-        sums["seconds"], stage.rejects, sliced, availability, window, site=site.key
-    )
-    tables["rejects"] = _in_order(stage.rejects)
-    tables["join_log"] = stage.join_log.sort("name")
+    tables["coverage"] = tables["coverage"].vstack(caches).sort(Coverage.primary_key())
     if by_project is not None:
         held = pl.col("quantity_type").is_in(HELD) & (pl.col("collector_type") == "corrected")
         if stage.holdings.is_empty() and sums["seconds"].select(held.any()).item():
@@ -385,6 +365,50 @@ def each_output(
         )
     for name, frame in tables.items():
         yield name, _held(name, frame)
+
+
+def _beside_usage(
+    stage: SegmentsStage,
+    site: Site,
+    window: Window,
+    sums: Tally,
+    *,
+    availability: Availability,
+    made: Mapping[str, pl.DataFrame] | None,
+) -> tuple[dict[str, pl.DataFrame], Mapping[str, pl.DataFrame]]:
+    """Make what needs none of the usage tables, as ``each_output`` takes it.
+
+    Returns:
+        (tables by name, coverage without what the caches support; the sums of leases)
+    """
+    tables = leadtime_tables(stage.leases, site.key)
+    leased: Mapping[str, pl.DataFrame] = sums
+    if "lease_hours" not in sums:
+        leased = lease_use.add_up([lease_use.attribute(stage.pieces)], stage.leases, window)
+    if made:
+        waits = made["leadtime_projected"]
+    else:
+        waits = projected.leadtime_projected(
+            sums["pool"], stage.schedule, availability, window, site
+        )
+        tables["leadtime_projected"] = waits
+    tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
+    sliced = sums["sliced"]["quantity_type"].unique().cast(pl.String).to_list()
+    mended = sums["sliced"].filter(pl.col("collector_type") == "corrected")["quantity_type"]
+    tables["coverage"] = coverage.coverage_table(
+        sums["held"],
+        sums["supported"],
+        mended.cast(pl.String).to_list(),
+        availability,
+        window,
+        site=site.key,
+    )
+    tables["comparison_causes"] = causes.comparison_causes(
+        sums["seconds"], stage.rejects, sliced, availability, window, site=site.key
+    )
+    tables["rejects"] = _in_order(stage.rejects)
+    tables["join_log"] = stage.join_log.sort("name")
+    return tables, leased
 
 
 def _in_order(refused: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,7 @@ export. run.py computes: run, combine, check; summary.py shows what came of it, 
 booked ahead, and projects.py who used how much. options.py holds what several commands ask for.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -64,6 +65,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a UsageError becomes one line and exit status 1."""
+    gc.set_threshold(100_000)  # to load a command makes many objects, and no garbage
     try:
         cli()
     except UsageError as error:

@@ -214,6 +214,8 @@ def _admit(
 def _reduced(good: pl.DataFrame, spec: RawTable) -> pl.DataFrame:
     """Let go of rows that no adapter reads, and of what none reads of the others."""
     rows = good if spec.used is None else good.filter(spec.used)
+    if not spec.reduced:
+        return rows
     dropped = [column for column, part in spec.reduced.items() if part is None]
     parts = {column: part for column, part in spec.reduced.items() if part is not None}
     return rows.drop(dropped).with_columns(**parts)

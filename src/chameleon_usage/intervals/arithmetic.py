@@ -8,6 +8,7 @@ The examples write intervals as (host, first day, day after the last): ``days`` 
 them, ``days_of`` reads one.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -124,6 +125,7 @@ def union(intervals: pl.DataFrame, on: Sequence[str], *, tolerance: str = "0s") 
     )
 
 
+@functools.cache
 def _seconds(duration: str) -> int:
     """Give the whole seconds of a Polars duration of fixed length."""
     start = pl.Series([0]).cast(pl.Datetime("us"))
@@ -187,10 +189,8 @@ def intersect(
 def _pieces(children: pl.DataFrame, of: cutting.Pieces) -> pl.DataFrame:
     """Give pieces of children the columns of these."""
     times = {"start": of.start, "end": of.end}
-    return (
-        children.drop(times.keys())[of.row]
-        .with_columns(pl.Series(name, at).cast(pl.Datetime("us")) for name, at in times.items())
-        .select(children.columns)
+    return children[of.row].with_columns(
+        pl.Series(name, at).cast(pl.Datetime("us")) for name, at in times.items()
     )
 
 

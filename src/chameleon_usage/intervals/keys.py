@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 
 from chameleon_usage.intervals.sorting import Numbers, blocks, search
 
@@ -53,8 +52,8 @@ class Clock:
         first, last = (
             _int(end) // _SECOND
             for end in (
-                intervals["start"].to_physical().min(),
-                intervals["end"].to_physical().max(),
+                intervals["start"].cast(pl.Int64).min(),
+                intervals["end"].cast(pl.Int64).max(),
             )
         )
         return cls(first, max(last - first, 0) + 1 + room)
@@ -185,9 +184,7 @@ def _codes(
     Returns:
         (the numbers in each frame, more than any of them)
     """
-    numbers = [
-        frame.select(pl.col(on).to_physical()).cast({cs.boolean(): pl.UInt8}) for frame in frames
-    ]
+    numbers = [frame.select(pl.col(on).to_physical()) for frame in frames]
     codes, size = _column([frame[on[0]] for frame in numbers])
     for name in on[1:]:
         columns, count = _column([frame[name] for frame in numbers])
@@ -201,6 +198,8 @@ def _codes(
 
 def _column(columns: Sequence[pl.Series]) -> tuple[list[Numbers], int]:
     """Number the values of columns alike, from 1 on; null is 0."""
+    if columns[0].dtype == pl.Boolean:
+        columns = [column.cast(pl.UInt8) for column in columns]
     if columns[0].dtype.is_integer():
         some = [column for column in columns if column.len() > column.null_count()]
         least = min((_int(column.min()) for column in some), default=0)

@@ -21,7 +21,7 @@ _BLOCK = 2**16
 """Of so many numbers, what is made on the way stays in the cache."""
 _FEW = 16
 """To search for so many times fewer values than there are to search among is faster than to sort
-them all."""
+them all; and to search among fewer is faster than to sort what is looked for."""
 
 
 def blocks(length: int, size: int | None = None) -> Iterator[slice]:
@@ -68,6 +68,8 @@ def _in_two(values: Numbers, least: int) -> Numbers:
 
 def search(ordered: Numbers, values: Numbers, side: Literal["left", "right"] = "left") -> Numbers:
     """Find where in an ordered array each value belongs."""
+    if len(ordered) < _FEW:
+        return np.searchsorted(ordered, values, side)
     # What is looked for in turn is found close to the last, and not by a search of all.
     needles, place = ascending(values)
     found = np.empty(len(values), np.int64)

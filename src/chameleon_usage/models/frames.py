@@ -11,7 +11,7 @@ from functools import cache
 
 import polars as pl
 
-_UNUSED = [name for name in ("sqlalchemy", "pydantic") if name not in sys.modules]
+_UNUSED = [name for name in ("sqlalchemy", "pydantic", "pydantic_core") if name not in sys.modules]
 try:
     sys.modules.update(dict.fromkeys(_UNUSED))  # type: ignore[arg-type] # None: as if not installed
     import dataframely as dy
@@ -30,7 +30,8 @@ Table = pl.DataFrame | Parts
 @cache
 def empty(schema: type[dy.Schema]) -> pl.DataFrame:
     """Give a frame of a contract without rows: always the same one, as no frame is changed."""
-    return schema.create_empty()
+    # Not ``create_empty``, which casts what has its types already.
+    return pl.DataFrame(schema={name: column.dtype for name, column in schema.columns().items()})
 
 
 @cache

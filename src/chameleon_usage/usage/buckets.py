@@ -6,10 +6,10 @@ from datetime import datetime
 from functools import cached_property, partial
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from chameleon_usage.intervals import arithmetic, keys
+from chameleon_usage.intervals.sorting import Numbers
 from chameleon_usage.models.metrics import (
     DERIVED,
     HOST_BY_HOST,
@@ -217,9 +217,9 @@ def mean_usage(
         ["collector_type", *by, "bucket"],
         ["collector_type", *by, "node_size", "bucket"],
     )
-    rows = sums.select(groups).unique().sort(groups).with_row_index("_row")
-    place = sums.select(groups).join(rows, on=groups, how="left", maintain_order="left")["_row"]
-    add_up = partial(_add_up, sums, place.to_numpy(), rows.height)
+    row, place = keys.groups(sums, groups)
+    rows = sums.select(groups)[row]
+    add_up = partial(_add_up, sums, place, rows.height)
     nodes, size = add_up(sums["nodes"]), rows["node_size"]
     for resource in [name for name in RESOURCES if name in sums.columns]:
         units = sums[resource]
@@ -255,7 +255,7 @@ def mean_usage(
 
 
 def _add_up(
-    sums: pl.DataFrame, place: npt.NDArray[np.integer], height: int, units: pl.Series
+    sums: pl.DataFrame, place: Numbers, height: int, units: pl.Series
 ) -> dict[str, pl.Series]:
     """Add up the unit-seconds of each quantity at their places, of as many units a row as given."""
     factor = units.fill_null(0).to_numpy()

@@ -85,6 +85,13 @@ class LongTable:
             the label, ``timestamp`` and ``value``.
         """
         labels = sorted(self.series)
+        numbers = np.array(labels, np.uint32).reshape(len(labels), len(self.kinds)).T
+        named = pl.DataFrame(
+            {
+                name: enumerated(number, kind)
+                for number, (name, kind) in zip(numbers, self.kinds.items(), strict=True)
+            }
+        )
         ends = np.cumsum([0, *(len(self.series[label][1]) for label in labels)])
         for begin, end in pairwise(_borders(int(ends[-1]))):
             of = slice(
@@ -95,15 +102,12 @@ class LongTable:
             here = [self.series[label] for label in labels[of]]
             times = np.concatenate([np.empty(0, np.int64), *(times for times, _ in here)])[rows]
             values = np.concatenate([np.empty(0), *(values for _, values in here)])[rows]
-            numbers = np.array(labels[of], np.uint32).reshape(len(here), len(self.kinds)).T
-            yield pl.DataFrame(
-                {
-                    name: enumerated(np.repeat(number, lengths), kind)
-                    for number, (name, kind) in zip(numbers, self.kinds.items(), strict=True)
-                }
-            ).with_columns(
-                pl.Series("timestamp", times).cast(pl.Datetime("us", "UTC")),
-                pl.Series("value", values),
+            number = np.repeat(np.arange(of.start, of.start + len(here)), lengths)
+            yield named[number].hstack(
+                [
+                    pl.Series("timestamp", times).cast(pl.Datetime("us", "UTC")),
+                    pl.Series("value", values),
+                ]
             )
             for label in labels[of][:-1]:
                 del self.series[label]

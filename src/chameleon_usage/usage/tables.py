@@ -1,7 +1,7 @@
 """The output tables of a site: usage, collectors side by side, lead times."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -81,12 +81,15 @@ def usage_tables(
     cached = legacy_means(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
     by_type, totals = _by_type(sums, cached, availability, window, other)
     del sums
+    # Its parts let go of its series as they are written, while the next tables are made.
+    yield (
+        "usage_by_node_type",
+        _parts(replace(by_type, series={**by_type.series}), UsageByNodeType, site),
+    )
     by_resource = _by_resource(totals, cached, availability, window, site, other=other)
     timeline = conform(by_resource.filter(pl.col("resource") == "nodes"), UsageTimeline)
-    by_types = compare_node_types(by_type, timeline, window, site)
-    yield "usage_by_node_type", _parts(by_type, UsageByNodeType, site)
-    yield "comparison_by_node_type", by_types
-    del by_type, by_types
+    yield "comparison_by_node_type", compare_node_types(by_type, timeline, window, site)
+    del by_type
     if hosts is not None:
         by_host, types = _by_host(hosts, availability, window, other)
         yield "usage_by_host", _parts(by_host, UsageByHost, site, types)

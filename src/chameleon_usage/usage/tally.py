@@ -5,6 +5,7 @@ whichever way the hosts are divided; they are divided once, when all are togethe
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
@@ -38,10 +39,9 @@ def tally(
     """
     kinds = enumeration(segments["node_type"])
     typed = segments.with_columns(pl.col("node_type").cast(kinds).fill_null(UNTYPED))
-    made = {
-        "usage": unit_seconds(typed, window, ["node_type"]),
-        **beside_usage(segments, support, window),
-    }
+    with ThreadPoolExecutor(1) as pool:  # each of the two keeps about one core busy
+        beside = pool.submit(beside_usage, segments, support, window)
+        made = {"usage": unit_seconds(typed, window, ["node_type"]), **beside.result()}
     if by_host:
         named = segments.filter(pl.col("hostname").is_not_null())
         made["hosts"] = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
