@@ -18,7 +18,7 @@ from chameleon_usage.processes import Processes
 from chameleon_usage.ranges import AtHome, plain
 from support import PROJECT
 from support.little_sites import little_sites
-from support.sites import LIVELY, TEN_DAYS, TinySite
+from support.sites import TEN_DAYS, TinySite, lively
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,13 +65,13 @@ class Elsewhere(AtHome):
 
 @pytest.mark.parametrize("key", SITES)
 def test_a_lively_site_is_the_same_in_one_range_and_in_seven(key):
-    site = LIVELY[key]()
+    site = lively(key)
     assert_same(site, 1)
     assert_same(site, 7)
 
 
 def test_nothing_depends_on_the_order_in_which_ranges_are_done_or_on_the_process():
-    assert_same(LIVELY["chi_tacc"](), 3, Elsewhere())
+    assert_same(lively("chi_tacc"), 3, Elsewhere())
 
 
 def examples(key: str, most: int) -> Callable:
@@ -140,7 +140,7 @@ class TestCommand:
         self, usage, lively_raw, lively_outputs, tmp_path, monkeypatch
     ):
         monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
-        whole = lively_outputs("--by-host") / "chi_tacc"
+        whole = lively_outputs("--by-host", "--save-stages") / "chi_tacc"
         call = ["run", "--config", PROJECT / "data" / "sites.yaml", "--data-dir", lively_raw]
         call += ["--site", "chi_tacc", "--output", tmp_path, *TEN_DAYS, "--by-host", "--jobs", "2"]
         said = usage(*call)

@@ -164,7 +164,9 @@ def test_projects_add_up_to_the_site_to_the_last_unit_second(key, bucket):
     """By DuckDB, in whole unit-seconds; nodes of KVM, which are fractions, per 48, 24 or 96."""
     site = lively(key)
     window = Window(day(0), day(DAYS), bucket)
-    tables = pipeline.outputs(site.stage, site.site, window, by_project=project_names("keep"))
+    tables = pipeline.outputs(
+        site.stage_by_project, site.site, window, by_project=project_names("keep")
+    )
     length = {"1h": 3600, "1d": 86400, "1mo": DAYS * 86400}[bucket]
     units, projects = 96 * length, tables[USE]
     by_resource = tables["usage_by_resource"].filter(
@@ -326,7 +328,7 @@ class TestNames:
 
         def named(text: str) -> dict[str, pl.DataFrame]:
             return pipeline.outputs(
-                site.stage, site.site, site.window, by_project=project_names(text)
+                site.stage_by_project, site.site, site.window, by_project=project_names(text)
             )
 
         return named
@@ -410,7 +412,7 @@ class TestLaws:
             assert "appear or vanish" in said
 
     def test_a_division_that_loses_a_second_stops_the_run(self):
-        stage = lively("kvm_tacc").stage
+        stage = lively("kvm_tacc").stage_by_project
         segments = stage.segments.filter(pl.col("collector_type") == "corrected")
         check_division(segments, stage.holdings)
         late = pl.col("start") + pl.duration(seconds=(pl.int_range(pl.len()) == 0).cast(int))
