@@ -205,9 +205,14 @@ CLAIM = st.tuples(
 WORLDS = 5
 
 
-@given(st.lists(st.lists(CLAIM, min_size=1, max_size=8), min_size=WORLDS, max_size=WORLDS))
-@settings(max_examples=6)
-def test_duckdb_finds_the_same_holders_of_nodes(worlds):
+@pytest.mark.parametrize("most", [3, pytest.param(6, marks=pytest.mark.slow)])
+def test_duckdb_finds_the_same_holders_of_nodes(most):
+    world = st.lists(CLAIM, min_size=1, max_size=8)
+    law = given(st.lists(world, min_size=WORLDS, max_size=WORLDS))(assert_holders_as_duckdb_finds)
+    settings(max_examples=most)(law)()
+
+
+def assert_holders_as_duckdb_finds(worlds):
     """Hour by hour, the lease that began first holds the node.
 
     A run takes the same time for one world as for some; these share neither hosts nor projects.
@@ -254,9 +259,13 @@ def moment(hour: int) -> datetime:
     return datetime(2020, 1, 1) + timedelta(hours=hour)
 
 
-@given(st.lists(SLICE, min_size=1, max_size=9), LIMIT)
-@settings(max_examples=100)
-def test_duckdb_finds_the_same_shares_of_a_kvm_host(slices, limits):
+@pytest.mark.parametrize("most", [25, pytest.param(100, marks=pytest.mark.slow)])
+def test_duckdb_finds_the_same_shares_of_a_kvm_host(most):
+    law = given(st.lists(SLICE, min_size=1, max_size=9), LIMIT)(assert_shares_as_duckdb_finds)
+    settings(max_examples=most)(law)()
+
+
+def assert_shares_as_duckdb_finds(slices, limits):
     """Hour by hour, those that began first have what they claim, as far as the parent goes."""
     times = {"start": pl.Datetime("us"), "end": pl.Datetime("us")}
     told = pl.DataFrame(
