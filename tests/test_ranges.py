@@ -122,11 +122,11 @@ class TestCommand:
         "key", ["kvm_tacc", *(pytest.param(key, marks=pytest.mark.slow) for key in SITES[::2])]
     )
     def test_files_are_equal_byte_for_byte(self, key, usage, lively_raw, lively_outputs, tmp_path):
-        whole = lively_outputs("--by-host", "--by-project", "--save-stages") / key
+        asked = ("--site", key, "--by-host", "--by-project", "--save-stages")
+        whole = lively_outputs(*asked) / key
         said = usage(
             *("run", "--config", PROJECT / "data" / "sites.yaml", "--data-dir", lively_raw),
-            *("--site", key, "--output", tmp_path, "--start", "2020-01-01", "--end", "2020-01-11"),
-            *("--by-host", "--by-project", "--save-stages", "--ranges", "3"),
+            *("--output", tmp_path, *TEN_DAYS, *asked, "--ranges", "3"),
         )
         assert said.status == 0, said.err
         files = sorted(path.relative_to(whole) for path in whole.rglob("*.parquet"))

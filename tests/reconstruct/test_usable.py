@@ -20,6 +20,8 @@ from support.sites import DAYS, TinySite, day, full_site, lively_kvm_site, livel
 USABLE, UNUSABLE = "reservable_usable", "reservable_unusable"
 CAUSE = {cause: f"out_of_use_{cause}" for cause in (*CAUSES, "unexplained")}
 NEVER = [None] * DAYS
+OF_HOSTS = ("nova_hosts", "blazar_hosts", "maintenance", "status")
+"""The adapters that tell of hosts and not of what holds them."""
 
 
 def known(value: float, since: int = 0) -> list[float | None]:
@@ -29,7 +31,7 @@ def known(value: float, since: int = 0) -> list[float | None]:
 
 def bare_metal(**row) -> TinySite:
     """A site of one node, enrolled for the whole window, of which Ironic tells."""
-    site = TinySite()
+    site = TinySite(adapters=OF_HOSTS)
     site.host("h1")
     site.ironic("h1", **row)
     return site
@@ -37,7 +39,7 @@ def bare_metal(**row) -> TinySite:
 
 def kvm(**row) -> TinySite:
     """A site of one KVM host in the pool, of which its compute service tells."""
-    site = TinySite("kvm_tacc")
+    site = TinySite("kvm_tacc", adapters=OF_HOSTS)
     site.hypervisor("k1.full.name", 0, host="k1", hypervisor_type="QEMU")
     site.pool_host("k1.full.name", 0, hypervisor_type="QEMU")
     site.service("k1", **row)
@@ -68,7 +70,7 @@ class TestIronic:
             ({"retired": 1}, "disabled"),
             ({"provision_state": "manageable"}, "disabled"),
         ]
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         for number, (row, _) in enumerate(causes):
             site.host(f"h{number}")
             site.ironic(f"h{number}", 4, **row)
@@ -83,7 +85,7 @@ class TestIronic:
 
     def test_a_node_at_work_is_no_node_out_of_use(self):
         states = ["active", "cleaning", "clean wait", "deploying", "rescue"]
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         for state in states:
             site.host(state)
             site.ironic(state, 4, provision_state=state)
@@ -102,7 +104,9 @@ class TestIronic:
         assert site.corrected("maintenance") == known(0)
 
     def test_a_held_node_can_be_out_of_use_and_the_partition_does_not_change(self):
-        site = bare_metal(updated=2, maintenance=1)
+        site = TinySite()
+        site.host("h1")
+        site.ironic("h1", 2, maintenance=1)
         site.lease("L", 1, 5)
         assert site.corrected(UNUSABLE) == known(1, since=2)
         assert site.corrected("committed") == on((1, 5))
@@ -141,7 +145,7 @@ class TestNova:
         assert site.corrected(USABLE) == []
 
     def test_a_service_disabled_takes_all_its_ironic_nodes_and_enabled_tells_nothing(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         for name, service in (("h1", "a"), ("h2", "a"), ("h3", "b")):
             site.hypervisor(name, 0, host=service)
             site.pool_host(name, 0)
@@ -149,7 +153,7 @@ class TestNova:
         site.service("b", 4)
         site.ironic("h3", 4)
         assert site.corrected(UNUSABLE) == known(2, since=4)
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         site.host("h1")
         site.service("h1", 4)
         assert site.corrected(USABLE) == []
@@ -157,7 +161,7 @@ class TestNova:
 
 class TestBlazar:
     def test_it_tells_why_a_host_left_the_pool(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         for name in ("h1", "h2", "h3"):
             site.hypervisor(name, 0)
             site.ironic(name)
@@ -171,7 +175,7 @@ class TestBlazar:
 
     def test_what_an_operator_wrote_into_status(self):
         causes = {"maintenance": "planned", "DOWN": "broken", "disabled": "disabled"}
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         for text in causes:
             site.host(text, status=text, updated_at=6)
             site.ironic(text)
@@ -180,7 +184,7 @@ class TestBlazar:
             assert site.corrected(CAUSE[cause], host=text) == on((6, 10))
 
     def test_alone_it_cannot_say_that_a_host_in_its_pool_is_usable(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         site.host("h1", disabled=0, updated_at=2)
         assert site.corrected(USABLE) == []
         assert site.corrected(CAUSE["planned"]) == []
@@ -199,7 +203,7 @@ class TestSourcesTogether:
         assert site.corrected(UNUSABLE) == known(1, since=2)
 
     def test_windows_alone_tell_of_no_host_that_it_could_be_used(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         site.host("h1")
         site.add(
             "chameleon_usage.node_maintenance", hypervisor_hostname="h1", start_time=4, end_time=8
@@ -209,7 +213,7 @@ class TestSourcesTogether:
 
     def test_one_host_of_twenty_may_be_silent_and_of_nineteen_not(self):
         for hosts, usable in ((20, known(20)), (19, NEVER)):
-            site = TinySite()
+            site = TinySite(adapters=OF_HOSTS)
             for number in range(hosts):
                 site.host(f"n{number}")
                 if number:
@@ -219,7 +223,7 @@ class TestSourcesTogether:
             assert site.corrected(USABLE, host="n0") == []
 
     def test_types_and_resources_are_split_alike(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         for name, kind, flag in (("h1", "cpu", 0), ("h2", "gpu", 1)):
             site.host(name, node_type=kind, gpus=4 * flag)
             site.ironic(name, 5, maintenance=flag)

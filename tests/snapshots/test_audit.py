@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 HOSTS, NODES = "blazar.computehosts", "nova.compute_nodes"
 ALLOCATIONS, LEASES = "blazar.computehost_allocations", "blazar.leases"
+POOL = ("nova_hosts", "blazar_hosts")
+"""The adapters that tell of hosts and the pool."""
 CAPABILITIES, CONTAINERS = "blazar.computehost_extra_capabilities", "zun.container"
 
 
@@ -49,7 +51,7 @@ class TestChanges:
 
     @pytest.mark.parametrize("updated_at", [None, 1, 9])
     def test_a_flag_set_by_hand_counts_from_the_change_whatever_the_row_says(self, updated_at):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site, reservable=0, updated_at=updated_at)
         site.audit(HOSTS, "INSERT", 0, row | {"reservable": 1})
         site.audit(HOSTS, "UPDATE", 4, row)
@@ -57,7 +59,7 @@ class TestChanges:
 
     @pytest.mark.parametrize("updated_at", [None, 1, 9])
     def test_nor_does_it_take_a_version_before(self, updated_at):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site, reservable=0, updated_at=updated_at)
         site.audit(HOSTS, "UPDATE", 4, row)
         assert site.corrected("reservable", host="h1") == on((0, 4))
@@ -133,7 +135,7 @@ class TestChanges:
         assert site.corrected("committed") == on((1, 9))
 
     def test_of_changes_within_a_second_the_last_counts(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site)
         site.audit(HOSTS, "INSERT", 0, row)
         for flag in (0, 1, 0):
@@ -142,7 +144,7 @@ class TestChanges:
         assert site.corrected("reservable", host="h1") == on((0, 4), (6, 10))
 
     def test_a_row_that_never_changed_is_known_since_its_insert_or_the_switch_on(self, tmp_path):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         pool(site)
         site.backfill(4, HOSTS)
         site.audit(HOSTS, "INSERT", 6, site.pool_host("h3", 6))
@@ -204,7 +206,7 @@ class TestFlagsOfStatus:
 
 class TestRowsThatAreGone:
     def test_a_host_deleted_for_good_ended_at_that_second(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         site.host("h2")
         node = site.hypervisor("h1", 0)
         row = site.pool_host("h1", 0)
@@ -218,7 +220,7 @@ class TestRowsThatAreGone:
 
     @pytest.mark.parametrize("mark", [0, None])
     def test_that_it_is_marked_as_not_deleted_says_nothing_of_a_row_that_is_gone(self, mark):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         site.host("h2")
         row = site.hypervisor("h1", 0, deleted=mark)
         site.audit(NODES, "INSERT", 0, row)
@@ -269,7 +271,7 @@ class TestRowsThatAreGone:
 
     def test_a_row_that_was_archived_is_not_gone(self):
         """To archive is to delete from the live table: its trigger fires."""
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         site.host("h2")
         row = site.hypervisor("h1", 0, 5)
         site.audit(NODES, "INSERT", 0, row | {"deleted_at": None})
@@ -289,7 +291,7 @@ class TestRowsThatAreGone:
         assert site.inferred("occupied_reservation") == []
 
     def test_a_row_that_came_back_was_away_in_between(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         site.host("h2")
         row = site.hypervisor("h1", 0)
         site.audit(NODES, "INSERT", 0, row)
@@ -310,7 +312,7 @@ class TestRowsThatAreGone:
 
 class TestWhatTheTriggersDoNotTell:
     def test_a_deletion_that_no_trigger_watches_still_counts(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         site.hypervisor("h1", 0)
         site.host("h2")
         row = site.pool_host("h1", 0, 6)
@@ -320,14 +322,14 @@ class TestWhatTheTriggersDoNotTell:
         assert site.corrected("reservable", host="h1") == on((0, 2), (4, 6))
 
     def test_a_creation_that_the_row_does_not_date_is_the_one_that_was_seen(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         site.host("h2")
         row = site.hypervisor("h1", None)
         site.audit(NODES, "INSERT", 2.5, row)
         assert site.corrected("total", host="h1") == on((2.5, 10))
 
     def test_a_mark_that_is_not_kept_was_not_there_before_the_row_was_deleted(self, tmp_path):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = site.hypervisor("h1", 0, 6, id=7, deleted=7)
         before = row | {"deleted_at": None, "deleted": None}
         site.audit(NODES, "INSERT", 0, before | {"vcpus": 3})
@@ -380,7 +382,7 @@ class TestBackfill:
 
     @pytest.mark.parametrize("by", ["backfill", None])
     def test_a_value_of_that_day_is_not_believed_for_the_time_before(self, by):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site, reservable=0)
         site.backfill(4, HOSTS, by=by)
         row["reservable"] = 1
@@ -388,13 +390,13 @@ class TestBackfill:
         assert site.corrected("reservable", host="h1") == on((0, 4), (6, 10))
 
     def test_that_its_row_is_out_of_the_pool_since_before_is_told_by_the_row(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         pool(site, reservable=0, updated_at=2)
         site.backfill(4, HOSTS)
         assert site.corrected("reservable", host="h1") == on((0, 2))
 
     def test_a_backfilled_deletion_is_none(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         site.host("h2")
         site.hypervisor("h1", 0, 5)
         site.backfill(8, NODES)
@@ -402,7 +404,7 @@ class TestBackfill:
         assert site.corrected("total", host="h1") == on((0, 5))
 
     def test_triggers_switched_off_and_on_again_say_nothing_of_the_time_between(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site, updated_at=1)
         site.audit(HOSTS, "INSERT", 0, row)
         more = site.pool_host("h3", 2, reservable=0)
@@ -413,7 +415,7 @@ class TestBackfill:
 
 class TestTimes:
     def test_the_event_counts_where_it_has_a_time(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site, updated_at=9)
         site.backfill(1, HOSTS)
         site.audit(HOSTS, "UPDATE", 4, row | {"reservable": 0}, event=3)
@@ -421,7 +423,7 @@ class TestTimes:
         assert site.corrected("reservable", host="h1") == on((0, 3), (7, 10))
 
     def test_no_event_is_before_the_switch_on(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site, updated_at=9)
         site.backfill(2, HOSTS)
         site.audit(HOSTS, "UPDATE", 4, row | {"reservable": 0}, event=1)
@@ -430,7 +432,7 @@ class TestTimes:
 
     def test_nothing_is_written_down_before_it_happens(self):
         """A column that was added on day 8 holds that day in the rows of before."""
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site, updated_at=9)
         site.audit(HOSTS, "INSERT", 0, row, event=8)
         site.audit(HOSTS, "UPDATE", 3, row | {"reservable": 0}, event=8)
@@ -448,7 +450,7 @@ class TestTimes:
         ],
     )
     def test_datetime_and_timestamp_in_every_form_are_utc(self, form, tmp_path):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site)
         site.audit(HOSTS, "INSERT", 0, row)
         site.audit(HOSTS, "UPDATE", 3.25, row | {"reservable": 0})
@@ -487,7 +489,7 @@ class TestLayouts:
         assert site.corrected("reservable", host="h1") == on((0, 3), (7, 10))
 
     def test_a_site_with_no_dump_of_a_table_has_what_its_audit_table_leaves(self):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         for name in ("h1", "h2"):
             site.host(name)
         second = site.tables[HOSTS][-1]
@@ -526,7 +528,7 @@ class TestLayouts:
 class TestValidation:
     def rejects(self, tmp_path, *wrong: dict) -> dict[str, str]:
         """Give the reason why each of these rows is refused, and count on as if it were not."""
-        site = AuditedSite(adapters=["nova_hosts", "blazar_hosts"])
+        site = AuditedSite(adapters=POOL)
         row = pool(site)
         for at in range(20):
             site.audit(HOSTS, "UPDATE", at / 4, row)
@@ -552,7 +554,7 @@ class TestValidation:
         assert self.rejects(tmp_path, {"data": "{}", "id": None}) == {"21": "missing key"}
 
     def test_bytes_are_read_as_text_and_those_that_are_none_are_rejected(self, tmp_path):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site)
         for flag in (1, 0, 1):
             site.audit(HOSTS, "UPDATE", 5 - flag, row | {"reservable": flag})
@@ -581,7 +583,7 @@ class TestValidation:
         assert self.rejects(tmp_path, {"audit_id": None}) == {"(no key)": "missing key"}
 
     def test_a_row_that_is_there_twice_counts_once(self, tmp_path):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         row = pool(site)
         for _ in range(2):
             site.audit(HOSTS, "INSERT", 0, row, audit_id=1)
@@ -589,7 +591,7 @@ class TestValidation:
         assert inputs.rejects.rows() == [(AUDIT_TABLES[HOSTS], "1", "duplicate row")]
 
     def test_a_table_without_its_columns_is_refused(self, tmp_path):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         site.audit(HOSTS, "INSERT", 0, pool(site))
         path = site.write(tmp_path) / f"{AUDIT_TABLES[HOSTS]}.parquet"
         pl.read_parquet(path).drop("audit_changed_at").write_parquet(path)
@@ -599,7 +601,7 @@ class TestValidation:
             load_raw_inputs(path.parent, [HOSTS])
 
     def test_an_empty_audit_table_tells_nothing(self, tmp_path):
-        site = AuditedSite()
+        site = AuditedSite(adapters=POOL)
         site.audit(HOSTS, "INSERT", 0, pool(site))
         path = site.write(tmp_path) / f"{AUDIT_TABLES[HOSTS]}.parquet"
         pl.read_parquet(path).clear().write_parquet(path)
