@@ -40,7 +40,7 @@ class Trace:
 
     @property
     def reasons(self) -> dict[str, str]:
-        return dict(self.site.rejects.select("source_row_id", "reason").rows())
+        return dict(self.tables["rejects"].select("source_row_id", "reason").rows())
 
 
 @pytest.fixture

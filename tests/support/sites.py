@@ -27,7 +27,9 @@ from chameleon_usage.models.outputs import PROJECT_TABLES
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site, load_sites
 from chameleon_usage.ranges import AtHome
+from chameleon_usage.usage import projected
 from chameleon_usage.usage.buckets import Window
+from chameleon_usage.usage.tables import leadtime_tables
 from chameleon_usage.usage.tally import tally
 from support import PROJECT
 
@@ -453,13 +455,6 @@ class TinySite:
         other.__dict__.pop("outputs", None)
         return other
 
-    @cached_property
-    def rejects(self) -> pl.DataFrame:
-        """The rejects, for which no other table need be made."""
-        if self.ranges > 1:
-            return self.outputs["rejects"]
-        return pipeline._in_order(self.stage.rejects)
-
     def outputs_in(self, count: int, engine: Engine | None = None) -> dict[str, pl.DataFrame]:
         """Give the same, made in so many ranges of hosts."""
         with tempfile.TemporaryDirectory() as folder:
@@ -525,14 +520,14 @@ class TinySite:
 
     def rejected(self, source: str, stage: str = "") -> dict[str, str]:
         """Reason by row of a source's rejects, of stages that start with ``stage``."""
-        rows = self.rejects.filter(
+        rows = self.outputs["rejects"].filter(
             (pl.col("source") == source) & pl.col("stage").cast(pl.String).str.starts_with(stage)
         )
         return dict(rows.select("source_row_id", "reason").iter_rows())
 
     def hours(self, source: str, row: str, stage: str) -> float:
         """Hours that a stage rejects of one row."""
-        rows = self.rejects.filter(
+        rows = self.outputs["rejects"].filter(
             (pl.col("source") == source)
             & (pl.col("source_row_id") == row)
             & pl.col("stage").cast(pl.String).str.starts_with(stage)
@@ -565,6 +560,8 @@ class WhenRead(Mapping[str, pl.DataFrame]):
                 break
 
     def __getitem__(self, name: str) -> pl.DataFrame:
+        if name not in self.tables and name in ALONE:
+            self.tables[name] = pipeline._held(name, ALONE[name](self.site))
         if name not in self.tables:
             self._make(name)
         return self.tables[name]
@@ -575,6 +572,23 @@ class WhenRead(Mapping[str, pl.DataFrame]):
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+
+def _projected(site: TinySite) -> pl.DataFrame:
+    stage, known = site.stage, pipeline.availability_of(site.stage)
+    return projected.leadtime_projected(
+        projected.whole_hosts(stage.segments), stage.schedule, known, site.window, site.site
+    )
+
+
+ALONE: dict[str, Callable[[TinySite], pl.DataFrame]] = {
+    "rejects": lambda site: pipeline._in_order(site.stage.rejects),
+    "leadtime_leases": lambda site: leadtime_tables(site.stage.leases, site.site.key)[
+        "leadtime_leases"
+    ],
+    "leadtime_projected": _projected,
+}
+"""Tables for which no other need be made."""
 
 
 def lively_site(**options: Any) -> TinySite:
