@@ -86,7 +86,7 @@ crate: $(COMBINED) $(NOTEBOOKS) $(FIGURES_OF_ONE) ## the outputs with all that m
 	python -m paper crate $(ALL)build/crate/chameleon-usage.zip --output $(OUT) --data-dir $(DATA) --config $(CONFIG) --bucket $(BUCKET) $(SITES)
 test: $(READY) ## the quick tests, style and types
 	ruff check . && ruff format --check --quiet .
-	mypy --no-error-summary & types=$$!; POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) --dist worksteal -m "not slow and not real"; wait $$types
+	mypy --no-error-summary & types=$$!; POLARS_MAX_THREADS=$(THREADS) pytest -q -n $(AT_ONCE) --dist worksteal -p no:nbval -m "not slow and not real"; wait $$types
 data: $(SITES:%=$(TWIN)/%/manifest.json) ## the twin: simulated raw tables and their truth
 external: $(READY) ## public files that need no database, to data/external; FROM=DIR takes them from there
 	python -m paper external $(FROM:%=--from %)

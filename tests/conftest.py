@@ -152,6 +152,25 @@ def lively_outputs(once, lively_raw) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def ran(once, tmp_path) -> Callable[..., Path]:
+    """Give a copy, to be changed, of what `run` with these arguments makes of a little site.
+
+    It is made once for all that call it by the same name.
+    """
+
+    def copy(name: str, make: Callable[[], TinySite], *args: str) -> Path:
+        def run(folder: Path) -> None:
+            make().write(folder / "raw")
+            call = ["run", "--config", PROJECT / "data" / "sites.yaml", *args]
+            call += ["--data-dir", folder / "raw", "--output", folder / "out"]
+            cli.cli([*map(str, call)], standalone_mode=False)
+
+        return shutil.copytree(once(name, run) / "out", tmp_path / "out")
+
+    return copy
+
+
+@pytest.fixture
 def usage(capsys, monkeypatch) -> Callable[..., Said]:
     """Run `chameleon-usage ARGS...` in this process.
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from chameleon_usage.ranges import AtHome, plain
 from support import PROJECT
 from support.little_sites import little_sites
-from support.sites import LIVELY, TEN_DAYS, TinySite
+from support.sites import TEN_DAYS, TinySite, lively
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,13 +50,13 @@ class Elsewhere(AtHome):
 
 @pytest.mark.parametrize("key", SITES)
 def test_a_lively_site_is_the_same_in_one_range_and_in_seven(key):
-    site = LIVELY[key]()
+    site = lively(key)
     assert_same(site, 1)
     assert_same(site, 7)
 
 
 def test_nothing_depends_on_the_order_in_which_ranges_are_done_or_on_the_process():
-    assert_same(LIVELY["chi_tacc"](), 3, Elsewhere())
+    assert_same(lively("chi_tacc"), 3, Elsewhere())
 
 
 def examples(key: str, most: int) -> Callable:
@@ -107,11 +107,11 @@ class TestCommand:
         "key", ["kvm_tacc", *(pytest.param(key, marks=pytest.mark.slow) for key in SITES[::2])]
     )
     def test_files_are_equal_byte_for_byte(self, key, usage, lively_raw, lively_outputs, tmp_path):
-        whole = lively_outputs("--by-host", "--by-project", "--save-stages") / key
+        asked = ("--site", key, "--by-host", "--by-project", "--save-stages")
+        whole = lively_outputs(*asked) / key
         said = usage(
             *("run", "--config", PROJECT / "data" / "sites.yaml", "--data-dir", lively_raw),
-            *("--site", key, "--output", tmp_path, "--start", "2020-01-01", "--end", "2020-01-11"),
-            *("--by-host", "--by-project", "--save-stages", "--ranges", "3"),
+            *("--output", tmp_path, *TEN_DAYS, *asked, "--ranges", "3"),
         )
         assert said.status == 0, said.err
         files = sorted(path.relative_to(whole) for path in whole.rglob("*.parquet"))
@@ -124,7 +124,7 @@ class TestCommand:
     def test_ranges_side_by_side_make_the_same_files(
         self, usage, lively_raw, lively_outputs, tmp_path
     ):
-        whole = lively_outputs("--by-host") / "chi_tacc"
+        whole = lively_outputs("--by-host", "--save-stages") / "chi_tacc"
         call = ["run", "--config", PROJECT / "data" / "sites.yaml", "--data-dir", lively_raw]
         call += ["--site", "chi_tacc", "--output", tmp_path, *TEN_DAYS, "--by-host", "--jobs", "2"]
         said = usage(*call)

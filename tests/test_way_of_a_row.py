@@ -64,7 +64,7 @@ def files_that_hold(row: str, site: TinySite) -> set[str]:
 
     sys.setprofile(trace)
     try:
-        site.outputs  # noqa: B018 - computed when read
+        dict(site.outputs)  # computed when read
     finally:
         sys.setprofile(None)
     return found

@@ -31,12 +31,16 @@ def raw(tmp_path):
 
     Another host was there for a day, 20 days before.
     """
+    little_site().write(tmp_path / "raw")
+    return tmp_path / "raw"
+
+
+def little_site() -> TinySite:
     site = TinySite(as_of=8.5)
     site.host(start=1)
     site.lease("L", 2, 6, ["b-h1"])
     site.instance("I", "h1", 3, 5, lease="L")
-    site.write(tmp_path / "raw")
-    return tmp_path / "raw"
+    return site
 
 
 @pytest.fixture
@@ -279,11 +283,11 @@ class TestCheckConfig:
 
 class TestSummary:
     @pytest.fixture
-    def summed(self, run, usage, tmp_path):
-        run("--start", "2020-01-02")
+    def summed(self, ran, usage):
+        out = ran("summed", little_site, "--start", "2020-01-02")
 
         def call(*args):
-            return usage("summary", "--output", tmp_path / "out", "--site", "chi_tacc", *args)
+            return usage("summary", "--output", out, "--site", "chi_tacc", *args)
 
         return call
 

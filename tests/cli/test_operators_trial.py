@@ -38,7 +38,7 @@ def test_an_order_without_a_table_that_is_read_is_refused():
     site = TinySite("kvm_tacc")
     site.site = replace(site.site, sources=DEFAULT_SOURCES | rule, declared=rule)
     with pytest.raises(UsageError, match=r"order of total .* names no table"):
-        site.outputs  # noqa: B018 - computed when read
+        site.facts  # noqa: B018 - computed when read
 
 
 def test_a_month_of_the_caches_is_the_mean_of_its_days_or_unknown():
@@ -49,7 +49,7 @@ def test_a_month_of_the_caches_is_the_mean_of_its_days_or_unknown():
     for number in range(31, 31 + 20):  # February lacks nine days
         site.cached_day(number, total_hours=24.0 * 7)
     window = Window(DAY0, datetime(2020, 3, 1), "1mo")
-    table = pipeline.outputs(site.stage, site.site, window)["usage_timeline"]
+    table = site.over(window).outputs["usage_timeline"]
     legacy = table.filter(
         (pl.col("collector_type") == "legacy") & (pl.col("count_type") == "total")
     )

@@ -15,7 +15,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.usage.statement import ALL_TYPES, LEASED, STATES, statement
 from chameleon_usage.viz import palette
-from support.sites import DAY0, PROJECT, TinySite, day
+from support.sites import DAY0, TinySite, day
 
 JANUARY = datetime(2020, 1, 1)
 
@@ -30,7 +30,7 @@ def tables() -> dict[str, pl.DataFrame]:
     site.instance("I1", "h1", 0, 2, lease="L1", active=0.5)
     site.instance("I2", "h2", 1, 9, lease="L1", active=1.25)
     return pipeline.outputs(
-        site.stage, site.site, Window(DAY0, day(60)), by_project=pl.DataFrame.clone
+        site.stage_by_project, site.site, Window(DAY0, day(60)), by_project=pl.DataFrame.clone
     )
 
 
@@ -94,7 +94,7 @@ class TestNumbers:
         site.lease("L1", -5, 40)
         site.instance("I1", "h1", -4, 35, lease="L1")
         made = pipeline.outputs(
-            site.stage, site.site, Window(DAY0, day(60)), by_project=pl.DataFrame.clone
+            site.stage_by_project, site.site, Window(DAY0, day(60)), by_project=pl.DataFrame.clone
         )
         row = statement(made, "chi_tacc", "p", JANUARY).sessions.row(0, named=True)
         assert (row["started"], row["ended"], row["present"]) == (0, 0, 1)
@@ -183,15 +183,14 @@ class TestPage:
 
 class TestCommand:
     @pytest.fixture
-    def out(self, usage, tmp_path):
-        site = TinySite(as_of=60)
-        site.host("h1", node_type="one")
-        site.lease("L1", 1, 9)
-        site.write(tmp_path / "raw")
-        run = ("run", "--config", PROJECT / "data/sites.yaml", "--data-dir", tmp_path / "raw")
-        call = (*run, "--output", tmp_path / "out", "--start", "2020-01-01")
-        assert usage(*call, "--by-project").status == 0
-        return tmp_path / "out"
+    def out(self, ran):
+        def site() -> TinySite:
+            site = TinySite(as_of=60)
+            site.host("h1", node_type="one")
+            site.lease("L1", 1, 9)
+            return site
+
+        return ran("statement", site, "--start", "2020-01-01", "--by-project")
 
     def call(self, usage, out, target):
         where = ("--output", out, "--site", "chi_tacc", "--to", target)

@@ -17,6 +17,7 @@ from chameleon_usage.models.site import DEFAULT_SOURCES
 from support.sites import PROJECT, TinySite, lively, lively_edge_site, lively_site, write_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 CONFIG = PROJECT / "data" / "sites.yaml"
@@ -334,7 +335,7 @@ class TestConfiguration:
 
 
 @pytest.fixture
-def plain() -> dict[str, pl.DataFrame]:
+def plain() -> Mapping[str, pl.DataFrame]:
     """What the lively site gives as it is."""
     return lively("chi_tacc").outputs
 
@@ -342,20 +343,19 @@ def plain() -> dict[str, pl.DataFrame]:
 class TestBadRowsDoNotStopTheRun:
     """Good rows go on, bad ones are in the rejects with a reason."""
 
-    def run(self, site: TinySite, raw: Path, **columns: pl.Expr) -> dict[str, pl.DataFrame]:
+    def run(self, site: TinySite, raw: Path, **columns: pl.Expr) -> Mapping[str, pl.DataFrame]:
         """Run through files with a table's columns changed as another dump may have them."""
         from chameleon_usage import pipeline
-        from chameleon_usage.stages import load_usage
 
         folder = site.write(raw)
         for name, expression in columns.items():
             path = folder / f"{name.replace('__', '.')}.parquet"
             pl.read_parquet(path).with_columns(expression).write_parquet(path)
-        pipeline.run_pipeline(site.site, raw, raw.parent / "out", site.window)
-        return load_usage(raw.parent / "out" / site.site.key)
+        site.facts = pipeline.facts(site.site, raw)[0]
+        return site.outputs
 
     @staticmethod
-    def same(left: dict[str, pl.DataFrame], right: dict[str, pl.DataFrame]) -> None:
+    def same(left: Mapping[str, pl.DataFrame], right: Mapping[str, pl.DataFrame]) -> None:
         for name in ("usage_timeline", "usage_by_resource", "rejects", "leadtime_leases"):
             assert left[name].equals(right[name]), name
 

@@ -14,9 +14,7 @@ from polars.testing import assert_frame_equal
 
 from chameleon_usage import pipeline
 from chameleon_usage.errors import UsageError
-from chameleon_usage.stages import load_usage
-from chameleon_usage.usage.buckets import Window
-from support.sites import SITES, day
+from support.sites import TinySite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,9 +59,9 @@ def tables(folder: Path, files: dict[str, str | bytes]) -> dict[str, pl.DataFram
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    window = Window(day(0), day(10))
-    pipeline.run_pipeline(SITES[SITE], folder, folder / "out", window)
-    return load_usage(folder / "out" / SITE, TABLES)
+    site = TinySite(SITE)
+    site.facts = pipeline.facts(site.site, folder)[0]
+    return {name: site.outputs[name] for name in TABLES}
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from chameleon_usage import pipeline
-from chameleon_usage.usage.buckets import Window
-from support.sites import SITES, day, on
+from support.sites import SITES, TinySite, day, on
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,20 +30,13 @@ class Trace:
         for name, text in files.items():
             (folder / f"chi_tacc_{name}.csv").write_bytes(text.encode())
         (folder / "manifest.json").write_text('{"as_of": "2020-01-11T00:00:00Z"}')
-        absent = [name for name in NAMES if name not in files]
-        site = SITES["chi_tacc_trace"]
-        self.site = replace(site, adapters=tuple(a for a in site.adapters if a not in absent))
-        self.facts = pipeline.facts(self.site, folder)[0]
-        stage = pipeline.segments(self.facts, self.site)
-        self.tables = pipeline.outputs(stage, self.site, Window(day(0), day(10)))
+        kept = [a for a in SITES["chi_tacc_trace"].adapters if a in files or a not in NAMES]
+        self.site = TinySite("chi_tacc_trace", adapters=kept)
+        self.site.facts = pipeline.facts(self.site.site, folder)[0]
+        self.tables = self.site.outputs
 
     def daily(self, count_type: str, resource: str = "nodes") -> list[float | None]:
-        rows = self.tables["usage_by_resource"].filter(
-            (pl.col("collector_type") == "corrected")
-            & (pl.col("count_type") == count_type)
-            & (pl.col("resource") == resource)
-        )
-        return rows.sort("timestamp")["value"].to_list()
+        return self.site.corrected(count_type, resource=resource)
 
     @property
     def reasons(self) -> dict[str, str]:

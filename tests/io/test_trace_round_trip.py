@@ -102,18 +102,26 @@ def shares_a_node(site: TinySite) -> bool:
 class TestGenerated:
     """Virtual machines share hosts; a bare-metal node has one instance at a time."""
 
-    @settings(max_examples=8, phases=[Phase.generate])
-    @given(site=little_sites("chi_tacc", most=6))
-    def test_bare_metal(self, site):
-        assume(not shares_a_node(site))
-        with tempfile.TemporaryDirectory() as folder:
-            assert_same(site, read_again(site.site, site.facts, Path(folder)))
+    @pytest.mark.parametrize("most", [3, pytest.param(8, marks=pytest.mark.slow)])
+    def test_bare_metal(self, most):
+        @settings(max_examples=most, phases=[Phase.generate])
+        @given(site=little_sites("chi_tacc", most=6))
+        def hold(site):
+            assume(not shares_a_node(site))
+            with tempfile.TemporaryDirectory() as folder:
+                assert_same(site, read_again(site.site, site.facts, Path(folder)))
 
-    @settings(max_examples=8, phases=[Phase.generate])
-    @given(site=little_sites("kvm_tacc", most=6))
-    def test_virtual_machines(self, site):
-        with tempfile.TemporaryDirectory() as folder:
-            assert_same(site, read_again(site.site, site.facts, Path(folder)))
+        hold()
+
+    @pytest.mark.parametrize("most", [3, pytest.param(8, marks=pytest.mark.slow)])
+    def test_virtual_machines(self, most):
+        @settings(max_examples=most, phases=[Phase.generate])
+        @given(site=little_sites("kvm_tacc", most=6))
+        def hold(site):
+            with tempfile.TemporaryDirectory() as folder:
+                assert_same(site, read_again(site.site, site.facts, Path(folder)))
+
+        hold()
 
 
 @pytest.mark.parametrize("key", ["chi_tacc", "chi_uc", "kvm_tacc"])

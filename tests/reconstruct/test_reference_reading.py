@@ -28,7 +28,7 @@ def test_a_lively_site_is_as_designed(make: Callable[[], TinySite]):
 
 
 KEYS = ("chi_tacc", "kvm_tacc", "chi_edge")
-QUICK = 5
+QUICK = 3
 
 
 def given_sites(key: str, examples: int) -> Callable[[Callable[[TinySite], None]], Any]:

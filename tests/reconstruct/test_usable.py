@@ -20,6 +20,8 @@ from support.sites import DAYS, TinySite, day, full_site, lively_kvm_site, livel
 USABLE, UNUSABLE = "reservable_usable", "reservable_unusable"
 CAUSE = {cause: f"out_of_use_{cause}" for cause in (*CAUSES, "unexplained")}
 NEVER = [None] * DAYS
+OF_HOSTS = ("nova_hosts", "blazar_hosts", "maintenance", "status")
+"""The adapters that tell of hosts and not of what holds them."""
 
 
 def known(value: float, since: int = 0) -> list[float | None]:
@@ -29,7 +31,7 @@ def known(value: float, since: int = 0) -> list[float | None]:
 
 def bare_metal(**row) -> TinySite:
     """A site of one node, enrolled for the whole window, of which Ironic tells."""
-    site = TinySite()
+    site = TinySite(adapters=OF_HOSTS)
     site.host("h1")
     site.ironic("h1", **row)
     return site
@@ -37,7 +39,7 @@ def bare_metal(**row) -> TinySite:
 
 def kvm(**row) -> TinySite:
     """A site of one KVM host in the pool, of which its compute service tells."""
-    site = TinySite("kvm_tacc")
+    site = TinySite("kvm_tacc", adapters=OF_HOSTS)
     site.hypervisor("k1.full.name", 0, host="k1", hypervisor_type="QEMU")
     site.pool_host("k1.full.name", 0, hypervisor_type="QEMU")
     site.service("k1", **row)
@@ -57,9 +59,8 @@ class TestIronic:
         assert site.corrected(UNUSABLE) == known(0, since=4)
         assert site.corrected("reservable") == known(1)
 
-    @pytest.mark.parametrize(
-        ("row", "cause"),
-        [
+    def test_a_flag_tells_its_cause(self):
+        causes = [
             ({"maintenance": 1}, "planned"),
             ({"maintenance": 1, "fault": "power failure"}, "broken"),
             ({"maintenance": 1, "retired": 1}, "planned"),
@@ -68,18 +69,29 @@ class TestIronic:
             ({"provision_state": "error", "maintenance": 1}, "broken"),
             ({"retired": 1}, "disabled"),
             ({"provision_state": "manageable"}, "disabled"),
-        ],
-    )
-    def test_a_flag_tells_its_cause(self, row, cause):
-        site = bare_metal(updated=4, **row)
-        assert site.corrected(UNUSABLE) == known(1, since=4)
+        ]
+        site = TinySite(adapters=OF_HOSTS)
+        for number, (row, _) in enumerate(causes):
+            site.host(f"h{number}")
+            site.ironic(f"h{number}", 4, **row)
+        assert site.corrected(UNUSABLE) == known(len(causes), since=4)
         assert site.corrected(USABLE) == known(0, since=4)
         for name, count_type in CAUSE.items():
-            assert site.corrected(count_type) == known(float(name == cause), since=4)
+            told = sum(cause == name for _, cause in causes)
+            assert site.corrected(count_type) == known(told, since=4)
+            for number, (row, cause) in enumerate(causes):
+                expected = on((4, 10)) if cause == name else []
+                assert site.corrected(count_type, host=f"h{number}") == expected, (row, name)
 
-    @pytest.mark.parametrize("state", ["active", "cleaning", "clean wait", "deploying", "rescue"])
-    def test_a_node_at_work_is_no_node_out_of_use(self, state):
-        assert bare_metal(updated=4, provision_state=state).corrected(USABLE) == known(1, since=4)
+    def test_a_node_at_work_is_no_node_out_of_use(self):
+        states = ["active", "cleaning", "clean wait", "deploying", "rescue"]
+        site = TinySite(adapters=OF_HOSTS)
+        for state in states:
+            site.host(state)
+            site.ironic(state, 4, provision_state=state)
+        assert site.corrected(USABLE) == known(len(states), since=4)
+        for state in states:
+            assert site.corrected(USABLE, host=state) == on((4, 10)), state
 
     def test_the_provision_state_has_a_date_of_its_own(self):
         site = bare_metal(updated=6, provision_state="clean failed", provision_updated_at=3)
@@ -92,7 +104,9 @@ class TestIronic:
         assert site.corrected("maintenance") == known(0)
 
     def test_a_held_node_can_be_out_of_use_and_the_partition_does_not_change(self):
-        site = bare_metal(updated=2, maintenance=1)
+        site = TinySite()
+        site.host("h1")
+        site.ironic("h1", 2, maintenance=1)
         site.lease("L", 1, 5)
         assert site.corrected(UNUSABLE) == known(1, since=2)
         assert site.corrected("committed") == on((1, 5))
@@ -131,7 +145,7 @@ class TestNova:
         assert site.corrected(USABLE) == []
 
     def test_a_service_disabled_takes_all_its_ironic_nodes_and_enabled_tells_nothing(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         for name, service in (("h1", "a"), ("h2", "a"), ("h3", "b")):
             site.hypervisor(name, 0, host=service)
             site.pool_host(name, 0)
@@ -139,7 +153,7 @@ class TestNova:
         site.service("b", 4)
         site.ironic("h3", 4)
         assert site.corrected(UNUSABLE) == known(2, since=4)
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         site.host("h1")
         site.service("h1", 4)
         assert site.corrected(USABLE) == []
@@ -147,7 +161,7 @@ class TestNova:
 
 class TestBlazar:
     def test_it_tells_why_a_host_left_the_pool(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         for name in ("h1", "h2", "h3"):
             site.hypervisor(name, 0)
             site.ironic(name)
@@ -159,18 +173,18 @@ class TestBlazar:
         assert site.corrected("maintenance") == [*on((6, 8))[:8], 2, 2]
         assert site.corrected(UNUSABLE) == known(0)
 
-    @pytest.mark.parametrize(
-        ("text", "cause"),
-        [("maintenance", "planned"), ("DOWN", "broken"), ("disabled", "disabled")],
-    )
-    def test_what_an_operator_wrote_into_status(self, text, cause):
-        site = TinySite()
-        site.host("h1", status=text, updated_at=6)
-        site.ironic("h1")
-        assert site.corrected(CAUSE[cause]) == on((6, 10))
+    def test_what_an_operator_wrote_into_status(self):
+        causes = {"maintenance": "planned", "DOWN": "broken", "disabled": "disabled"}
+        site = TinySite(adapters=OF_HOSTS)
+        for text in causes:
+            site.host(text, status=text, updated_at=6)
+            site.ironic(text)
+        for text, cause in causes.items():
+            assert site.corrected(CAUSE[cause]) == on((6, 10))
+            assert site.corrected(CAUSE[cause], host=text) == on((6, 10))
 
     def test_alone_it_cannot_say_that_a_host_in_its_pool_is_usable(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         site.host("h1", disabled=0, updated_at=2)
         assert site.corrected(USABLE) == []
         assert site.corrected(CAUSE["planned"]) == []
@@ -189,7 +203,7 @@ class TestSourcesTogether:
         assert site.corrected(UNUSABLE) == known(1, since=2)
 
     def test_windows_alone_tell_of_no_host_that_it_could_be_used(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         site.host("h1")
         site.add(
             "chameleon_usage.node_maintenance", hypervisor_hostname="h1", start_time=4, end_time=8
@@ -199,7 +213,7 @@ class TestSourcesTogether:
 
     def test_one_host_of_twenty_may_be_silent_and_of_nineteen_not(self):
         for hosts, usable in ((20, known(20)), (19, NEVER)):
-            site = TinySite()
+            site = TinySite(adapters=OF_HOSTS)
             for number in range(hosts):
                 site.host(f"n{number}")
                 if number:
@@ -209,7 +223,7 @@ class TestSourcesTogether:
             assert site.corrected(USABLE, host="n0") == []
 
     def test_types_and_resources_are_split_alike(self):
-        site = TinySite()
+        site = TinySite(adapters=OF_HOSTS)
         for name, kind, flag in (("h1", "cpu", 0), ("h2", "gpu", 1)):
             site.host(name, node_type=kind, gpus=4 * flag)
             site.ironic(name, 5, maintenance=flag)
@@ -315,21 +329,27 @@ ORACLE = """
 """
 
 
-@settings(max_examples=25, deadline=None)
-@given(SAID)
-@example([(host, (0, 1), None) for host in HOSTS])
-def test_the_pool_and_the_causes_are_as_a_database_counts_them(said):
-    site = with_status(said)
-    with duckdb.connect() as database:
-        database.execute("CREATE TABLE told (host TEXT, first_day INT, last_day INT, cause TEXT)")
-        for host, (start, end), cause in said:
-            database.execute("INSERT INTO told VALUES (?, ?, ?, ?)", [host, start, end, cause])
-        answer = database.execute(ORACLE)
-        names, days = [column[0] for column in answer.description], answer.fetchall()
-    for count_type, expected in zip(names, zip(*days, strict=True), strict=True):
-        assert site.corrected(count_type) == list(expected), count_type
-    assert site.corrected("maintenance") == on((7, 10))
-    assert site.corrected("available") == [1, 1, 2, 1, 1, 1, 2, 1, 1, 1]
+@pytest.mark.parametrize("most", [8, pytest.param(25, marks=pytest.mark.slow)])
+def test_the_pool_and_the_causes_are_as_a_database_counts_them(most):
+    @settings(max_examples=most, deadline=None)
+    @given(SAID)
+    @example([(host, (0, 1), None) for host in HOSTS])
+    def hold(said):
+        site = with_status(said)
+        with duckdb.connect() as database:
+            database.execute(
+                "CREATE TABLE told (host TEXT, first_day INT, last_day INT, cause TEXT)"
+            )
+            for host, (start, end), cause in said:
+                database.execute("INSERT INTO told VALUES (?, ?, ?, ?)", [host, start, end, cause])
+            answer = database.execute(ORACLE)
+            names, days = [column[0] for column in answer.description], answer.fetchall()
+        for count_type, expected in zip(names, zip(*days, strict=True), strict=True):
+            assert site.corrected(count_type) == list(expected), count_type
+        assert site.corrected("maintenance") == on((7, 10))
+        assert site.corrected("available") == [1, 1, 2, 1, 1, 1, 2, 1, 1, 1]
+
+    hold()
 
 
 def test_check_holds_the_two_parts_to_the_pool(tmp_path):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SNAPSHOTS = (2, 4, 6, 8, 10)
 HOSTS = "blazar.computehosts"
+POOL = ("nova_hosts", "blazar_hosts")
+"""The adapters that tell of hosts and the pool."""
 ALLOCATIONS = "blazar.computehost_allocations"
 
 
@@ -74,7 +76,7 @@ class TestRowsThatAreGone:
             if now < 5.5:
                 site.host("h1")
 
-        site = Recorded(state)
+        site = Recorded(state, adapters=POOL)
         for count_type in ("total", "reservable"):
             assert site.corrected(count_type, host="h1") == on((0, 5))
             assert site.inferred(count_type) == [(day(4), day(5))]
@@ -85,7 +87,7 @@ class TestRowsThatAreGone:
             if now < 5.5:
                 site.hypervisor("h1", 0, deleted=0)
 
-        assert Recorded(state).corrected("total", host="h1") == on((0, 5))
+        assert Recorded(state, adapters=POOL).corrected("total", host="h1") == on((0, 5))
 
     def test_what_the_next_host_of_that_name_tells_goes_before_the_middle(self):
         def state(site, now):
@@ -95,7 +97,7 @@ class TestRowsThatAreGone:
             if now > 5.5:
                 site.pool_host("h1", 5.5, host_id="2")
 
-        assert Recorded(state).corrected("reservable") == on((0, 10))
+        assert Recorded(state, adapters=POOL).corrected("reservable") == on((0, 10))
 
     def test_a_lease_keeps_the_host_whose_row_is_gone(self):
         def state(site, now):
@@ -191,7 +193,7 @@ class TestRowsThatAreGone:
             if now < lacking - 1:
                 site.pool_host("h1", 0)
 
-        site = Recorded(state, leave_out={lacking: HOSTS})
+        site = Recorded(state, leave_out={lacking: HOSTS}, adapters=POOL)
         assert site.corrected("reservable", host="h1") == on((0, lacking))
         assert site.inferred("reservable") == [(day(lacking - 2), day(lacking))]
 
@@ -247,14 +249,14 @@ class TestRowsThatChanged:
             changed, flag = max((c, f) for c, f in ((0, 1), (3, 0), (7, 0)) if c < now)
             site.pool_host("h1", 0, reservable=flag, updated_at=changed)
 
-        assert Recorded(state).corrected("reservable", host="h1") == on((0, 3))
+        assert Recorded(state, adapters=POOL).corrected("reservable", host="h1") == on((0, 3))
 
     def test_a_hypervisor_that_was_deleted_and_restored_was_away_in_between(self):
         def state(site, now):
             site.host("h2")
             site.hypervisor("h1", 0, 3 if 3 < now < 7 else None, id=7)
 
-        site = Recorded(state)
+        site = Recorded(state, adapters=POOL)
         assert site.corrected("total", host="h1") == on((0, 3), (7, 10))
 
     def test_an_extended_lease_runs_through_and_a_shortened_one_ends(self):
@@ -281,7 +283,7 @@ class TestRowsThatChanged:
             site.host("h2")
             site.hypervisor("h1", 1 if now < 5 else None, id=7)
 
-        assert Recorded(state).corrected("total", host="h1") == on((1, 10))
+        assert Recorded(state, adapters=POOL).corrected("total", host="h1") == on((1, 10))
 
     def test_node_type_and_size_are_those_of_their_time(self):
         def state(site, now):
@@ -291,7 +293,7 @@ class TestRowsThatChanged:
                 "h1", 0, node_type="gpu_a100" if new else "gpu_p100", gpus=4 if new else 2
             )
 
-        site = Recorded(state)
+        site = Recorded(state, adapters=POOL)
         assert site.corrected("total", node_type="gpu_p100") == on((0, 5))
         assert site.corrected("total", node_type="gpu_a100") == on((5, 10))
         assert site.corrected("total", resource="gpus") == [2] * 5 + [4] * 5
@@ -310,7 +312,7 @@ class TestRowsThatChanged:
                 capability_value="compute_new" if now > 5 else "compute_old",
             )
 
-        site = Recorded(state)
+        site = Recorded(state, adapters=POOL)
         assert site.corrected("total", node_type="compute_old") == on((0, 5))
         assert site.corrected("total", node_type="compute_new") == on((5, 10))
 

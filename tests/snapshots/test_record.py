@@ -130,43 +130,49 @@ class TestDiff:
 
 
 class TestRecord:
-    @settings(max_examples=25, deadline=None)
-    @given(
-        st.lists(
-            st.dictionaries(
-                st.sampled_from([LEASES, "nova.unheard_of", "own.table"]),
-                st.tuples(tables(), st.sampled_from(["", "wider", "narrower", "retyped"])),
-                min_size=1,
-            ),
-            min_size=2,
-            max_size=5,
-        ),
-        st.sampled_from([2, 1_000_000]),
-    )
-    def test_every_earlier_dump_comes_back(self, tmp_path_factory, dumps, rows_at_once):
+    @pytest.mark.parametrize("most", [8, pytest.param(25, marks=pytest.mark.slow)])
+    def test_every_earlier_dump_comes_back(self, tmp_path_factory, most):
         """Rows come, change and go; tables come and go, gain and lose columns, change types."""
-        folder = tmp_path_factory.mktemp("record")
-        shapes = {
-            "": lambda frame: frame,
-            "wider": lambda frame: frame.with_columns(more=pl.lit(1)),
-            "narrower": lambda frame: frame.drop("size"),
-            "retyped": lambda frame: frame.cast({"size": pl.String}),
-        }
-        told = [
-            {name: shapes[shape](frame) for name, (frame, shape) in dump.items()} for dump in dumps
-        ]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(record, "ROWS_AT_ONCE", rows_at_once)
+
+        @settings(max_examples=most, deadline=None)
+        @given(
+            st.lists(
+                st.dictionaries(
+                    st.sampled_from([LEASES, "nova.unheard_of", "own.table"]),
+                    st.tuples(tables(), st.sampled_from(["", "wider", "narrower", "retyped"])),
+                    min_size=1,
+                ),
+                min_size=2,
+                max_size=5,
+            ),
+            st.sampled_from([2, 1_000_000]),
+        )
+        def hold(dumps, rows_at_once):
+            folder = tmp_path_factory.mktemp("record")
+            shapes = {
+                "": lambda frame: frame,
+                "wider": lambda frame: frame.with_columns(more=pl.lit(1)),
+                "narrower": lambda frame: frame.drop("size"),
+                "retyped": lambda frame: frame.cast({"size": pl.String}),
+            }
+            told = [
+                {name: shapes[shape](frame) for name, (frame, shape) in dump.items()}
+                for dump in dumps
+            ]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(record, "ROWS_AT_ONCE", rows_at_once)
+                for number, dump in enumerate(told):
+                    add_snapshot(folder / "site", write_dump(folder / f"{number}", number, dump))
             for number, dump in enumerate(told):
-                add_snapshot(folder / "site", write_dump(folder / f"{number}", number, dump))
-        for number, dump in enumerate(told):
-            for moment in (week(number), week(number) + timedelta(days=6)):
-                back = dump_as_of(folder / "site", moment)
-                assert back.as_of == week(number)
-                assert back.manifest["kind"] == f"dump {number}"
-                assert back.tables.keys() == dump.keys()
-                for name, frame in dump.items():
-                    same(back.tables[name], frame)
+                for moment in (week(number), week(number) + timedelta(days=6)):
+                    back = dump_as_of(folder / "site", moment)
+                    assert back.as_of == week(number)
+                    assert back.manifest["kind"] == f"dump {number}"
+                    assert back.tables.keys() == dump.keys()
+                    for name, frame in dump.items():
+                        same(back.tables[name], frame)
+
+        hold()
 
     def test_the_current_dump_is_the_last_one_file_by_file(self, tmp_path):
         for number in range(3):

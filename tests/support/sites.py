@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, cached_property
@@ -21,15 +23,20 @@ import polars as pl
 
 from chameleon_usage import pipeline, stages
 from chameleon_usage.ingest.registry import ADAPTERS
+from chameleon_usage.models.outputs import PROJECT_TABLES
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site, load_sites
 from chameleon_usage.ranges import AtHome, cut
+from chameleon_usage.usage import projected
 from chameleon_usage.usage.buckets import Window
+from chameleon_usage.usage.tables import leadtime_tables
+from chameleon_usage.usage.tally import tally
 from support import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from chameleon_usage.models.frames import Table
     from chameleon_usage.ranges import Engine
 
 SITES = load_sites(PROJECT / "data" / "sites.yaml", frozenset(ADAPTERS))
@@ -427,17 +434,26 @@ class TinySite:
 
     @cached_property
     def stage(self) -> stages.SegmentsStage:
+        """The segments stage, which does not tell projects apart."""
+        return pipeline.segments(self.facts, self.site)
+
+    @cached_property
+    def stage_by_project(self) -> stages.SegmentsStage:
         """The segments stage, which tells projects apart."""
         return pipeline.segments(self.facts, self.site, by_project=True)
 
     @cached_property
-    def outputs(self) -> dict[str, pl.DataFrame]:
+    def outputs(self) -> Mapping[str, pl.DataFrame]:
         """Every output table, those included that are made on request."""
-        if self.ranges > 1:
-            return self.outputs_in(self.ranges)
-        return pipeline.outputs(
-            self.stage, self.site, self.window, by_host=True, by_project=pl.DataFrame.clone
-        )
+        return self.outputs_in(self.ranges) if self.ranges > 1 else WhenRead(self)
+
+    def over(self, window: Window) -> TinySite:
+        """Give the site as it is counted over another time; its tables are not read again."""
+        other = copy(self)
+        other.stage = self.stage
+        other.window = window
+        other.__dict__.pop("outputs", None)
+        return other
 
     def outputs_in(self, count: int, engine: Engine | None = None) -> dict[str, pl.DataFrame]:
         """Give the same, made in so many ranges of hosts."""
@@ -517,6 +533,62 @@ class TinySite:
             & pl.col("stage").cast(pl.String).str.starts_with(stage)
         )
         return rows["hours"].sum()
+
+
+class WhenRead(Mapping[str, pl.DataFrame]):
+    """The output tables of a site; what the pipeline makes after the last one read, waits."""
+
+    def __init__(self, site: TinySite) -> None:
+        self.site = site
+        self.tables: dict[str, pl.DataFrame] = {}
+        self.rest: dict[bool, Iterator[tuple[str, Table]]] = {}
+
+    def _each(self, *, by_project: bool) -> Iterator[tuple[str, Table]]:
+        site = self.site
+        stage = site.stage_by_project if by_project else site.stage
+        sums = tally(stage.segments, stage.support, site.window, by_host=True)
+        naming = pl.DataFrame.clone if by_project else None
+        yield from pipeline.each_output(stage, site.site, site.window, sums, by_project=naming)
+
+    def _make(self, last: str | None) -> None:
+        """Make the tables up to this one, or all."""
+        by_project = last is None or last in PROJECT_TABLES or True in self.rest
+        for name, table in self.rest.setdefault(by_project, self._each(by_project=by_project)):
+            whole = table if isinstance(table, pl.DataFrame) else pl.concat(table, rechunk=True)
+            self.tables.setdefault(name, whole)
+            if name == last:
+                break
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        if name not in self.tables and name in ALONE:
+            self.tables[name] = pipeline._held(name, ALONE[name](self.site))
+        if name not in self.tables:
+            self._make(name)
+        return self.tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._make(None)
+        return iter(self.tables)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def _projected(site: TinySite) -> pl.DataFrame:
+    stage, known = site.stage, pipeline.availability_of(site.stage)
+    return projected.leadtime_projected(
+        projected.whole_hosts(stage.segments), stage.schedule, known, site.window, site.site
+    )
+
+
+ALONE: dict[str, Callable[[TinySite], pl.DataFrame]] = {
+    "rejects": lambda site: pipeline._in_order(site.stage.rejects),
+    "leadtime_leases": lambda site: leadtime_tables(site.stage.leases, site.site.key)[
+        "leadtime_leases"
+    ],
+    "leadtime_projected": _projected,
+}
+"""Tables for which no other need be made."""
 
 
 def lively_site(**options: Any) -> TinySite:

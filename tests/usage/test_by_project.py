@@ -164,7 +164,9 @@ def test_projects_add_up_to_the_site_to_the_last_unit_second(key, bucket):
     """By DuckDB, in whole unit-seconds; nodes of KVM, which are fractions, per 48, 24 or 96."""
     site = lively(key)
     window = Window(day(0), day(DAYS), bucket)
-    tables = pipeline.outputs(site.stage, site.site, window, by_project=project_names("keep"))
+    tables = pipeline.outputs(
+        site.stage_by_project, site.site, window, by_project=project_names("keep")
+    )
     length = {"1h": 3600, "1d": 86400, "1mo": DAYS * 86400}[bucket]
     units, projects = 96 * length, tables[USE]
     by_resource = tables["usage_by_resource"].filter(
@@ -203,9 +205,14 @@ CLAIM = st.tuples(
 WORLDS = 5
 
 
-@given(st.lists(st.lists(CLAIM, min_size=1, max_size=8), min_size=WORLDS, max_size=WORLDS))
-@settings(max_examples=6)
-def test_duckdb_finds_the_same_holders_of_nodes(worlds):
+@pytest.mark.parametrize("most", [3, pytest.param(6, marks=pytest.mark.slow)])
+def test_duckdb_finds_the_same_holders_of_nodes(most):
+    world = st.lists(CLAIM, min_size=1, max_size=8)
+    law = given(st.lists(world, min_size=WORLDS, max_size=WORLDS))(assert_holders_as_duckdb_finds)
+    settings(max_examples=most)(law)()
+
+
+def assert_holders_as_duckdb_finds(worlds):
     """Hour by hour, the lease that began first holds the node.
 
     A run takes the same time for one world as for some; these share neither hosts nor projects.
@@ -252,9 +259,13 @@ def moment(hour: int) -> datetime:
     return datetime(2020, 1, 1) + timedelta(hours=hour)
 
 
-@given(st.lists(SLICE, min_size=1, max_size=9), LIMIT)
-@settings(max_examples=100)
-def test_duckdb_finds_the_same_shares_of_a_kvm_host(slices, limits):
+@pytest.mark.parametrize("most", [25, pytest.param(100, marks=pytest.mark.slow)])
+def test_duckdb_finds_the_same_shares_of_a_kvm_host(most):
+    law = given(st.lists(SLICE, min_size=1, max_size=9), LIMIT)(assert_shares_as_duckdb_finds)
+    settings(max_examples=most)(law)()
+
+
+def assert_shares_as_duckdb_finds(slices, limits):
     """Hour by hour, those that began first have what they claim, as far as the parent goes."""
     times = {"start": pl.Datetime("us"), "end": pl.Datetime("us")}
     told = pl.DataFrame(
@@ -326,7 +337,7 @@ class TestNames:
 
         def named(text: str) -> dict[str, pl.DataFrame]:
             return pipeline.outputs(
-                site.stage, site.site, site.window, by_project=project_names(text)
+                site.stage_by_project, site.site, site.window, by_project=project_names(text)
             )
 
         return named
@@ -410,7 +421,7 @@ class TestLaws:
             assert "appear or vanish" in said
 
     def test_a_division_that_loses_a_second_stops_the_run(self):
-        stage = lively("kvm_tacc").stage
+        stage = lively("kvm_tacc").stage_by_project
         segments = stage.segments.filter(pl.col("collector_type") == "corrected")
         check_division(segments, stage.holdings)
         late = pl.col("start") + pl.duration(seconds=(pl.int_range(pl.len()) == 0).cast(int))

@@ -291,20 +291,24 @@ def nodes_and_leases(draw):
 
 
 class TestSecondOpinion:
-    @settings(max_examples=60)
-    @given(nodes_and_leases())
-    def test_every_hour_of_a_node_is_of_the_lease_that_sql_finds(self, drawn):
-        claims, stays = drawn
-        held = attribute(leased(claims, stays))
-        hour = (pl.col("start") - START).dt.total_hours()
-        last = (pl.col("end") - START).dt.total_hours()
-        ours = (
-            held.with_columns(hour=pl.int_ranges(hour, last))
-            .explode("hour")
-            .select("hour", "hostname", "lease", used=pl.col("what") == "used_h")
-            .sort("hour", "hostname")
-        )
-        assert_frame_equal(ours, by_hour(claims, stays), check_dtypes=False)
+    @pytest.mark.parametrize("most", [20, pytest.param(60, marks=pytest.mark.slow)])
+    def test_every_hour_of_a_node_is_of_the_lease_that_sql_finds(self, most):
+        @settings(max_examples=most)
+        @given(nodes_and_leases())
+        def hold(drawn):
+            claims, stays = drawn
+            held = attribute(leased(claims, stays))
+            hour = (pl.col("start") - START).dt.total_hours()
+            last = (pl.col("end") - START).dt.total_hours()
+            ours = (
+                held.with_columns(hour=pl.int_ranges(hour, last))
+                .explode("hour")
+                .select("hour", "hostname", "lease", used=pl.col("what") == "used_h")
+                .sort("hour", "hostname")
+            )
+            assert_frame_equal(ours, by_hour(claims, stays), check_dtypes=False)
+
+        hold()
 
     def test_three_leases_on_a_node(self):
         claims = [
@@ -316,13 +320,17 @@ class TestSecondOpinion:
         assert hours.filter(lease="A4").rows() == [(1, "h1", "A4", True)]
         assert hours_of(attribute(leased(claims, stays)))[("A4", "used_h")] == 1
 
-    @settings(max_examples=40)
-    @given(nodes_and_leases())
-    def test_what_is_reserved_is_used_or_idle_and_no_order_matters(self, drawn):
-        claims, stays = drawn
-        frame = leased(claims, stays)
-        rows = table(frame)
-        parts = rows.select(pl.sum_horizontal("used_h", *IDLE)).to_series()
-        assert parts.to_list() == rows["reserved_h"].to_list()
-        assert table(frame.reverse()).equals(rows)
-        assert rows["leases"].sum() <= len({lease for lease, *_ in claims})
+    @pytest.mark.parametrize("most", [15, pytest.param(40, marks=pytest.mark.slow)])
+    def test_what_is_reserved_is_used_or_idle_and_no_order_matters(self, most):
+        @settings(max_examples=most)
+        @given(nodes_and_leases())
+        def hold(drawn):
+            claims, stays = drawn
+            frame = leased(claims, stays)
+            rows = table(frame)
+            parts = rows.select(pl.sum_horizontal("used_h", *IDLE)).to_series()
+            assert parts.to_list() == rows["reserved_h"].to_list()
+            assert table(frame.reverse()).equals(rows)
+            assert rows["leases"].sum() <= len({lease for lease, *_ in claims})
+
+        hold()

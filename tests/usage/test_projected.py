@@ -25,10 +25,12 @@ from support.audit import AuditedSite
 from support.sites import DAY0, PROJECT, UPSTREAM, TinySite, day, lively
 
 LEASES, ALLOCATIONS = "blazar.leases", "blazar.computehost_allocations"
+BOOKED = ("nova_hosts", "blazar_hosts", "blazar_allocations", "blazar_leases")
+"""The adapters that tell of hosts and leases."""
 
 
 def site_of(hosts: int = 1, make: type[TinySite] = TinySite) -> TinySite:
-    site = make()
+    site = make(adapters=BOOKED)
     for number in range(hosts):
         site.host(f"h{number + 1}", node_type="compute")
     return site

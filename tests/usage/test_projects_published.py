@@ -19,7 +19,7 @@ from chameleon_usage.usage.projects_published import (
     held,
     published,
 )
-from support.sites import PROJECT, TinySite, day
+from support.sites import TinySite, day
 
 HELD = {"project_id": pl.String(), "node_type": pl.String(), "node_hours": pl.Float64()}
 
@@ -151,17 +151,18 @@ class TestHeld:
 
 class TestCommand:
     @pytest.fixture
-    def call(self, usage, tmp_path):
-        site = TinySite()
-        for number in range(4):
-            site.host(f"h{number}", node_type="one")
-            site.lease(f"L{number}x", 1, 9, [f"b-h{number}"], project_id=f"p{number}")
-        site.write(tmp_path / "raw")
-        run = ("run", "--config", PROJECT / "data/sites.yaml", "--data-dir", tmp_path / "raw")
-        assert usage(*run, "--output", tmp_path / "out", "--by-project").status == 0
+    def call(self, ran, usage):
+        def site() -> TinySite:
+            site = TinySite()
+            for number in range(4):
+                site.host(f"h{number}", node_type="one")
+                site.lease(f"L{number}x", 1, 9, [f"b-h{number}"], project_id=f"p{number}")
+            return site
+
+        out = ran("projects", site, "--by-project")
 
         def asked(*args):
-            site = ("--output", tmp_path / "out", "--site", "chi_tacc")
+            site = ("--output", out, "--site", "chi_tacc")
             period = ("--start", "2020-01-01", "--end", "2020-01-11")
             return usage("projects", *site, *period, "--least", "2", *args)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -40,6 +41,7 @@ def leases_of(*rows: tuple, **columns: object) -> pl.DataFrame:
     )
 
 
+@cache
 def many(count: int) -> pl.DataFrame:
     """Leases of two types over ten years at most, a third of them at once."""
     rows = [
