@@ -38,26 +38,19 @@ def tally(
     """
     kinds = enumeration(segments["node_type"])
     typed = segments.with_columns(pl.col("node_type").cast(kinds).fill_null(UNTYPED))
+    sliced = segments.filter(pl.col("node_size") > 1)
     made = {
         "usage": unit_seconds(typed, window, ["node_type"]),
-        **beside_usage(segments, support, window),
-    }
-    if by_host:
-        named = segments.filter(pl.col("hostname").is_not_null())
-        made["hosts"] = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
-    return made
-
-
-def beside_usage(segments: pl.DataFrame, support: pl.DataFrame, window: Window) -> Tally:
-    """Add up what ``tally`` does but for what the usage tables are made of."""
-    sliced = segments.filter(pl.col("node_size") > 1)
-    return {
         "held": held_time(segments, window),
         "supported": supported_time(support, window),
         "seconds": node_seconds(segments, window),
         "sliced": sliced.select("collector_type", "quantity_type").unique(),
         "pool": whole_hosts(segments),
     }
+    if by_host:
+        named = segments.filter(pl.col("hostname").is_not_null())
+        made["hosts"] = unit_seconds(named, window, ["hostname", "node_type"], ["nodes"])
+    return made
 
 
 def add_up(parts: Sequence[Tally]) -> Tally:
