@@ -200,9 +200,9 @@ def with_reading(late: SegmentsStage, reading: Reading, *, by_project: bool) -> 
         segments=reading.segments,
         support=reading.support,
         pieces=reading.pieces,
-        holdings=reading.holdings.drop("hostname"),
+        holdings=reading.holdings,
         sessions=sessions(seats) if by_project else late.sessions,
-        rejects=pl.concat([late.rejects, reading.rejects.drop("hostname")]),
+        rejects=pl.concat([late.rejects, reading.rejects]),
     )
 
 

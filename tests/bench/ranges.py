@@ -234,8 +234,7 @@ def measure(source: Path, copies: int, each: int, *, key: str, engine_name: str,
         size = sum(path.stat().st_size for path in room.rglob("*") if path.is_file())
         worker = peak_of(process) if process else None
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    refused = reading.rejects.drop("hostname")
-    late = replace(late, rejects=pl.concat([late.rejects, refused]))
+    late = replace(late, rejects=pl.concat([late.rejects, reading.rejects]))
     del cut, reading
     with tempfile.TemporaryDirectory(dir=source) as name:
         made = pipeline.each_output(late, site_of(key), window, sums)
