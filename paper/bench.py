@@ -68,13 +68,17 @@ is worker and driver.
 
 With [`--update`](#every-night) a run takes over what has not changed since the night before.
 `tests/bench/nightly.py --record` held each update to a run in full, byte for byte, and measured
-both: on the dump of the next night, and on one in which a single lease of years ago ends earlier.
+both, on {nights_processor} ({nights_cores} cores): on the dump of the next night, and on one in
+which a single lease of years ago ends earlier.
 
-| site | tables | dump | made anew | in full | update | memory in full | memory, update |
-|---|---|---|---|---:|---:|---:|---:|
+| site | buckets | tables | dump | made anew | in full | update | memory in full | memory, update |
+|---|---|---|---|---|---:|---:|---:|---:|
 {nights}
 
-Times are those of all cores, buckets are days.
+Times are seconds of processors, of all cores together and the best of three; memory is the most
+that a process held in any of them.
+
+{paying}
 """
 
 _WORKERS = {"home": "{jobs} processes", "threads": "{jobs} threads", "spark": "Spark (Sail)"}
@@ -92,9 +96,12 @@ def page() -> str:
         for site, of in sorted(told["sites"].items())
     ]
     ranges = json.loads(RANGES.read_text(encoding="utf-8"))
-    nights = json.loads(NIGHTS.read_text(encoding="utf-8"))["runs"]
+    nights = json.loads(NIGHTS.read_text(encoding="utf-8"))
     return PAGE.format(
-        nights="\n".join(map(_of_nights, nights)),
+        nights="\n".join(map(_of_nights, nights["runs"])),
+        nights_processor=nights["machine"]["processor"],
+        nights_cores=nights["machine"]["cores"],
+        paying=_paying(nights["runs"]),
         ranges_processor=ranges["machine"]["processor"],
         ranges_cores=ranges["machine"]["cores"],
         site=site_names(ranges["site"], "data/sites.yaml")[ranges["site"]],
@@ -127,12 +134,37 @@ def _of_ranges(of: dict[str, Any]) -> str:
     )
 
 
+_BUCKETS = {"1d": "days", "1h": "hours"}
+
+
 def _of_nights(of: dict[str, Any]) -> str:
     """Give a row of the table of updates."""
     whole, update = of["whole"], of["update"]
     site = site_names(of["site"], "data/sites.yaml")[of["site"]]
+    buckets = _BUCKETS[of["bucket"]] + (f" since {of['since']}" if of["since"] else "")
     return (
-        f"| {site} | {of['tables']} | {of['night']} | {of['anew']} "
+        f"| {site} | {buckets} | {of['tables']} | {of['night']} | {of['anew']} "
         f"| {whole['cpu_seconds']:.1f} s | {update['cpu_seconds']:.1f} s "
         f"| {whole['memory_gib']:.2f} GiB | {update['memory_gib']:.2f} GiB |"
+    )
+
+
+_LITTLE = 0.05
+"""The share of a time by which that of the same run can differ from one minute to the next."""
+
+
+def _paying(runs: list[dict[str, Any]]) -> str:
+    """Say of which runs an update saves time, and of which it does not."""
+    shares: dict[str, list[float]] = {}
+    for of in runs:
+        kind = f"{of['tables']} tables in {_BUCKETS[of['bucket']]}"
+        saved = 1 - of["update"]["cpu_seconds"] / of["whole"]["cpu_seconds"]
+        shares.setdefault(kind, []).append(saved)
+    pays = {kind: min(of) for kind, of in shares.items() if min(of) > _LITTLE}
+    told = "; ".join(f"{100 * share:.0f} % of {kind}" for kind, share in pays.items())
+    others = "; ".join(kind for kind in shares if kind not in pays)
+    return (
+        f"An update saves at least, of the time of a run in full: {told or 'nothing'}. It saves "
+        f"less than {100 * _LITTLE:.0f} %, or nothing, and a run in full is as good, for: "
+        f"{others or 'none'}."
     )

@@ -186,18 +186,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "spark": ("errors", "ranges"),
     "slurm": ("errors", "ranges", "io.files"),
     "processes": ("errors", "ranges", "io.files"),
+    "nightly": ("models", "intervals", "usage"),
     "pipeline": (
-        *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "io.files"),
-    ),
-    "nightly": (
-        *("errors", "models", "intervals", "reconstruct", "usage", "stages", "pipeline"),
+        *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "nightly"),
         "io.files",
     ),
     "io": ("errors", "models", "intervals", "snapshots", "ingest", "stages", "io.files"),
     "viz": ("models", "io.files"),
     "cli": (
         *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "spark"),
-        *("slurm", "processes", "pipeline", "nightly", "io", "io.files"),
+        *("slurm", "processes", "pipeline", "io", "io.files"),
     ),
 }
 """Room of the house to the rooms from which it may import; the first import from none."""

@@ -3,7 +3,7 @@
 A folder for each stage, in the order in which data pass: ``ingest`` (raw tables -> intervals, with
 ``snapshots`` of earlier dumps), ``reconstruct`` (intervals -> segments, by the arithmetic of
 ``intervals``), ``usage`` (segments -> output tables). ``pipeline`` calls them, ``ranges`` the last
-two on ranges of hosts, ``nightly`` on what has changed, ``stages`` saves and loads what lies
-between. ``io`` extracts, exports and checks, ``viz`` draws, ``cli`` is the operator's face; all of
-them speak the words of ``models``.
+two on ranges of hosts; ``nightly`` takes over what an earlier run has made, ``stages`` saves and
+loads what lies between. ``io`` extracts, exports and checks, ``viz`` draws, ``cli`` is the
+operator's face; all of them speak the words of ``models``.
 """

@@ -27,6 +27,7 @@ from chameleon_usage.models.stages import (
     Sessions,
     SourceSupport,
 )
+from chameleon_usage.nightly.update import Update
 from chameleon_usage.ranges import (
     MOST_ROWS,
     AtHome,
@@ -56,6 +57,7 @@ from chameleon_usage.stages import (
 )
 from chameleon_usage.usage import causes, coverage, lease_use, projected, projects
 from chameleon_usage.usage.buckets import Availability, Period, Window
+from chameleon_usage.usage.long import Earlier
 from chameleon_usage.usage.projects import Naming
 from chameleon_usage.usage.tables import leadtime_tables, usage_tables
 from chameleon_usage.usage.tally import Tally, tally
@@ -199,9 +201,9 @@ def with_reading(late: SegmentsStage, reading: Reading, *, by_project: bool) -> 
         segments=reading.segments,
         support=reading.support,
         pieces=reading.pieces,
-        holdings=reading.holdings.drop("hostname"),
+        holdings=reading.holdings,
         sessions=sessions(seats) if by_project else late.sessions,
-        rejects=pl.concat([late.rejects, reading.rejects.drop("hostname")]),
+        rejects=pl.concat([late.rejects, reading.rejects]),
     )
 
 
@@ -309,7 +311,7 @@ def each_output(
     *,
     by_project: Naming | None = None,
     known_share: float = KNOWN_SHARE,
-    made: Mapping[str, pl.DataFrame] | None = None,
+    earlier: Earlier | None = None,
 ) -> Iterator[tuple[str, Table]]:
     """Give every output table as soon as it is made, as ``outputs`` does; segments are not needed.
 
@@ -320,8 +322,7 @@ def each_output(
         sums: of the segments.
         by_project: make the tables of projects, too, with their names changed so.
         known_share: what is known to a smaller share is null.
-        made: tables that are made already: all of ``usage_tables``, leadtime_projected and, if
-            asked for, usage_by_project.
+        earlier: a run whose series are taken over where they are the same.
 
     Yields:
         name and table (OUTPUTS), held to its contract, or held to it as its parts are taken.
@@ -330,11 +331,15 @@ def each_output(
     small: dict[str, pl.DataFrame] = {}
     with ThreadPoolExecutor(1) as pool:
         # What takes as long as they do, and needs none of them, is made beside the usage tables.
-        beside = pool.submit(
-            _beside_usage, stage, site, window, sums, availability=availability, made=made
-        )
-        for name, table in (made or {}).items() or usage_tables(
-            sums["usage"], sums.get("hosts"), stage.legacy, availability, window, site=site.key
+        beside = pool.submit(_beside_usage, stage, site, window, sums, availability=availability)
+        for name, table in usage_tables(
+            sums["usage"],
+            sums.get("hosts"),
+            stage.legacy,
+            availability,
+            window,
+            site=site.key,
+            earlier=earlier,
         ):
             yield name, _held(name, table)
             if name in ("usage_timeline", "usage_by_resource") and isinstance(table, pl.DataFrame):
@@ -351,15 +356,14 @@ def each_output(
                 f"the saved segments of site {site.key} do not tell projects apart: "
                 "run with --by-project from the raw tables, or with --from facts"
             )
-        if not made:
-            tables["usage_by_project"] = projects.usage_by_project(
-                stage.holdings,
-                small["usage_by_resource"],
-                availability,
-                window,
-                site=site.key,
-                naming=by_project,
-            )
+        tables["usage_by_project"] = projects.usage_by_project(
+            stage.holdings,
+            small["usage_by_resource"],
+            availability,
+            window,
+            site=site.key,
+            naming=by_project,
+        )
         tables["sessions_by_project"] = projects.sessions_by_project(
             stage.sessions, window, availability.as_of, site=site.key, naming=by_project
         )
@@ -374,7 +378,6 @@ def _beside_usage(
     sums: Tally,
     *,
     availability: Availability,
-    made: Mapping[str, pl.DataFrame] | None,
 ) -> tuple[dict[str, pl.DataFrame], Mapping[str, pl.DataFrame]]:
     """Make what needs none of the usage tables, as ``each_output`` takes it.
 
@@ -385,13 +388,8 @@ def _beside_usage(
     leased: Mapping[str, pl.DataFrame] = sums
     if "lease_hours" not in sums:
         leased = lease_use.add_up([lease_use.attribute(stage.pieces)], stage.leases, window)
-    if made:
-        waits = made["leadtime_projected"]
-    else:
-        waits = projected.leadtime_projected(
-            sums["pool"], stage.schedule, availability, window, site
-        )
-        tables["leadtime_projected"] = waits
+    waits = projected.leadtime_projected(sums["pool"], stage.schedule, availability, window, site)
+    tables["leadtime_projected"] = waits
     tables["leadtime_timeline"] = projected.with_projected(tables["leadtime_timeline"], waits)
     sliced = sums["sliced"]["quantity_type"].unique().cast(pl.String).to_list()
     mended = sums["sliced"].filter(pl.col("collector_type") == "corrected")["quantity_type"]
@@ -513,6 +511,7 @@ def run_pipeline(
     progress: bool = False,
     count: int | None = None,
     engine: Engine | None = None,
+    update: bool = False,
 ) -> tuple[dict[str, pl.DataFrame], Notes]:
     """Run a site from raw tables, or from a saved stage, to its output directory.
 
@@ -531,6 +530,8 @@ def run_pipeline(
         count: of the ranges of hosts, one of which is in memory at a time. Default: one, or more
             where the site has more than ``ranges.MOST_ROWS`` intervals, or there is an engine.
         engine: who works on ranges; by default this process.
+        update: take over what has not changed since the last run of which this was asked, and keep
+            what the next one needs for that in ``<output>/<site>/stages/update``.
 
     Returns:
         (the output tables that are ``REPORTED``, what is to be said of all)
@@ -578,9 +579,13 @@ def run_pipeline(
             sums = tally(late.segments, late.support, window, by_host=by_host)
         if not keep:  # what is added up serves no more
             late = replace(late, segments=empty(Segments), support=empty(SourceSupport))
+        earlier = Update.since(target, sums, availability_of(late), window) if update else None
         with files.whole_directory(target) as scratch:
-            made = each_output(late, site, window, sums, by_project=by_project)
+            made = each_output(late, site, window, sums, by_project=by_project, earlier=earlier)
             tables = save_usage(scratch, made, REPORTED)
+            if earlier:
+                earlier.save(scratch)
+                notes = replace(notes, anew=earlier.said)
             if keep:
                 if early is None and (target / "stages" / "facts").is_dir():
                     early = load_facts(target)

@@ -14,18 +14,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 import polars as pl
 
-from bench.pipeline import machine, middle, shell
+from bench.pipeline import machine, shell
 from chameleon_usage.io.files import whole_file
 from support import PROJECT
 from support.yesterday import write_yesterday
 
 RECORD = PROJECT / "data" / "nightly.json"
-OPTIONS = {"the usual tables": (), "by host and project, too": ("--by-host", "--by-project")}
+USUAL, BY_HOST = "usual", "usual and by-host"
+CASES = (("1d", "", USUAL), ("1d", "", BY_HOST), ("1h", "2024", USUAL), ("1h", "2025", BY_HOST))
+"""Buckets, the first year, and tables: hours of ten years would take longer than anyone waits."""
+NIGHTS = ("the next night", "a correction")
 LEASES, HELD = "blazar.leases", "blazar.computehost_allocations"
 
 
@@ -73,47 +78,71 @@ def alike(one: Path, other: Path) -> None:
             sys.exit(f"{path.name} is another than that of a run in full")
 
 
+def best(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Give the least time and the most memory of several runs of the same."""
+    return {
+        "cpu_seconds": min(run["cpu_seconds"] for run in runs),
+        "memory_gib": max(run["memory_gib"] for run in runs),
+    }
+
+
+def measured(before: Path, now: Path, args: list[str], repeats: int) -> dict[str, Any]:
+    """Run the dump of a site after that of the night before, in full and as an update."""
+    with tempfile.TemporaryDirectory() as name:
+        place, whole, updates, anew = Path(name), [], [], ""
+        run(before, place / "first", *args, "--update")
+        for _ in range(repeats):
+            whole.append(run(now, place / "whole", *args)[0])
+            shutil.rmtree(place / "updated", ignore_errors=True)
+            shutil.copytree(place / "first", place / "updated")
+            took, anew = run(now, place / "updated", *args, "--update")
+            updates.append(took)
+            alike(place / "whole" / now.name, place / "updated" / now.name)
+        return {"anew": anew, "whole": best(whole), "update": best(updates)}
+
+
 @click.command()
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data/twin"))
 @click.option("--repeats", default=3, show_default=True)
-@click.option("--bucket", "buckets", multiple=True, default=["1d"], show_default=True)
+@click.option("--night", "nights", multiple=True, type=click.Choice(NIGHTS), default=NIGHTS)
 @click.option("--record", is_flag=True, help="Record what was measured for the book.")
 @click.argument("sites", nargs=-1, required=True)
 def main(
-    data_dir: Path, repeats: int, buckets: tuple[str, ...], sites: tuple[str, ...], *, record: bool
+    data_dir: Path, repeats: int, nights: tuple[str, ...], sites: tuple[str, ...], *, record: bool
 ) -> None:
     """Run SITES in full and as updates; print seconds of processors and peak memory."""
-    found = []
-    cases = [(site, bucket, tables) for site in sites for bucket in buckets for tables in OPTIONS]
-    for site, bucket, tables in cases:
+    for site, night in product(sites, nights):
         with tempfile.TemporaryDirectory() as name:
-            place, args = Path(name), (*OPTIONS[tables], "--bucket", bucket)
-            today = data_dir / site
-            nights = {
-                "the next night": (write_yesterday(today, place / "yesterday" / site), today),
-                "a correction": (today, corrected(today, place / "corrected" / site)),
-            }
-            for night, (before, now) in nights.items():
-                whole, updates, anew = [], [], ""
-                run(before, place / "first", *args, "--update")
-                for _ in range(repeats):
-                    whole.append(run(now, place / "whole", *args)[0])
-                    shutil.rmtree(place / "updated", ignore_errors=True)
-                    shutil.copytree(place / "first", place / "updated")
-                    took, anew = run(now, place / "updated", *args, "--update")
-                    updates.append(took)
-                    alike(place / "whole" / site, place / "updated" / site)
-                costs = {"whole": middle(whole), "update": middle(updates)}
-                told = {"site": site, "bucket": bucket, "tables": tables, "night": night}
-                found.append({**told, "anew": anew, **costs})
-                click.echo(f"{site}, {bucket}, {tables}, {night}: {anew}")
-                for kind, cost in costs.items():
-                    cpu, memory = cost["cpu_seconds"], cost["memory_gib"]
+            today, other = data_dir / site, Path(name) / site
+            before, now = (
+                (write_yesterday(today, other), today)
+                if night == NIGHTS[0]
+                else (today, corrected(today, other))
+            )
+            for bucket, since, tables in CASES:
+                args = ["--bucket", bucket, *(["--start", f"{since}-01-01"] if since else [])]
+                args += ["--by-host"] if tables == BY_HOST else []
+                case = {"site": site, "bucket": bucket, "since": since, "tables": tables}
+                told = {**case, "night": night, **measured(before, now, args, repeats)}
+                click.echo(", ".join(filter(None, [*case.values(), night, told["anew"]])))
+                for kind in ("whole", "update"):
+                    cpu, memory = told[kind]["cpu_seconds"], told[kind]["memory_gib"]
                     click.echo(f"    {kind:8} {cpu:6.1f} s of processors {memory:6.2f} GiB")
-    if record:
-        told = {"machine": machine(), "runs": found}
-        with whole_file(RECORD) as part:
-            part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+                if record:
+                    keep(told)
+
+
+def keep(told: dict[str, Any]) -> None:
+    """Record what was measured in the place of what was measured of the same case before."""
+
+    def case(run: dict[str, Any]) -> list[object]:
+        return [run.get(name) for name in ("site", "night", "bucket", "since", "tables")]
+
+    before = json.loads(RECORD.read_text(encoding="utf-8"))["runs"]
+    runs = [*(run for run in before if case(run) != case(told)), told]
+    with whole_file(RECORD) as part:
+        record = {"machine": machine(), "runs": runs}
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
 import polars as pl
@@ -33,7 +32,6 @@ from chameleon_usage.io.privacy import KEEP, project_names
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
-from chameleon_usage.nightly.update import run_update
 from chameleon_usage.ranges import MOST_ROWS, AtHome, Engine
 from chameleon_usage.usage.buckets import Period, Window
 from chameleon_usage.usage.summary import rejects_within
@@ -92,7 +90,7 @@ RUN_FIRST = "run 'chameleon-usage run' first, or name another directory with --o
 @click.option(
     "--update",
     is_flag=True,
-    help="Make anew only what changed since the last run with --update, of the same options.",
+    help="Take over what has not changed since the last run with --update.",
 )
 @click.option("--skip-missing", is_flag=True, help="Leave out adapters whose tables are absent.")
 @quiet_option
@@ -117,11 +115,8 @@ def run(
     update: bool,
 ) -> None:
     """Turn raw tables into the output tables of each site."""
-    if update and (resume_from or count or engine or jobs > 1):
-        raise UsageError(
-            "--update begins with the raw tables, and reads few hosts: leave out --from, --ranges, "
-            "--engine and --jobs"
-        )
+    if update and resume_from == "usage":
+        raise UsageError("--from usage makes no table, so there is nothing to --update")
     if naming != KEEP and not by_project:
         raise UsageError("--projects says how --by-project names them: give that, too")
     named = project_names(naming) if by_project else None
@@ -136,26 +131,21 @@ def run(
     with fetched(data_dir, names or sites, patterns) as folder:
         advice = RUN_FIRST if resume_from else EXTRACT_FIRST
         for site in choose(sites, names, output if resume_from else folder, advice):
-            options: dict[str, Any] = {
-                "save_stages": save_stages,
-                "by_host": by_host,
-                "by_project": named,
-                "skip_missing": skip_missing,
-                "progress": progress(),
-            }
-            if update:
-                tables, notes = run_update(site, folder, output, period, **options)
-            else:
-                tables, notes = pipeline.run_pipeline(
-                    site,
-                    folder,
-                    output,
-                    period,
-                    resume_from=resume_from,
-                    count=count,
-                    engine=workers,
-                    **options,
-                )
+            tables, notes = pipeline.run_pipeline(
+                site,
+                folder,
+                output,
+                period,
+                save_stages=save_stages,
+                resume_from=resume_from,
+                by_host=by_host,
+                by_project=named,
+                skip_missing=skip_missing,
+                progress=progress(),
+                count=count,
+                engine=workers,
+                update=update,
+            )
             _report(site, tables, notes)
 
 

@@ -294,17 +294,6 @@ class Ingested:
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
 
-def of_hosts(made: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Add the hostname of rows to what was made of each of them; null where they tell none."""
-    host = rows["hostname"] if "hostname" in rows.columns else pl.lit(None)
-    return made.with_columns(hostname=host).cast({"hostname": pl.Categorical()})
-
-
-def empty_of_hosts(schema: type[dy.Schema]) -> pl.DataFrame:
-    """Give a frame of a contract, and hostname, without rows."""
-    return of_hosts(empty(schema), empty(schema).select())
-
-
 def rejects(
     rows: pl.DataFrame, *, stage: str, source: str, reason: pl.Expr | Reason, row_id: str
 ) -> pl.DataFrame:

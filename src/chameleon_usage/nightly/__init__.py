@@ -1,5 +1,6 @@
 """What changed since an earlier run, and nothing else: the same tables, byte for byte.
 
-``hosts`` reads again the hosts of which a row changed, ``days`` makes the buckets anew that this
-touches, ``kept`` is what a run keeps for the next one, ``update`` puts it all together.
+``prints`` tells of each bucket whether anything is summed up in it that was not before; ``update``
+takes the largest tables' rows of all other buckets from the earlier run, and keeps what the next
+one needs.
 """

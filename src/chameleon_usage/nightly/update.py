@@ -1,261 +1,264 @@
-"""A run that makes anew only what changed since the run before."""
+"""What a run takes over from the run before, and what it keeps for the next one."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from chameleon_usage import pipeline
-from chameleon_usage.intervals import keys
-from chameleon_usage.io import files
-from chameleon_usage.models.metrics import RESOURCES
-from chameleon_usage.models.outputs import OUTPUTS
-from chameleon_usage.models.site import Site
-from chameleon_usage.nightly import hosts
-from chameleon_usage.nightly.days import (
-    Touched,
-    differing,
-    differs_when,
-    runs_of,
-    series_of,
-    spliced,
-    sums_of,
-)
-from chameleon_usage.nightly.kept import Kept, fingerprint, known_of, load, save
-from chameleon_usage.reconstruct.observed import observe
-from chameleon_usage.stages import SegmentsStage, save_facts, save_segments, save_usage
-from chameleon_usage.usage import projected, projects
-from chameleon_usage.usage.buckets import Availability, Period, Window
-from chameleon_usage.usage.projects import Naming
-from chameleon_usage.usage.tables import UNTYPED, Elsewhere, enumeration, usage_tables
-from chameleon_usage.usage.tally import beside_usage, tally
+from chameleon_usage.intervals.sorting import Flags, Numbers
+from chameleon_usage.models.metrics import UNCOUNTED
+from chameleon_usage.nightly.prints import prints
+from chameleon_usage.usage.buckets import Availability, Window
+from chameleon_usage.usage.long import Label, LongTable, Make, Times, Values
+from chameleon_usage.usage.tally import Tally
 
-Tables = dict[str, pl.DataFrame]
+FOLDER, TOLD = Path("stages", "update"), "kept.json"
+PACKAGES = ("polars", "numpy")
+"""On which the bytes of a table depend."""
+
+MOST = 0.5
+"""The share of the buckets above which little is gained."""
+
+LEAST = 0.01
+"""Buckets between two that are touched, if they are a smaller share of all, are made anew, too: to
+cut each series there takes longer."""
+
+AT_ONCE = 4_000_000
+"""Rows of an earlier table that are held at once."""
+
+Series = dict[Label, tuple[Times, Values]]
 
 
-def run_update(
-    site: Site,
-    data_dir: Path,
-    output: Path,
-    asked: Period,
-    *,
-    save_stages: bool = False,
-    by_host: bool = False,
-    by_project: Naming | None = None,
-    skip_missing: bool = False,
-    progress: bool = False,
-) -> tuple[Tables, pipeline.Notes]:
-    """Run a site as ``pipeline.run_pipeline`` does, and take over what has not changed.
+@dataclass
+class Update:
+    """What a run takes from the run before (``usage.long.Earlier``).
 
-    What a run takes over is what the run before it kept, in ``<output>/<site>/stages/update``, if
-    that was of the same version, configuration and options; else all is made in full.
-
-    Returns:
-        (the output tables that are ``REPORTED``, what is to be said of all)
+    Attributes:
+        window: of this run.
+        known: of what its tables can tell.
+        now: of ``prints``.
+        folder: the site's directory, with the earlier tables.
+        before: of the earlier run's ``prints``; None where it is of no use.
+        series: by table, those of the earlier run.
+        why: it is of no use.
     """
-    target = output / site.key
-    with files.claimed(target):
-        early, absent = pipeline.facts(site, data_dir, skip_missing=skip_missing, progress=progress)
-        fits = fingerprint(site, asked, by_host=by_host, by_project=by_project)
-        before = load(target, fits)
-        earlier = before if isinstance(before, Kept) else None
-        observed = observe(early.ingested, early.as_of)
-        reread = hosts.read(
-            observed,
-            site,
-            early.as_of,
-            earlier.hosts if earlier else None,
-            by_project=by_project is not None,
-        )
-        late = pipeline.with_reading(
-            pipeline.late_of(early, observed), reread.whole, by_project=by_project is not None
-        )
-        window = pipeline.window_of(late, asked)
-        night = _Night(site, target, late, window, reread, by_host=by_host, by_project=by_project)
-        why = before if isinstance(before, str) else ""
-        made = None
-        if earlier:
-            made, why = night.tables(earlier)
-        sums = (
-            beside_usage(late.segments, late.support, window)
-            if made
-            else tally(late.segments, late.support, window, by_host=by_host)
-        )
-        kept = Kept(
-            reread.kept,
-            reread.rest.segments,
-            late.legacy,
-            late.schedule,
-            known_of(pipeline.availability_of(late)),
-            window,
-        )
-        with files.whole_directory(target) as scratch:
-            each = pipeline.each_output(late, site, window, sums, by_project=by_project, made=made)
-            tables = save_usage(scratch, each, pipeline.REPORTED)
-            if save_stages:
-                save_facts(scratch / "stages", early)
-                save_segments(scratch / "stages", late)
-            save(scratch, kept, fits)
-    anew = f"{reread.again:,} of {reread.kept.digests.height:,} hosts, {why}"
-    return tables, pipeline.Notes(absent, early.left_out, window, anew)
 
-
-_SPLICED = (
-    *("usage_timeline", "usage_by_resource", "usage_by_node_type", "usage_by_host"),
-    *("comparison", "comparison_by_node_type", "usage_wide"),
-)
-_EVER = {
-    "usage_by_node_type": ["collector_type", "resource", "count_type", "node_type"],
-    "usage_by_host": ["collector_type", "count_type", "hypervisor_hostname"],
-}
-"""Tables that hold the series that are ever other than 0."""
-
-
-@dataclass(frozen=True)
-class _Night:
-    """What the tables of an update are made of."""
-
-    site: Site
-    target: Path
-    late: SegmentsStage
     window: Window
-    reread: hosts.Reread
-    by_host: bool
-    by_project: Naming | None
+    known: str
+    now: pl.DataFrame
+    folder: Path
+    before: pl.DataFrame | None = None
+    series: dict[str, pl.DataFrame] = field(default_factory=dict)
+    why: str = ""
+    made: dict[str, pl.DataFrame] = field(default_factory=dict)
 
-    def tables(self, before: Kept) -> tuple[Tables | None, str]:
-        """Make the tables by bucket from those before; None where that cannot be done.
+    @classmethod
+    def since(
+        cls, folder: Path, sums: Tally, availability: Availability, window: Window
+    ) -> "Update":
+        """See what the run before left in a site's directory."""
+        now, known = prints(sums, availability, window), _known(availability, sums)
+        update = cls(window, known, now, folder)
+        update._load()
+        return update
 
-        Returns:
-            (the tables, how much of them was made anew, and why)
-        """
-        availability = pipeline.availability_of(self.late)
-        window, every = self.window, len(self.window.edges) - 1
-        same = (before.window.start, before.window.bucket) == (window.start, window.bucket)
-        if not same or window.end < before.window.end:
-            return None, "all buckets: the window has moved"
-        if self.reread.gone is None or known_of(availability) != before.known:
-            return None, "all buckets: the tables tell of other quantities, or of more hours"
-        spans = self._spans(before)
-        touched = Touched.by(spans, window)
-        if not touched.few:
-            return None, f"all buckets: {touched.count:,} of {every:,} are touched"
-        old = {name: self._before(name) for name in self._names()}
-        new = self._anew(old, touched, availability)
-        if self._new_series(old, new, touched):
-            return None, "all buckets: there are other series than before"
-        tables = {name: self._spliced(name, old[name], new[name], touched) for name in new}
-        if self._lost_series(tables):
-            return None, "all buckets: there are fewer series than before"
-        tables["leadtime_projected"] = self._waits(before, spans, availability)
-        if self.by_project is not None:
-            name = "usage_by_project"
-            rows = projects.usage_by_project(
-                pl.concat([self.late.holdings.clear(), *touched.cut(self.late.holdings)]),
-                tables["usage_by_resource"],
-                availability,
-                window,
-                site=self.site.key,
-                naming=self.by_project,
-            )
-            tables[name] = self._spliced(name, self._before(name), rows, touched)
-        return tables, f"{touched.count:,} of {every:,} buckets"
+    @cached_property
+    def _stays(self) -> Flags:
+        """Tell of each bucket of the window whether it is as it was."""
+        if self.before is None:
+            return np.zeros(len(self.window.edges) - 1, np.bool_)
+        same = self.now.join(self.before, on=self.now.columns, how="semi").select("timestamp")
+        every = self.window.timestamps["timestamp"]
+        stays = every.is_in(same["timestamp"].implode()).to_numpy().copy()
+        for begin, end in _turns(stays).reshape(-1, 2):
+            if end - begin < LEAST * len(stays):
+                stays[begin:end] = False
+        return stays if stays.mean() >= 1 - MOST else np.zeros_like(stays)
 
-    def _names(self) -> list[str]:
-        return [name for name in _SPLICED if self.by_host or name != "usage_by_host"]
+    @property
+    def said(self) -> str:
+        """How much is made anew, and why."""
+        touched, every = int((~self._stays).sum()), len(self._stays)
+        if self.why:
+            return f"all buckets: {self.why}"
+        if touched == every:
+            return "all buckets: most are touched"
+        return f"{touched:,} of {every:,} buckets"
 
-    def _before(self, name: str) -> pl.DataFrame:
-        return files.load_table(self.target / f"{name}.parquet")
+    def fill(self, name: str, table: LongTable, sums: pl.DataFrame, thing: str, make: Make) -> None:
+        """Add to a table what ``make`` would add of all the sums."""
+        cached, table.series = table.series, {}
+        old = _places(self.series[name], table) if name in self.series else {}
+        if not old or not self._stays.any():
+            make(table, sums)
+        else:
+            table.ever = frozenset(old)
+            make(table, sums.filter(pl.Series(~self._stays)[sums["bucket"]]))
+            # What has a new series has rows of it in all its buckets.
+            if again := {label[-1] for label in table.series if label not in old}:
+                anew = LongTable(table.kinds)
+                make(anew, sums.filter(pl.col(thing).to_physical().is_in(again)))
+                old = {label: at for label, at in old.items() if label[-1] not in again}
+                table.series = {
+                    label: own for label, own in table.series.items() if label[-1] not in again
+                } | anew.series
+            self._take_over(self.folder / f"{name}.parquet", old, table.series)
+        table.series |= cached
+        self.made[name] = table.listed()
 
-    def _spans(self, before: Kept) -> list[pl.DataFrame]:
-        """Give the times at which anything is other than before: frames of ``start``, ``end``."""
-        since, now = before.hosts.as_of, self.late.as_of.item()
-        gone, come, rest = self.reread.gone, self.reread.come, self.reread.rest
-        assert gone is not None and come is not None  # noqa: S101, PT018 - for the type checker
-        day = pl.col("timestamp").dt.offset_by("1d")
-        legacy = differing(before.legacy, self.late.legacy).select(start="timestamp", end=day)
-        tail = pl.DataFrame({"start": [since], "end": [max(now, self.window.end)]})
-        return [
-            tail.cast(pl.Datetime("us")),
-            legacy,
-            differs_when(gone.segments, come.segments),
-            differs_when(gone.holdings, come.holdings),
-            differs_when(hosts.until_now(before.rest, since, now), rest.segments),
-        ]
+    def _take_over(self, path: Path, old: dict[Label, slice], series: Series) -> None:
+        """Put the rows of buckets that stay between those of buckets that are made anew."""
+        borders = self._borders
+        scan = pl.scan_parquet(path).select(pl.col("timestamp").to_physical(), "value")
+        none = np.empty(0, np.int64), np.empty(0)
+        for stretch in _stretches(old):
+            first = old[stretch[0]].start
+            rows = scan.slice(first, old[stretch[-1]].stop - first).collect().rechunk()
+            times, values = (rows[name].to_numpy() for name in rows.columns)
+            for label in stretch:
+                own = slice(old[label].start - first, old[label].stop - first)
+                series[label] = _merged((times[own], values[own]), series.get(label, none), borders)
+                if not series[label][1].any():
+                    del series[label]
 
-    def _anew(self, old: Tables, touched: Touched, availability: Availability) -> Tables:
-        """Make the usage tables of which the rows of touched buckets are right."""
-        segments = self.late.segments
-        labels = {name: series_of(old[name], of) for name, of in _EVER.items() if name in old}
-        resources = frozenset(old["usage_by_resource"]["resource"].unique().cast(pl.String))
-        kinds = enumeration(segments["node_type"])
-        typed = segments.with_columns(pl.col("node_type").cast(kinds).fill_null(UNTYPED))
-        named = segments.filter(pl.col("hostname").is_not_null())
-        made = usage_tables(
-            sums_of(typed, touched, ["node_type"], tuple(RESOURCES)),
-            sums_of(named, touched, ["hostname", "node_type"], ["nodes"]) if self.by_host else None,
-            self.late.legacy,
-            availability,
-            self.window,
-            site=self.site.key,
-            elsewhere=Elsewhere(
-                resources, labels["usage_by_node_type"], labels.get("usage_by_host")
-            ),
-        )
-        return {
-            name: table if isinstance(table, pl.DataFrame) else pl.concat(table)
-            for name, table in made
-        }
+    @cached_property
+    def _borders(self) -> Numbers:
+        """List the times at which buckets that stay begin and end, in turn."""
+        return self.window.edges.to_physical().to_numpy()[_turns(self._stays)]
 
-    def _spliced(
-        self, name: str, old: pl.DataFrame, new: pl.DataFrame, touched: Touched
-    ) -> pl.DataFrame:
-        key = OUTPUTS[name].primary_key()
-        order = pipeline.ORDER.get(name) or [column for column in key if column != "site"]
-        return spliced(old, new, touched, order)
+    def save(self, target: Path) -> None:
+        """Write what is kept below a site's new directory, when its tables are there."""
+        folder = target / FOLDER
+        folder.mkdir(parents=True)
+        self.now.write_ipc(folder / "buckets.arrow", compression="lz4")
+        for name, listed in self.made.items():
+            listed.write_ipc(folder / f"{name}.arrow", compression="lz4")
+        files = [*folder.glob("*.arrow"), *(target / f"{name}.parquet" for name in self.made)]
+        told = {"fits": _fingerprint(), "known": self.known, "files": _sums(target, files)}
+        (folder / TOLD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
-    def _new_series(self, old: Tables, new: Tables, touched: Touched) -> bool:
-        """Whether there are series that would have rows in other buckets, too."""
-        labels = ["collector_type", "count_type", "resource"]
-        before, now = (
-            set(of["usage_by_resource"].select(labels).unique().rows()) for of in (old, new)
-        )
-        if before != now:
-            return True
-        for name, label in _EVER.items():
-            if name in new:
-                anew = new[name].filter(pl.Series(touched.has(keys.epoch(new[name]["timestamp"]))))
-                derived = runs_of(anew, label).filter(pl.col("collector_type") != "legacy")
-                if derived.join(runs_of(old[name], label), on=label, how="anti").height:
-                    return True
-        return False
+    def _load(self) -> None:
+        """Read what the run before kept, or say why it is of no use."""
+        path = self.folder / FOLDER / TOLD
+        if not path.exists():
+            kept = "no run before it kept anything"
+            self.why = kept if self.folder.exists() else "there is no run before it"
+            return
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            if told["fits"] != _fingerprint():
+                self.why = "the run before it was of another version"
+            elif told["known"] != self.known:
+                self.why = "the tables tell of other quantities, or of more hours"
+            elif _sums(self.folder, map(self.folder.joinpath, told["files"])) != told["files"]:
+                self.why = "what the run before it wrote has been changed since"
+            else:
+                tables = [Path(name).stem for name in told["files"] if name.endswith(".parquet")]
+                read = {
+                    name: pl.read_ipc(path.parent / f"{name}.arrow")
+                    for name in ("buckets", *tables)
+                }
+                self.before, self.series = read.pop("buckets"), read
+        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+            self.why = "what the run before it kept is damaged"
 
-    @staticmethod
-    def _lost_series(tables: Tables) -> bool:
-        """Whether there are series that are 0 in every bucket, which would have no row."""
-        some = (pl.col("value").fill_null(0) > 0).any()
-        if not tables["usage_by_resource"].group_by("resource").agg(some)["value"].all():
-            return True
-        for name, label in _EVER.items():
-            if name in tables:
-                derived = series_of(tables[name], label).filter(
-                    pl.col("collector_type") != "legacy"
-                )
-                if not derived["ever"].all():
-                    return True
-        return False
 
-    def _waits(
-        self, before: Kept, spans: list[pl.DataFrame], availability: Availability
-    ) -> pl.DataFrame:
-        """Make leadtime_projected, of the days at which anything was known otherwise."""
-        planned = differing(before.schedule, self.late.schedule)
-        known = planned.select("end", start="known_from").filter(pl.col("start") < pl.col("end"))
-        days = Touched.by([*spans, known], Window(self.window.start, self.window.end, "1d"))
-        pool = projected.whole_hosts(self.late.segments)
-        rows = [
-            projected.leadtime_projected(pool, self.late.schedule, availability, run, self.site)
-            for run in days.windows()
-        ]
-        old = self._before("leadtime_projected")
-        return self._spliced("leadtime_projected", old, pl.concat([old.clear(), *rows]), days)
+def _turns(flags: Flags) -> Numbers:
+    """Give the first place of each stretch that is flagged, and the one after its last, in turn."""
+    return np.flatnonzero(np.diff(flags, prepend=False, append=False))
+
+
+def _places(series: pl.DataFrame, table: LongTable) -> dict[Label, slice]:
+    """Tell where in an earlier table the series of things are that there are still."""
+    ends = series["rows"].cum_sum()
+    codes = series.select(
+        *(
+            pl.col(name).cast(kind, strict=False).to_physical()
+            for name, kind in table.kinds.items()
+        ),
+        _begin=ends - series["rows"],
+        _end=ends,
+    ).drop_nulls()
+    legacy = table.code("collector_type", "legacy")  # the caches' own, which are read every time
+    return {
+        tuple(label): slice(begin, end)
+        for *label, begin, end in codes.iter_rows()
+        if label[0] != legacy
+    }
+
+
+def _stretches(old: dict[Label, slice]) -> Iterable[list[Label]]:
+    """Divide series, in the order of their rows, so that few rows are held at once."""
+    stretch: list[Label] = []
+    for label, rows in old.items():
+        if stretch and rows.stop - old[stretch[0]].start > AT_ONCE:
+            yield stretch
+            stretch = []
+        stretch.append(label)
+    if stretch:
+        yield stretch
+
+
+def _merged(
+    old: tuple[Times, Values], new: tuple[Times, Values], borders: Numbers
+) -> tuple[Times, Values]:
+    """Put together the times and values of a series, in order of time.
+
+    Args:
+        old: the rows of the earlier table.
+        new: those of buckets that are made anew.
+        borders: the times at which buckets that stay begin and end, in turn.
+    """
+    stay, fresh = (times.searchsorted(borders).tolist() for times, _ in (old, new))
+    bounds = [0, *fresh, len(new[0])]
+    pieces = [(new, 0, bounds[1])]
+    for at in range(0, len(borders), 2):
+        pieces += [(old, stay[at], stay[at + 1]), (new, bounds[at + 2], bounds[at + 3])]
+    some = [(of, slice(begin, end)) for of, begin, end in pieces if begin < end]
+    if len(some) < 2:  # nothing to copy
+        of, rows = some[0] if some else (new, slice(0))
+        return of[0][rows], of[1][rows]
+    return (
+        np.concatenate([times[rows] for (times, _), rows in some]),
+        np.concatenate([values[rows] for (_, values), rows in some]),
+    )
+
+
+def _known(availability: Availability, sums: Tally) -> str:
+    """Tell, as text, of which quantities the tables tell, and of which enough.
+
+    Where any nodes are not counted, whenever that was, node types are known where their site is.
+    """
+    told = sorted(availability.quantities)
+    shares = sorted(availability.completeness.items())
+    enough = [(name, share >= availability.known_share) for name, share in shares]
+    uncounted = sorted(set(UNCOUNTED) & set(sums["usage"].columns))
+    return repr((told, enough, availability.known_share, uncounted))
+
+
+def _fingerprint() -> str:
+    """Give a number that differs between versions of the program and its packages."""
+    packages = [(name, version(name)) for name in PACKAGES]
+    found = hashlib.sha256(repr((packages, platform.python_version())).encode())
+    source = Path(__file__).parents[1]
+    for path in sorted(source.rglob("*.py")):
+        found.update(f"\n{path.relative_to(source)}\n".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _sums(target: Path, files: Iterable[Path]) -> dict[str, str]:
+    """Give the SHA-256 sum of each file."""
+    sums = {}
+    for path in sorted(files):
+        with path.open("rb") as file:
+            name = path.relative_to(target).as_posix()
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums

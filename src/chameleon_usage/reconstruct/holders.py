@@ -9,7 +9,7 @@ from chameleon_usage.intervals import arithmetic, keys
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError, check_conservation
 from chameleon_usage.intervals.cutting import parted
 from chameleon_usage.models.site import Site
-from chameleon_usage.models.stages import of_hosts, rejects
+from chameleon_usage.models.stages import rejects
 from chameleon_usage.models.vocabulary import BARE_METAL, KVM, Reason, stage_of
 from chameleon_usage.reconstruct import inference, uncounted
 from chameleon_usage.reconstruct.observed import (
@@ -314,8 +314,7 @@ def _slices(
             row_id="hostname",
         )
         share = part.select(pl.col("_lost") / pl.col("node_size"))
-        lost = lost.with_columns(hours=pl.col("hours") * share.to_series())
-        collected.rejects.append(of_hosts(lost, part))
+        collected.rejects.append(lost.with_columns(hours=pl.col("hours") * share.to_series()))
     counts = [
         # What one slice does not tell is unknown, unless the host has none of it.
         pl.when(pl.col(f"_max_{name}") == 0)

@@ -13,9 +13,9 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
-from chameleon_usage.models.frames import conform
+from chameleon_usage.models.frames import conform, empty
 from chameleon_usage.models.metrics import HELD
-from chameleon_usage.models.stages import Holdings, Sessions, empty_of_hosts, of_hosts
+from chameleon_usage.models.stages import Holdings, Sessions
 from chameleon_usage.reconstruct.observed import HOST, SIZES, UNITS, instances
 
 _FIRST = ("_came", "source", "entity_id")
@@ -35,7 +35,7 @@ class Projects:
     slices: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def holdings(self, segments: pl.DataFrame) -> pl.DataFrame:
-        """Give what projects held (Holdings), and hostname.
+        """Give what projects held (Holdings).
 
         Args:
             segments: of the corrected collector (Segments), which are divided.
@@ -52,12 +52,14 @@ class Projects:
                 seats = pieces.rename({"project_id": "_own"})
                 inside, outside = arithmetic.intersect(seats, leases, HOST)
                 whole = pl.concat([inside, outside.with_columns(project_id="_own")], how="diagonal")
-            for frame in (whole, self.slices[quantity]):
-                told = frame.with_columns(
-                    pl.col(SIZES).fill_null(0), quantity_type=pl.lit(quantity)
+            parts += [
+                conform(
+                    frame.with_columns(pl.col(SIZES).fill_null(0), quantity_type=pl.lit(quantity)),
+                    Holdings,
                 )
-                parts.append(of_hosts(conform(told, Holdings), frame))
-        held = pl.concat([empty_of_hosts(Holdings), *parts])
+                for frame in (whole, self.slices[quantity])
+            ]
+        held = pl.concat([empty(Holdings), *parts])
         check_division(segments, held)
         return held
 

@@ -19,32 +19,28 @@ from chameleon_usage.models.stages import (
     Rejects,
     Segments,
     SourceSupport,
-    empty_of_hosts,
-    of_hosts,
     rejects,
 )
 from chameleon_usage.models.vocabulary import Reason
 from chameleon_usage.reconstruct.observed import HOST
 from chameleon_usage.reconstruct.projects import Projects
 
-_ADRIFT = {
-    name: columns(HeldPieces)[name] for name in ("hostname", "project_id", "nodes", "start", "end")
-} | {"room": pl.Boolean()}
+_ADRIFT = {name: columns(HeldPieces)[name] for name in ("project_id", "nodes", "start", "end")} | {
+    "room": pl.Boolean()
+}
 
 
 @dataclass(frozen=True)
 class Reading:
     """What a collector makes of the intervals.
 
-    All of it says of which host it is: null where no row names one.
-
     Attributes:
         segments: Segments.
-        rejects: Rejects, and hostname.
+        rejects: Rejects.
         support: SourceSupport (the corrected collector only).
         pieces: what holds hosts, each under its own key, before it is united or added up
             (HeldPieces; the corrected collector only).
-        holdings: of projects (Holdings), and hostname, if they were asked for.
+        holdings: of projects (Holdings), if they were asked for.
         adrift: of ``uncounted.keep_adrift``.
     """
 
@@ -52,7 +48,7 @@ class Reading:
     rejects: pl.DataFrame
     support: pl.DataFrame
     pieces: pl.DataFrame
-    holdings: pl.DataFrame = field(default_factory=partial(empty_of_hosts, Holdings))
+    holdings: pl.DataFrame = field(default_factory=partial(empty, Holdings))
     adrift: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_ADRIFT))
 
 
@@ -136,10 +132,11 @@ class Collected:
         if pieces.height:
             by_source = pieces.partition_by("source", maintain_order=True, as_dict=True)
             for (source,), part in by_source.items():
-                refused = rejects(
-                    part, stage=stage, source=str(source), reason=reason, row_id="entity_id"
+                self.rejects.append(
+                    rejects(
+                        part, stage=stage, source=str(source), reason=reason, row_id="entity_id"
+                    )
                 )
-                self.rejects.append(of_hosts(refused, part))
 
     def part(
         self, kept: pl.DataFrame, lost: pl.DataFrame, stage: str, reason: Reason, *, on: bool
@@ -154,7 +151,7 @@ class Collected:
         """Put the parts together."""
         reading = Reading(
             pl.concat([empty(Segments), *self.segments]),
-            pl.concat([empty_of_hosts(Rejects), *self.rejects]),
+            pl.concat([empty(Rejects), *self.rejects]),
             pl.concat([empty(SourceSupport), *self.support]),
             pl.concat([empty(HeldPieces), *self.pieces]),
             adrift=pl.concat([pl.DataFrame(schema=_ADRIFT), *self.adrift]),

@@ -97,10 +97,9 @@ def keep_adrift(stray: pl.DataFrame, unnamed: pl.DataFrame, collected: Collected
         unnamed: what reservations held on hosts that nobody names: project_id, nodes, start, end.
         collected: takes them.
     """
-    host = pl.col("hostname").cast(pl.Categorical)
     columns = ["project_id", "nodes", "start", "end"]
     for rows, room in ((stray.filter(_SPECLESS), False), (unnamed, True)):
-        collected.adrift.append(rows.select(host, *columns, room=pl.lit(room)))
+        collected.adrift.append(rows.select(*columns, room=pl.lit(room)))
 
 
 def count_nodes(adrift: pl.DataFrame, collected: Collected) -> None:

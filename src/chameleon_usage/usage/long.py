@@ -4,9 +4,10 @@ A series is what one label has in bucket after bucket: a stretch of a column. Co
 other, series need no join, no filter and no sort.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ class LongTable:
 
     Attributes:
         kinds: the columns of the label, enumerations, by which the rows are sorted.
-        ever: labels of series that are other than 0 in buckets of which the table does not tell.
+        ever: labels of series that are told though they may be 0 in all that is added.
         series: label, in the numbers of the enumerations, to its times (microseconds) and values.
     """
 
@@ -78,6 +79,19 @@ class LongTable:
             for (label, (when, _)), own in zip(series.items(), copies, strict=True):
                 self.add(label, when, own)
 
+    def listed(self) -> pl.DataFrame:
+        """List the series in the order of ``parts``: the label, as text, and how many ``rows``."""
+        labels = sorted(self.series)
+        numbers = np.array(labels, np.uint32).reshape(len(labels), len(self.kinds)).T
+        return pl.DataFrame(
+            {
+                name: enumerated(number, kind).cast(pl.String)
+                for number, (name, kind) in zip(numbers, self.kinds.items(), strict=True)
+            }
+        ).with_columns(
+            rows=pl.Series([len(self.series[label][1]) for label in labels], dtype=pl.Int64)
+        )
+
     def parts(self) -> Parts:
         """Give the table part by part, by label and time, and let the series go.
 
@@ -114,23 +128,24 @@ class LongTable:
         self.series.clear()
 
 
+Make = Callable[[LongTable, pl.DataFrame], None]
+"""Adds to a table the series that are in sums of ``buckets.unit_seconds``, the bucket of each
+series made of what that bucket holds alone."""
+
+
+class Earlier(Protocol):
+    """An earlier run, of whose tables the buckets that are the same can be taken."""
+
+    def fill(self, name: str, table: LongTable, sums: pl.DataFrame, thing: str, make: Make) -> None:
+        """Add to a table what ``make`` would add of all the sums; ``thing`` is its last label."""
+
+
 def _borders(height: int) -> list[int]:
     """Divide rows into parts of the same size, as Polars divides a frame into row groups."""
     least = max(height // ROWS, 1)
     count = min(least, least + 1, key=lambda number: abs(height / number - ROWS))
     sizes = [(height + number) // count for number in reversed(range(count))]
     return [0, *np.cumsum(sizes).tolist()]
-
-
-def labels_of(series: pl.DataFrame | None, kinds: Mapping[str, pl.Enum]) -> frozenset[Label]:
-    """Give the labels of series, a row each, in the numbers of enumerations."""
-    if series is None:
-        return frozenset()
-    numbered = series.select(
-        pl.col(name).cast(pl.String).cast(kind, strict=False).to_physical()
-        for name, kind in kinds.items()
-    )
-    return frozenset(numbered.drop_nulls().rows())
 
 
 def enumerated(numbers: npt.NDArray[np.integer], kind: pl.Enum) -> pl.Series:

@@ -30,22 +30,14 @@ from chameleon_usage.usage.buckets import (
     mean_usage,
     quantities,
 )
-from chameleon_usage.usage.long import Label, LongTable, enumerated, labels_of, stretches
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """What there is in buckets of which the sums do not tell: series that are other than 0.
-
-    Attributes:
-        resources: those of which some host has any.
-        node_types: the labels of usage_by_node_type, a row each.
-        hosts: the labels of usage_by_host.
-    """
-
-    resources: frozenset[str] = frozenset()
-    node_types: pl.DataFrame | None = None
-    hosts: pl.DataFrame | None = None
+from chameleon_usage.usage.long import (
+    Earlier,
+    Label,
+    LongTable,
+    Times,
+    enumerated,
+    stretches,
+)
 
 
 def usage_tables(
@@ -56,7 +48,7 @@ def usage_tables(
     window: Window,
     *,
     site: str,
-    elsewhere: Elsewhere | None = None,
+    earlier: Earlier | None = None,
 ) -> Iterator[tuple[str, Table]]:
     """Make every usage table of one site.
 
@@ -67,31 +59,29 @@ def usage_tables(
         availability: what the site's tables can tell of.
         window: the time to cover and its buckets.
         site: the site's key.
-        elsewhere: what there is beside the sums, where these do not tell of all buckets; the rows
-            of the others do not count then.
+        earlier: a run whose series are taken over where they are the same.
 
     Yields:
         table name and table, each as its output contract says. The tables by node type and by host
         come part by part, in the order of their series: millions of rows take longer to sort than
         to make.
     """
-    other = elsewhere or Elsewhere()
     node_types = enumeration(sums["node_type"], legacy["node_type"])
     sums = sums.cast({"node_type": node_types})
     cached = legacy_means(legacy.with_columns(pl.col("node_type").cast(node_types)), window)
-    by_type, totals = _by_type(sums, cached, availability, window, other)
+    by_type, totals = _by_type(sums, cached, availability, window, earlier)
     del sums
     # Its parts let go of its series as they are written, while the next tables are made.
     yield (
         "usage_by_node_type",
         _parts(replace(by_type, series={**by_type.series}), UsageByNodeType, site),
     )
-    by_resource = _by_resource(totals, cached, availability, window, site, other=other)
+    by_resource = _by_resource(totals, cached, availability, window, site)
     timeline = conform(by_resource.filter(pl.col("resource") == "nodes"), UsageTimeline)
     yield "comparison_by_node_type", compare_node_types(by_type, timeline, window, site)
     del by_type
     if hosts is not None:
-        by_host, types = _by_host(hosts, availability, window, other)
+        by_host, types = _by_host(hosts, availability, window, earlier)
         yield "usage_by_host", _parts(by_host, UsageByHost, site, types)
     yield "usage_timeline", timeline
     yield "usage_by_resource", by_resource
@@ -100,15 +90,12 @@ def usage_tables(
 
 
 def _parts(
-    table: LongTable, schema: type[dy.Schema], site: str, more: pl.DataFrame | None = None
+    table: LongTable, schema: type[dy.Schema], site: str, types: "_Types | None" = None
 ) -> Parts:
-    """Give the parts of a table as an output contract says, and what ``more`` tells of its rows."""
-    key = ["hypervisor_hostname", "timestamp"]
+    """Give the parts of a table as an output contract says, and the node types of hosts."""
     for part in table.parts():
         rows = part.with_columns(site=pl.lit(site))
-        if more is not None:
-            rows = rows.join(more, on=key, how="left", maintain_order="left")
-        yield conform(rows, schema)
+        yield conform(rows.with_columns(types.of(rows)) if types else rows, schema)
 
 
 def _by_resource(
@@ -117,8 +104,6 @@ def _by_resource(
     availability: Availability,
     window: Window,
     site: str,
-    *,
-    other: Elsewhere,
 ) -> pl.DataFrame:
     """Make usage_by_resource: every bucket of each state that is emitted.
 
@@ -141,8 +126,7 @@ def _by_resource(
 
     stamps = window.timestamps.select("timestamp")
     for resource, frame in totals.items():
-        told = resource == "nodes" or resource in other.resources
-        if told or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item():
+        if resource == "nodes" or frame.select(pl.any_horizontal(pl.col(METRICS) > 0).any()).item():
             known = frame.join(recorded, on="timestamp", how="semi")
             add(known, resource, {name: emitted(availability, name) for name in READINGS})
     legacy = (
@@ -208,8 +192,8 @@ _AT_ONCE = 64
 
 
 def _by_host(
-    sums: pl.DataFrame, availability: Availability, window: Window, other: Elsewhere
-) -> tuple[LongTable, pl.DataFrame]:
+    sums: pl.DataFrame, availability: Availability, window: Window, earlier: Earlier | None
+) -> tuple[LongTable, "_Types"]:
     """Give the series of usage_by_host, from the unit-seconds of hosts by node type.
 
     Returns:
@@ -222,36 +206,72 @@ def _by_host(
     kinds = {name: columns(UsageByHost)[name] for name in ("collector_type", "count_type")}
     names = _codes(kinds["count_type"])
     label = kinds | {"hypervisor_hostname": sums.schema["hostname"]}
-    table = LongTable(label, labels_of(other.hosts, label))  # type: ignore[arg-type]
-    number, types = pl.col("hostname").to_physical(), [_types(sums.clear(), window)]
-    for first in range(0, sums["hostname"].n_unique(), _AT_ONCE):
-        some = sums.filter((number >= first) & (number < first + _AT_ONCE))
-        types.append(_types(some, window))
-        means = dict(mean_usage(some, window, ["hostname"]))["nodes"]
-        states = derive(means, availability).join(
-            availability.buckets(window), on="timestamp", how="semi", maintain_order="left"
-        )
-        for collector in READINGS:
-            own = states.filter(pl.col("collector_type") == collector, _SOME)
-            shared = (table.code("collector_type", collector),)
-            table.add_states(own, "hostname", names, shared)
-    return table, pl.concat(types)
+    table = LongTable(label)  # type: ignore[arg-type]
+
+    def make(table: LongTable, sums: pl.DataFrame) -> None:
+        hosts = sums["hostname"].unique().sort()
+        for first in range(0, len(hosts), _AT_ONCE):
+            some = sums.filter(pl.col("hostname").is_in(hosts[first : first + _AT_ONCE].implode()))
+            means = dict(mean_usage(some, window, ["hostname"]))["nodes"]
+            states = derive(means, availability).join(
+                availability.buckets(window), on="timestamp", how="semi", maintain_order="left"
+            )
+            for collector in READINGS:
+                own = states.filter(pl.col("collector_type") == collector, _SOME)
+                shared = (table.code("collector_type", collector),)
+                table.add_states(own, "hostname", names, shared)
+
+    if earlier:
+        earlier.fill("usage_by_host", table, sums, "hostname", make)
+    else:
+        make(table, sums)
+    return table, _Types.among(sums, window)
 
 
-def _types(sums: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """Give the node type that each host had for most of a bucket.
+@dataclass(frozen=True)
+class _Types:
+    """The node type that each host had for most of a bucket.
 
-    Returns:
-        ``timestamp``, ``node_type``, ``hypervisor_hostname``.
+    Attributes:
+        names: of the types, the last one null.
+        since: number of a host to the times from which it had a type, and the types' numbers.
     """
-    held = pl.col("nodes") * pl.sum_horizontal(0, *quantities(sums))
-    return (
-        sums.select("hostname", "bucket", "node_type", _held=held)
-        .sort("hostname", "bucket", "_held", "node_type")
-        .unique(["hostname", "bucket"], keep="last", maintain_order=True)
-        .join(window.timestamps, on="bucket")
-        .select("timestamp", "node_type", hypervisor_hostname="hostname")
-    )
+
+    names: pl.Series
+    since: Mapping[int, tuple[Times, Times]]
+
+    @classmethod
+    def among(cls, sums: pl.DataFrame, window: Window) -> "_Types":
+        """Find the types in unit-seconds of hosts by node type, both enumerations."""
+        kinds = sums.schema["node_type"].categories  # type: ignore[attr-defined]
+        pairs = sums.select("hostname", "node_type").unique()
+        several = pairs.filter(pl.col("hostname").is_duplicated())["hostname"].unique()
+        held = pl.col("nodes") * pl.sum_horizontal(0, *quantities(sums))
+        changes = (
+            sums.filter(pl.col("hostname").is_in(several.implode()))
+            .select("hostname", "bucket", "node_type", _held=held)
+            .sort("hostname", "bucket", "_held", "node_type")
+            .unique(["hostname", "bucket"], keep="last", maintain_order=True)
+        )
+        alone = pairs.filter(~pl.col("hostname").is_in(several.implode()))
+        rows = pl.concat(
+            [changes.drop("_held"), alone.with_columns(bucket=pl.lit(0, pl.Int64))], how="diagonal"
+        )
+        stamps = window.timestamps["timestamp"].to_physical().to_numpy()
+        since = stamps[rows["bucket"].to_numpy()]
+        kind = rows["node_type"].to_physical().cast(pl.Int64).fill_null(len(kinds)).to_numpy()
+        return cls(
+            pl.concat([kinds, pl.Series([None], dtype=pl.String)]).alias("node_type"),
+            {host: (since[of], kind[of]) for (host,), of in stretches(rows, "hostname")},
+        )
+
+    def of(self, rows: pl.DataFrame) -> pl.Series:
+        """Give the type of each row of a part of usage_by_host."""
+        times, found = rows["timestamp"].to_physical().to_numpy(), np.empty(rows.height, np.int64)
+        for (host,), some in stretches(rows, "hypervisor_hostname"):
+            since, kind = self.since[host]
+            found[some] = kind[np.searchsorted(since[1:], times[some], "right")]
+        return self.names[found]
 
 
 UNTYPED = "unknown"
@@ -269,15 +289,14 @@ def _by_type(
     cached: pl.DataFrame,
     availability: Availability,
     window: Window,
-    other: Elsewhere,
+    earlier: Earlier | None,
 ) -> tuple[LongTable, dict[str, pl.DataFrame]]:
     """Give the rows of usage_by_node_type, series by series; and the site's states by resource."""
     kinds = {
         name: columns(UsageByNodeType)[name]
         for name in ("collector_type", "resource", "count_type")
     } | {"node_type": cached.schema["node_type"]}
-    table = LongTable(kinds, labels_of(other.node_types, kinds))  # type: ignore[arg-type]
-    names = _codes(kinds["count_type"])
+    table = LongTable(kinds)  # type: ignore[arg-type]
     legacy = cached.with_columns(pl.col("count_type").cast(kinds["count_type"]))
     # In order of time they are already.
     legacy = legacy[np.argsort(keys.number(legacy, ["count_type", "node_type"]), kind="stable")]
@@ -285,16 +304,21 @@ def _by_type(
     times, values = legacy["timestamp"].to_physical().to_numpy(), legacy["value"].to_numpy()
     for of, rows in stretches(legacy, "count_type", "node_type"):
         table.add((*shared, *of), times[rows], values[rows])
-    totals = {}
-    for (resource, whole), (_, frame) in zip(
-        mean_usage(sums, window), mean_usage(sums, window, ["node_type"]), strict=True
-    ):
-        totals[resource] = derive(whole, availability)
-        states = _by_types(frame, totals[resource], availability, window)
-        for collector in READINGS:
-            shared = table.code("collector_type", collector), table.code("resource", resource)
-            own = states.filter(pl.col("collector_type") == collector, _SOME)
-            table.add_states(own, "node_type", names, shared)
+    names = _codes(kinds["count_type"])
+    totals = {of: derive(means, availability) for of, means in mean_usage(sums, window)}
+
+    def make(table: LongTable, sums: pl.DataFrame) -> None:
+        for resource, frame in mean_usage(sums, window, ["node_type"]):
+            states = _by_types(frame, totals[resource], availability, window)
+            for collector in READINGS:
+                shared = table.code("collector_type", collector), table.code("resource", resource)
+                own = states.filter(pl.col("collector_type") == collector, _SOME)
+                table.add_states(own, "node_type", names, shared)
+
+    if earlier:
+        earlier.fill("usage_by_node_type", table, sums, "node_type", make)
+    else:
+        make(table, sums)
     return table, totals
 
 

@@ -40,7 +40,7 @@ def tally(
     kinds = enumeration(segments["node_type"])
     typed = segments.with_columns(pl.col("node_type").cast(kinds).fill_null(UNTYPED))
     with ThreadPoolExecutor(1) as pool:  # each of the two keeps about one core busy
-        beside = pool.submit(beside_usage, segments, support, window)
+        beside = pool.submit(_beside_usage, segments, support, window)
         made = {"usage": unit_seconds(typed, window, ["node_type"]), **beside.result()}
     if by_host:
         named = segments.filter(pl.col("hostname").is_not_null())
@@ -48,7 +48,7 @@ def tally(
     return made
 
 
-def beside_usage(segments: pl.DataFrame, support: pl.DataFrame, window: Window) -> Tally:
+def _beside_usage(segments: pl.DataFrame, support: pl.DataFrame, window: Window) -> Tally:
     """Add up what ``tally`` does but for what the usage tables are made of."""
     sliced = segments.filter(pl.col("node_size") > 1)
     return {
