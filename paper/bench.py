@@ -154,13 +154,11 @@ def _paying(runs: list[dict[str, Any]]) -> str:
         kind = f"{of['tables']} tables in {_BUCKETS[of['bucket']]}"
         saved = 1 - of["update"]["cpu_seconds"] / of["whole"]["cpu_seconds"]
         shares.setdefault(kind, []).append(saved)
-    pays = {kind: of for kind, of in shares.items() if min(of) > _LITTLE}
-    told = "; ".join(
-        f"{kind}, {100 * min(of):.0f} % at least and {100 * max(of):.0f} % at most"
-        for kind, of in pays.items()
-    )
+    pays = {kind: min(of) for kind, of in shares.items() if min(of) > _LITTLE}
+    told = "; ".join(f"{100 * share:.0f} % of {kind}" for kind, share in pays.items())
     others = "; ".join(kind for kind in shares if kind not in pays)
     return (
-        f"An update saves time of these: {told or 'none'}. Of these it saves less than "
-        f"{100 * _LITTLE:.0f} % or nothing, at least at one of the sites: {others or 'none'}."
+        f"An update saves at least, of the time of a run in full: {told or 'nothing'}. "
+        f"It saves less than {100 * _LITTLE:.0f} %, or nothing, and a run in full is as good, for: "
+        f"{others or 'none'}."
     )
