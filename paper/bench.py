@@ -161,10 +161,10 @@ def _paying(runs: list[dict[str, Any]]) -> str:
         saved = 1 - of["update"]["cpu_seconds"] / of["whole"]["cpu_seconds"]
         shares.setdefault(kind, []).append(saved)
     pays = {kind: min(of) for kind, of in shares.items() if min(of) > _LITTLE}
-    told = "; ".join(f"{100 * share:.0f} % of {kind}" for kind, share in pays.items())
+    told = "; ".join(f"{100 * share:.0f}% of {kind}" for kind, share in pays.items())
     others = "; ".join(kind for kind in shares if kind not in pays)
     return (
         f"An update saves at least, of the time of a run in full: {told or 'nothing'}. It saves "
-        f"less than {100 * _LITTLE:.0f} %, or nothing, and a run in full is as good, for: "
+        f"less than {100 * _LITTLE:.0f}%, or nothing, and a run in full is as good, for: "
         f"{others or 'none'}."
     )
