@@ -12,14 +12,13 @@ references_file = "book/references.bib"
 
 # %% tags=["remove-cell"]
 import polars as pl
-import yaml
 from great_tables import GT
 from myst_nb import glue
 from pybtex.database import parse_file
 
-from paper.project import ROOT, site_names
+from paper.project import ROOT, read_yaml, site_names
 
-facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
+facts = read_yaml(facts_file)
 names = site_names("", "data/sites.yaml")
 references = parse_file(ROOT / references_file).entries
 
@@ -71,7 +70,7 @@ table = pl.DataFrame(
 # Figures mark these events. Where a date is read off a curve or an inventory, it may be some weeks off.
 
 # %% tags=["hide-input"]
-happened = yaml.safe_load((ROOT / events_file).read_text(encoding="utf-8"))
+happened = read_yaml(events_file)
 dated = pl.DataFrame(
     [
         {

@@ -15,7 +15,6 @@ published_sites = "chi_tacc chi_uc"
 
 # %% tags=["remove-cell"]
 import polars as pl
-import yaml
 from great_tables import GT
 from myst_nb import glue
 
@@ -25,14 +24,14 @@ from paper.calibration import beside as set_beside
 from paper.calibration import by_block, targets
 from paper.figures import real_record
 from paper.outcome import outcome
-from paper.project import ROOT, is_twin, site_names
+from paper.project import ROOT, is_twin, read_yaml, site_names
 
 figures = ROOT / output_dir / "plots"
 real = ROOT / real_dir
 names = site_names(sites, config)
 ours = "twin" if is_twin(ROOT / data_dir) else "database"
-calibration = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))
-facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
+calibration = read_yaml("data/calibration.yaml")
+facts = read_yaml(facts_file)
 curves = record.published_means(calibration, facts)
 usage = {
     site: pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet") for site in names

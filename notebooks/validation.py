@@ -27,7 +27,6 @@ sites = ""
 
 # %% tags=["remove-cell"]
 import polars as pl
-import yaml
 from myst_nb import glue
 
 from chameleon_usage.models.metrics import METRICS
@@ -38,7 +37,7 @@ from paper.ablation import ABLATIONS, NOTHING
 from paper.eras import era_label
 from paper.errors import EVERY
 from paper.figures import ablation, truth
-from paper.project import ROOT, site_names
+from paper.project import ROOT, read_yaml, site_names
 from paper.truth import daily_truth
 
 figures = ROOT / output_dir / "plots"
@@ -80,7 +79,7 @@ for row in ranges.filter(count_type="committed").iter_rows(named=True):
         glue(key, row[end], display=False)
 
 # %% tags=["remove-cell"]
-facts = yaml.safe_load((ROOT / "data" / "facts.yaml").read_text(encoding="utf-8"))
+facts = read_yaml("data/facts.yaml")
 now, then = (facts[f"tacc_2024_{counted}_total"]["value"] for counted in ("current", "legacy"))
 glue("caches_2024_fewer", now - then, display=False)
 glue("caches_2024_share", 1 - then / now, display=False)
@@ -238,7 +237,7 @@ for key, days in validation.days_of_services(by_services).items():
 # twice as frequent at once add {glue:text}`errors_all_added:.2f` points at most.
 
 # %% tags=["remove-cell"]
-kinds = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))["damage"]
+kinds = read_yaml("data/calibration.yaml")["damage"]
 doubled = validation.with_more_damage(recorded.filter(pl.col("site").is_in(list(names))))
 noticed = doubled.filter(pl.col("added").abs() >= ablation.NOTICEABLE)["damage"]
 glue("errors_noticeable", ablation.NOTICEABLE, display=False)

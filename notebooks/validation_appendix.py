@@ -14,7 +14,6 @@ sites = ""
 # %% tags=["remove-cell"]
 import polars as pl
 import polars.selectors as cs
-import yaml
 from great_tables import GT
 from myst_nb import glue
 
@@ -23,7 +22,7 @@ from chameleon_usage.viz.base import since_opening
 from paper import projected, seeds, thresholds, validation
 from paper.eras import era_label
 from paper.figures import ablation
-from paper.project import ROOT, site_names
+from paper.project import ROOT, read_yaml, site_names
 from paper.truth import daily_truth
 
 figures = ROOT / output_dir / "plots"
@@ -360,7 +359,7 @@ counts = {count: METRICS[count].label for count in counted}
 # ## Twice the damage
 
 # %% tags=["remove-cell"]
-kinds = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))["damage"]
+kinds = read_yaml("data/calibration.yaml")["damage"]
 doubled = validation.with_more_damage(recorded.filter(pl.col("site").is_in(list(names))))
 noticed = doubled.filter(pl.col("added").abs() >= ablation.NOTICEABLE)["damage"]
 felt = {name: kind["what"] for name, kind in kinds.items() if name in noticed}

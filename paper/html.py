@@ -17,7 +17,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_directory, whole_file
 from chameleon_usage.viz import render
 from paper import bench, claims
-from paper.project import ROOT
+from paper.project import ROOT, read_yaml
 
 BOOK = ROOT / "book"
 LOCK = ROOT / "requirements.txt"
@@ -78,7 +78,7 @@ def lay_out(source: Path, notebooks: list[Path], url: str = "") -> Path:
         files[config] = yaml.safe_dump(settings, sort_keys=False).encode()
         if CARD.exists():
             files[Path("static", "card.png")] = CARD.read_bytes()
-    complete = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    complete = read_yaml(BOOK / "_toc.yml")
     contents = table_of_contents(complete, [path.stem for path in notebooks])
     toc = Path("_toc.yml")
     files[toc] = yaml.safe_dump(contents, sort_keys=False).encode()

@@ -17,6 +17,7 @@ import altair as alt
 import polars as pl
 import polars.selectors as cs
 import vl_convert as vlc
+from altair.utils import schemapi
 
 from chameleon_usage.io.files import whole_file
 from chameleon_usage.models.metrics import KNOWN_SHARE, METRICS
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+
+# Else Altair holds every part of a chart against the schema when it is made, and all once more in
+# the end: half of the time of a page. The tests hold whole charts to it.
+schemapi.disable_debug_mode()
 
 WIDTH = 640
 HEIGHT = 280
@@ -87,7 +92,7 @@ class Figure:
             the chart as a page shows it: a notebook cell ends with the call.
         """
         chart = self.chart if self.data.height else nothing(self.chart)
-        drawing = Drawing(both_ends_alike(chart.to_dict()))
+        drawing = Drawing(both_ends_alike(chart.to_dict(validate=False)))
         svg = chart_svg(drawing.spec)
         files = {
             "svg": svg.encode(),
