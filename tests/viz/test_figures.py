@@ -611,7 +611,7 @@ class TestEveryFigure:
     def test_is_the_same_on_every_run(self, name, tmp_path):
         again = draw_anew(name)
         for folder, chart in (("one", drawn(name)), ("two", again)):
-            render._svg.cache_clear()
+            render._DRAWN.clear()
             chart.save(name, tmp_path / folder)
         files = sorted(p.name for p in (tmp_path / "one").iterdir())
         assert files == [f"{name}.csv", f"{name}.png", f"{name}.svg"]
