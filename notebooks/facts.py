@@ -12,6 +12,7 @@ references_file = "book/references.bib"
 
 # %% tags=["remove-cell"]
 import polars as pl
+import yaml
 from great_tables import GT
 from myst_nb import glue
 from pybtex.database import parse_file
@@ -70,7 +71,7 @@ table = pl.DataFrame(
 # Figures mark these events. Where a date is read off a curve or an inventory, it may be some weeks off.
 
 # %% tags=["hide-input"]
-happened = read_yaml(events_file)
+happened = yaml.safe_load((ROOT / events_file).read_text(encoding="utf-8"))
 dated = pl.DataFrame(
     [
         {
