@@ -41,7 +41,7 @@ parts:
 
 def results(found: str, name: str = "found", heading: str = "Results") -> str:
     """A notebook that glues a number and shows a figure."""
-    figure = {"figure": {"name": "fig-a", "caption": f"It is {found}."}}
+    figure = {"figure": {"name": "fig-a", "caption": "What was found."}}
     cells = [
         nbformat.v4.new_markdown_cell(f"# {heading}\n\n```{{bibliography}}\n```"),
         nbformat.v4.new_code_cell(
@@ -111,7 +111,6 @@ class TestBuiltAgain:
         [
             (results("23"), {"first.html"}),
             (results("17", heading="What was found"), set()),  # the other pages list it
-            (results("17"), {"index.html", "first.html", "second.html"}),
         ],
     )
     def test_pages_that_tell_nothing_new_are_not_written(self, build, tmp_path, changed, kept):

@@ -617,7 +617,7 @@ class TestSavedAgain:
 
     def test_another_chart_is(self, saved):
         with pytest.raises(ZeroDivisionError):
-            drawn("usage_facet").save("a", saved[0])
+            drawn("rejects").save("a", saved[0])
 
     def test_a_picture_that_others_wrote_is_not_taken_for_it(self, saved):
         folder, _ = saved
