@@ -456,6 +456,7 @@ class TestMakefile:
         }
 
     def test_a_site_of_which_nothing_was_published_leaves_the_real_record(self, tree):
+        tree.write("notebooks/real_record.py", 'published_sites = "chi_tacc chi_uc"\n')
         tree.make("book")
         tree.age(10)
         tree.write("data/twin/chi_edge/zun.container.parquet", "other")
