@@ -56,7 +56,6 @@ LAB_READY := $(VENV)/lab.done
 PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') $(CONFIG)
 DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ bench checksums claims crate external html lab metrics pdf seconds steps)
 FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/figures/*.py paper/words/*.j2)) data/events.yaml
-SIMULATOR := $(wildcard src/chameleon_twin/*.py) data/calibration.yaml
 TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/* data/se*.csv $(addprefix data/,bench.json nightly.json ranges.json)) book/metrics.md
 # The largest sites first, so that none is left to run alone.
 LARGE := $(call marked,large,$(CONFIG))
@@ -64,8 +63,11 @@ LARGEST_FIRST := $(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES))
 USAGE_OF_ONE := $(LARGEST_FIRST:%=$(ONE)output/%/usage_timeline.parquet)
 USAGE := $(LARGEST_FIRST:%=$(OUT)/%/usage_timeline.parquet)
 COMBINED := $(OUT)/combined/usage_timeline.parquet
-ABLATED := $(or $(filter $(call marked,ablation,$(CONFIG)),$(TRUTH)),$(firstword $(TRUTH)))
-ABLATION := $(ABLATED:%=$(ONE)output/ablation/%/ablation.parquet)
+ABLATION := $(patsubst %,$(ONE)output/ablation/%/ablation.parquet,$(or $(filter $(call marked,ablation,$(CONFIG)),$(TRUTH)),$(firstword $(TRUTH))))
+# Which outputs a page of several sites reads, if not the usage of all.
+READ_BY_cross_site := $(COMBINED)
+READ_BY_real_record := $(filter $(patsubst %,$(OUT)/%/usage_timeline.parquet,$(shell awk -F'"' '/^published_sites/ {print $$2}' notebooks/real_record.py)),$(USAGE))
+READ_BY_validation := $(USAGE) $(ABLATION)
 OF_ALL := $(patsubst %,$(ALL)book/notebooks/%.ipynb,cross_site real_record real_appendix $(if $(TRUTH),validation validation_appendix))
 NOTEBOOKS := $(LARGEST_FIRST:%=$(ONE)book/notebooks/%.ipynb) $(OF_ALL) book/notebooks/facts.ipynb
 FIGURES_OF_ONE := $(SITES:%=$(ONE)output/plots/%_stack.svg)
@@ -126,7 +128,7 @@ $(READY): pyproject.toml $(LOCK)
 		|| { $(VENV)/bin/python -m ensurepip > /dev/null && $(VENV)/bin/python -m pip install -q --no-deps --no-build-isolation -e .; }
 	touch $@
 # --- data, pipeline, notebooks, book: results depend on the lock, and not on the package's metadata -----------
-$(TWIN)/%/manifest.json: $(SIMULATOR) $(LOCK) | $(READY)
+$(TWIN)/%/manifest.json: $(wildcard src/chameleon_twin/*.py) data/calibration.yaml $(LOCK) | $(READY)
 	chameleon-twin make --site $* --data-dir $(TWIN)
 # The twin's years are the paper's; of other data all that they cover is counted.
 WINDOW := $(if $(IS_TWIN),--start 2016-01-01 --end 2026-01-01)
@@ -145,10 +147,8 @@ $(ABLATION): $(ONE)output/ablation/%/ablation.parquet: paper/ablation.py $(ONE)o
 # Pattern rules, so that the figures count as made by the notebook, together with it.
 $(ONE)book/notebooks/%.ipynb $(ONE)output/plots/%_stack.svg $(ONE)output/plots/%_stack.png: notebooks/site.py $(FIGURES) $(ONE)output/%/usage_timeline.parquet
 	python -m paper run site $(ONE)book/notebooks/$*.ipynb -p site $* $(PLACES) $(ONE)output
-$(OF_ALL): $(ALL)book/notebooks/%.ipynb: notebooks/%.py $(FIGURES) $(USAGE) data/calibration.yaml $(patsubst %,data/%.csv,errors halves seeds thresholds) data/facts.yaml $(wildcard data/real/*)
+$(OF_ALL): $(ALL)book/notebooks/%.ipynb: notebooks/%.py $(FIGURES) $$(or $$(READ_BY_$$*),$(USAGE)) data/calibration.yaml $(patsubst %,data/%.csv,errors halves seeds thresholds) data/facts.yaml $(wildcard data/real/*)
 	python -m paper run $* $@ -p sites "$(if $(filter validation%,$*),$(TRUTH),$(SITES))" $(PLACES) $(OUT)
-$(filter %/cross_site.ipynb,$(OF_ALL)): $(COMBINED)
-$(filter %/validation.ipynb,$(OF_ALL)): $(ABLATION)
 book/notebooks/facts.ipynb: notebooks/facts.py $(FIGURES) data/facts.yaml data/calibration.yaml book/references.bib $(LOCK) | $(READY)
 	python -m paper run facts $@
 book/metrics.md: paper/metrics.py src/chameleon_usage/models/metrics.py | $(READY)

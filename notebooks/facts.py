@@ -17,9 +17,9 @@ from great_tables import GT
 from myst_nb import glue
 from pybtex.database import parse_file
 
-from paper.project import ROOT, site_names
+from paper.project import ROOT, read_yaml, site_names
 
-facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
+facts = read_yaml(facts_file)
 names = site_names("", "data/sites.yaml")
 references = parse_file(ROOT / references_file).entries
 

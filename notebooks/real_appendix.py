@@ -15,24 +15,23 @@ published_sites = "chi_tacc chi_uc"
 
 # %% tags=["remove-cell"]
 import polars as pl
-import yaml
 from great_tables import GT
 from myst_nb import glue
 
 from chameleon_usage.io.files import whole_file
-from paper import leases, published, record
+from paper import leases, outcome, published, record
 from paper.calibration import beside as set_beside
 from paper.calibration import by_block, targets
 from paper.figures import real_record
-from paper.outcome import outcome
-from paper.project import ROOT, is_twin, site_names
+from paper.kept import kept
+from paper.project import ROOT, is_twin, read_yaml, site_names
 
 figures = ROOT / output_dir / "plots"
 real = ROOT / real_dir
 names = site_names(sites, config)
 ours = "twin" if is_twin(ROOT / data_dir) else "database"
-calibration = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))
-facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
+calibration = read_yaml("data/calibration.yaml")
+facts = read_yaml(facts_file)
 curves = record.published_means(calibration, facts)
 usage = {
     site: pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet") for site in names
@@ -44,10 +43,12 @@ usage = {
 # %% tags=["remove-cell"] when="has_published"
 present = [site for site in published_sites.split() if site in names]
 whole = leases.BOTH if len(present) > 1 else present[0]
-types = published.machine_types(
-    real,
-    {s: pl.read_parquet(ROOT / output_dir / s / "usage_by_node_type.parquet") for s in present},
-    ours,
+by_type = {s: ROOT / output_dir / s / "usage_by_node_type.parquet" for s in present}
+types = kept(
+    "machine_types",
+    lambda: published.machine_types(real, {s: pl.read_parquet(by_type[s]) for s in present}, ours),
+    real / "published_machines.csv",
+    *by_type.values(),
 )
 events = pl.read_csv(real / "published_machine_events.csv")
 
@@ -164,9 +165,18 @@ held = pl.read_csv(real / "published_files.csv")
 ours_measured = leases.measured(
     published.leases_of_all(ROOT / output_dir, ROOT / data_dir, present, held["month"])
 )
-fit = set_beside(
-    targets(calibration), outcome(ROOT / data_dir, calibration, ours_measured), list(names)
-)
+
+
+def came_out(site):
+    """Measure in the tables of one site."""
+    folder = ROOT / data_dir / site
+    tables = sorted(folder.rglob("*.parquet"))
+    return kept(f"outcome_{site}", lambda: outcome.of_site(folder, site, calibration), *tables)
+
+
+simulated = [s for s in calibration["sites"] if (ROOT / data_dir / s / "truth").is_dir()]
+found = outcome.behaviour(ours_measured) | outcome.by_name(map(came_out, simulated))
+fit = set_beside(targets(calibration), found, list(names))
 with whole_file(figures / "twin_against_reality.csv") as part:
     fit.with_columns(pl.col("outcome", "difference", "deviation").round(4)).write_csv(part)
 blocks = by_block(fit)

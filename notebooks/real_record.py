@@ -15,25 +15,21 @@ published_sites = "chi_tacc chi_uc"
 
 # %% tags=["remove-cell"]
 import polars as pl
-import yaml
 from great_tables import GT
 from myst_nb import glue
 
 from chameleon_usage.viz.palette import site_shades
 from paper import leases, published, record
 from paper.figures import real_leases, real_record
-from paper.project import ROOT, is_twin, site_colours, site_names
+from paper.project import ROOT, is_twin, read_yaml, site_colours, site_names
 
 figures = ROOT / output_dir / "plots"
 real = ROOT / real_dir
 names = site_names(sites, config)
 ours = "twin" if is_twin(ROOT / data_dir) else "database"
-calibration = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))
-facts = yaml.safe_load((ROOT / facts_file).read_text(encoding="utf-8"))
+calibration = read_yaml("data/calibration.yaml")
+facts = read_yaml(facts_file)
 curves = record.published_means(calibration, facts)
-usage = {
-    site: pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet") for site in names
-}
 
 # %% [markdown] when="has_published"
 # ## The machines, 2015 to 2020
@@ -62,7 +58,8 @@ for site in published_sites.split():
 
 # %% tags=["remove-cell"] when="has_published"
 by_month = published.published_months(real, curves, present)
-counted = published.our_months(pl.concat([usage[site] for site in present]), by_month, ours)
+usage = [pl.read_parquet(ROOT / output_dir / s / "usage_timeline.parquet") for s in present]
+counted = published.our_months(pl.concat(usage), by_month, ours)
 shares = published.share_published(by_month)
 for label, of in (("before", pl.col("year") < 2018), ("after", pl.col("year") >= 2018)):
     found = shares.filter(of)["share"]
@@ -135,7 +132,7 @@ ours_measured = leases.measured(
 )
 ours_people = leases.without_robots(ours_measured)
 real_curve = pl.read_csv(real / "published_survival.csv").filter(site=whole, era="all")
-our_curve = leases.survival(ours_people).filter(site=whole, era="all")
+our_curve = leases.survival(ours_people, only=(whole, "all"))
 both_curves = pl.concat(
     [
         real_curve.with_columns(pl.lit("real").alias("record")),
@@ -149,7 +146,7 @@ real_leases.survival(both_curves, ours=ours).save("real_survival", figures)
 
 # %% tags=["remove-cell"] when="has_published"
 real_figures = pl.read_csv(real / "published_leases.csv").filter(site=whole)
-our_figures = leases.figures(ours_people).filter(site=whole, era="all")
+our_figures = leases.figures(ours_people, only=(whole, "all"))
 beside = published.figures_beside(real_figures.filter(era="all"), our_figures)
 if whole == leases.BOTH:
     apart = pl.read_csv(real / "published_leases.csv").filter(

@@ -27,19 +27,18 @@ sites = ""
 
 # %% tags=["remove-cell"]
 import polars as pl
-import yaml
 from myst_nb import glue
 
 from chameleon_usage.models.metrics import METRICS
 from chameleon_usage.viz import palette
-from chameleon_usage.viz.base import since_opening
 from paper import seeds, validation
 from paper.ablation import ABLATIONS, NOTHING
 from paper.eras import era_label
 from paper.errors import EVERY
 from paper.figures import ablation, truth
-from paper.project import ROOT, site_names
-from paper.truth import daily_truth
+from paper.kept import kept
+from paper.project import ROOT, read_yaml, site_names
+from paper.truth import daily_truth, path
 
 figures = ROOT / output_dir / "plots"
 names = site_names(sites, config)
@@ -80,7 +79,7 @@ for row in ranges.filter(count_type="committed").iter_rows(named=True):
         glue(key, row[end], display=False)
 
 # %% tags=["remove-cell"]
-facts = yaml.safe_load((ROOT / "data" / "facts.yaml").read_text(encoding="utf-8"))
+facts = read_yaml("data/facts.yaml")
 now, then = (facts[f"tacc_2024_{counted}_total"]["value"] for counted in ("current", "legacy"))
 glue("caches_2024_fewer", now - then, display=False)
 glue("caches_2024_share", 1 - then / now, display=False)
@@ -238,7 +237,7 @@ for key, days in validation.days_of_services(by_services).items():
 # kinds](#tables-damage)). With all kinds twice as frequent at once it is {glue:text}`errors_all_added:.2f` points at most.
 
 # %% tags=["remove-cell"]
-kinds = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))["damage"]
+kinds = read_yaml("data/calibration.yaml")["damage"]
 doubled = validation.with_more_damage(recorded.filter(pl.col("site").is_in(list(names))))
 noticed = doubled.filter(pl.col("added").abs() >= ablation.NOTICEABLE)["damage"]
 glue("errors_noticeable", ablation.NOTICEABLE, display=False)
@@ -250,20 +249,8 @@ for key, rows in (("most", ~together), ("all", together)):
     glue(f"errors_{key}_added", added, display=False)
 
 # %% tags=["remove-cell"]
-usages = {
-    site: pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet") for site in names
-}
-
-
-def truth_of(site, usage):
-    folder = ROOT / data_dir / site / "truth"
-    days = usage["timestamp"].unique().sort()
-    return daily_truth(pl.read_parquet(folder / "intervals.parquet"), days, compared)
-
-
-errors = pl.concat(
-    validation.errors(usage, truth_of(site, since_opening(usage))) for site, usage in usages.items()
-)
+places = (ROOT / output_dir, ROOT / data_dir)
+errors = pl.concat(validation.errors_of_site(site, *places, compared) for site in names)
 for row in errors.drop_nulls("error").iter_rows(named=True):
     key = f"{row['site']}_error_{row['era']}_{row['count_type']}_{row['collector_type']}"
     glue(key, row["error"], display=False)
@@ -318,8 +305,16 @@ ablated = {s: n for s, n in names.items() if (ROOT / output_dir / "ablation" / s
 
 
 def without_of(site):
-    counted = pl.read_parquet(ROOT / output_dir / "ablation" / site / "ablation.parquet")
-    return validation.errors_without(counted, usages[site], truth_of(site, usages[site]))
+    counted = ROOT / output_dir / "ablation" / site / "ablation.parquet"
+    usage = ROOT / output_dir / site / "usage_timeline.parquet"
+    intervals = path(ROOT / data_dir, site)
+
+    def measure():
+        tables = [pl.read_parquet(table) for table in (counted, usage, intervals)]
+        true = daily_truth(tables[2], tables[1]["timestamp"].unique().sort(), compared)
+        return validation.errors_without(*tables[:2], true)
+
+    return kept(f"without_{site}", measure, counted, usage, intervals)
 
 
 without = validation.added_errors(pl.concat(map(without_of, ablated)), NOTHING)

@@ -14,17 +14,15 @@ sites = ""
 # %% tags=["remove-cell"]
 import polars as pl
 import polars.selectors as cs
-import yaml
 from great_tables import GT
 from myst_nb import glue
 
 from chameleon_usage.models.metrics import COLLECTORS, METRICS
-from chameleon_usage.viz.base import since_opening
 from paper import projected, seeds, thresholds, validation
 from paper.eras import era_label
 from paper.figures import ablation
-from paper.project import ROOT, site_names
-from paper.truth import daily_truth
+from paper.kept import kept
+from paper.project import ROOT, read_yaml, site_names
 
 figures = ROOT / output_dir / "plots"
 names = site_names(sites, config)
@@ -133,7 +131,17 @@ for count in inferred:
 # ({glue:text}`projected_known_era:s`). The table has all of them.
 
 # %% tags=["remove-cell"]
-held = projected.held_to_truth(names, ROOT / output_dir, ROOT / data_dir)
+
+
+def held_at(site):
+    """Hold one site to the truth."""
+    waits = ROOT / output_dir / site / "leadtime_projected.parquet"
+    truth = ROOT / data_dir / site / "truth"
+    files = (waits, truth / "pool.parquet", truth / "knowledge.parquet")
+    return kept(f"projected_{site}", lambda: projected.held_to_truth(waits, truth), *files)
+
+
+held = pl.concat(map(held_at, names))
 glue("projected_within_least", validation.at_least(held["within"].min(), 3), display=False)
 waited = held.filter(pl.col("waits") > 0).sort("within_of_waits", "site", "era", "nodes")
 right = (waited["within_of_waits"] * waited["waits"]).sum() / waited["waits"].sum()
@@ -358,7 +366,7 @@ counts = {count: METRICS[count].label for count in counted}
 # ## Twice the damage
 
 # %% tags=["remove-cell"]
-kinds = yaml.safe_load((ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8"))["damage"]
+kinds = read_yaml("data/calibration.yaml")["damage"]
 doubled = validation.with_more_damage(recorded.filter(pl.col("site").is_in(list(names))))
 noticed = doubled.filter(pl.col("added").abs() >= ablation.NOTICEABLE)["damage"]
 felt = {name: kind["what"] for name, kind in kinds.items() if name in noticed}
@@ -404,17 +412,9 @@ places = pl.concat_str(
 # absolute error that 95% of an era's days do not exceed, in nodes, and as a share of the mean truth. The truth of a
 # day is the integral of its intervals, computed here without any part of the pipeline.
 
-
 # %% tags=["remove-cell"]
-def errors_of(site):
-    usage = since_opening(pl.read_parquet(ROOT / output_dir / site / "usage_timeline.parquet"))
-    truth = pl.read_parquet(ROOT / data_dir / site / "truth" / "intervals.parquet")
-    return validation.errors(
-        usage, daily_truth(truth, usage["timestamp"].unique().sort(), compared)
-    )
-
-
-errors = pl.concat(map(errors_of, names))
+places = (ROOT / output_dir, ROOT / data_dir)
+errors = pl.concat(validation.errors_of_site(site, *places, compared) for site in names)
 ordered = errors.sort(
     pl.col("site").cast(pl.Enum(list(names))),
     "era",

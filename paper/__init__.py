@@ -12,6 +12,7 @@ seeds       errors on twins of several seeds, down to hosts and leases (`by_unit
             as are `errors` with more of a damage and `thresholds` at other levels; by `twins`
 figures/    figures that only the paper has
 truth       the twin's truth, day by day; `validation`: how far each collector is from it
+kept        what was measured, until what it was measured from changes
 record      the published curves of the real testbed beside our count
 published   the published machine events and leases beside ours; `leases`: what leases say of users
 calibration the figures that the twin is calibrated to; `outcome`: what came out, measured

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import polars as pl
-import yaml
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_file
 from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS, PROJECT_TABLES
 from paper import seconds, validation
-from paper.project import ROOT
+from paper.project import ROOT, read_yaml
 from paper.steps import NOTEBOOKS, RECORDS, SAME, STEPS
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ class Claim:
 @cache
 def known_facts() -> dict[str, dict[str, Any]]:
     """Give the published facts by name."""
-    facts: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / FACTS_FILE).read_text("utf-8"))
+    facts: dict[str, dict[str, Any]] = read_yaml(FACTS_FILE)
     return facts
 
 
@@ -249,7 +248,7 @@ def claims_of(page: str, text: str) -> Iterator[Claim]:
 
 def contents() -> list[str]:
     """Give the pages in the order of the book; one of them stands for those of all sites."""
-    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    toc = read_yaml(BOOK / "_toc.yml")
     files = (chapter["file"] for part in toc["parts"] for chapter in part["chapters"])
     return [toc["root"], *files]
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import polars as pl
-import yaml
 
 from chameleon_usage.viz.base import as_text
 from paper import period, truth
 from paper.findings import across_sites, of_site
-from paper.project import ROOT, events, is_twin, site_entries, site_names
+from paper.project import ROOT, events, is_twin, read_yaml, site_entries, site_names
 from paper.tables import LEAST_HOURS
 
 if TYPE_CHECKING:
@@ -79,7 +78,8 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
     if "site" in values:
         words |= site_words(values["site"], values["config"], output)
     if "sites" in values:
-        words |= all_words(values["sites"], values["config"], output)
+        if "start" in values:  # the page of all sites: the other pages of several have no period
+            words |= all_words(values["sites"], values["config"], output)
         recorded = (ROOT / "data" / "errors.csv").read_text(encoding="utf-8")
         words["has_services"] = "\nservices/" in recorded
     if "data_dir" in values:
@@ -93,8 +93,8 @@ def context(values: dict[str, Any]) -> dict[str, Any]:
         words["has_published"] = not sites.isdisjoint(published)
         words["both_published"] = published <= sites
         words["has_calibration"] = words["twin"] and words["has_published"]
-        text = (ROOT / "data" / "calibration.yaml").read_text(encoding="utf-8")
-        words["has_curves"] = not sites.isdisjoint(yaml.safe_load(text)["real_curves"])
+        curves = read_yaml("data/calibration.yaml")["real_curves"]
+        words["has_curves"] = not sites.isdisjoint(curves)
     return words
 
 

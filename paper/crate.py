@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_file
 from chameleon_usage.models.outputs import OUTPUTS
-from paper.project import ROOT, is_twin
+from paper.project import ROOT, is_twin, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -139,7 +138,7 @@ def describe(
         choice: what follows `make run` on the command line.
         simulated: whether the raw tables are of the twin.
     """
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    citation = read_yaml("CITATION.cff")
     authors = {"@id": "#authors", "@type": "Organization", "name": citation["authors"][0]["name"]}
     licence = SIMULATED if simulated else OWN
     raw = {f"#input/{name}": path for name, path in inputs.items()}

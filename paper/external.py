@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_file
-from paper.project import ROOT
+from paper.project import ROOT, read_yaml
 
 LIST = ROOT / "data" / "external.yaml"
 PLACE = ROOT / "data" / "external"
@@ -40,7 +39,7 @@ class External:
 
 def sources() -> dict[str, Any]:
     """Read who published what: title, address, licence, citation and files of each source."""
-    found: dict[str, Any] = yaml.safe_load(LIST.read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_yaml(LIST)
     return found
 
 

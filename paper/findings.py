@@ -6,6 +6,7 @@ data do not tell is not among them, and the page leaves its sentence out.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -37,9 +38,12 @@ def of_site(folder: Path) -> Findings:
     Args:
         folder: its output tables.
     """
-    if not (folder / "usage_timeline.parquet").exists():
-        return {}
+    made = folder / "usage_timeline.parquet"
+    return _of_site(folder, made.stat().st_mtime_ns) if made.exists() else {}
 
+
+@cache  # the words of a page name them, and its cells glue them
+def _of_site(folder: Path, _: int) -> Findings:
     def table(name: str) -> pl.DataFrame:
         return as_text(pl.read_parquet(folder / f"{name}.parquet"))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import whole_directory, whole_file
 from chameleon_usage.viz import render
 from paper import bench, claims
-from paper.project import ROOT
+from paper.project import ROOT, read_yaml
 
 BOOK = ROOT / "book"
 LOCK = ROOT / "requirements.txt"
@@ -78,7 +78,7 @@ def lay_out(source: Path, notebooks: list[Path], url: str = "") -> Path:
         files[config] = yaml.safe_dump(settings, sort_keys=False).encode()
         if CARD.exists():
             files[Path("static", "card.png")] = CARD.read_bytes()
-    complete = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    complete = read_yaml(BOOK / "_toc.yml")
     contents = table_of_contents(complete, [path.stem for path in notebooks])
     toc = Path("_toc.yml")
     files[toc] = yaml.safe_dump(contents, sort_keys=False).encode()
@@ -109,26 +109,39 @@ def makers(source: Path) -> str:
     return sum_of(LOCK, Path(__file__), *config, *sorted((source / "_ext").rglob("*.py")))
 
 
+def others(source: Path) -> str:
+    """Give a sum over all that is read but what notebooks say, with the names of all files."""
+    files = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
+    read = sorted(name for name in files if name.parts[0] != "_build")
+    names = sha256("\0".join(map(str, read)).encode()).hexdigest()
+    return names + sum_of(*(files[name] for name in read if name.suffix != ".ipynb"))
+
+
 def sum_of(*files: Path) -> str:
     """Give a sum over the contents of files."""
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    return sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def build(source: Path, toc: Path) -> Path:
     """Build the pages of `source`; give their folder.
 
-    What earlier pages were read to is kept, and all pages are written, since any may name a number
-    or a heading of a changed one. It is kept of a build without a warning alone: a page that is not
-    read again does not warn again.
+    What earlier pages were read to is kept. So are the pages, where nothing but notebooks has
+    changed: what cites a changed one is read again (`absent`), and all are written where a heading
+    or the number of a figure is another (`at_once`). Of a build with a warning nothing is kept: a
+    page that is not read again does not warn again.
 
     Raises:
         UsageError: Sphinx failed or warned.
     """
     made, built_by = source / "_build", source / "_build" / "built-by"
-    html, by = made / "html", makers(source)
-    if not built_by.is_file() or built_by.read_text(encoding="utf-8") != by:
+    html, by = made / "html", [makers(source), others(source)]
+    before = built_by.read_text(encoding="utf-8").split() if built_by.is_file() else []
+    if before[:1] != by[:1]:
         shutil.rmtree(made, ignore_errors=True)
-    shutil.rmtree(html, ignore_errors=True)
+    elif before != by:
+        shutil.rmtree(html, ignore_errors=True)
+    for style in (html / "_static").glob("mystnb.*.css"):
+        style.unlink()  # pages tell whether it was there before it is made
     built_by.unlink(missing_ok=True)
     told = {"external_toc_path": str(toc), "latex_individualpages": False, "nitpicky": True}
     gc.disable()  # half of the time would go into looking at trees of pages that stay
@@ -139,7 +152,7 @@ def build(source: Path, toc: Path) -> Path:
             noconfig=True,
             path_config=source / "_config.yml",
             confoverrides=told,
-            force_all=True,
+            force_all=not html.is_dir(),
             quiet=True,
             warningiserror=True,
             keep_going=True,
@@ -150,7 +163,7 @@ def build(source: Path, toc: Path) -> Path:
     if failed:
         raise UsageError(f"{source}: the book could not be built; Sphinx says above why")
     (html / ".buildinfo").unlink(missing_ok=True)  # Sphinx's own note, with a sum over paths
-    built_by.write_text(by, encoding="utf-8")
+    built_by.write_text("\n".join(by), encoding="utf-8")
     return html
 
 
@@ -164,3 +177,4 @@ def main(out: Path, notebooks: tuple[Path, ...], url: str) -> None:
     html = build(work, lay_out(work, list(notebooks), url))
     with whole_directory(out) as part:
         shutil.copytree(html, part, dirs_exist_ok=True)
+        (part / "index.html").touch()  # by which make knows that this was done

@@ -132,13 +132,16 @@ def without_robots(leases: pl.DataFrame) -> pl.DataFrame:
     return leases.join(robots(leases), on=["site", "user"], how="anti", maintain_order="left")
 
 
-def figures(leases: pl.DataFrame, *, resamples: int = 0) -> pl.DataFrame:
+def figures(
+    leases: pl.DataFrame, *, resamples: int = 0, only: tuple[str, str] | None = None
+) -> pl.DataFrame:
     """Give every statistic of each site and of both, each era and each kind of node.
 
     Args:
         leases: from `measured`, without robots.
         resamples: how often users are drawn with replacement for the interval; 0: no interval.
             Leases of one user are alike, so users are drawn, not leases.
+        only: of this site (or `BOTH`) and era.
 
     Returns:
         `site`, `era`, `nodes`, `figure`, `leases` (that count), `value`, and `low` and `high`, the
@@ -146,25 +149,28 @@ def figures(leases: pl.DataFrame, *, resamples: int = 0) -> pl.DataFrame:
     """
     rows = [
         (*key, name, *statistic(part, of, resamples))
-        for key, part in parts(leases)
+        for key, part in parts(leases, only)
         for name, of in STATISTICS.items()
     ]
     names = ["site", "era", "nodes", "figure", "leases", "value", "low", "high"]
     return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
 
 
-def survival(leases: pl.DataFrame, *, resamples: int = 0) -> pl.DataFrame:
+def survival(
+    leases: pl.DataFrame, *, resamples: int = 0, only: tuple[str, str] | None = None
+) -> pl.DataFrame:
     """Give the share of leases that is longer than each of `HOURS`.
 
     Args:
         leases: from `measured`, without robots.
         resamples: as in `figures`.
+        only: as in `figures`.
 
     Returns:
         `site`, `era`, `nodes`, `quantity`, `hours`, `share`, `low`, `high`.
     """
     found = []
-    for (site, era, nodes), part in parts(leases):
+    for (site, era, nodes), part in parts(leases, only):
         if nodes == "all":
             continue
         for name, of in QUANTITIES.items():
@@ -188,8 +194,15 @@ def survival(leases: pl.DataFrame, *, resamples: int = 0) -> pl.DataFrame:
     return pl.concat(found)
 
 
-def parts(leases: pl.DataFrame) -> Iterator[tuple[tuple[str, str, str], pl.DataFrame]]:
-    """Give the leases of each site and of all together, era by era, by the kind of node."""
+def parts(
+    leases: pl.DataFrame, only: tuple[str, str] | None = None
+) -> Iterator[tuple[tuple[str, str, str], pl.DataFrame]]:
+    """Give the leases of each site and of all together, era by era, by the kind of node.
+
+    Args:
+        leases: from `measured`.
+        only: of this site (or `BOTH`) and era.
+    """
     sites = leases["site"].unique().sort().to_list()
     whole = {site: pl.col("site") == site for site in sites}
     if len(sites) > 1:
@@ -197,6 +210,8 @@ def parts(leases: pl.DataFrame) -> Iterator[tuple[tuple[str, str, str], pl.DataF
     for site, here in whole.items():
         for era, then in ERAS.items():
             for nodes, kind in GROUPS.items():
+                if only and (site, era) != only:
+                    continue
                 part = leases.filter(here, then, kind)
                 if part.height:
                     yield (site, era, nodes), part

@@ -14,59 +14,73 @@ import polars as pl
 from chameleon_twin.calibrate import legacy, uncorrected, yearly_means
 from chameleon_twin.calibration import Profile, load
 from paper import leases as of_leases
-from paper.calibration import BOTH, SIZES, Figures, block_of
+from paper.calibration import BOTH, KEY, SIZES, Figures, block_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 NEAR = timedelta(days=2)
 """Hosts that are taken out together leave within so many days of the date."""
 
 
-def outcome(data_dir: Path, document: Mapping[str, Any], leases: pl.DataFrame) -> Figures:
-    """Measure the figures of the calibration file in the twin's tables.
+def of_site(folder: Path, site: str, document: Mapping[str, Any]) -> pl.DataFrame:
+    """Measure the figures of the calibration file in the tables of a simulated site.
 
     Args:
-        data_dir: the twin's raw tables; a site that is not there gives nothing.
+        folder: its raw tables and its truth.
+        site: its key.
         document: data/calibration.yaml.
+
+    Returns:
+        `block`, `site`, `name` and what came out: `outcome`.
+    """
+    facts = document["sites"][site]
+    found: Figures = {}
+    truth = pl.read_parquet(folder / "truth" / "intervals.parquet")
+    sizes = truth.filter(quantity_type="total").group_by("node_type").agg(pl.col(SIZES).max())
+    for node_type, *values in sizes.iter_rows():
+        for size, value in zip(SIZES, values, strict=True):
+            found["size of a node", "", f"{node_type}, {size}"] = value
+    for table in facts["row_counts"]:
+        found["row count", site, table] = rows_of(folder, table)
+    found |= {("fleet", site, name): n for name, n in fleet(truth, facts, document).items()}
+    made = pl.col("created_at").dt.date()
+    for day in facts.get("surviving_pool_rows", {}):
+        rows = pl.scan_parquet(folder / "blazar.computehosts.parquet").filter(made <= day)
+        found["row of the pool", site, f"by {day}"] = count(rows)
+    found |= usage(folder, truth, site)
+    archived = rows_of(folder, "nova.shadow_instances")
+    if whole := archived + rows_of(folder, "nova.instances"):
+        found["share or count", site, "archived_share"] = archived / whole
+    held = truth.filter(pl.col("quantity_type") == "occupied_reservation")
+    found["share or count", site, "containers"] = held.height
+    return pl.DataFrame(
+        [(*key, float(value)) for key, value in found.items()],
+        schema=dict.fromkeys(KEY, pl.String) | {"outcome": pl.Float64},
+        orient="row",
+    )
+
+
+def by_name(tables: Iterable[pl.DataFrame]) -> Figures:
+    """Give what came out of several sites, of `of_site`, by (block, site, name)."""
+    return {(block, site, name): n for t in tables for block, site, name, n in t.iter_rows()}
+
+
+def behaviour(leases: pl.DataFrame) -> Figures:
+    """Measure what users do, and how many leases are robots'.
+
+    Args:
         leases: the twin's, from `paper.leases.measured`, robots included.
 
     Returns:
         (block, site, name) to what came out.
     """
-    found = behaviour(leases)
-    for site, facts in document["sites"].items():
-        folder = data_dir / site
-        if not (folder / "truth").is_dir():
-            continue
-        truth = pl.read_parquet(folder / "truth" / "intervals.parquet")
-        sizes = truth.filter(quantity_type="total").group_by("node_type").agg(pl.col(SIZES).max())
-        for node_type, *values in sizes.iter_rows():
-            for size, value in zip(SIZES, values, strict=True):
-                found["size of a node", "", f"{node_type}, {size}"] = value
-        for table in facts["row_counts"]:
-            found["row count", site, table] = rows_of(folder, table)
-        found |= {("fleet", site, name): n for name, n in fleet(truth, facts, document).items()}
-        made = pl.col("created_at").dt.date()
-        for day in facts.get("surviving_pool_rows", {}):
-            rows = pl.scan_parquet(folder / "blazar.computehosts.parquet").filter(made <= day)
-            found["row of the pool", site, f"by {day}"] = count(rows)
-        found |= usage(folder, truth, site)
-        archived = rows_of(folder, "nova.shadow_instances")
-        if whole := archived + rows_of(folder, "nova.instances"):
-            found["share or count", site, "archived_share"] = archived / whole
-        held = truth.filter(pl.col("quantity_type") == "occupied_reservation")
-        found["share or count", site, "containers"] = held.height
-    return found
-
-
-def behaviour(leases: pl.DataFrame) -> Figures:
-    """Measure what users do, and how many leases are robots'."""
-    people = of_leases.figures(of_leases.without_robots(leases))
-    both = people.filter(site=of_leases.BOTH, era="all").select("nodes", "figure", "value")
+    people = of_leases.without_robots(leases)
+    both = of_leases.figures(people, only=(of_leases.BOTH, "all"))
     found: Figures = {
-        ("leases", BOTH, f"{name}, {kind}"): value for kind, name, value in both.iter_rows()
+        ("leases", BOTH, f"{name}, {kind}"): value
+        for kind, name, value in both.select("nodes", "figure", "value").iter_rows()
     }
     robots = of_leases.robots(leases).group_by("site").agg(pl.col("leases").sum())
     share = leases.group_by("site").len().join(robots, on="site", how="left").fill_null(0)

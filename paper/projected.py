@@ -1,6 +1,5 @@
 """Projected lead times from what the twin's scheduler really knew, by SQL alone."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def projected_errors(projected: pl.DataFrame, true: pl.DataFrame) -> pl.DataFram
         wait is not 0, and ``mean_absolute_h``; ``wait_h``: the mean true wait of all; ``values``:
         how many have a value, and ``waits``: how many of these have a true wait that is not 0.
     """
-    site = projected["site"][0]
+    site = projected["site"].first()
     key = ["timestamp", "node_type", "nodes"]
     difference = (pl.col("value") - pl.col("truth")).abs()
     return (
@@ -89,7 +88,7 @@ def projected_errors(projected: pl.DataFrame, true: pl.DataFrame) -> pl.DataFram
         .sort(key)
         .group_by("era", "nodes")
         .agg(
-            site=pl.lit(site).first(),
+            site=pl.lit(site, pl.String).first(),
             known=pl.col("value").is_not_null().mean(),
             within=(difference <= 1).mean(),
             within_of_waits=(difference <= 1).filter(pl.col("truth") > 0).mean(),
@@ -103,21 +102,15 @@ def projected_errors(projected: pl.DataFrame, true: pl.DataFrame) -> pl.DataFram
     )
 
 
-def held_to_truth(sites: Iterable[str], output: Path, data: Path) -> pl.DataFrame:
-    """Hold what was projected for every seventh day to the truth, for all sites that have some.
+def held_to_truth(waits: Path, truth: Path) -> pl.DataFrame:
+    """Hold what was projected at one site for every seventh day to the truth.
 
     Args:
-        sites: their keys.
-        output: the folder of the outputs, with one of each site.
-        data: the folder of the raw tables, with the truth of each site.
+        waits: its models.outputs.LeadtimeProjected.
+        truth: as of ``true_waits``.
 
     Returns:
-        as `projected_errors`.
+        as `projected_errors`; no row where nothing was projected.
     """
-    weekly = pl.col("timestamp").dt.epoch("d") % 7 == 0
-    found = []
-    for site in sites:
-        waits = pl.read_parquet(output / site / "leadtime_projected.parquet").filter(weekly)
-        if waits.height:
-            found.append(projected_errors(waits, true_waits(waits, data / site / "truth")))
-    return pl.concat(found)
+    weekly = pl.read_parquet(waits).filter(pl.col("timestamp").dt.epoch("d") % 7 == 0)
+    return projected_errors(weekly, true_waits(weekly, truth))

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from chameleon_usage.viz.base import as_text
+from chameleon_usage.viz.base import as_text, since_opening
+from paper import truth
 from paper.eras import ERAS, era_of
+from paper.kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
 BY = ("site", "era", "count_type")
 
@@ -66,6 +69,25 @@ def errors(
         .drop("there")
         .sort(*BY, "collector_type")
     )
+
+
+def errors_of_site(site: str, output: Path, data: Path, count_types: Sequence[str]) -> pl.DataFrame:
+    """Give `errors` of the output tables of a site since it opened; they are `kept`.
+
+    Args:
+        site: its key.
+        output: the folder of the outputs, with one of each site.
+        data: the folder of the raw tables, with the truth of each site.
+        count_types: to judge.
+    """
+    usage, intervals = output / site / "usage_timeline.parquet", truth.path(data, site)
+
+    def measure() -> pl.DataFrame:
+        counted = since_opening(pl.read_parquet(usage))
+        days = counted["timestamp"].unique().sort()
+        return errors(counted, truth.daily_truth(pl.read_parquet(intervals), days, count_types))
+
+    return kept(f"errors_{site}", measure, usage, intervals)
 
 
 def worst_days(of: pl.DataFrame) -> dict[str, Any]:

@@ -453,6 +453,16 @@ class TestMakefile:
             *("validation_appendix", "real_appendix"),
         }
 
+    def test_a_site_of_which_nothing_was_published_leaves_the_real_record(self, tree):
+        tree.write("notebooks/real_record.py", 'published_sites = "chi_tacc chi_uc"\n')
+        tree.make("book")
+        tree.age(10)
+        tree.write("data/twin/chi_edge/zun.container.parquet", "other")
+        _, commands = tree.make("book")
+        again = {c.split()[4] for c in about(commands, "paper run")}
+        assert "real_appendix" in again
+        assert "real_record" not in again
+
     def test_touching_a_figure_redoes_no_pipeline(self, tree):
         tree.make("book")
         tree.age(10)

@@ -119,7 +119,8 @@ def found(tmp_path_factory) -> calibration.Figures:
         for site in ("chi_tacc", "chi_uc")
         for gpu in (True, False)
     ]
-    return outcome.outcome(folder, DOCUMENT, leases.measured(pl.DataFrame(rows)))
+    sites = (outcome.of_site(folder / s, s, DOCUMENT) for s in ("chi_uc", "kvm_tacc"))
+    return outcome.behaviour(leases.measured(pl.DataFrame(rows))) | outcome.by_name(sites)
 
 
 class TestOutcome:

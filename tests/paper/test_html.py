@@ -39,11 +39,11 @@ parts:
 }
 
 
-def results(found: str, name: str = "found") -> str:
+def results(found: str, name: str = "found", heading: str = "Results") -> str:
     """A notebook that glues a number and shows a figure."""
-    figure = {"figure": {"name": "fig-a", "caption": f"It is {found}."}}
+    figure = {"figure": {"name": "fig-a", "caption": "What was found."}}
     cells = [
-        nbformat.v4.new_markdown_cell("# Results\n\n```{bibliography}\n```"),
+        nbformat.v4.new_markdown_cell(f"# {heading}\n\n```{{bibliography}}\n```"),
         nbformat.v4.new_code_cell(
             "glue()",
             outputs=[
@@ -105,6 +105,26 @@ class TestBuiltAgain:
         assert again == build(source)
         changed = {name for name in before if before[name] != again[name]}
         assert {"index.html", "second.html"} < changed, "they name what changed elsewhere"
+
+    @pytest.mark.parametrize(
+        ("changed", "kept"),
+        [
+            (results("23"), {"first.html"}),
+            (results("17", heading="What was found"), set()),  # the other pages list it
+        ],
+    )
+    def test_pages_that_tell_nothing_new_are_not_written(self, build, tmp_path, changed, kept):
+        source = laid_out(tmp_path / "a")
+        build(source)
+        pages = [
+            source / "_build" / "html" / f"{name}.html" for name in ("index", "first", "second")
+        ]
+        before = {page.name: page.stat().st_mtime_ns for page in pages}
+        (source / "notebooks" / "results.ipynb").write_text(changed)
+        again = build(source)
+        assert {page.name for page in pages if page.stat().st_mtime_ns == before[page.name]} == kept
+        shutil.rmtree(source / "_build")
+        assert again == build(source)
 
     def test_a_number_that_is_there_no_more_is_not_available(self, build, tmp_path):
         source = laid_out(tmp_path / "a")

@@ -600,6 +600,38 @@ FIGURES = (
 drawn = cache(draw_anew)
 
 
+class TestSavedAgain:
+    @pytest.fixture
+    def saved(self, tmp_path, monkeypatch):
+        """A saved figure, its page, and a process that cannot draw."""
+        page = drawn("coverage").save("a", tmp_path)._repr_html_()
+        render._DRAWN.clear()
+        monkeypatch.setattr(render.vlc, "vegalite_to_svg", lambda *_, **__: 1 / 0)
+        return tmp_path, page
+
+    def test_the_same_chart_is_not_drawn_again(self, saved):
+        folder, page = saved
+        before = [(folder / f"a.{kind}").read_bytes() for kind in ("svg", "png")]
+        assert drawn("coverage").save("a", folder)._repr_html_() == page
+        assert [(folder / f"a.{kind}").read_bytes() for kind in ("svg", "png")] == before
+
+    def test_another_chart_is(self, saved):
+        with pytest.raises(ZeroDivisionError):
+            drawn("rejects").save("a", saved[0])
+
+    def test_a_picture_that_others_wrote_is_not_taken_for_it(self, saved):
+        folder, _ = saved
+        picture = folder / "a.png"
+        picture.write_bytes(vlc.svg_to_png((folder / "a.svg").read_text()))
+        with pytest.raises(ZeroDivisionError):
+            drawn("coverage").save("a", folder)
+
+    def test_its_picture_is_whole(self, saved):
+        with Image.open(saved[0] / "a.png") as picture:
+            picture.load()
+            assert len(picture.text["Comment"]) == 64
+
+
 @pytest.mark.parametrize("name", FIGURES)
 class TestEveryFigure:
     def test_tells_its_finding_in_words_and_numbers(self, name):
@@ -611,7 +643,7 @@ class TestEveryFigure:
     def test_is_the_same_on_every_run(self, name, tmp_path):
         again = draw_anew(name)
         for folder, chart in (("one", drawn(name)), ("two", again)):
-            render._svg.cache_clear()
+            render._DRAWN.clear()
             chart.save(name, tmp_path / folder)
         files = sorted(p.name for p in (tmp_path / "one").iterdir())
         assert files == [f"{name}.csv", f"{name}.png", f"{name}.svg"]

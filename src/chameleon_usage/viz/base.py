@@ -16,21 +16,24 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import polars as pl
 import polars.selectors as cs
-import vl_convert as vlc
+from altair.utils import schemapi
 
 from chameleon_usage.io.files import whole_file
 from chameleon_usage.models.metrics import KNOWN_SHARE, METRICS
 from chameleon_usage.viz import palette
-from chameleon_usage.viz.render import Drawing, chart_svg
+from chameleon_usage.viz.render import Drawing, save_chart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
+# Else Altair holds every part of a chart against the schema when it is made, and all once more in
+# the end: half of the time of a page. The tests hold whole charts to it.
+schemapi.disable_debug_mode()
+
 WIDTH = 640
 HEIGHT = 280
-PNG_SCALE = 2.0
 
 LABELS: dict[str, str] = {name: metric.label for name, metric in METRICS.items()}
 """Count type to what figures call it."""
@@ -87,16 +90,10 @@ class Figure:
             the chart as a page shows it: a notebook cell ends with the call.
         """
         chart = self.chart if self.data.height else nothing(self.chart)
-        drawing = Drawing(both_ends_alike(chart.to_dict()))
-        svg = chart_svg(drawing.spec)
-        files = {
-            "svg": svg.encode(),
-            "png": vlc.svg_to_png(svg, scale=PNG_SCALE),
-            "csv": self.data.write_csv().encode(),
-        }
-        for kind, content in files.items():
-            with whole_file(out_dir / f"{name}.{kind}") as part:
-                part.write_bytes(content)
+        drawing = Drawing(both_ends_alike(chart.to_dict(validate=False)))
+        save_chart(drawing.spec, out_dir / name)
+        with whole_file(out_dir / f"{name}.csv") as part:
+            self.data.write_csv(part)
         return drawing
 
 

@@ -12,10 +12,18 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from importlib.metadata import version
 from itertools import pairwise
+from pathlib import Path
+from struct import pack
 from typing import Any
+from zlib import crc32
 
 import vl_convert as vlc
+
+from chameleon_usage.io.files import whole_file
+
+PNG_SCALE = 2.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,15 +43,55 @@ class Drawing:
         return chart_html(self.spec)
 
 
+_DRAWN: dict[str, str] = {}
+"""Specification to SVG: a figure goes to a file and to a page."""
+
+
 def chart_svg(spec: dict[str, Any]) -> str:
     """Draw a Vega-Lite specification as SVG; the same specification gives the same text."""
-    return _svg(json.dumps(spec, sort_keys=True))
+    text = json.dumps(spec, sort_keys=True)
+    if text not in _DRAWN:
+        # Vega numbers its ids through the whole process; here each drawing counts from 0.
+        drawn = _named_ids(vlc.vegalite_to_svg(text, allowed_base_urls=[]), "id")
+        _DRAWN[text] = _slim(drawn)
+    return _DRAWN[text]
+
+
+def save_chart(spec: dict[str, Any], stem: Path) -> None:
+    """Write a chart to `<stem>.svg` and `<stem>.png`, each whole or not at all.
+
+    To start Vega and to draw takes longer than the rest of many a page. So the PNG ends with a sum
+    over the specification and what draws it, and where files of the same sum stand they stay.
+    """
+    svg, png = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")
+    text = json.dumps(spec, sort_keys=True)
+    end = _png_end(sha256(f"{text}{_makers()}".encode()).hexdigest())
+    if svg.exists() and png.exists() and png.read_bytes().endswith(end):
+        _DRAWN[text] = svg.read_text(encoding="utf-8")
+        svg.touch()
+        png.touch()
+        return
+    with whole_file(svg) as part:
+        part.write_text(chart_svg(spec), encoding="utf-8")
+    with whole_file(png) as part:
+        drawn = vlc.svg_to_png(chart_svg(spec), scale=PNG_SCALE)
+        part.write_bytes(drawn[: -len(_png_chunk(b"IEND"))] + end)
 
 
 @cache
-def _svg(spec: str) -> str:  # a figure goes to a file and to a page: drawn once
-    # Vega numbers its ids through the whole process; here each drawing counts from 0.
-    return _slim(_named_ids(vlc.vegalite_to_svg(spec, allowed_base_urls=[]), "id"))
+def _makers() -> str:
+    """Give what tells which version of what draws this is."""
+    return version("vl-convert-python") + Path(__file__).read_text(encoding="utf-8")
+
+
+def _png_end(comment: str) -> bytes:
+    """Give the last chunks of a PNG with a comment."""
+    return _png_chunk(b"tEXtComment\0" + comment.encode()) + _png_chunk(b"IEND")
+
+
+def _png_chunk(content: bytes) -> bytes:
+    """Give a chunk of a PNG: its length without the four letters of the type, and a checksum."""
+    return pack(">I", len(content) - 4) + content + pack(">I", crc32(content))
 
 
 _NO_MARK = re.compile(r'<path [^>]*d="(?:M0,0h0v0h0Z)?"[^>]*/>')
