@@ -329,22 +329,23 @@ def each_output(
     """
     availability = availability_of(stage, known_share)
     small: dict[str, pl.DataFrame] = {}
-    with ThreadPoolExecutor(1) as pool:
-        # What takes as long as they do, and needs none of them, is made beside the usage tables.
-        beside = pool.submit(_beside_usage, stage, site, window, sums, availability=availability)
-        for name, table in usage_tables(
-            sums["usage"],
-            sums.get("hosts"),
-            stage.legacy,
-            availability,
-            window,
-            site=site.key,
-            earlier=earlier,
-        ):
-            yield name, _held(name, table)
-            if name in ("usage_timeline", "usage_by_resource") and isinstance(table, pl.DataFrame):
-                small[name] = table
-        tables, leased = beside.result()
+    # What takes as long as they do, and needs none of them, is made beside the usage tables.
+    pool = ThreadPoolExecutor(1)
+    beside = pool.submit(_beside_usage, stage, site, window, sums, availability=availability)
+    pool.shutdown(wait=False)  # not here: whoever takes no more tables waits for none
+    for name, table in usage_tables(
+        sums["usage"],
+        sums.get("hosts"),
+        stage.legacy,
+        availability,
+        window,
+        site=site.key,
+        earlier=earlier,
+    ):
+        yield name, _held(name, table)
+        if name in ("usage_timeline", "usage_by_resource") and isinstance(table, pl.DataFrame):
+            small[name] = table
+    tables, leased = beside.result()
     timeline = small["usage_timeline"]
     tables["lease_use"] = lease_use.lease_use(leased, timeline, site.key)
     caches = coverage.supported_by_caches(timeline, site.key)

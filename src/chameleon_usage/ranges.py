@@ -121,14 +121,16 @@ class AtHome:
         if self.jobs == 1:
             yield from map(work, of)
             return
-        with ThreadPoolExecutor(self.jobs) as pool:
-            waiting: deque[Future[Tables]] = deque()
+        pool, waiting = ThreadPoolExecutor(self.jobs), deque[Future[Tables]]()
+        try:
             for place in of:
                 waiting.append(pool.submit(work, place))
                 if len(waiting) > self.jobs:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        finally:  # whoever takes no more waits for none
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _made(work: Work, names: Sequence[str], place: Path) -> Tables:
