@@ -49,8 +49,8 @@ A site with more rows than one machine has memory for is counted in
 [ranges of its hosts](#beyond-one-machine), some at a time or on many machines.
 `tests/bench/ranges.py --record` measured that on {ranges_processor} ({ranges_cores} cores). It
 copies the raw tables of {site} under other names, so that the site is so many *times* as large and
-every sum is known: it must be that of one copy, times their number, to the last second. In
-processes and on Spark, it was the rows of ranges that were copied, and the raw tables not read.
+every sum is known: it must be that of one copy, times their number, to the last second. *Spark* is
+a local cluster of Spark itself, *Sail* a single server that speaks its protocol.
 
 | times | intervals | workers | start | facts | intervals/s | in all \
 | processor | shuffle | worker | driver | all |
@@ -81,7 +81,7 @@ that a process held in any of them.
 {paying}
 """
 
-_WORKERS = {"home": "{jobs} processes", "threads": "{jobs} threads", "spark": "Spark (Sail)"}
+_WORKERS = {"threads": "{jobs} threads", "sail": "Sail", "spark": "Spark, {jobs} workers"}
 
 
 def page() -> str:

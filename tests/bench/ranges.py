@@ -8,6 +8,7 @@ times their number. What was measured is recorded for the page of the book, in d
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import json
 import multiprocessing
@@ -52,20 +53,20 @@ def site_of(key: str) -> Site:
 
 
 @contextlib.contextmanager
-def engine_of(name: str, jobs: int) -> Iterator[tuple[ranges.Engine, int | None]]:
-    """Give an engine, and the process that works for it, where that is none of ours."""
-    if name == "spark":
-        with sail() as (session, process):
-            yield spark.Cluster(session), process
-    else:
-        yield ranges.AtHome(jobs), None
+def engine_of(name: str, jobs: int) -> Iterator[ranges.Engine]:
+    """Give an engine, with the server or cluster that it needs."""
+    if name == "threads":
+        yield ranges.AtHome(jobs)
+        return
+    with sail() if name == "sail" else local_cluster(jobs):
+        session = spark.session()
+        yield spark.Cluster(session)
+        session.stop()
 
 
 @contextlib.contextmanager
-def sail() -> Iterator[tuple[object, int]]:
+def sail() -> Iterator[None]:
     """Start the server (Sail) that SAIL names; Spark's client must be there to be imported."""
-    from pyspark.sql import SparkSession
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = free.getsockname()
@@ -77,40 +78,54 @@ def sail() -> Iterator[tuple[object, int]]:
                 if not trial.connect_ex(place):
                     break
             time.sleep(0.1)
-        session = SparkSession.builder.remote(f"sc://127.0.0.1:{place[1]}").getOrCreate()
-        yield session, process.pid
-        session.stop()
+        os.environ["SPARK_REMOTE"] = f"sc://127.0.0.1:{place[1]}"
+        yield
     finally:
         process.kill()
         process.wait()
 
 
-def peak_of(process: int) -> float:
-    """Tell the most memory that a process has held, in GiB."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    [told] = [line for line in lines if line.startswith("VmHWM")]
-    return int(told.split()[1]) / 2**20
+@contextlib.contextmanager
+def local_cluster(jobs: int) -> Iterator[None]:
+    """Have Spark, which must be there to be imported, start workers as on so many machines."""
+    path = os.environ.get("PYTHONPATH", "")
+    options = ["--master", f"local-cluster[{jobs},1,3072]", "--conf", "spark.ui.enabled=false"]
+    options += ["--conf", "spark.executor.memory=3g"]
+    options += ["--conf", f"spark.executorEnv.PYTHONPATH={path}", "pyspark-shell"]
+    os.environ |= {"PYSPARK_SUBMIT_ARGS": " ".join(options), "PYSPARK_PYTHON": sys.executable}
+    yield
+    gateway = importlib.import_module("pyspark").SparkContext._gateway
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait()  # so that its time counts
 
 
 class Peak(threading.Thread):
-    """The most memory that this process and its children held together, seen twice a second."""
+    """The most memory that this process and those it started held, in GiB.
+
+    Attributes:
+        together: all of them, what they share left out, seen five times a second.
+        worker: the largest of those it started.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.most, self.over = 0.0, threading.Event()
+        self.together, self.worker, self.over = 0.0, 0.0, threading.Event()
 
     def run(self) -> None:
-        while not self.over.wait(0.5):
-            self.most = max(self.most, sum(map(held_by, family(os.getpid()))) / 2**30)
+        while not self.over.wait(0.2):
+            own, *others = family(os.getpid())
+            self.together = max(self.together, sum(map(held_by, [own, *others])) / 2**30)
+            self.worker = max(self.worker, *map(peak_of, others), 0.0)
 
 
 def family(process: int) -> list[int]:
     """List a process and its descendants."""
     found = [process]
     for own in found:
-        with contextlib.suppress(OSError):
-            told = Path(f"/proc/{own}/task/{own}/children").read_text()
-            found += [int(child) for child in told.split()]
+        for told in Path(f"/proc/{own}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in told.read_text().split()]
     return found
 
 
@@ -120,6 +135,15 @@ def held_by(process: int) -> int:
         held, shared = Path(f"/proc/{process}/statm").read_text().split()[1:3]
         return (int(held) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
     return 0
+
+
+def peak_of(process: int) -> float:
+    """Tell the most memory that a process has held, in GiB."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        for told in (line.split()[1] for line in lines if line.startswith("VmHWM")):
+            return int(told) / 2**20
+    return 0.0
 
 
 # --- the measurement ----------------------------------------------------------------------------
@@ -133,7 +157,7 @@ def measure(
     peak.start()
     clock = [time.perf_counter()]
     site = site_of(key)
-    with engine_of(engine_name, jobs) as (engine, process):
+    with engine_of(engine_name, jobs) as engine:
         started = time.perf_counter() - clock[0]
         clock = [time.perf_counter()]
         with tempfile.TemporaryDirectory(dir=source) as name:
@@ -154,7 +178,6 @@ def measure(
             sums = {**sums, **ranges.held_by_leases(parts, engine, late.leases, window)}
             clock.append(time.perf_counter())
             size = size_of(room)
-        worker = peak_of(process) if process else None
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     late = pipeline.with_reading(late, reading, by_project=False)
     del parts, reading
@@ -173,13 +196,13 @@ def measure(
         "ranges": count,
         "rows": sum(json.loads((source / key / "manifest.json").read_text())["tables"].values()),
         "intervals": intervals,
-        "start_up": started if process else start_up(),
+        "start_up": start_up() if engine_name == "threads" else started,
         **dict(zip(STEPS, (b - a for a, b in itertools.pairwise(clock)), strict=True)),
         "cpu_seconds": sum(part.ru_utime + part.ru_stime for part in (own, children)),
         "driver_gib": driver,
         "driver_with_tables_gib": own.ru_maxrss / 2**20,
-        "worker_gib": worker,
-        "together_gib": peak.most,
+        "worker_gib": peak.worker,
+        "together_gib": peak.together,
         "rows_mb": moved / 1e6,
         "disk_mb": size / 1e6,
     }
@@ -220,7 +243,7 @@ def say(told: Mapping[str, float]) -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data/twin"))
 @click.option("--site", "key", default="chi_tacc", show_default=True)
 @click.option("--ranges", "each", default=1, show_default=True, help="Ranges for each copy.")
-@click.option("--engine", type=click.Choice(["threads", "spark"]), default="threads")
+@click.option("--engine", type=click.Choice(["threads", "sail", "spark"]), default="threads")
 @click.option("--jobs", default=2, show_default=True, help="Ranges at a time.")
 @click.option("--record", is_flag=True, help="Record what was measured for the book.")
 @click.option("--within", "source", type=click.Path(path_type=Path), help="(for its own use)")
