@@ -318,6 +318,8 @@ def without_of(site):
 
 
 without = validation.added_errors(pl.concat(map(without_of, ablated)), NOTHING)
+
+# %% tags=["remove-cell"]
 left_out = {k: what.label for k, what in ABLATIONS.items() if (without["left_out"] == k).any()}
 most = validation.most_added(without).with_columns(
     era_label(pl.col("era")),

@@ -185,7 +185,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "ranges": ("errors", "models", "intervals", "reconstruct", "usage", "io.files"),
     "spark": ("errors", "ranges"),
     "slurm": ("errors", "ranges", "io.files"),
-    "processes": ("errors", "ranges", "io.files"),
     "nightly": ("models", "intervals", "usage"),
     "pipeline": (
         *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "nightly"),
@@ -195,7 +194,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "viz": ("models", "io.files"),
     "cli": (
         *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "spark"),
-        *("slurm", "processes", "pipeline", "io", "io.files"),
+        *("slurm", "pipeline", "io", "io.files"),
     ),
 }
 """Room of the house to the rooms from which it may import; the first import from none."""
