@@ -8,9 +8,12 @@ nothing else is made from them, and they are measured again only when somebody a
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paper.project import ROOT, site_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RECORD = ROOT / "data" / "bench.json"
 RANGES = ROOT / "data" / "ranges.json"
@@ -52,17 +55,14 @@ copies the raw tables of {site} under other names, so that the site is so many *
 every sum is known: it must be that of one copy, times their number, to the last second. *Spark* is
 a local cluster of Spark itself, *Sail* a single server that speaks its protocol.
 
-| times | intervals | workers | start | facts | intervals/s | in all \
-| processor | shuffle | worker | driver | all |
-|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 {ranges}
 
-*Start* is until a worker can work, *facts* from raw tables to intervals. *Intervals/s* is from the
-rows of the ranges on disk to the sums of all segments, on cores that had other work, too; *in all*
-is the time of all steps, *processor* that of all cores. *Shuffle* is the size of the rows of the
-ranges. *Worker* is the most memory that one of them held, *driver* that of the process that adds up
-and makes the tables, and *all* that of all together at any time. Threads are of one process, which
-is worker and driver.
+*Start* is until a worker can work, *facts* from raw tables to intervals, and *all steps* from raw
+tables to output tables. *Rate* is that of the two steps which are done range by range, from their
+rows on disk to the sums of all segments. *Processor* is the time of all cores, *shuffle* the size
+of the rows of all ranges. Memory is the most that was held: *worker* by the largest of the
+processes that work on ranges, *driver* by the one that adds up and makes the tables, *together* by
+all at any time. Threads are of one process, which is worker and driver.
 
 ## Night after night
 
@@ -71,8 +71,8 @@ With [`--update`](#every-night) a run takes over what has not changed since the 
 both, on {nights_processor} ({nights_cores} cores): on the dump of the next night, and on one in
 which a single lease of years ago ends earlier.
 
-| site | buckets | tables | dump | made anew | in full | update | memory in full | memory, update |
-|---|---|---|---|---|---:|---:|---:|---:|
+| run | dump | made anew | in full | update |
+|---|---|---|---:|---:|
 {nights}
 
 Times are seconds of processors, of all cores together and the best of three; memory is the most
@@ -81,7 +81,7 @@ that a process held in any of them.
 {paying}
 """
 
-_WORKERS = {"threads": "{jobs} threads", "sail": "Sail", "spark": "Spark, {jobs} workers"}
+_ENGINES = {"threads": "{jobs} threads", "sail": "Sail", "spark": "Spark"}
 
 
 def page() -> str:
@@ -105,7 +105,7 @@ def page() -> str:
         ranges_processor=ranges["machine"]["processor"],
         ranges_cores=ranges["machine"]["cores"],
         site=site_names(ranges["site"], "data/sites.yaml")[ranges["site"]],
-        ranges="\n".join(map(_of_ranges, ranges["runs"])),
+        ranges=_table_of_ranges(ranges["runs"]),
         processor=machine["processor"],
         cores=machine["cores"],
         memory=machine["memory_gib"],
@@ -119,19 +119,30 @@ def page() -> str:
     )
 
 
-def _of_ranges(of: dict[str, Any]) -> str:
-    """Give a row of the table of ranges."""
-    rate = of["intervals"] / (of["read"] + of["add_up"])
-    workers = _WORKERS[of["engine"]].format(jobs=of["jobs"])
-    whole = sum(of[step] for step in ("facts", "cut", "read", "add_up", "tables") if step in of)
-    facts = f"{of['facts']:.1f} s" if "facts" in of else "–"
-    worker = f"{of['worker_gib']:.1f} GiB" if of["worker_gib"] else "–"
-    return (
-        f"| {of['copies']} | {of['intervals']:,} | {workers} | {of['start_up']:.1f} s | {facts} "
-        f"| {rate:,.0f} | {whole:,.0f} s | {of['cpu_seconds']:,.0f} s "
-        f"| {of['rows_mb']:,.0f} MB | {worker} | {of['driver_with_tables_gib']:.1f} GiB "
-        f"| {of['together_gib']:.1f} GiB |"
-    )
+_STEPS = ("facts", "cut", "read", "add_up", "tables")
+_MEASURES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "intervals": lambda of: f"{of['intervals']:,}",
+    "start": lambda of: f"{of['start_up']:.1f} s",
+    "facts": lambda of: f"{of['facts']:.1f} s",
+    "all steps": lambda of: f"{sum(of[step] for step in _STEPS):.0f} s",
+    "rate, intervals/s": lambda of: f"{of['intervals'] / (of['read'] + of['add_up']):,.0f}",
+    "processor": lambda of: f"{of['cpu_seconds']:,.0f} s",
+    "shuffle": lambda of: f"{of['rows_mb']:,.0f} MB",
+    "worker": lambda of: f"{of['worker_gib']:.1f} GiB" if of["worker_gib"] else "–",
+    "driver": lambda of: f"{of['driver_with_tables_gib']:.1f} GiB",
+    "together": lambda of: f"{of['together_gib']:.1f} GiB",
+}
+"""What the table of ranges tells of a run."""
+
+
+def _table_of_ranges(runs: list[dict[str, Any]]) -> str:
+    """Give the table of ranges, a column for each run: there are fewer of them than measures."""
+    engines = list(_ENGINES)
+    runs = sorted(runs, key=lambda of: (engines.index(of["engine"]), of["copies"]))
+    heads = [f"{_ENGINES[of['engine']].format(**of)}, {of['copies']}×" for of in runs]
+    lines = [["", *heads], ["---", *["---:"] * len(runs)]]
+    lines += [[f"*{name}*", *map(told, runs)] for name, told in _MEASURES.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 _BUCKETS = {"1d": "days", "1h": "hours"}
@@ -142,10 +153,12 @@ def _of_nights(of: dict[str, Any]) -> str:
     whole, update = of["whole"], of["update"]
     site = site_names(of["site"], "data/sites.yaml")[of["site"]]
     buckets = _BUCKETS[of["bucket"]] + (f" since {of['since']}" if of["since"] else "")
+    in_full, taken_over = (
+        f"{run['cpu_seconds']:.1f} s, {run['memory_gib']:.2f} GiB" for run in (whole, update)
+    )
     return (
-        f"| {site} | {buckets} | {of['tables']} | {of['night']} | {of['anew']} "
-        f"| {whole['cpu_seconds']:.1f} s | {update['cpu_seconds']:.1f} s "
-        f"| {whole['memory_gib']:.2f} GiB | {update['memory_gib']:.2f} GiB |"
+        f"| {site}, {of['tables']} tables, {buckets} | {of['night']} | {of['anew']} "
+        f"| {in_full} | {taken_over} |"
     )
 
 
@@ -161,10 +174,9 @@ def _paying(runs: list[dict[str, Any]]) -> str:
         saved = 1 - of["update"]["cpu_seconds"] / of["whole"]["cpu_seconds"]
         shares.setdefault(kind, []).append(saved)
     pays = {kind: min(of) for kind, of in shares.items() if min(of) > _LITTLE}
-    told = "; ".join(f"{100 * share:.0f}% of {kind}" for kind, share in pays.items())
-    others = "; ".join(kind for kind in shares if kind not in pays)
+    told = ", ".join(f"{100 * share:.0f}% with {kind}" for kind, share in pays.items())
+    others = " and ".join(kind for kind in shares if kind not in pays)
     return (
-        f"An update saves at least, of the time of a run in full: {told or 'nothing'}. It saves "
-        f"less than {100 * _LITTLE:.0f}%, or nothing, and a run in full is as good, for: "
-        f"{others or 'none'}."
+        f"An update saves at least {told or 'nothing'} of the time of a run in full. It saves less "
+        f"than {100 * _LITTLE:.0f}% with {others or 'no others'}: there a run in full is as good."
     )

@@ -31,19 +31,19 @@ def test_machine_and_versions_are_told():
         assert f"{name} {TOLD['machine']['versions'][name]}" in page
 
 
-def test_each_size_that_was_counted_range_by_range_has_a_row():
-    page = bench.page()
+def test_each_run_range_by_range_has_a_column():
+    lines = [line.strip("| ").split(" | ") for line in bench.page().splitlines()]
+    [first] = [number for number, line in enumerate(lines) if line[-1].startswith("Spark")]
+    table = {label: cells for label, *cells in lines[first + 2 : first + 12]}
+    assert len(lines[first]) == len(RANGES["runs"])  # and nothing above the labels
     for of in RANGES["runs"]:
-        workers = {"threads": f"{of['jobs']} threads"}.get(of["engine"], of["engine"].title())
-        [row] = [
-            line
-            for line in page.splitlines()
-            if line.startswith(f"| {of['copies']} | {of['intervals']:,} | {workers}")
-        ]
+        name = f"{of['jobs']} threads" if of["engine"] == "threads" else of["engine"].title()
+        column = lines[first].index(f"{name}, {of['copies']}×")
+        assert table["*intervals*"][column] == f"{of['intervals']:,}"
+        assert table["*facts*"][column] == f"{of['facts']:.1f} s"
+        assert table["*driver*"][column] == f"{of['driver_with_tables_gib']:.1f} GiB"
         worker = f"{of['worker_gib']:.1f} GiB" if of["worker_gib"] else "–"
-        assert f"| {worker} | {of['driver_with_tables_gib']:.1f} GiB |" in row
-        if "facts" in of:
-            assert f"| {of['start_up']:.1f} s | {of['facts']:.1f} s |" in row
+        assert table["*worker*"][column] == worker
 
 
 def test_what_ranges_take_grows_with_the_site_at_most():
@@ -62,7 +62,7 @@ def test_each_update_stands_beside_its_run_in_full():
         [row] = [
             line
             for line in page.splitlines()
-            if f"| {of['tables']} | {of['night']} | {of['anew']} |" in line
+            if f", {of['tables']} tables, " in line and f"| {of['night']} | {of['anew']} |" in line
         ]
         for kind in ("whole", "update"):
-            assert f"| {of[kind]['cpu_seconds']:.1f} s |" in row
+            assert f"| {of[kind]['cpu_seconds']:.1f} s, {of[kind]['memory_gib']:.2f} GiB " in row
