@@ -112,7 +112,7 @@ def makers(source: Path) -> str:
 def others(source: Path) -> str:
     """Give a sum over all that is read but what notebooks say, with the names of all files."""
     files = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
-    read = sorted(name for name in files if name.parts[0] != "_build")
+    read = sorted(name for name in files if {"_build", "__pycache__"}.isdisjoint(name.parts))
     names = sha256("\0".join(map(str, read)).encode()).hexdigest()
     return names + sum_of(*(files[name] for name in read if name.suffix != ".ipynb"))
 
