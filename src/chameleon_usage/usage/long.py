@@ -82,14 +82,17 @@ class LongTable:
     def listed(self) -> pl.DataFrame:
         """List the series in the order of ``parts``: the label, as text, and how many ``rows``."""
         labels = sorted(self.series)
+        rows = pl.Series([len(self.series[label][1]) for label in labels], dtype=pl.Int64)
+        return self._named(labels).cast(pl.String).with_columns(rows=rows)
+
+    def _named(self, labels: list[Label]) -> pl.DataFrame:
+        """Give labels as a frame, in the texts of their enumerations."""
         numbers = np.array(labels, np.uint32).reshape(len(labels), len(self.kinds)).T
         return pl.DataFrame(
             {
-                name: enumerated(number, kind).cast(pl.String)
+                name: enumerated(number, kind)
                 for number, (name, kind) in zip(numbers, self.kinds.items(), strict=True)
             }
-        ).with_columns(
-            rows=pl.Series([len(self.series[label][1]) for label in labels], dtype=pl.Int64)
         )
 
     def parts(self) -> Parts:
@@ -99,13 +102,7 @@ class LongTable:
             the label, ``timestamp`` and ``value``.
         """
         labels = sorted(self.series)
-        numbers = np.array(labels, np.uint32).reshape(len(labels), len(self.kinds)).T
-        named = pl.DataFrame(
-            {
-                name: enumerated(number, kind)
-                for number, (name, kind) in zip(numbers, self.kinds.items(), strict=True)
-            }
-        )
+        named = self._named(labels)
         ends = np.cumsum([0, *(len(self.series[label][1]) for label in labels)])
         for begin, end in pairwise(_borders(int(ends[-1]))):
             of = slice(
