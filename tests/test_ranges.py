@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from chameleon_usage.ranges import AtHome, plain
+from chameleon_usage.engines.home import AtHome, plain
 from support import PROJECT
 from support.little_sites import little_sites
 from support.sites import TEN_DAYS, TinySite, lively

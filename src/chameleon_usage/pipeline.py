@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from math import ceil
 from pathlib import Path
 
 import polars as pl
 
+from chameleon_usage.engines.home import Engine
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import loader, registry, renamed
-from chameleon_usage.io import files
 from chameleon_usage.models import cells
 from chameleon_usage.models.frames import Parts, Table, columns, conform, empty
 from chameleon_usage.models.metrics import HELD, KNOWN_SHARE
@@ -27,13 +26,8 @@ from chameleon_usage.models.stages import (
     Sessions,
     SourceSupport,
 )
-from chameleon_usage.nightly.update import Update
 from chameleon_usage.ranges import (
-    MOST_ROWS,
-    AtHome,
     Cut,
-    Engine,
-    cut,
     held_by_leases,
     whole_reading,
     whole_tally,
@@ -48,12 +42,7 @@ from chameleon_usage.stages import (
     FactsStage,
     SegmentsStage,
     load_facts,
-    load_segments,
-    load_usage,
     moment,
-    save_facts,
-    save_segments,
-    save_usage,
 )
 from chameleon_usage.usage import causes, coverage, lease_use, projected, projects
 from chameleon_usage.usage.buckets import Availability, Period, Window
@@ -62,9 +51,6 @@ from chameleon_usage.usage.projects import Naming
 from chameleon_usage.usage.tables import leadtime_tables, usage_tables
 from chameleon_usage.usage.tally import Tally, tally
 
-SAVED_STAGES = ("facts", "segments", "usage")
-REPORTED = ("usage_timeline", "leadtime_leases", "rejects")
-"""Output tables of which a run gives an account; the others are only written."""
 MOST_BUCKETS = 200_000
 
 
@@ -91,9 +77,8 @@ def facts(
     inputs = renamed.under_latest_name(inputs)
     check_orders(site)
     empty = [table for table, rows in inputs.rows.items() if not rows]
-    left_out = {name: registry.lacking(inputs, name) for name in site.adapters}
-    left_out = {name: tables for name, tables in left_out.items() if tables}
-    ingested = registry.run_adapters(inputs, site.adapters, skip_missing=skip_missing)
+    able, left_out = registry.able(inputs.rows, site.adapters, skip_missing=skip_missing)
+    ingested = registry.run_adapters(inputs, able)
     return FactsStage(ingested, inputs.as_of, left_out), (*inputs.absent, *empty)
 
 
@@ -174,9 +159,17 @@ def segments(stage: FactsStage, site: Site, *, by_project: bool = False) -> Segm
     return with_reading(late, together([plain, mended]), by_project=by_project)
 
 
-def late_of(stage: FactsStage, observed: Observed) -> SegmentsStage:
-    """Give what the next stage takes from the facts, without any segment."""
-    ingested = stage.ingested
+def late_of(
+    stage: FactsStage, observed: Observed, names: pl.DataFrame | None = None
+) -> SegmentsStage:
+    """Give what the next stage takes from the facts, without any segment.
+
+    Args:
+        stage: the facts.
+        observed: what is observed of them.
+        names: host_id and hostname of hosts that are named, where not all intervals are observed.
+    """
+    ingested, names = stage.ingested, observed.intervals if names is None else names
     return SegmentsStage(
         segments=empty(Segments),
         support=empty(SourceSupport),
@@ -185,7 +178,7 @@ def late_of(stage: FactsStage, observed: Observed) -> SegmentsStage:
         sessions=empty(Sessions),
         legacy=ingested.legacy,
         leases=ingested.leases,
-        schedule=name_booked_hosts(ingested.schedule, observed.intervals, observed.gone),
+        schedule=name_booked_hosts(ingested.schedule, names, observed.gone),
         rejects=observed.rejects,
         join_log=ingested.join_log,
         availability=_availability(ingested),
@@ -247,9 +240,12 @@ def observed_of(stage: FactsStage, *, keep: bool) -> tuple[SegmentsStage, Observ
     """Part what is cut into ranges of hosts from what is not; the stage serves no more then."""
     observed = observe(stage.ingested, stage.as_of)
     late = late_of(stage, observed)
-    if not keep:  # names of millions of bookings, which only a saved stage tells
-        late = replace(late, schedule=conform(late.schedule.drop("entity_id", "host_id"), Schedule))
-    return late, observed
+    return late if keep else unnamed(late), observed
+
+
+def unnamed(late: SegmentsStage) -> SegmentsStage:
+    """Let go of the names of millions of bookings, which only a saved stage tells."""
+    return replace(late, schedule=conform(late.schedule.drop("entity_id", "host_id"), Schedule))
 
 
 def in_ranges(
@@ -479,131 +475,3 @@ def _ascends(key: Sequence[str]) -> pl.Expr:
         before = column.shift(1)
         ascends = (column > before) | ((column == before) & ascends)
     return (ascends | (pl.int_range(pl.len()) == 0)).fill_null(value=False).all()
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What is to be said of a run beside its tables.
-
-    Attributes:
-        absent: tables and columns that were asked for and were absent or empty.
-        left_out: adapters that did not run, and the tables that each lacks.
-        window: what the tables cover; None where they were only checked.
-        anew: how much an update made anew, and why.
-    """
-
-    absent: tuple[str, ...] = ()
-    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    window: Window | None = None
-    anew: str = ""
-
-
-def run_pipeline(
-    site: Site,
-    data_dir: Path,
-    output: Path,
-    window: Window | Period,
-    *,
-    save_stages: bool = False,
-    resume_from: str | None = None,
-    by_host: bool = False,
-    by_project: Naming | None = None,
-    skip_missing: bool = False,
-    progress: bool = False,
-    count: int | None = None,
-    engine: Engine | None = None,
-    update: bool = False,
-) -> tuple[dict[str, pl.DataFrame], Notes]:
-    """Run a site from raw tables, or from a saved stage, to its output directory.
-
-    Args:
-        site: its configuration.
-        data_dir: where the raw tables are.
-        output: gets the directory ``<output>/<site>``, whole or not at all.
-        window: the time to cover and its buckets; see ``window_of``.
-        save_stages: keep facts and segments under ``<output>/<site>/stages``.
-        resume_from: ``facts``, ``segments`` or ``usage``: read that saved stage instead of what
-            goes before it. From ``usage`` only the contracts are checked again.
-        by_host: write usage_by_host, too.
-        by_project: write the tables of projects, too, with their names changed so.
-        skip_missing: leave out adapters whose table is absent.
-        progress: show bars on a terminal.
-        count: of the ranges of hosts, one of which is in memory at a time. Default: one, or more
-            where the site has more than ``ranges.MOST_ROWS`` intervals, or there is an engine.
-        engine: who works on ranges; by default this process.
-        update: take over what has not changed since the last run of which this was asked, and keep
-            what the next one needs for that in ``<output>/<site>/stages/update``.
-
-    Returns:
-        (the output tables that are ``REPORTED``, what is to be said of all)
-
-    Raises:
-        UsageError: the input or the window is wrong, or another run is writing the directory.
-    """
-    target = output / site.key
-    if resume_from == "usage":
-        return _validated(target), Notes()
-    with files.claimed(target):
-        early: FactsStage | None = None
-        notes = Notes()
-        if resume_from == "segments":
-            late = load_segments(target)
-        elif resume_from == "facts":
-            early = load_facts(target)
-        else:
-            early, absent = facts(site, data_dir, skip_missing=skip_missing, progress=progress)
-            notes = Notes(absent, early.left_out)
-        keep = save_stages or resume_from is not None
-        rows = 0 if early is None else early.ingested.intervals.height
-        number = count or max(engine.jobs if engine else 1, ceil(rows / MOST_ROWS))
-        if early is not None and rows and (engine or number > 1):
-            with files.beside(target) as room:
-                workers = engine or AtHome()
-                late, observed = observed_of(early, keep=keep)
-                early = early if keep else None  # its memory serves what follows
-                parts = cut(
-                    observed,
-                    site,
-                    room,
-                    number,
-                    by_project=by_project is not None,
-                    whole=keep,
-                    apart=workers.apart,
-                )
-                del observed
-                late, window, sums = in_ranges(late, parts, workers, window, by_host=by_host)
-        else:
-            if early is not None:
-                late = segments(early, site, by_project=by_project is not None)
-                early = early if keep else None
-            window = window_of(late, window)
-            sums = tally(late.segments, late.support, window, by_host=by_host)
-        if not keep:  # what is added up serves no more
-            late = replace(late, segments=empty(Segments), support=empty(SourceSupport))
-        earlier = Update.since(target, sums, availability_of(late), window) if update else None
-        with files.whole_directory(target) as scratch:
-            made = each_output(late, site, window, sums, by_project=by_project, earlier=earlier)
-            tables = save_usage(scratch, made, REPORTED)
-            if earlier:
-                earlier.save(scratch)
-                notes = replace(notes, anew=earlier.said)
-            if keep:
-                if early is None and (target / "stages" / "facts").is_dir():
-                    early = load_facts(target)
-                _save_stages(scratch / "stages", early, late)
-        return tables, replace(notes, window=window)
-
-
-def _save_stages(directory: Path, early: FactsStage | None, late: SegmentsStage) -> None:
-    if early is not None:
-        save_facts(directory, early)
-    save_segments(directory, late)
-
-
-def _validated(directory: Path) -> dict[str, pl.DataFrame]:
-    """Hold what was written to its contracts, table by table; give those that are reported."""
-    reported = load_usage(directory, REPORTED)
-    for name, contract in OUTPUTS.items():
-        if (path := directory / f"{name}.parquet").exists():
-            contract.validate(files.load_table(path))
-    return reported

@@ -2,27 +2,21 @@
 
 The facts are written range by range (``cut``), each range is read by itself, by the functions that
 read a whole site (``read``), and added up as integers (``usage.tally``). What is left is as large
-as the outputs. Who takes a range, and when, is for an *engine* to say: this process, in some
-threads (``AtHome``), or many machines (``spark.Cluster``, ``slurm.JobArray``). Neither a digit nor
-the order of a row depends on it, nor on how many ranges there are.
-
-Names (enumerations and categories) are numbers in memory, which only this process knows. What does
-not leave it is written with these numbers, which takes a tenth of the time that texts take.
+as the outputs. Who takes a range, and when, is for an *engine* to say (``engines``): this process,
+others, or many machines. Neither a digit nor the order of a row depends on it, nor on how many
+ranges there are.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import polars as pl
-import polars.selectors as cs
 
-from chameleon_usage.io.files import load_table, save_tables, writing
+from chameleon_usage.engines.home import Engine, Tables, plain, save_numbered
+from chameleon_usage.io.files import save_tables
 from chameleon_usage.models.frames import columns
 from chameleon_usage.models.raw_table import NAME
 from chameleon_usage.models.site import Site
@@ -34,10 +28,6 @@ from chameleon_usage.reconstruct.reading import Corrections, Reading, together
 from chameleon_usage.usage import lease_use
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.usage.tally import Tally, add_up, tally
-
-Tables = Mapping[str, pl.DataFrame]
-Work = Callable[[pl.DataFrame], Tables]
-"""What is done with the rows of a range."""
 
 MOST_ROWS = 20_000_000
 """Intervals above which a site is cut into ranges unasked."""
@@ -51,118 +41,6 @@ instance whose host was found late."""
 
 ROWS = dict(columns(Intervals)) | {"open": pl.Boolean(), "use": pl.Int8()}
 """The columns of a range's rows."""
-
-_SHARED = ("history", "maintenance", "status")
-
-
-class Engine(Protocol):
-    """Who works on ranges. Results come in any order; see ``named`` for the names in them.
-
-    Attributes:
-        jobs: ranges that are worked on at a time at home; there are no fewer, unless they are told.
-        apart: whether it works in other processes, so that names have to be written as text.
-    """
-
-    jobs: int
-    apart: bool
-
-    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
-        """Give the named tables that the work makes of each range's rows, which lie in a folder."""
-
-    def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
-        """Keep in the folder the named tables that the work makes of each range's rows."""
-
-    def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
-        """Give the named tables that were kept of each range."""
-
-    def ask_kept(
-        self,
-        folder: Path,
-        of: Sequence[str],
-        work: Callable[[Tables], Tables],
-        names: Sequence[str],
-    ) -> Iterable[Tables]:
-        """Give the named tables that the work makes of those that were kept of each range."""
-
-
-class AtHome:
-    """Some ranges at a time, in this process, each in a thread of its own."""
-
-    apart = False
-
-    def __init__(self, jobs: int = 1) -> None:
-        """Take how many at a time."""
-        self.jobs = jobs
-
-    def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
-        """Give what the work makes of each range's rows."""
-        return self._each(partial(_made, work, names), places(folder / "rows"))
-
-    def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
-        """Keep what the work makes of each range's rows."""
-        deque(self._each(partial(_keep, work, names), places(folder / "rows")), maxlen=0)
-
-    def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
-        """Give tables that were kept of each range."""
-        return (_numbered_in(place, names) for place in places(folder / "readings"))
-
-    def ask_kept(
-        self,
-        folder: Path,
-        of: Sequence[str],
-        work: Callable[[Tables], Tables],
-        names: Sequence[str],
-    ) -> Iterable[Tables]:
-        """Give what the work makes of tables that were kept of each range."""
-        return self._each(partial(_of_kept, work, of, names), places(folder / "readings"))
-
-    def _each(self, work: Callable[[Path], Tables], of: Sequence[Path]) -> Iterator[Tables]:
-        """Give what is made of each place, in order; of few at a time, to save memory."""
-        if self.jobs == 1:
-            yield from map(work, of)
-            return
-        pool, waiting = ThreadPoolExecutor(self.jobs), deque[Future[Tables]]()
-        try:
-            for place in of:
-                waiting.append(pool.submit(work, place))
-                if len(waiting) > self.jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # whoever takes no more waits for none
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _made(work: Work, names: Sequence[str], place: Path) -> Tables:
-    made = work(pl.concat(pl.read_ipc(path) for path in sorted(place.glob("*.arrow"))))
-    return {name: made[name] for name in names}
-
-
-def _keep(work: Work, names: Sequence[str], place: Path) -> Tables:
-    _save_numbered(place.parents[1] / "readings" / place.name, _made(work, names, place))
-    return {}
-
-
-def _of_kept(
-    work: Callable[[Tables], Tables], of: Sequence[str], names: Sequence[str], place: Path
-) -> Tables:
-    made = work(_numbered_in(place, of))
-    return {name: made[name] for name in names}
-
-
-def _save_numbered(directory: Path, tables: Tables) -> None:
-    """Write each frame to ``<name>.arrow`` in a directory, names as their numbers."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with writing():
-        for name, frame in tables.items():
-            frame.with_columns(NAMES.to_physical()).write_ipc(directory / f"{name}.arrow")
-
-
-def _numbered_in(place: Path, names: Sequence[str]) -> dict[str, pl.DataFrame]:
-    return {name: pl.read_ipc(place / f"{name}.arrow") for name in names}
-
-
-NAMES = cs.by_dtype(pl.Enum, pl.Categorical)
 
 
 def named(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -180,31 +58,6 @@ TALLIED = ("segments", "support")
 
 GATHERED = ("rejects", "holdings", "adrift")
 """What of the readings of ranges is put together."""
-
-
-def places(folder: Path) -> list[Path]:
-    """List the directories of ranges in a folder, in order."""
-    return sorted(folder.iterdir())
-
-
-def rows_of(place: Path) -> pl.DataFrame:
-    """Read the rows of a range from its directory."""
-    return pl.concat(load_table(path) for path in sorted(place.glob("*.parquet")))
-
-
-def tables_of(place: Path, names: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """Read tables that were kept of a range from its directory."""
-    return {name: load_table(place / f"{name}.parquet") for name in names}
-
-
-def only(names: Sequence[str], tables: Tables) -> dict[str, pl.DataFrame]:
-    """Give the named tables, as another process can read them."""
-    return plain({name: tables[name] for name in names})
-
-
-def plain(tables: Tables) -> dict[str, pl.DataFrame]:
-    """Write all names as text: what they are numbered by, another process does not know."""
-    return {name: frame.cast({NAMES: pl.String}) for name, frame in tables.items()}
 
 
 @dataclass(frozen=True)
@@ -232,22 +85,39 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Division:
+    """Which hosts are of which range.
+
+    Attributes:
+        hosts: hostname, range.
+        count: of ranges; what names no host is of one more, of this number.
+    """
+
+    hosts: pl.DataFrame
+    count: int
+
+    def of(self, hosts: pl.Series) -> pl.Series:
+        """Give the range of each host of a row."""
+        asked = hosts.alias("hostname").cast(self.hosts.schema["hostname"]).to_frame()
+        found = asked.join(self.hosts, on="hostname", how="left", maintain_order="left")
+        return found["range"].fill_null(self.count)
+
+
+@dataclass(frozen=True)
 class Cut:
     """A site in ranges, whose rows lie in a folder.
 
     Attributes:
         folder: where.
         plan: what is the same for all.
-        count: of ranges; what names no host has this number.
-        ranges: hostname and range.
+        division: which hosts are of which range.
         early: what was refused and counted before.
         nameless: ``Prepared``, with what is needed to find hosts for its nameless instances.
     """
 
     folder: Path
     plan: Plan
-    count: int
-    ranges: pl.DataFrame
+    division: Division
     early: Reading
     nameless: Prepared
 
@@ -275,9 +145,23 @@ def cut(
         apart: write names as text, for other processes.
     """
     prepared, early = corrected.prepare(observed, site, Corrections())
+    nameless = without_a_host(prepared)
+    parts = rows_of(observed, prepared)
+    hosts = pl.concat(hosts.alias("hostname") for _, hosts, _ in parts)
+    division = balanced(hosts.drop_nulls().value_counts(name="rows"), count)
+    kinds = dict(ROWS) if apart else dict(observed.intervals.schema) | {"use": ROWS["use"]}
+    _write_rows(parts, division, folder, "rows", kinds, apart=apart)
+    plan = Plan(site, without_rows(prepared, apart=apart), by_project, whole, kinds)
+    return Cut(folder, plan, division, early, nameless)
+
+
+Parts = list[tuple[pl.DataFrame, pl.Series, int]]
+"""Rows, the host of each, or null, and what they are for."""
+
+
+def rows_of(observed: Observed, prepared: Prepared) -> Parts:
+    """Give the rows of which ranges are made; they are taken out of what is prepared."""
     of = prepared.rows
-    wanted = prepared.nameless["occupied"].select("reservation_id").unique()
-    others = of["occupied"].join(wanted, on="reservation_id", how="semi")
     seats = of["occupied"].select("entity_id", _seat="hostname", _sits=True).unique("entity_id")
     at = pl.when("_sits").then("_seat").otherwise("hostname").alias("_host")
     # A run is judged where the instance sits.
@@ -287,46 +171,68 @@ def cut(
         *((of[name], of[name]["hostname"], COUNTED) for name in of if name != "active"),
         (of["active"], seated["_host"], COUNTED),
     ]
-    ranges = _balanced(pl.concat(hosts.alias("hostname") for _, hosts, _ in parts), count)
-    kinds = dict(ROWS) if apart else dict(observed.intervals.schema) | {"use": ROWS["use"]}
-    # One after another: all of them together, and once more by range, take most of the memory.
     of.clear()
-    for number in reversed(range(len(parts))):
-        frame, hosts, use = parts.pop()
-        found = (
-            hosts.alias("hostname")
-            .to_frame()
-            .join(ranges, on="hostname", how="left", maintain_order="left")
-        )
-        use_of = pl.lit(use, ROWS["use"])
-        own = frame.with_columns(found["range"].fill_null(count), use=use_of)
-        _write(folder, f"rows-{number}", own, kinds, apart=apart)
-    known = {name: getattr(observed, name) for name in _SHARED}
+    return parts
+
+
+def without_a_host(prepared: Prepared) -> Prepared:
+    """Give what is needed to find hosts for nameless instances."""
+    wanted = prepared.nameless["occupied"].select("reservation_id").unique()
+    others = prepared.rows["occupied"].join(wanted, on="reservation_id", how="semi")
+    return replace(without_rows(prepared), rows={"occupied": others}, nameless=prepared.nameless)
+
+
+def without_rows(prepared: Prepared, *, apart: bool = False) -> Prepared:
+    """Give what is known of a whole site, without any rows; names as text, if it goes elsewhere."""
+    observed = prepared.observed
+    known = {name: getattr(observed, name) for name in ("history", "maintenance", "status", "gone")}
     about = replace(
         observed,
         intervals=observed.intervals.clear(),
         rejects=observed.rejects.clear(),
         **(plain(known) if apart else known),
     )
-    shared = replace(prepared, observed=about, rows={}, nameless={})
-    plan = Plan(site, shared, by_project, whole, kinds)
-    return Cut(
-        folder,
-        plan,
-        count,
-        ranges,
-        early,
-        replace(prepared, rows={"occupied": others}, observed=about),
-    )
+    return replace(prepared, observed=about, rows={}, nameless={})
 
 
-def _balanced(hosts: pl.Series, count: int) -> pl.DataFrame:
-    """Divide hosts into ranges of about as many rows: hostname and range."""
-    rows = hosts.drop_nulls().value_counts(name="rows").rename({hosts.name: "hostname"})
+def balanced(hosts: pl.DataFrame, count: int) -> Division:
+    """Divide hosts into so many ranges of about as many rows.
+
+    Args:
+        hosts: hostname, rows.
+        count: of ranges.
+    """
     before = pl.col("rows").cum_sum() - pl.col("rows")
-    return rows.sort("hostname").select(
-        "hostname", range=(before * count // pl.col("rows").sum()).cast(pl.Int64)
-    )
+    of = (before * count // pl.col("rows").sum()).cast(pl.Int64)
+    return Division(hosts.sort("hostname").select("hostname", range=of), count)
+
+
+def write_rows(parts: Parts, division: Division, folder: Path, name: str) -> None:
+    """Write rows to the ranges of their hosts, for other processes.
+
+    Args:
+        parts: of ``rows_of``; they are taken out of the list.
+        division: which hosts are of which range.
+        folder: where to.
+        name: what their files' names begin with.
+    """
+    _write_rows(parts, division, folder, name, ROWS, apart=True)
+
+
+def _write_rows(
+    parts: Parts,
+    division: Division,
+    folder: Path,
+    name: str,
+    kinds: Mapping[str, pl.DataType],
+    *,
+    apart: bool,
+) -> None:
+    # One after another: all of them together, and once more by range, take most of the memory.
+    for number in reversed(range(len(parts))):
+        frame, hosts, use = parts.pop()
+        own = frame.with_columns(division.of(hosts), use=pl.lit(use, ROWS["use"]))
+        _write(folder, f"{name}-{number}", own, kinds, apart=apart)
 
 
 def _write(
@@ -342,7 +248,7 @@ def _write(
         if apart:
             save_tables(place, plain({name: told}))
         else:
-            _save_numbered(place, {name: told})
+            save_numbered(place, {name: told})
 
 
 def _part(plan: Plan, rows: pl.DataFrame) -> tuple[Observed, Prepared, dict[str, pl.DataFrame]]:
@@ -446,8 +352,7 @@ def place(site: Cut, engine: Engine) -> None:
             runs.select(*late["active"].columns, "_host"),
         ]
     )
-    rows = rows.join(site.ranges, left_on="_host", right_on="hostname", how="left")
-    rows = rows.with_columns(pl.col("range").fill_null(site.count), use=pl.lit(PLACED, ROWS["use"]))
+    rows = rows.with_columns(site.division.of(rows["_host"]), use=pl.lit(PLACED, ROWS["use"]))
     _write(site.folder, "placed", rows, site.plan.kinds, apart=engine.apart)
 
 

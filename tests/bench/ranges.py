@@ -29,8 +29,10 @@ import polars as pl
 
 from bench.copies import write_copies
 from bench.pipeline import machine, shell
-from chameleon_usage import pipeline, ranges, spark, stages
+from chameleon_usage import pipeline, ranges, runs, stages
 from chameleon_usage.cli import ALLOCATOR
+from chameleon_usage.engines import spark
+from chameleon_usage.engines.home import AtHome, Engine
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import files
 from chameleon_usage.models.site import Site, load_sites
@@ -53,10 +55,10 @@ def site_of(key: str) -> Site:
 
 
 @contextlib.contextmanager
-def engine_of(name: str, jobs: int) -> Iterator[ranges.Engine]:
+def engine_of(name: str, jobs: int) -> Iterator[Engine]:
     """Give an engine, with the server or cluster that it needs."""
     if name == "threads":
-        yield ranges.AtHome(jobs)
+        yield AtHome(jobs)
         return
     with sail() if name == "sail" else local_cluster(jobs):
         session = spark.session()
@@ -183,7 +185,7 @@ def measure(
     del parts, reading
     with tempfile.TemporaryDirectory(dir=source) as name:
         made = pipeline.each_output(late, site, window, sums)
-        stages.save_usage(Path(name), made, pipeline.REPORTED)
+        stages.save_usage(Path(name), made, runs.REPORTED)
     clock.append(time.perf_counter())
     peak.over.set()
     peak.join()

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
-from chameleon_usage import pipeline
+from chameleon_usage import pipeline, runs
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io import survey
 from chameleon_usage.io.files import claimed
@@ -164,8 +164,8 @@ class TestAdvice:
         for call in (
             ("check",),
             ("check", "--site", "chi_tacc"),
-            *(("run", "--from", stage) for stage in pipeline.SAVED_STAGES),
-            *(("run", "--from", stage, "--site", "chi_tacc") for stage in pipeline.SAVED_STAGES),
+            *(("run", "--from", stage) for stage in runs.SAVED_STAGES),
+            *(("run", "--from", stage, "--site", "chi_tacc") for stage in runs.SAVED_STAGES),
         ):
             said = usage(*call, "--config", CONFIG, "--output", tmp_path / "none")
             assert said.status == 1

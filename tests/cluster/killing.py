@@ -11,8 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage import cli, spark
-from chameleon_usage.ranges import Work
+from chameleon_usage import cli
+from chameleon_usage.engines import spark
+from chameleon_usage.engines.home import Work
 
 KEEP = spark.Cluster.keep
 

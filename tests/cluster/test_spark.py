@@ -138,7 +138,7 @@ def test_a_server_that_does_not_answer_is_named_within_seconds(listens):
             silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         environment = installed("spark") | {"SPARK_REMOTE": f"sc://{address}/;token=SECRET"}
-        call = [sys.executable, "-c", "from chameleon_usage import spark; spark.session()"]
+        call = [sys.executable, "-c", "from chameleon_usage.engines import spark; spark.session()"]
         said = subprocess.run(
             call, env=environment, capture_output=True, text=True, timeout=60, check=False
         ).stderr

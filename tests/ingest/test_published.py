@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from chameleon_usage import pipeline
+from chameleon_usage import pipeline, runs
 from chameleon_usage.stages import load_usage
 from chameleon_usage.usage.buckets import Window
 from support.sites import PROJECT, SITES, day, on
@@ -69,7 +69,7 @@ def small(tmp_path_factory) -> dict[str, pl.DataFrame]:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text(text)
-    pipeline.run_pipeline(SITES[SITE], folder, folder / "out", Window(day(0), day(10)))
+    runs.run_site(SITES[SITE], folder, folder / "out", Window(day(0), day(10)))
     return load_usage(folder / "out" / SITE)
 
 

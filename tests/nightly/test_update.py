@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chameleon_usage.nightly import update
-from chameleon_usage.pipeline import Notes, run_pipeline
+from chameleon_usage.runs import Notes, Options, run_site
 from chameleon_usage.usage.buckets import Availability, Period
 from support import PROJECT
 from support.little_sites import little_sites
@@ -48,9 +48,9 @@ def nights(tmp_path) -> Callable[..., str]:
         for dump in dumps:
             site, raw, updated = SITES[dump.name], dump.parent, tmp_path / "updated"
             before = (updated / site.key).exists()
-            _, notes = run_pipeline(site, raw, updated, asked, update=True, **host, **options)
+            _, notes = run_site(site, raw, updated, asked, Options(update=True, **host, **options))
             if before:
-                run_pipeline(site, raw, whole, asked, **host)
+                run_site(site, raw, whole, asked, Options(**host))
                 assert bytes_below(updated / site.key) == bytes_below(whole / site.key)
         return notes.anew
 
@@ -201,7 +201,7 @@ def first(tmp_path_factory) -> Path:
     """Run the first night of a site."""
     folder = tmp_path_factory.mktemp("first")
     raw = LIVELY["kvm_tacc"]().write(folder / "raw")
-    run_pipeline(SITES[raw.name], raw.parent, folder, QUARTERS, update=True)
+    run_site(SITES[raw.name], raw.parent, folder, QUARTERS, Options(update=True))
     return folder
 
 
@@ -215,7 +215,7 @@ class TestWhenTheRunBeforeIsOfNoUse:
 
         def run() -> str:
             site = SITES["kvm_tacc"]
-            _, notes = run_pipeline(site, first / "raw", tmp_path, QUARTERS, update=True)
+            _, notes = run_site(site, first / "raw", tmp_path, QUARTERS, Options(update=True))
             assert bytes_below(tmp_path / "kvm_tacc") == bytes_below(first / "kvm_tacc")
             return notes.anew
 
@@ -336,13 +336,19 @@ def test_generated_sites(key, most, tmp_path):
         asked = Period(DAY0, day(10), "12h")
         options = {"by_host": True, "skip_missing": True}
         site.write(tmp_path / "raw")
-        run_pipeline(
-            site.site, tmp_path / "raw", tmp_path / "updated", asked, update=True, **options
+        run_site(
+            site.site,
+            tmp_path / "raw",
+            tmp_path / "updated",
+            asked,
+            Options(update=True, **options),
         )
         site.as_of, site.tables = as_of, tables
         site.write(tmp_path / "raw")
         for name, new in (("updated", True), ("whole", False)):
-            run_pipeline(site.site, tmp_path / "raw", tmp_path / name, asked, update=new, **options)
+            run_site(
+                site.site, tmp_path / "raw", tmp_path / name, asked, Options(update=new, **options)
+            )
         updated, whole = (tmp_path / name / key for name in ("updated", "whole"))
         assert bytes_below(updated) == bytes_below(whole)
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
-from chameleon_usage import pipeline, stages
+from chameleon_usage import pipeline, runs, stages
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import loader
 from chameleon_usage.ingest.registry import ADAPTERS, tables_of
@@ -213,7 +213,7 @@ def test_shuffled_files_give_the_same_bytes(key, tmp_path):
         site = MAKERS[key]()
         raw, out = tmp_path / f"raw{shuffle}", tmp_path / f"out{shuffle}"
         site.write(raw, shuffle=shuffle)
-        pipeline.run_pipeline(site.site, raw, out, site.window)
+        runs.run_site(site.site, raw, out, site.window)
         written.append({path.name: path.read_bytes() for path in out.rglob("*.parquet")})
     assert written[0] == written[1]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 
-from chameleon_usage import pipeline, stages
+from chameleon_usage import runs, stages
 from chameleon_usage.io import check
 from support.little_sites import little_sites
 from support.reference import Reference
@@ -108,7 +108,7 @@ class TestGenerated:
             for shuffle in (None, 1):
                 raw, out = tmp_path / f"raw{shuffle}", tmp_path / f"out{shuffle}"
                 site.write(raw, shuffle=shuffle)
-                pipeline.run_pipeline(site.site, raw, out, site.window)
+                runs.run_site(site.site, raw, out, site.window)
                 written.append(
                     {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*.parquet")}
                 )

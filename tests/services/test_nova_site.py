@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from chameleon_usage import pipeline
+from chameleon_usage import runs
 from chameleon_usage.models.site import DEFAULT_SOURCES, Site
 from chameleon_usage.usage.buckets import Window
 from services import nova_make
@@ -75,7 +75,7 @@ def found(folder: Path, scratch: Path, adapters: tuple[str, ...], *patterns: str
         (raw / path.name).symlink_to(path)
     window = Window(START, START + timedelta(DAYS))
     site = Site(key=folder.name, name=folder.name, adapters=adapters, sources=DEFAULT_SOURCES)
-    tables, _ = pipeline.run_pipeline(site, scratch / "raw", scratch / "out", window)
+    tables, _ = runs.run_site(site, scratch / "raw", scratch / "out", window)
     return tables["usage_timeline"].filter(collector_type="corrected").sort("timestamp")
 
 

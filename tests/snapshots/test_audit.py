@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chameleon_usage import pipeline
+from chameleon_usage import pipeline, runs
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.loader import load_raw_inputs
 from chameleon_usage.models.raw import AUDIT_TABLES, RAW_TABLES
@@ -374,7 +374,7 @@ class TestBackfill:
         audited.backfill(10)
         assert audited.audits
         audited.write(tmp_path / "in")
-        pipeline.run_pipeline(audited.site, tmp_path / "in", tmp_path / "out", audited.window)
+        runs.run_site(audited.site, tmp_path / "in", tmp_path / "out", audited.window)
         plain = list((lively_outputs() / key).iterdir())
         assert len(plain) > 10
         for path in plain:
@@ -669,7 +669,7 @@ class TestTheWhole:
         for seed in (None, 1, 2):
             site.write(tmp_path / f"in-{seed}", shuffle=seed)
             outs.append(tmp_path / f"out-{seed}")
-            pipeline.run_pipeline(site.site, tmp_path / f"in-{seed}", outs[-1], site.window)
+            runs.run_site(site.site, tmp_path / f"in-{seed}", outs[-1], site.window)
         for path in (outs[0] / "chi_tacc").iterdir():
             for other in outs[1:]:
                 assert (other / "chi_tacc" / path.name).read_bytes() == path.read_bytes()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from chameleon_usage import pipeline
+from chameleon_usage import pipeline, runs
 from chameleon_usage.snapshots.record import add_snapshot
 from support.sites import TinySite, day, lively_edge_site, lively_kvm_site, lively_site, on
 
@@ -334,9 +334,7 @@ class TestTheWhole:
         assert len(list((tmp_path / "record" / key / "history").iterdir())) == 4
         site = lively()
         for folder in ("dump", "record"):
-            pipeline.run_pipeline(
-                site.site, tmp_path / folder, tmp_path / f"out-{folder}", site.window
-            )
+            runs.run_site(site.site, tmp_path / folder, tmp_path / f"out-{folder}", site.window)
         for path in (tmp_path / "out-dump" / key).iterdir():
             assert (tmp_path / "out-record" / key / path.name).read_bytes() == path.read_bytes()
 
@@ -350,7 +348,7 @@ class TestTheWhole:
         site = Recorded(state)
         for name, seed in (("one", None), ("other", 3)):
             site.write(tmp_path / name, shuffle=seed)
-            pipeline.run_pipeline(site.site, tmp_path / name, tmp_path / f"out-{name}", site.window)
+            runs.run_site(site.site, tmp_path / name, tmp_path / f"out-{name}", site.window)
         paths = list((tmp_path / "out-one" / "chi_tacc").iterdir())
         assert paths
         for path in paths:

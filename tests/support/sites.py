@@ -22,11 +22,12 @@ from uuid import NAMESPACE_DNS, uuid5
 import polars as pl
 
 from chameleon_usage import pipeline, stages
+from chameleon_usage.engines.home import AtHome
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.models.outputs import PROJECT_TABLES
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site, load_sites
-from chameleon_usage.ranges import AtHome, cut
+from chameleon_usage.ranges import cut
 from chameleon_usage.usage import projected
 from chameleon_usage.usage.buckets import Window
 from chameleon_usage.usage.tables import leadtime_tables
@@ -36,8 +37,8 @@ from support import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from chameleon_usage.engines.home import Engine
     from chameleon_usage.models.frames import Table
-    from chameleon_usage.ranges import Engine
 
 SITES = load_sites(PROJECT / "data" / "sites.yaml", frozenset(ADAPTERS))
 DAY0 = datetime(2020, 1, 1)

@@ -11,7 +11,7 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 
-from chameleon_usage import pipeline
+from chameleon_usage import pipeline, runs
 from chameleon_usage.io import files
 from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS
 from chameleon_usage.usage.buckets import Window
@@ -504,8 +504,12 @@ class TestSameBytes:
         site.write(tmp_path / "raw")
         found = []
         for name in ("first", "second"):
-            pipeline.run_pipeline(
-                site.site, tmp_path / "raw", tmp_path / name, site.window, save_stages=True
+            runs.run_site(
+                site.site,
+                tmp_path / "raw",
+                tmp_path / name,
+                site.window,
+                runs.Options(save_stages=True),
             )
             found.append(
                 {

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import polars as pl
 
-from chameleon_usage import pipeline, slurm, spark, stages
+from chameleon_usage import pipeline, runs, stages
 from chameleon_usage.cli.options import (
     DATE,
     EXTRACT_FIRST,
@@ -24,6 +24,8 @@ from chameleon_usage.cli.options import (
     say,
     sites_option,
 )
+from chameleon_usage.engines import slurm, spark
+from chameleon_usage.engines.home import AtHome, Engine
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import files
@@ -32,7 +34,8 @@ from chameleon_usage.io.privacy import KEEP, project_names
 from chameleon_usage.models.outputs import OUTPUTS
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.models.site import Site
-from chameleon_usage.ranges import MOST_ROWS, AtHome, Engine
+from chameleon_usage.ranges import MOST_ROWS
+from chameleon_usage.runs import EACH_SHARD, MOST_RAW_ROWS
 from chameleon_usage.usage.buckets import Period, Window
 from chameleon_usage.usage.summary import rejects_within
 
@@ -53,7 +56,7 @@ RUN_FIRST = "run 'chameleon-usage run' first, or name another directory with --o
 @click.option(
     "--from",
     "resume_from",
-    type=click.Choice(pipeline.SAVED_STAGES),
+    type=click.Choice(runs.SAVED_STAGES),
     help="Start from a saved stage instead of the raw tables.",
 )
 @click.option("--by-host", is_flag=True, help="Write usage_by_host, too.")
@@ -73,6 +76,13 @@ RUN_FIRST = "run 'chameleon-usage run' first, or name another directory with --o
     type=click.IntRange(min=1),
     help="Ranges of hosts to reconstruct one after another, each in memory by itself.  "
     f"[default: one for every {MOST_ROWS // 10**6} million intervals]",
+)
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    help="Shards of the raw tables, each read by a process by itself; 1: read them whole.  "
+    f"[default: one for every {EACH_SHARD // 10**6} million rows, if there are more than "
+    f"{MOST_RAW_ROWS // 10**6} million]",
 )
 @click.option(
     "--engine",
@@ -110,6 +120,7 @@ def run(
     naming: str,
     skip_missing: bool,
     count: int | None,
+    shards: int | None,
     engine: str | None,
     jobs: int,
     update: bool,
@@ -119,33 +130,32 @@ def run(
         raise UsageError("--from usage makes no table, so there is nothing to --update")
     if naming != KEEP and not by_project:
         raise UsageError("--projects says how --by-project names them: give that, too")
+    if (shards or 1) > 1 and (save_stages or resume_from):
+        raise UsageError("--shards reads and keeps no stage: leave out --save-stages and --from")
     named = project_names(naming) if by_project else None
     period = Period(start, end, _bucket(bucket))
     if start and end:  # wrong before anything is read
         pipeline.check_window(Window(start, end, bucket))
     sites = read_sites(config, names)
-    workers = _workers(engine, jobs)
+    options = runs.Options(
+        save_stages=save_stages,
+        resume_from=resume_from,
+        by_host=by_host,
+        by_project=named,
+        skip_missing=skip_missing,
+        progress=progress(),
+        count=count,
+        shards=shards,
+        engine=_workers(engine, jobs),
+        update=update,
+    )
     if resume_from:
         data_dir = "."  # not read
     patterns = [pattern for name in names for pattern in sites[name].files.values()]
     with fetched(data_dir, names or sites, patterns) as folder:
         advice = RUN_FIRST if resume_from else EXTRACT_FIRST
         for site in choose(sites, names, output if resume_from else folder, advice):
-            tables, notes = pipeline.run_pipeline(
-                site,
-                folder,
-                output,
-                period,
-                save_stages=save_stages,
-                resume_from=resume_from,
-                by_host=by_host,
-                by_project=named,
-                skip_missing=skip_missing,
-                progress=progress(),
-                count=count,
-                engine=workers,
-                update=update,
-            )
+            tables, notes = runs.run_site(site, folder, output, period, options)
             _report(site, tables, notes)
 
 
@@ -167,7 +177,7 @@ def _bucket(text: str) -> str:
     return text
 
 
-def _report(site: Site, tables: dict[str, pl.DataFrame], notes: pipeline.Notes) -> None:
+def _report(site: Site, tables: dict[str, pl.DataFrame], notes: runs.Notes) -> None:
     """Say what was written, all of it of the window; what is missing is never silent."""
     for name, lacks in notes.left_out.items():
         rows = [table for tables in ADAPTERS[name].accounts.values() for table in tables]

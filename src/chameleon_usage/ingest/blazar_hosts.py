@@ -67,23 +67,32 @@ _OF_POOL = {
 """Table of hosts or devices to their allocations and their properties, table and column each."""
 
 
-def _pool(
-    inputs: RawInputs, rows: pl.DataFrame, source: str, quantities: tuple[str, ...]
-) -> Ingested:
-    """Make the enrolments of hosts or devices, those whose row is gone or undated included."""
-    table, holder, properties, owner = _OF_POOL[source]
-    spans = allocation_intervals(
+def spans(inputs: RawInputs, source: str) -> pl.DataFrame:
+    """Tell from when to when allocations held each host or device: host_id, first, last.
+
+    ``last`` is null where one of them still does.
+    """
+    table, holder, _, _ = _OF_POOL[source]
+    held = allocation_intervals(
         inputs, inputs.get(table).rename({holder: "host_id"}), Joins(), source
     )
     still = pl.col("end").is_null()
-    by_allocations = (
-        spans.filter((pl.col("start") < pl.col("end")) | (pl.col("start").is_not_null() & still))
+    return (
+        held.filter((pl.col("start") < pl.col("end")) | (pl.col("start").is_not_null() & still))
         .group_by("host_id")
         .agg(
             first=pl.coalesce("created_at", "start").min(),
             last=pl.when(~still.any()).then(pl.col("end").max()),
         )
     )
+
+
+def _pool(
+    inputs: RawInputs, rows: pl.DataFrame, source: str, quantities: tuple[str, ...]
+) -> Ingested:
+    """Make the enrolments of hosts or devices, those whose row is gone or undated included."""
+    _, _, properties, owner = _OF_POOL[source]
+    by_allocations = inputs.spans[source] if source in inputs.spans else spans(inputs, source)
     # An enrolment ends where its row was deleted, else where its reservable flag was taken away:
     # by Blazar, which dates it, or by hand, which does not; what leases held later was there.
     withdrawn = ((pl.col("reservable") == 0) | flagged_undated()).fill_null(value=False)

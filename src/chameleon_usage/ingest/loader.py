@@ -1,7 +1,7 @@
 """Raw tables of a site from its files: input validation, and what of them is refused."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -92,7 +92,7 @@ def load_raw_inputs(
             "holds the site's Parquet files with --data-dir"
         )
     files, wanted = files or {}, sorted(set(names))
-    places = {name: _paths(directory, name, files) for name in wanted}
+    places = {name: paths_of(directory, name, files) for name in wanted}
     # To read a file takes most memory for a moment: the largest first, with nothing beside it.
     sizes = {name: sum(path.stat().st_size for path in paths) for name, paths in places.items()}
     by_size = sorted(wanted, key=lambda name: -sizes[name])
@@ -186,7 +186,7 @@ def _admit(
     whole.
     """
     spec = RAW_TABLES[name]
-    archive = _paths(directory, spec.archive, files) if spec.archive else []
+    archive = paths_of(directory, spec.archive, files) if spec.archive else []
     judged = []
     for path in [*paths, *archive]:
         rows, bad = _judge(_read(path, name), path, name)
@@ -233,7 +233,7 @@ def _named(rows: pl.DataFrame, spec: RawTable) -> pl.DataFrame:
 def _admit_audit(name: str, directory: Path, files: Mapping[str, str]) -> _Admitted | None:
     """Read the audit table of a table and check its rows; nothing if it has no file."""
     own = AUDIT_TABLES.get(name)
-    if own is None or not (paths := _paths(directory, own, files)):
+    if own is None or not (paths := paths_of(directory, own, files)):
         return None
     found = [_read(path, own, spec=audit.as_stored(name)) for path in paths]
     judged = [_judge_audit(*pair, name) for pair in zip(found, paths, strict=True)]
@@ -278,7 +278,9 @@ def _superseded(paths: list[Path], name: str, numbers: Mapping[str, int]) -> pl.
     )
 
 
-def _paths(directory: Path, name: str, files: Mapping[str, str]) -> list[Path]:
+def paths_of(directory: Path, name: str, files: Mapping[str, str] | None = None) -> list[Path]:
+    """List the files of a table, those of other cells included, in order."""
+    files = files or {}
     found = sorted(directory.glob(files.get(name, cells.pattern(name))))
     return found if name in files else [path for path in found if _is_of(path, name)]
 
@@ -300,12 +302,7 @@ def _read(
             scan = pl.scan_parquet(path)
         kinds = scan.collect_schema()
         present = kinds.names()
-        missing = [column for column in spec.required if column not in present]
-        if missing:
-            raise UsageError(
-                f"{path}: table {name} lacks the column {', '.join(missing)}; "
-                "extract the table again with that column"
-            )
+        check_columns(path, name, present, spec)
         for column in present:
             if column in spec.columns and kinds[column].is_nested():
                 raise UsageError(
@@ -328,6 +325,22 @@ def _read(
             f"{path}: table {name} cannot be read ({str(error).splitlines()[0]}); "
             "the file is damaged or not of its kind: extract it again"
         ) from error
+
+
+def check_columns(
+    path: Path, name: str, present: Sequence[str], spec: RawTable | None = None
+) -> None:
+    """Refuse a file of a table that lacks a required column.
+
+    Raises:
+        UsageError: it does.
+    """
+    required = (spec or RAW_TABLES[name]).required
+    if missing := [column for column in required if column not in present]:
+        raise UsageError(
+            f"{path}: table {name} lacks the column {', '.join(missing)}; "
+            "extract the table again with that column"
+        )
 
 
 def _unread(path: Path, spec: RawTable) -> Iterator[str]:

@@ -199,46 +199,68 @@ def tables_of(adapters: Iterable[str]) -> list[str]:
     )
 
 
-def lacking(inputs: RawInputs, name: str) -> list[str]:
-    """List the tables that an adapter cannot do without: absent, or if none is, without rows."""
-    adapter = ADAPTERS[name]
-    if missing := [table for table in adapter.tables if table not in inputs.tables]:
-        return missing
-    needed = [table for table in adapter.tables if table not in adapter.may_be_empty]
-    return [table for table in needed if not inputs.rows[table]]
-
-
-def run_adapters(
-    inputs: RawInputs, adapters: Iterable[str], *, skip_missing: bool = False
-) -> Ingested:
-    """Run the named adapters over the raw tables.
+def lacking(rows: Mapping[str, int], name: str) -> list[str]:
+    """List the tables that an adapter cannot do without: absent, or if none is, without rows.
 
     Args:
-        inputs: what ``load_raw_inputs`` gave; its tables are taken out of it as soon as the last
-            adapter has read them, since together they take more memory than all that follows.
+        rows: of each table that is there, how many.
+        name: of the adapter.
+    """
+    adapter = ADAPTERS[name]
+    if missing := [table for table in adapter.tables if table not in rows]:
+        return missing
+    needed = [table for table in adapter.tables if table not in adapter.may_be_empty]
+    return [table for table in needed if not rows[table]]
+
+
+def able(
+    rows: Mapping[str, int], adapters: Iterable[str], *, skip_missing: bool = False
+) -> tuple[list[str], dict[str, list[str]]]:
+    """Tell which adapters have all the tables that they need.
+
+    Args:
+        rows: of each table that is there, how many.
         adapters: names of ``ADAPTERS``.
         skip_missing: leave out an adapter whose table is absent instead of failing.
 
     Returns:
-        the adapters' results together, those that input validation refused among the rejects.
+        (those that can run, the others and what each lacks)
 
     Raises:
         UsageError: an adapter's table is absent.
-        ConservationError: a row is unaccounted for.
     """
-    able = []
+    can, left_out = [], {}
     for name in adapters:
-        missing = lacking(inputs, name)
+        missing = lacking(rows, name)
         if not missing:
-            able.append(name)
-        elif not skip_missing:
-            empty = missing[0] in inputs.tables
+            can.append(name)
+        elif skip_missing:
+            left_out[name] = missing
+        else:
+            empty = missing[0] in rows
             raise UsageError(
                 f"adapter {name} needs the table {', '.join(missing)}"
                 f"{', which holds no row: extract it again' if empty else ': extract it'}, or take "
                 "the adapter out of the site's entry, or run with --skip-missing"
             )
-    found = concat(_read_last(able, inputs))
+    return can, left_out
+
+
+def run_adapters(inputs: RawInputs, adapters: Sequence[str]) -> Ingested:
+    """Run the named adapters over the raw tables.
+
+    Args:
+        inputs: what ``load_raw_inputs`` gave; its tables are taken out of it as soon as the last
+            adapter has read them, since together they take more memory than all that follows.
+        adapters: names of ``ADAPTERS``, of ``able``.
+
+    Returns:
+        the adapters' results together, those that input validation refused among the rejects.
+
+    Raises:
+        ConservationError: a row is unaccounted for.
+    """
+    found = concat(_read_last(adapters, inputs))
     refused = conform(inputs.rejects.with_columns(stage=pl.lit(INPUT_VALIDATION)), Rejects)
     return replace(
         found,

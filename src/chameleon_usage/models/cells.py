@@ -51,11 +51,16 @@ def numbers(paths: Iterable[Path]) -> dict[str, int]:
 
 def raised(rows: pl.DataFrame, name: str, path: Path, cells: Mapping[str, int]) -> pl.DataFrame:
     """Make the numbers of a cell's file keys among those of all cells."""
-    match = _FILE.match(path.name)
-    number = cells[match[1]] if match else 0
-    if not number:
+    by = raised_by(path, cells)
+    if not by:
         return rows
-    return rows.with_columns(pl.col(column) + number * CELL for column in RAW_TABLES[name].counted)
+    return rows.with_columns(pl.col(column) + by for column in RAW_TABLES[name].counted)
+
+
+def raised_by(path: Path, cells: Mapping[str, int]) -> int:
+    """Tell by how much the numbers of a file's rows are raised."""
+    match = _FILE.match(path.name)
+    return cells[match[1]] * CELL if match else 0
 
 
 def parted(rows: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -29,6 +29,8 @@ class RawInputs:
             when its presence is ``inferred`` (``state``), as snapshots and audit tables tell.
         audited: name to the rows of which an audit table tells since when they stand as they do
             now: the table's key and ``known``.
+        spans: table of hosts to when allocations held each of them (``blazar_hosts.spans``), where
+            those of ``tables`` are only some.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -39,6 +41,7 @@ class RawInputs:
     superseded: dict[str, pl.DataFrame] = field(default_factory=dict)
     windows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WINDOWS))
     audited: dict[str, pl.DataFrame] = field(default_factory=dict)
+    spans: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def get(self, name: str) -> pl.DataFrame:
         """Give a table, or an empty one with its columns if it is absent."""

@@ -47,7 +47,6 @@ import polars as pl
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.arithmetic import check_conservation
 from chameleon_usage.models.site import Site
-from chameleon_usage.models.stages import REPLACED
 from chameleon_usage.models.vocabulary import KVM, Reason, stage_of
 from chameleon_usage.reconstruct import holders, hosts, inference, uncounted, usable
 from chameleon_usage.reconstruct.observed import (
@@ -59,9 +58,6 @@ from chameleon_usage.reconstruct.observed import (
 )
 from chameleon_usage.reconstruct.projects import Projects
 from chameleon_usage.reconstruct.reading import Collected, Corrections, Reading, together
-
-LEASES = "blazar.leases"
-"""Tells of allocations that are gone, and not of which hosts."""
 
 
 @dataclass(frozen=True)
@@ -153,14 +149,14 @@ def prepare(observed: Observed, site: Site, made: Corrections) -> tuple[Prepared
     unlisted = of["committed"].filter(~listed)
     collected.refuse(unlisted, stage_of("corrected", "committed"), Reason.NOT_IN_PRIORITY)
     of["committed"] = of["committed"].filter(listed)
-    by_lease = pl.col("source") == LEASES
+    by_lease = pl.col("source") == inference.LEASES
     kept, promised = of["committed"].filter(~by_lease), of["committed"].filter(by_lease)
     lost = inference.lost_allocations(kept, promised, of["occupied"])
     lost = lost if made.infer_allocations else lost.clear()
     kept, replaced, lost = inference.take_turns(kept, lost, of["occupied"])
     collected.refuse(replaced, stage_of("corrected", "committed"), Reason.HELD_ANOTHER_HOST)
-    ended = ~pl.col("entity_id").cast(pl.String).str.ends_with(REPLACED)
-    purged = "committed" in observed.forgotten or promised.select(ended.any()).item()
+    told = inference.LEASES in site.sources["committed"].order
+    purged = "committed" in observed.forgotten or (told and observed.unallocated)
     unseen = _unseen(promised, lost, history, collected, purged=purged)
     of["committed"] = pl.concat([kept, unseen, lost], how="diagonal")
     seen_by = tuple(of["occupied"]["source"].unique().cast(pl.String).sort())

@@ -6,8 +6,11 @@ import polars as pl
 
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.intervals.cutting import parted
-from chameleon_usage.models.stages import MISSING, MORE
+from chameleon_usage.models.stages import MISSING, MORE, REPLACED
 from chameleon_usage.models.vocabulary import KVM
+
+LEASES = "blazar.leases"
+"""Tells of allocations that are gone, and not of which hosts."""
 
 
 def gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
@@ -66,6 +69,17 @@ def gone_hosts(rows: pl.DataFrame) -> pl.DataFrame:
     return named
 
 
+def any_unallocated(rows: pl.DataFrame) -> bool:
+    """Tell whether Blazar has reservations of which no allocation is left.
+
+    Args:
+        rows: of ``Observed.intervals``, or of Intervals.
+    """
+    ended = ~pl.col("entity_id").cast(pl.String).str.ends_with(REPLACED)
+    promised = (pl.col("source") == LEASES) & (pl.col("quantity_type") == "committed")
+    return bool(rows.filter(promised).select(ended.any()).item())
+
+
 def name_gone_hosts(rows: pl.DataFrame, gone: pl.DataFrame) -> pl.DataFrame:
     """Name the hosts of rows.
 
@@ -93,13 +107,14 @@ def name_booked_hosts(
 
     Args:
         schedule: models.stages.Schedule.
-        rows: all of ``Observed.intervals``.
+        rows: all of ``Observed.intervals``; of their columns host_id and hostname are read.
         gone: of ``gone_hosts``.
 
     Returns:
         the schedule, with hostname where it was found.
     """
-    named = pl.concat([rows.select(gone.columns).drop_nulls(), gone])
+    told = rows.select(gone.columns).drop_nulls()
+    named = pl.concat([told, gone.cast(told.schema)])  # type: ignore[arg-type]
     names = named.group_by("host_id").agg(_name=pl.col("hostname").min())
     return (
         schedule.join(names, on="host_id", how="left", maintain_order="left")

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 
 import polars as pl
 
@@ -49,6 +48,8 @@ class Observed:
         spoken_of: the quantity types that some source of the site tells.
         forgotten: those of them of which a source's service deletes rows for good.
         tells_status: whether any source says of a host whether it can be used.
+        gone: the names of Blazar hosts whose row is gone: of ``inference.gone_hosts``.
+        unallocated: whether reservations are there of which no allocation is left.
     """
 
     intervals: pl.DataFrame
@@ -59,15 +60,25 @@ class Observed:
     spoken_of: frozenset[str]
     forgotten: frozenset[str]
     tells_status: bool
-
-    @cached_property
-    def gone(self) -> pl.DataFrame:
-        """The names of Blazar hosts whose row is gone: of ``inference.gone_hosts``."""
-        return inference.gone_hosts(self.intervals)
+    gone: pl.DataFrame
+    unallocated: bool
 
 
-def observe(ingested: Ingested, as_of: datetime) -> Observed:
-    """Close what is still open at the moment of the dump, and refuse what begins later."""
+def observe(
+    ingested: Ingested,
+    as_of: datetime,
+    gone: pl.DataFrame | None = None,
+    *,
+    unallocated: bool | None = None,
+) -> Observed:
+    """Close what is still open at the moment of the dump, and refuse what begins later.
+
+    Args:
+        ingested: what the adapters of a site say, or some of it.
+        as_of: the moment of the dump.
+        gone: ``Observed.gone`` of the whole site, where this is a part of it.
+        unallocated: ``Observed.unallocated``, likewise.
+    """
     now = pl.lit(as_of, dtype=pl.Datetime("us"))
     begun = pl.col("start") < now
     intervals, late = parted(ingested.intervals, begun)
@@ -76,8 +87,9 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
     )
     # Some keep a row of maintenance for every hour.
     windows = arithmetic.union(ingested.maintenance, HOST)
-    intervals, profiles, maintenance, status = enumerated(
-        [intervals, ingested.profiles, windows, ingested.status]
+    frames = [intervals, ingested.profiles, windows, ingested.status]
+    intervals, profiles, maintenance, status, *found = enumerated(
+        frames if gone is None else [*frames, gone]
     )
     refused = [
         rejects(
@@ -91,6 +103,8 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
         .partition_by("source", as_dict=True)
         .items()
     ]
+    if unallocated is None:
+        unallocated = inference.any_unallocated(intervals)
     return Observed(
         intervals,
         profile_history(profiles),
@@ -100,6 +114,8 @@ def observe(ingested: Ingested, as_of: datetime) -> Observed:
         frozenset(ingested.completeness["quantity_type"]),
         frozenset(ingested.completeness.filter(~pl.col("keeps"))["quantity_type"]),
         not status.is_empty(),
+        found[0] if found else inference.gone_hosts(intervals),
+        unallocated,
     )
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import polars as pl
 
+from chameleon_usage.engines.home import Tables, Work, plain
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ranges import ROWS, Tables, Work, plain
 
 READINGS = "readings.parquet"
 
@@ -107,7 +107,7 @@ class Cluster:
     def _of_rows(self, folder: Path, work: Work, names: Sequence[str]) -> Any:  # noqa: ANN401
         def one(table: Any) -> Any:  # noqa: ANN401 - tables of Arrow
             rows = pl.DataFrame(pl.from_arrow(table))
-            return _packed(work(rows.select(ROWS.keys())), names)
+            return _packed(work(rows.drop("range")), names)
 
         rows = self.spark.read.parquet(str(folder / "rows"))
         return rows.groupBy("range").applyInArrow(one, _schema(names))

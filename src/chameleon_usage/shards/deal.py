@@ -1,0 +1,257 @@
+"""The raw tables of a site, dealt into shards: each has all the rows of its leases and instances.
+
+Leases are dealt by their id. What belongs to one follows it, whatever table it stands in: its
+reservations, their allocations, the instances that were launched in them, all that was done to
+these. So the adapters read a shard as they read a site. Tables of hosts are small: every shard has
+them whole.
+
+Rows go from file to file as they are stored, unjudged, some at a time; what is kept in memory is
+the number of each thing that follows another, and its shard.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest.loader import check_columns, paths_of
+from chameleon_usage.io.files import writing
+from chameleon_usage.models import cells
+from chameleon_usage.models.raw import AUDIT_TABLES, RAW_TABLES
+from chameleon_usage.snapshots.history import HISTORY, MANIFEST
+
+_SPARSE = 8
+"""Numbers for each key, at most, where these are looked up in a table."""
+_KEY, _SHARD = "_key", "_shard"
+_SHARDS = pl.UInt16()
+
+
+@dataclass(frozen=True)
+class _Deal:
+    """How the rows of a table are dealt.
+
+    Attributes:
+        column: names the thing whose shard a row goes to.
+        thing: what kind of a thing it is.
+        follows: columns of the table, or of its documents, the first of which that is not null
+            names a thing of the kind ``leader`` whose shard this thing goes to, too. Things of
+            which no row says so go by their own name.
+        leader: what kind of a thing that is.
+    """
+
+    column: str
+    thing: str
+    follows: tuple[str, ...] = ()
+    leader: str = ""
+
+
+_OF_RESERVATION = _Deal("reservation_id", "reservation")
+
+DEALT: Mapping[str, _Deal] = {
+    "blazar.leases": _Deal("id", "lease"),
+    "blazar.events": _Deal("lease_id", "lease"),
+    "blazar.reservations": _Deal("id", "reservation", ("lease_id",), "lease"),
+    "blazar.computehost_reservations": _OF_RESERVATION,
+    "blazar.instance_reservations": _OF_RESERVATION,
+    "blazar.device_reservations": _OF_RESERVATION,
+    "blazar.computehost_allocations": _OF_RESERVATION,
+    "blazar.device_allocations": _OF_RESERVATION,
+    "nova_api.request_specs": _Deal("instance_uuid", "instance", ("flavor", "hint"), "reservation"),
+    "nova.instances": _Deal("uuid", "instance"),
+    "nova.migrations": _Deal("instance_uuid", "instance"),
+    "nova.instance_actions": _Deal("id", "action", ("instance_uuid",), "instance"),
+    "nova.instance_actions_events": _Deal("action_id", "action"),
+    "zun.container": _Deal("uuid", "container", ("reservation_id",), "reservation"),
+    "zun.container_actions": _Deal("id", "container action", ("container_uuid",), "container"),
+    "zun.container_actions_events": _Deal("action_id", "container action"),
+    "chameleon_usage.node_maintenance": _Deal("hypervisor_hostname", "host"),
+}
+"""Tables that are dealt; those that say where a thing goes before those whose rows go there."""
+
+
+def reason_against(directory: Path, tables: Sequence[str], files: Mapping[str, str]) -> str:
+    """Tell why the raw tables of a site cannot be dealt; nothing if they can.
+
+    Args:
+        directory: where they are.
+        tables: names of those that its adapters read.
+        files: where those of other layouts are.
+    """
+    if files:
+        return "its files are not those of 'chameleon-usage extract'"
+    if not (directory / MANIFEST).exists():
+        return f"{directory / MANIFEST}, which tells when its tables were read, is not there"
+    if (directory / HISTORY).is_dir():
+        return f"{directory / HISTORY} tells of its rows, too"
+    audits = (
+        directory / f"{AUDIT_TABLES[name]}.parquet" for name in tables if name in AUDIT_TABLES
+    )
+    if audited := next((path for path in audits if path.exists()), None):
+        return f"{audited} tells of its rows, too"
+    whole = [name for name in tables if name.startswith(("trace.", "published."))]
+    return f"{whole[0]} is read whole" if whole else ""
+
+
+def rows_told(directory: Path) -> int:
+    """Tell how many raw rows the manifest of a site lists; none if it lists none."""
+    manifest = directory / MANIFEST
+    if not manifest.exists():
+        return 0
+    told = json.loads(manifest.read_text(encoding="utf-8")).get("tables", {})
+    return sum(rows for rows in told.values() if isinstance(rows, int))
+
+
+def deal(directory: Path, tables: Sequence[str], count: int, room: Path) -> list[Path]:
+    """Deal the raw tables of a site into shards.
+
+    Args:
+        directory: holds them.
+        tables: names of those that its adapters read.
+        count: of shards.
+        room: where to: a directory a shard, in which files have their names.
+
+    Returns:
+        the directories of the shards, and then that of the tables that are not dealt, alone.
+
+    Raises:
+        UsageError: a file lacks a column, or its rows cannot be dealt.
+    """
+    shards = [room / f"shard={number:04}" for number in range(count)]
+    hosts = room / "hosts"
+    for place in (*shards, hosts):
+        place.mkdir(parents=True)
+    every = [
+        directory / MANIFEST,
+        *files_of(directory, [one for one in tables if one not in DEALT]),
+    ]
+    for path in every:
+        for place in (*shards, hosts):
+            (place / path.name).symlink_to(path.resolve())
+    numbers = cells.numbers(files_of(directory, tables))
+    known: dict[str, _Places] = {}
+    for name, rule in DEALT.items():
+        if name not in tables:
+            continue
+        scans = {path: _keyed(path, name, numbers) for path in files_of(directory, [name])}
+        if rule.follows:
+            told = [_told(scan, path, name, known, count) for path, scan in scans.items()]
+            known[rule.thing] = _Places(told, name)
+        for path, scan in scans.items():
+            stored = scan.collect_schema().names()
+            read = [column for column in RAW_TABLES[name].columns if column in stored]
+            at = _shard(pl.col(_KEY), rule.thing, known, count)
+            _write(scan.select(*read, at.alias(_SHARD)), path.name, shards)
+    return [*shards, hosts]
+
+
+def files_of(directory: Path, tables: Sequence[str]) -> list[Path]:
+    """List the files of tables, those of their archives and of other cells included."""
+    names = [part for name in tables for part in (name, RAW_TABLES[name].archive) if part]
+    return sorted({path for name in names for path in paths_of(directory, name)})
+
+
+def _keyed(path: Path, name: str, numbers: Mapping[str, int]) -> pl.LazyFrame:
+    """Read a file with what names its rows' things (``_KEY``) as a number."""
+    scan, column = pl.scan_parquet(path), DEALT[name].column
+    kinds = scan.collect_schema()
+    check_columns(path, name, kinds.names())
+    key = _number(pl.col(column), kinds[column], f"{path}: column {column}")
+    if column in RAW_TABLES[name].counted:
+        key += cells.raised_by(path, numbers)
+    return scan.with_columns(key.alias(_KEY))
+
+
+def _number(value: pl.Expr, kind: pl.DataType, where: str) -> pl.Expr:
+    """Make a number of what names a thing: itself, or the hash of a text."""
+    if kind.is_integer():
+        return value.cast(pl.Int64)
+    if kind in (pl.String, pl.Null):
+        return pl.when(value.is_not_null()).then(value.hash(0).reinterpret(signed=True))
+    raise UsageError(f"{where} holds {kind}: only text and whole numbers can be dealt into shards")
+
+
+def _shard(number: pl.Expr, thing: str, known: Mapping[str, "_Places"], count: int) -> pl.Expr:
+    """Tell the shard of a thing of this number."""
+    own = (number.hash(1) % count).cast(_SHARDS)
+    if thing not in known:
+        return own
+    told = number.map_batches(known[thing].of, return_dtype=_SHARDS, is_elementwise=True)
+    return pl.when(told > 0).then(told - 1).otherwise(own)
+
+
+def _told(
+    scan: pl.LazyFrame, path: Path, name: str, known: Mapping[str, "_Places"], count: int
+) -> pl.DataFrame:
+    """Give the things of a file's rows (``_KEY``), and the shard of those that they follow."""
+    rule, kinds, spec = DEALT[name], scan.collect_schema(), RAW_TABLES[name]
+    found = []
+    for column in rule.follows:
+        value = spec.derived.get(column, pl.col(column))
+        stored = value.meta.root_names()[0]
+        if stored in kinds:
+            number = _number(value, kinds[stored], f"{path}: column {stored}")
+            found.append(number)
+    leader = pl.coalesce(*found, pl.lit(None, pl.Int64))
+    shard = pl.when(leader.is_not_null()).then(_shard(leader, rule.leader, known, count))
+    told = scan.select(_KEY, shard.alias(_SHARD)).drop_nulls().unique()
+    return told.collect(engine="streaming")
+
+
+class _Places:
+    """Where the things go that follow others."""
+
+    def __init__(self, told: Iterable[pl.DataFrame], name: str) -> None:
+        """Take numbers and shards as the rows of a table tell them.
+
+        Raises:
+            UsageError: of one thing they tell two shards.
+        """
+        once = pl.concat(told).unique().sort(_KEY)
+        self.keys, self.shards = once[_KEY].to_numpy(), once[_SHARD].to_numpy() + 1
+        if (self.keys[1:] == self.keys[:-1]).any():
+            raise UsageError(
+                f"{name}: two rows of one key belong to different leases or instances, so that the "
+                "site cannot be read in shards; read it whole, with --shards 1"
+            )
+        self.first = int(self.keys[0]) if len(self.keys) else 0
+        self.table = None
+        if len(self.keys) and int(self.keys[-1]) - self.first < _SPARSE * len(self.keys):
+            self.table = np.zeros(int(self.keys[-1]) - self.first + 2, self.shards.dtype)
+            self.table[self.keys - self.first] = self.shards
+
+    def of(self, numbers: pl.Series) -> pl.Series:
+        """Give the shard of things, counted from 1; 0 of those of which none is told."""
+        if not len(self.keys):
+            return pl.repeat(0, len(numbers), dtype=_SHARDS, eager=True)
+        asked = numbers.fill_null(int(self.keys[-1]) + 1).to_numpy()
+        if self.table is not None:
+            place = asked - self.first
+            beyond = (place < 0) | (place >= len(self.table))
+            return pl.Series(self.table[np.where(beyond, len(self.table) - 1, place)])
+        place = np.minimum(np.searchsorted(self.keys, asked), len(self.keys) - 1)
+        return pl.Series(np.where(self.keys[place] == asked, self.shards[place], 0), dtype=_SHARDS)
+
+
+def _write(rows: pl.LazyFrame, file: str, shards: Sequence[Path]) -> None:
+    """Write each row to the file of its shard, in their order; a shard of none has an empty one."""
+
+    def path_of(told: "pl.io.partition.FileProviderArgs") -> str:
+        return f"shard={told.partition_keys.item():04}/{file}"
+
+    whole = pl.PartitionBy(
+        shards[0].parent,
+        key=_SHARD,
+        include_key=False,
+        approximate_bytes_per_file=2**62,
+        file_path_provider=path_of,
+    )
+    with writing():
+        rows.sink_parquet(whole, compression_level=1, mkdir=True)
+        none = rows.drop(_SHARD).clear().collect()
+        for place in shards:
+            if not (place / file).exists():
+                none.write_parquet(place / file)

@@ -1,0 +1,348 @@
+"""Facts of a site shard by shard, cut into ranges of hosts: no process has them all in memory.
+
+What no shard can know by itself is gathered of all first, and is small: when instances and
+allocations first name a host, the names of hosts whose rows are gone, whether leases leave no row.
+The adapters of hosts read it, and so does the reconstruction of each shard.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from chameleon_usage.engines.home import Tables
+from chameleon_usage.engines.tasks import Tasks, tables_of
+from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest import blazar_hosts, loader, registry, renamed
+from chameleon_usage.intervals import arithmetic
+from chameleon_usage.models.frames import columns
+from chameleon_usage.models.raw_inputs import RawInputs
+from chameleon_usage.models.raw_table import NAME, TIME
+from chameleon_usage.models.site import Site
+from chameleon_usage.models.stages import (
+    COMPLETENESS,
+    MAINTENANCE,
+    Ingested,
+    Intervals,
+    JoinLog,
+    Leases,
+    Rejects,
+    Schedule,
+)
+from chameleon_usage.models.vocabulary import INPUT_VALIDATION
+from chameleon_usage.ranges import (
+    ROWS,
+    Cut,
+    Division,
+    Plan,
+    balanced,
+    named,
+    rows_of,
+    without_a_host,
+    without_rows,
+    write_rows,
+)
+from chameleon_usage.reconstruct import corrected, inference
+from chameleon_usage.reconstruct.observed import HOST, Observed, observe
+from chameleon_usage.reconstruct.reading import Collected, Corrections, together
+from chameleon_usage.shards.deal import DEALT, deal, files_of, reason_against
+
+INSTANCES = "nova.instances"
+_POOLS = {"blazar_hosts": blazar_hosts.COMPUTEHOSTS, "edge_devices": blazar_hosts.DEVICES}
+"""Adapters of hosts of which allocations tell something, too, and the tables of these hosts."""
+
+_KINDS = columns(Intervals)
+_SAID: Mapping[str, Mapping[str, pl.DataType]] = {
+    "intervals": _KINDS,
+    "leases": columns(Leases),
+    "schedule": columns(Schedule),
+    "maintenance": MAINTENANCE,
+    "rejects": columns(Rejects),
+    "join_log": columns(JoinLog),
+    "completeness": COMPLETENESS,
+    # Beside what the adapters of a shard say (Ingested), what is gathered of all shards:
+    "witnesses": {"node": NAME, "created_at": TIME},
+    "spans": {"source": pl.String(), "host_id": NAME, "first": TIME, "last": TIME},
+    "votes": {
+        name: _KINDS[name] for name in ("quantity_type", "reservation_id", "host_id", "hostname")
+    },
+    "names": {name: _KINDS[name] for name in ("host_id", "hostname")},
+    "hosts": {"hostname": NAME, "rows": pl.Int64()},
+    "unallocated": {"any": pl.Boolean()},
+    "absent": {"name": pl.String()},
+}
+"""What is kept of each shard."""
+
+_NOTHING = Collected("corrected").result()
+_EARLY: Mapping[str, Mapping[str, pl.DataType]] = {
+    **{name: getattr(_NOTHING, name).schema for name in ("segments", "rejects", "adrift")},
+    **dict.fromkeys(("others", "occupied", "active"), dict(_KINDS) | {"open": pl.Boolean()}),
+    "seen_by": {"source": pl.String()},
+}
+"""What is told of each shard when it is cut into ranges: ``Cut.early`` and ``Cut.nameless``."""
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The facts of a site, those of leases and instances in a directory a shard.
+
+    Attributes:
+        places: these directories.
+        hosts: what the adapters of hosts say, with what all say of completeness and maintenance.
+        as_of: when the raw tables were read.
+        gone: of ``Observed.gone``.
+        unallocated: of ``Observed.unallocated``.
+        names: host_id and hostname of the hosts that rows name.
+        rows: intervals by hostname.
+        absent: what was asked for and is absent or holds no row: tables, and columns.
+        left_out: adapters that did not run, and the tables that each lacks.
+    """
+
+    places: Sequence[Path]
+    hosts: Ingested
+    as_of: datetime
+    gone: pl.DataFrame
+    unallocated: bool
+    names: pl.DataFrame
+    rows: pl.DataFrame
+    absent: tuple[str, ...]
+    left_out: Mapping[str, Sequence[str]]
+
+    @property
+    def intervals(self) -> int:
+        """How many there are of hosts that are named."""
+        return int(self.rows["rows"].sum())
+
+
+def facts(
+    site: Site,
+    directory: Path,
+    count: int,
+    room: Path,
+    workers: Tasks,
+    *,
+    skip_missing: bool = False,
+) -> Shards:
+    """Read a site's raw tables shard by shard.
+
+    Args:
+        site: its configuration.
+        directory: its raw tables.
+        count: of shards.
+        room: a directory for them, that all workers see.
+        workers: who reads them.
+        skip_missing: leave out adapters whose table is absent.
+
+    Raises:
+        UsageError: tables are missing, or cannot be read, or not in shards.
+    """
+    tables = registry.tables_of(site.adapters)
+    if against := reason_against(directory, tables, site.files):
+        raise UsageError(
+            f"site {site.key}: its raw tables cannot be read in shards ({against}); read them "
+            "whole, with --shards 1"
+        )
+    rows = _rows(directory, tables)
+    able, left_out = registry.able(rows, site.adapters, skip_missing=skip_missing)
+    ours = [name for name in able if _of_shards(name)]
+    pools = [source for name, source in _POOLS.items() if name in able]
+    *dealt, apart = deal(directory, tables, count, room / "raw")
+    work = partial(_read, tables, ours, pools)
+    places = workers.each(room / "facts", dealt, work, tuple(_SAID))
+    said = {
+        name: _all(places, name)
+        for name in ("witnesses", "spans", "votes", "names", "hosts", "unallocated", "maintenance")
+    }
+    inputs = _inputs(apart, [name for name in tables if name not in DEALT])
+    inputs.tables[INSTANCES] = said["witnesses"]
+    spans = (
+        said["spans"]
+        .group_by("source", "host_id")
+        .agg(
+            pl.col("first").min(),
+            last=pl.when(~pl.col("last").is_null().any()).then(pl.col("last").max()),
+        )
+    )
+    inputs = replace(
+        inputs,
+        spans={source: spans.filter(source=source).drop("source") for source in pools},
+    )
+    others = registry.run_adapters(inputs, [name for name in able if name not in ours])
+    shutil.rmtree(room / "raw")
+    hosts = replace(
+        others,
+        maintenance=pl.concat([others.maintenance, said["maintenance"]]),
+        completeness=pl.concat([others.completeness, _all(places, "completeness")]).unique(),
+        join_log=_joined([others.join_log, _all(places, "join_log")]),
+    )
+    named_by = others.intervals.group_by("hostname").agg(rows=pl.len().cast(pl.Int64))
+    counted = pl.concat([said["hosts"], named_by.cast({"hostname": NAME})])
+    return Shards(
+        places,
+        hosts,
+        inputs.as_of,
+        inference.gone_hosts(said["votes"]),
+        bool(said["unallocated"]["any"].any()),
+        pl.concat([said["names"], others.intervals.select("host_id", "hostname").drop_nulls()]),
+        counted.group_by("hostname").agg(pl.col("rows").sum()).drop_nulls(),
+        (*_all(places[:1], "absent")["name"], *(name for name in sorted(rows) if not rows[name])),
+        left_out,
+    )
+
+
+def _of_shards(adapter: str) -> bool:
+    """Tell whether an adapter accounts for rows that are dealt into shards."""
+    accounts = registry.ADAPTERS[adapter].accounts
+    return any(table in DEALT for tables in accounts.values() for table in tables)
+
+
+def _rows(directory: Path, tables: Sequence[str]) -> dict[str, int]:
+    """Count the rows of each table that has a file, with those of its archive."""
+    return {
+        name: pl.scan_parquet(files).select(pl.len()).collect().item()
+        for name in tables
+        if (files := files_of(directory, [name]))
+    }
+
+
+def _inputs(place: Path, tables: Sequence[str]) -> RawInputs:
+    return renamed.under_latest_name(loader.load_raw_inputs(place, tables))
+
+
+def _all(places: Sequence[Path], name: str) -> pl.DataFrame:
+    """Put a table of all shards together."""
+    kinds = _SAID[name] if name in _SAID else _EARLY[name]
+    return pl.concat(named(tables_of(place, [name])[name], kinds) for place in places)
+
+
+def _read(
+    tables: Sequence[str], adapters: Sequence[str], pools: Sequence[str], place: Path
+) -> Tables:
+    """Read a shard: what the adapters say of its leases and instances, and ``_SAID`` of these."""
+    inputs = _inputs(place, tables)
+    spans = [
+        blazar_hosts.spans(inputs, source).with_columns(source=pl.lit(source)) for source in pools
+    ]
+    witnesses = inputs.get(INSTANCES).group_by("node").agg(pl.col("created_at").min())
+    said = registry.run_adapters(inputs, adapters)
+    begun = said.intervals.filter(pl.col("start") < inputs.as_of)
+    kind = pl.col("quantity_type")
+    unnamed = (kind == "committed") & pl.col("host_id").is_not_null() & pl.col("hostname").is_null()
+    votes = begun.filter(kind.is_in(["committed", "occupied"])).join(
+        begun.filter(unnamed), on="reservation_id", how="semi"
+    )
+    # Every shard has the tables of hosts: what is refused of them is told once, by those alone.
+    elsewhere = (pl.col("stage") == INPUT_VALIDATION) & ~pl.col("source").is_in(list(DEALT))
+    told = {
+        "maintenance": arithmetic.union(said.maintenance, HOST),
+        "rejects": said.rejects.filter(~elsewhere),
+        "witnesses": witnesses,
+        "spans": pl.concat([pl.DataFrame(schema=_SAID["spans"]), *spans], how="diagonal"),
+        "votes": votes.select(list(_SAID["votes"])).unique(),
+        "names": begun.select(list(_SAID["names"])).drop_nulls().unique(),
+        "hosts": said.intervals.group_by("hostname").agg(rows=pl.len().cast(pl.Int64)),
+        "unallocated": pl.DataFrame({"any": [inference.any_unallocated(begun)]}),
+        "absent": pl.DataFrame({"name": inputs.absent}, schema=_SAID["absent"]),
+    }
+    return {name: told[name] if name in told else getattr(said, name) for name in _SAID}
+
+
+def _joined(logs: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Add up join logs."""
+    hits = (pl.col("fan_out") * pl.col("matched")).round().sum()
+    matched = pl.col("matched").sum()
+    return (
+        pl.concat(logs)
+        .group_by("name")
+        .agg(
+            pl.col("rows_left", "matched", "unmatched").sum(),
+            fan_out=pl.when(matched > 0).then(hits / matched).otherwise(0.0),
+        )
+        .select(JoinLog.column_names())
+    )
+
+
+def cut(
+    shards: Shards, site: Site, folder: Path, count: int, workers: Tasks, *, by_project: bool
+) -> tuple[Ingested, Observed, Cut]:
+    """Write what is observed of a site range by range, shard by shard.
+
+    Args:
+        shards: of ``facts``; they are let go.
+        site: its configuration.
+        folder: where to.
+        count: of ranges: neighbours by name, with about as many rows each. What names no host is
+            one more.
+        workers: who cuts them.
+        by_project: tell, too, what projects held.
+
+    Returns:
+        (what is ingested but for the intervals, what is observed of hosts, the site in ranges)
+    """
+    observed = _observe(shards, shards.hosts)
+    division = balanced(shards.rows, count)
+    # What each of them has to know.
+    about = Ingested(profiles=shards.hosts.profiles, completeness=shards.hosts.completeness)
+    known = replace(shards, places=(), hosts=about, names=shards.names.clear())
+    done = workers.each(
+        folder / "cut", shards.places, partial(_cut, known, site, folder, division), tuple(_EARLY)
+    )
+    ingested = replace(
+        shards.hosts, leases=_all(shards.places, "leases"), schedule=_all(shards.places, "schedule")
+    )
+    for place in shards.places:
+        shutil.rmtree(place)
+    prepared, early = corrected.prepare(observed, site, Corrections())
+    own = without_a_host(prepared)
+    write_rows(rows_of(observed, prepared), division, folder, "hosts")
+    seen_by = {*prepared.seen_by, *_all(done, "seen_by")["source"]}
+    prepared = replace(prepared, seen_by=tuple(sorted(seen_by)))
+    told = {name: _all(done, name) for name in _EARLY}
+    early = together(
+        [
+            early,
+            replace(_NOTHING, **{name: told[name] for name in ("segments", "rejects", "adrift")}),
+        ]
+    )
+    nameless = replace(
+        own,
+        seen_by=prepared.seen_by,
+        rows={"occupied": told["others"]},
+        nameless={name: told[name] for name in ("occupied", "active")},
+    )
+    shared = without_rows(prepared, apart=True)
+    plan = Plan(site, shared, by_project, whole=False, kinds=ROWS)
+    return ingested, observed, Cut(folder, plan, division, early, nameless)
+
+
+def _observe(shards: Shards, ingested: Ingested) -> Observed:
+    return observe(ingested, shards.as_of, shards.gone, unallocated=shards.unallocated)
+
+
+def _cut(shards: Shards, site: Site, folder: Path, division: Division, place: Path) -> Tables:
+    """Write the rows of a shard range by range, and tell ``_EARLY`` of it.
+
+    Args:
+        shards: what is known of all.
+        site: its configuration.
+        folder: where to.
+        division: which hosts are of which range.
+        place: the shard's.
+    """
+    said = {name: _all([place], name) for name in ("intervals", "rejects")}
+    observed = _observe(shards, replace(shards.hosts, **said))
+    prepared, early = corrected.prepare(observed, site, Corrections())
+    nameless = without_a_host(prepared)
+    write_rows(rows_of(observed, prepared), division, folder, place.name)
+    return {
+        "segments": early.segments,
+        "rejects": pl.concat([observed.rejects, early.rejects]),
+        "adrift": early.adrift,
+        "others": nameless.rows["occupied"],
+        **nameless.nameless,
+        "seen_by": pl.DataFrame({"source": prepared.seen_by}, schema=_EARLY["seen_by"]),
+    }
