@@ -219,9 +219,11 @@ def trace_parts(site: Site, output: Path) -> tuple[dict[str, pl.DataFrame], date
 
 def _availability(ingested: Ingested) -> pl.DataFrame:
     """List the quantity types that the site's sources speak of, and how complete the best is."""
+    held = pl.when(pl.col("ever") > 0).then(pl.col("held") / pl.col("ever")).otherwise(0.0)
+    share = pl.when(pl.col("ever").is_null()).then(1.0).otherwise(held.clip(upper_bound=1.0))
     return (
         ingested.completeness.group_by("quantity_type")
-        .agg(pl.col("share").max())
+        .agg(share=share.max())
         .sort("quantity_type")
     )
 

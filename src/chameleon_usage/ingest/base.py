@@ -67,18 +67,23 @@ def deletion_is_inferred() -> pl.Expr:
 
 
 def speaks_of(
-    source: str, *quantities: str, share: float = 1.0, keeps: bool = True
+    source: str,
+    *quantities: str,
+    held: int | None = None,
+    ever: int | None = None,
+    keeps: bool = True,
 ) -> pl.DataFrame:
     """Say which quantity types a source tells, whether it has a row of them or not.
 
     Args:
         source: the table.
         quantities: the quantity types.
-        share: of its rows, those that it still holds.
+        held: rows that it still holds.
+        ever: rows that it ever had, where it does not keep them all.
         keeps: whether its service keeps the rows that it deletes.
     """
-    told = {"quantity_type": quantities, "source": source, "share": share, "keeps": keeps}
-    return pl.DataFrame(told, schema=COMPLETENESS)
+    told = {"quantity_type": quantities, "source": source, "keeps": keeps}
+    return pl.DataFrame(told | {"held": held, "ever": ever}, schema=COMPLETENESS)
 
 
 def concat(parts: Iterable[Ingested]) -> Ingested:

@@ -70,8 +70,7 @@ def containers(inputs: RawInputs) -> Ingested:
         pl.concat([begins, turns.select(begins.columns)]), good.select("entity_id", "start", "end")
     )
     # Ids count up, so the ids that are missing tell how many rows were deleted for good.
-    ever = inputs.get(CONTAINERS)["id"].max()
-    share = inputs.get(CONTAINERS).height / ever if isinstance(ever, int) and ever > 0 else 0.0
+    last = inputs.get(CONTAINERS)["id"].max()
     return Ingested(
         completeness=pl.concat(
             [
@@ -79,7 +78,8 @@ def containers(inputs: RawInputs) -> Ingested:
                     CONTAINERS,
                     "occupied_reservation",
                     "active_reservation",
-                    share=min(share, 1.0),
+                    held=inputs.get(CONTAINERS).height,
+                    ever=max(last, 0) if isinstance(last, int) else 0,
                 ),
                 speaks_of(CONTAINERS, "occupied_ondemand", "active_ondemand"),
             ]

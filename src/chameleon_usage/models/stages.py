@@ -253,8 +253,9 @@ ASIDE = {"source": pl.Enum(SOURCES), "source_row_id": pl.String()}
 COMPLETENESS = {
     "quantity_type": pl.String(),
     "source": pl.String(),
-    "share": pl.Float64(),
     "keeps": pl.Boolean(),
+    "held": pl.Int64(),
+    "ever": pl.Int64(),
 }
 
 
@@ -270,9 +271,9 @@ class Ingested:
         legacy: the legacy caches as count types (Legacy).
         maintenance: windows of hosts: hostname, start, end.
         status: what sources say of whether hosts can be used (StatusIntervals).
-        completeness: quantity_type, source, share, keeps: the quantities that a source speaks of,
-            whether its service keeps the rows that it deletes, and
-            the share of its rows that it still holds (1 unless rows were deleted for good).
+        completeness: quantity_type, source, keeps, held, ever: the quantities that a source speaks
+            of, whether its service keeps the rows that it deletes, and where rows were deleted for
+            good, how many it still holds, and how many it ever had.
         aside: source, source_row_id: rows that say nothing of a node, as another service's.
         rejects, join_log: the audit (Rejects, JoinLog).
     """

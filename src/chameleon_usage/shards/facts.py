@@ -176,7 +176,14 @@ def facts(
     hosts = replace(
         others,
         maintenance=pl.concat([others.maintenance, said["maintenance"]]),
-        completeness=pl.concat([others.completeness, _all(places, "completeness")]).unique(),
+        completeness=pl.concat(
+            [
+                others.completeness,
+                _all(places, "completeness")
+                .group_by("quantity_type", "source", "keeps", maintain_order=True)
+                .agg(pl.col("held").sum(), pl.col("ever").max()),
+            ]
+        ),
         join_log=_joined([others.join_log, _all(places, "join_log")]),
     )
     named_by = others.intervals.group_by("hostname").agg(rows=pl.len().cast(pl.Int64))
