@@ -33,9 +33,11 @@ from chameleon_usage import pipeline, ranges, runs, stages
 from chameleon_usage.cli import ALLOCATOR
 from chameleon_usage.engines import spark
 from chameleon_usage.engines.home import AtHome, Engine
+from chameleon_usage.engines.tasks import Processes, Tasks
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import files
 from chameleon_usage.models.site import Site, load_sites
+from chameleon_usage.shards import facts as sharded
 from chameleon_usage.usage.buckets import Period
 from support import PROJECT
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 RECORD = PROJECT / "data" / "ranges.json"
 SPAWN = multiprocessing.get_context("spawn")
+HOME = ("threads", "processes")
 STEPS = ("facts", "cut", "read", "add_up", "tables")
 
 
@@ -57,8 +60,8 @@ def site_of(key: str) -> Site:
 @contextlib.contextmanager
 def engine_of(name: str, jobs: int) -> Iterator[Engine]:
     """Give an engine, with the server or cluster that it needs."""
-    if name == "threads":
-        yield AtHome(jobs)
+    if name in HOME:
+        yield AtHome(jobs) if name == "threads" else Processes(jobs)
         return
     with sail() if name == "sail" else local_cluster(jobs):
         session = spark.session()
@@ -164,13 +167,23 @@ def measure(
         clock = [time.perf_counter()]
         with tempfile.TemporaryDirectory(dir=source) as name:
             room = Path(name)
-            early, _ = pipeline.facts(site, source)
-            intervals = early.ingested.intervals.height
-            clock.append(time.perf_counter())
-            late, observed = pipeline.observed_of(early, keep=False)
-            del early
-            parts = ranges.cut(observed, site, room, count, apart=engine.apart)
-            del observed
+            if isinstance(engine, Tasks):
+                read = sharded.facts(site, source / key, count, room, engine)
+                intervals = read.intervals
+                clock.append(time.perf_counter())
+                ingested, observed, parts = sharded.cut(
+                    read, site, room, count, engine, by_project=False
+                )
+                early = stages.FactsStage(ingested, read.as_of)
+                late = pipeline.unnamed(pipeline.late_of(early, observed, read.names))
+                del ingested, read
+            else:
+                early, _ = pipeline.facts(site, source)
+                intervals = early.ingested.intervals.height
+                clock.append(time.perf_counter())
+                late, observed = pipeline.observed_of(early, keep=False)
+                parts = ranges.cut(observed, site, room, count, apart=engine.apart)
+            del early, observed
             clock.append(time.perf_counter())
             moved = size_of(room)
             reading, begun = ranges.whole_reading(parts, engine)
@@ -198,7 +211,7 @@ def measure(
         "ranges": count,
         "rows": sum(json.loads((source / key / "manifest.json").read_text())["tables"].values()),
         "intervals": intervals,
-        "start_up": start_up() if engine_name == "threads" else started,
+        "start_up": start_up() if engine_name in HOME else started,
         **dict(zip(STEPS, (b - a for a, b in itertools.pairwise(clock)), strict=True)),
         "cpu_seconds": sum(part.ru_utime + part.ru_stime for part in (own, children)),
         "driver_gib": driver,
@@ -245,7 +258,7 @@ def say(told: Mapping[str, float]) -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data/twin"))
 @click.option("--site", "key", default="chi_tacc", show_default=True)
 @click.option("--ranges", "each", default=1, show_default=True, help="Ranges for each copy.")
-@click.option("--engine", type=click.Choice(["threads", "sail", "spark"]), default="threads")
+@click.option("--engine", type=click.Choice([*HOME, "sail", "spark"]), default="threads")
 @click.option("--jobs", default=2, show_default=True, help="Ranges at a time.")
 @click.option("--record", is_flag=True, help="Record what was measured for the book.")
 @click.option("--within", "source", type=click.Path(path_type=Path), help="(for its own use)")

@@ -98,17 +98,20 @@ class Processes(Tasks):
             UsageError: a process was killed.
         """
         spawn = multiprocessing.get_context("spawn")
-        with (
-            _one_thread_each(),
-            ProcessPoolExecutor(min(self.jobs, tasks), spawn, max_tasks_per_child=EACH) as pool,
-        ):
-            try:
-                list(pool.map(do_task, repeat(job), range(tasks)))
-            except BrokenProcessPool as error:
-                raise UsageError(
-                    f"--jobs {self.jobs}: a process was killed, most likely for want of memory; "
-                    "give more --ranges and --shards, or fewer --jobs"
-                ) from error
+        some = self.jobs * EACH
+        for first in range(0, tasks, some):  # then others: those of a pool can wait for ever
+            numbers = range(first, min(first + some, tasks))
+            with (
+                _one_thread_each(),
+                ProcessPoolExecutor(min(self.jobs, len(numbers)), spawn) as pool,
+            ):
+                try:
+                    list(pool.map(do_task, repeat(job), numbers))
+                except BrokenProcessPool as error:
+                    raise UsageError(
+                        f"--jobs {self.jobs}: a process was killed, most likely for want of "
+                        "memory; give more --ranges and --shards, or fewer --jobs"
+                    ) from error
 
 
 @contextmanager

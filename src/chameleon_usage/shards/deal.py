@@ -197,12 +197,12 @@ def _told(
             found.append(number)
     leader = pl.coalesce(*found, pl.lit(None, pl.Int64))
     shard = pl.when(leader.is_not_null()).then(_shard(leader, rule.leader, known, count))
-    told = scan.select(_KEY, shard.alias(_SHARD)).drop_nulls().unique()
+    told = scan.select(_KEY, shard.alias(_SHARD)).drop_nulls()
     return told.collect(engine="streaming")
 
 
 class _Places:
-    """Where the things go that follow others."""
+    """Where the things go that follow others: in a table by their number, or in order."""
 
     def __init__(self, told: Iterable[pl.DataFrame], name: str) -> None:
         """Take numbers and shards as the rows of a table tell them.
@@ -210,30 +210,33 @@ class _Places:
         Raises:
             UsageError: of one thing they tell two shards.
         """
-        once = pl.concat(told).unique().sort(_KEY)
-        self.keys, self.shards = once[_KEY].to_numpy(), once[_SHARD].to_numpy() + 1
-        if (self.keys[1:] == self.keys[:-1]).any():
+        every = pl.concat(told)
+        keys, shards = every[_KEY].to_numpy(), every[_SHARD].to_numpy() + 1
+        self.first, last = (int(keys.min()), int(keys.max())) if len(keys) else (0, -1)
+        self.dense = last - self.first < _SPARSE * len(keys)
+        if self.dense:  # the last is for all beyond
+            self.keys, self.shards = keys[:0], np.zeros(last - self.first + 2, shards.dtype)
+            self.shards[keys - self.first] = shards
+            differ = (self.shards[keys - self.first] != shards).any()
+        else:
+            order = np.argsort(keys)
+            self.keys, self.shards = keys[order], shards[order]
+            same = self.keys[1:] == self.keys[:-1]
+            differ = (same & (self.shards[1:] != self.shards[:-1])).any()
+        if differ:
             raise UsageError(
                 f"{name}: two rows of one key belong to different leases or instances, so that the "
                 "site cannot be read in shards; read it whole, with --shards 1"
             )
-        self.first = int(self.keys[0]) if len(self.keys) else 0
-        self.table = None
-        if len(self.keys) and int(self.keys[-1]) - self.first < _SPARSE * len(self.keys):
-            self.table = np.zeros(int(self.keys[-1]) - self.first + 2, self.shards.dtype)
-            self.table[self.keys - self.first] = self.shards
 
     def of(self, numbers: pl.Series) -> pl.Series:
         """Give the shard of things, counted from 1; 0 of those of which none is told."""
-        if not len(self.keys):
-            return pl.repeat(0, len(numbers), dtype=_SHARDS, eager=True)
-        asked = numbers.fill_null(int(self.keys[-1]) + 1).to_numpy()
-        if self.table is not None:
-            place = asked - self.first
-            beyond = (place < 0) | (place >= len(self.table))
-            return pl.Series(self.table[np.where(beyond, len(self.table) - 1, place)])
+        asked = numbers.fill_null(self.first - 1).to_numpy()
+        if self.dense:
+            place, beyond = asked - self.first, len(self.shards) - 1
+            return pl.Series(self.shards[np.where((place < 0) | (place > beyond), beyond, place)])
         place = np.minimum(np.searchsorted(self.keys, asked), len(self.keys) - 1)
-        return pl.Series(np.where(self.keys[place] == asked, self.shards[place], 0), dtype=_SHARDS)
+        return pl.Series(np.where(self.keys[place] == asked, self.shards[place], np.uint16(0)))
 
 
 def _write(rows: pl.LazyFrame, file: str, shards: Sequence[Path]) -> None:
