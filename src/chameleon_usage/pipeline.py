@@ -222,9 +222,7 @@ def _availability(ingested: Ingested) -> pl.DataFrame:
     held = pl.when(pl.col("ever") > 0).then(pl.col("held") / pl.col("ever")).otherwise(0.0)
     share = pl.when(pl.col("ever").is_null()).then(1.0).otherwise(held.clip(upper_bound=1.0))
     return (
-        ingested.completeness.group_by("quantity_type")
-        .agg(share=share.max())
-        .sort("quantity_type")
+        ingested.completeness.group_by("quantity_type").agg(share=share.max()).sort("quantity_type")
     )
 
 

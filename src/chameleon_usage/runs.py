@@ -152,7 +152,7 @@ def run_site(
         return _validated(target), Notes()
     with files.claimed(target):
         raw = data_dir if site.files else data_dir / site.key
-        shards = 1 if options.keep else options.shards or _shards(site, raw)
+        shards = 1 if options.keep else options.shards or shards_unasked(site, raw)
         if shards > 1:
             made = _from_shards(site, raw, target, asked, replace(options, shards=shards))
         elif options.resume_from == "segments":
@@ -255,7 +255,7 @@ def _from_shards(
     return _Summed(late, window, sums, Notes(read.absent, read.left_out))
 
 
-def _shards(site: Site, raw: Path) -> int:
+def shards_unasked(site: Site, raw: Path) -> int:
     """Tell in how many shards a site is read unasked."""
     rows = rows_told(raw)
     if rows <= MOST_RAW_ROWS or reason_against(raw, registry.tables_of(site.adapters), site.files):

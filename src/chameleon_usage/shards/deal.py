@@ -134,9 +134,10 @@ def deal(directory: Path, tables: Sequence[str], count: int, room: Path) -> list
     numbers = cells.numbers(files_of(directory, tables))
     known: dict[str, _Places] = {}
     for name, rule in DEALT.items():
-        if name not in tables:
+        paths = files_of(directory, [name]) if name in tables else []
+        if not paths:
             continue
-        scans = {path: _keyed(path, name, numbers) for path in files_of(directory, [name])}
+        scans = {path: _keyed(path, name, numbers) for path in paths}
         if rule.follows:
             told = [_told(scan, path, name, known, count) for path, scan in scans.items()]
             known[rule.thing] = _Places(told, name)
@@ -169,8 +170,9 @@ def _number(value: pl.Expr, kind: pl.DataType, where: str) -> pl.Expr:
     """Make a number of what names a thing: itself, or the hash of a text."""
     if kind.is_integer():
         return value.cast(pl.Int64)
-    if kind in (pl.String, pl.Null):
-        return pl.when(value.is_not_null()).then(value.hash(0).reinterpret(signed=True))
+    if kind in (pl.String, pl.Categorical, pl.Null):
+        name = value.cast(pl.String)
+        return pl.when(name.is_not_null()).then(name.hash(0).reinterpret(signed=True))
     raise UsageError(f"{where} holds {kind}: only text and whole numbers can be dealt into shards")
 
 
