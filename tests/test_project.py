@@ -182,19 +182,26 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "reconstruct": ("errors", "models", "intervals"),
     "usage": ("errors", "models", "intervals", "reconstruct"),
     "stages": ("errors", "models", "intervals", "io.files"),
-    "ranges": ("errors", "models", "intervals", "reconstruct", "usage", "io.files"),
-    "spark": ("errors", "ranges"),
-    "slurm": ("errors", "ranges", "io.files"),
+    "engines": ("errors", "io.files"),
+    "ranges": ("errors", "models", "intervals", "reconstruct", "usage", "engines", "io.files"),
+    "shards": (
+        *("errors", "models", "intervals", "snapshots", "ingest", "reconstruct", "ranges"),
+        *("engines", "io.files"),
+    ),
     "nightly": ("models", "intervals", "usage"),
     "pipeline": (
-        *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "nightly"),
+        *("errors", "models", "ingest", "reconstruct", "usage", "stages", "ranges", "engines"),
         "io.files",
+    ),
+    "runs": (
+        *("models", "ingest", "usage", "stages", "ranges", "engines", "shards", "nightly"),
+        *("pipeline", "io.files"),
     ),
     "io": ("errors", "models", "intervals", "snapshots", "ingest", "stages", "io.files"),
     "viz": ("models", "io.files"),
     "cli": (
-        *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "spark"),
-        *("slurm", "pipeline", "io", "io.files"),
+        *("errors", "models", "snapshots", "ingest", "usage", "stages", "ranges", "engines"),
+        *("pipeline", "runs", "io", "io.files"),
     ),
 }
 """Room of the house to the rooms from which it may import; the first import from none."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from chameleon_usage.ingest.registry import tables_of
+from chameleon_usage.ingest.registry import ADAPTERS, tables_of
 from chameleon_usage.models.raw import RAW_TABLES
 from chameleon_usage.shards.deal import DEALT, deal, rows_told
+from chameleon_usage.shards.facts import GATHERED, of_shards
 from support.sites import LIVELY, TinySite, lively, uid
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def test_every_dealt_table_is_one_and_each_thing_is_told_before_it_is_followed()
             assert set(rule.follows) <= RAW_TABLES[name].kept.keys(), name
             told.add(rule.thing)
         assert not rule.leader or rule.leader in told | {"lease"}, name
+
+
+def test_each_adapter_of_hosts_reads_no_dealt_table_but_what_is_gathered_of_it():
+    hosts = {name: adapter for name, adapter in ADAPTERS.items() if not of_shards(name)}
+    assert len(hosts) > 5
+    for name, adapter in hosts.items():
+        told = {*adapter.tables, *adapter.optional, *adapter.beside}
+        assert not told & DEALT.keys() or name in GATHERED, name
 
 
 @pytest.mark.parametrize("key", LIVELY)

@@ -114,7 +114,7 @@ def name_booked_hosts(
         the schedule, with hostname where it was found.
     """
     told = rows.select(gone.columns).drop_nulls()
-    named = pl.concat([told, gone.cast(told.schema)])  # type: ignore[arg-type]
+    named = pl.concat([told, gone.cast(told.schema)])
     names = named.group_by("host_id").agg(_name=pl.col("hostname").min())
     return (
         schedule.join(names, on="host_id", how="left", maintain_order="left")

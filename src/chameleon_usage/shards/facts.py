@@ -18,6 +18,7 @@ from chameleon_usage.engines.home import Tables
 from chameleon_usage.engines.tasks import Tasks, tables_of
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import blazar_hosts, loader, registry, renamed
+from chameleon_usage.ingest.blazar import COMPUTEHOSTS, DEVICES
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.frames import columns
 from chameleon_usage.models.raw_inputs import RawInputs
@@ -52,8 +53,10 @@ from chameleon_usage.reconstruct.reading import Collected, Corrections, together
 from chameleon_usage.shards.deal import DEALT, deal, files_of, reason_against
 
 INSTANCES = "nova.instances"
-_POOLS = {"blazar_hosts": blazar_hosts.COMPUTEHOSTS, "edge_devices": blazar_hosts.DEVICES}
+_POOLS = {"blazar_hosts": COMPUTEHOSTS, "edge_devices": DEVICES}
 """Adapters of hosts of which allocations tell something, too, and the tables of these hosts."""
+GATHERED = {"nova_hosts", *_POOLS}
+"""Adapters of hosts that read dealt tables, of which what they need is gathered of all shards."""
 
 _KINDS = columns(Intervals)
 _SAID: Mapping[str, Mapping[str, pl.DataType]] = {
@@ -148,7 +151,7 @@ def facts(
         )
     rows = _rows(directory, tables)
     able, left_out = registry.able(rows, site.adapters, skip_missing=skip_missing)
-    ours = [name for name in able if _of_shards(name)]
+    ours = [name for name in able if of_shards(name)]
     pools = [source for name, source in _POOLS.items() if name in able]
     *dealt, apart = deal(directory, tables, count, room / "raw")
     work = partial(_read, tables, ours, pools)
@@ -201,7 +204,7 @@ def facts(
     )
 
 
-def _of_shards(adapter: str) -> bool:
+def of_shards(adapter: str) -> bool:
     """Tell whether an adapter accounts for rows that are dealt into shards."""
     accounts = registry.ADAPTERS[adapter].accounts
     return any(table in DEALT for tables in accounts.values() for table in tables)
