@@ -239,7 +239,9 @@ def _from_shards(
     """Reconstruct a site whose facts are never in memory together."""
     check_orders(site)
     engine = options.engine if options.engine and options.engine.apart else None
-    workers = engine if isinstance(engine, Tasks) else Processes(options.jobs)
+    workers = (
+        engine if isinstance(engine, Tasks) else Processes(options.jobs, progress=options.progress)
+    )
     with files.beside(target) as room:
         read = sharded.facts(
             site, raw, options.shards or 1, room, workers, skip_missing=options.skip_missing

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
+from tqdm import tqdm
 
 from chameleon_usage.engines.home import Tables, Work, places, plain
 from chameleon_usage.errors import UsageError
@@ -22,6 +24,7 @@ from chameleon_usage.io.files import load_table, save_tables, whole_directory
 
 JOB, DONE = "job.pickle", "done"
 
+SPAWN = multiprocessing.get_context("spawn")
 EACH = 4
 """Tasks that a process does: it keeps the names of all it has seen, as Polars does."""
 
@@ -87,9 +90,9 @@ class Tasks:
 class Processes(Tasks):
     """Some at a time, each in a process of this machine, which uses one core."""
 
-    def __init__(self, jobs: int = 1) -> None:
-        """Take how many at a time."""
-        self.jobs = jobs
+    def __init__(self, jobs: int = 1, *, progress: bool = False) -> None:
+        """Take how many at a time, and whether to show a bar on a terminal."""
+        self.jobs, self.progress = jobs, progress
 
     def launch(self, job: Path, tasks: int) -> None:
         """Have all tasks of a job done.
@@ -97,21 +100,22 @@ class Processes(Tasks):
         Raises:
             UsageError: a process was killed.
         """
-        spawn = multiprocessing.get_context("spawn")
-        some = self.jobs * EACH
-        for first in range(0, tasks, some):  # then others: those of a pool can wait for ever
-            numbers = range(first, min(first + some, tasks))
-            with (
-                _one_thread_each(),
-                ProcessPoolExecutor(min(self.jobs, len(numbers)), spawn) as pool,
-            ):
-                try:
-                    list(pool.map(do_task, repeat(job), numbers))
-                except BrokenProcessPool as error:
-                    raise UsageError(
-                        f"--jobs {self.jobs}: a process was killed, most likely for want of "
-                        "memory; give more --ranges and --shards, or fewer --jobs"
-                    ) from error
+        with _one_thread_each(), self._bar(job, tasks) as bar:
+            # New processes after some tasks are a new pool: one that replaces its own can hang.
+            for first in range(0, tasks, self.jobs * EACH):
+                numbers = range(tasks)[first : first + self.jobs * EACH]
+                with ProcessPoolExecutor(min(self.jobs, len(numbers)), SPAWN) as pool:
+                    try:
+                        for _ in pool.map(do_task, repeat(job), numbers):
+                            bar.update()
+                    except BrokenProcessPool as error:
+                        raise UsageError(
+                            f"--jobs {self.jobs}: a process was killed, most likely for want of "
+                            "memory; give more --ranges and --shards, or fewer --jobs"
+                        ) from error
+
+    def _bar(self, job: Path, tasks: int) -> tqdm[NoReturn]:
+        return tqdm(desc=job.name, total=tasks, leave=False, disable=not self.progress)
 
 
 @contextmanager
@@ -139,7 +143,12 @@ def _of_tables(work: Callable[[Tables], Tables], of: Sequence[str], place: Path)
 
 def tables_of(place: Path, names: Sequence[str]) -> dict[str, pl.DataFrame]:
     """Read tables of a place."""
-    return {name: load_table(place / f"{name}.parquet") for name in names}
+    return {name: load_table(path_of(place, name)) for name in names}
+
+
+def path_of(place: Path, name: str) -> Path:
+    """Tell where a table of a place lies."""
+    return place / f"{name}.parquet"
 
 
 def do_task(job: Path, number: int) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -196,14 +196,14 @@ def _scan(parts: Iterator[pl.DataFrame], failed: list[BaseException]) -> pl.Lazy
     return register_io_source(source, schema=first.schema)
 
 
-def load_table(path: Path) -> pl.DataFrame:
-    """Read one table of a stage, of the outputs or of a range.
+def load_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read one table of a stage, of the outputs or of a range; or some of its columns.
 
     Raises:
         UsageError: it is not there, or is damaged.
     """
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, columns=columns)
     except (pl.exceptions.PolarsError, OSError) as error:
         option = " --save-stages" if "stages" in path.parts else ""
         raise UsageError(

@@ -15,12 +15,13 @@ from pathlib import Path
 import polars as pl
 
 from chameleon_usage.engines.home import Tables
-from chameleon_usage.engines.tasks import Tasks, tables_of
+from chameleon_usage.engines.tasks import Tasks, path_of
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import blazar_hosts, loader, registry, renamed
 from chameleon_usage.ingest.blazar import COMPUTEHOSTS, DEVICES
 from chameleon_usage.intervals import arithmetic
-from chameleon_usage.models.frames import columns
+from chameleon_usage.io.files import load_table
+from chameleon_usage.models.frames import columns, conform
 from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.raw_table import NAME, TIME
 from chameleon_usage.models.site import Site
@@ -62,7 +63,7 @@ _KINDS = columns(Intervals)
 _SAID: Mapping[str, Mapping[str, pl.DataType]] = {
     "intervals": _KINDS,
     "leases": columns(Leases),
-    "schedule": columns(Schedule),
+    "schedule": {name: kind for name, kind in columns(Schedule).items() if name != "entity_id"},
     "maintenance": MAINTENANCE,
     "rejects": columns(Rejects),
     "join_log": columns(JoinLog),
@@ -74,11 +75,13 @@ _SAID: Mapping[str, Mapping[str, pl.DataType]] = {
         name: _KINDS[name] for name in ("quantity_type", "reservation_id", "host_id", "hostname")
     },
     "names": {name: _KINDS[name] for name in ("host_id", "hostname")},
-    "hosts": {"hostname": NAME, "rows": pl.Int64()},
+    "counts": {"hostname": NAME, "rows": pl.Int64()},
     "unallocated": {"any": pl.Boolean()},
     "absent": {"name": pl.String()},
 }
 """What is kept of each shard."""
+_LARGE = frozenset({"intervals", "leases", "schedule", "rejects"})
+"""What of it is read again shard by shard, or later."""
 
 _NOTHING = Collected("corrected").result()
 _EARLY: Mapping[str, Mapping[str, pl.DataType]] = {
@@ -100,7 +103,7 @@ class Shards:
         gone: of ``Observed.gone``.
         unallocated: of ``Observed.unallocated``.
         names: host_id and hostname of the hosts that rows name.
-        rows: intervals by hostname.
+        counts: intervals by hostname: hostname, rows.
         absent: what was asked for and is absent or holds no row: tables, and columns.
         left_out: adapters that did not run, and the tables that each lacks.
     """
@@ -111,14 +114,14 @@ class Shards:
     gone: pl.DataFrame
     unallocated: bool
     names: pl.DataFrame
-    rows: pl.DataFrame
+    counts: pl.DataFrame
     absent: tuple[str, ...]
     left_out: Mapping[str, Sequence[str]]
 
     @property
     def intervals(self) -> int:
-        """How many there are of hosts that are named."""
-        return int(self.rows["rows"].sum())
+        """How many there are."""
+        return int(self.counts["rows"].sum())
 
 
 def facts(
@@ -156,52 +159,51 @@ def facts(
     *dealt, apart = deal(directory, tables, count, room / "raw")
     work = partial(_read, tables, ours, pools)
     places = workers.each(room / "facts", dealt, work, tuple(_SAID))
-    said = {
-        name: _all(places, name)
-        for name in ("witnesses", "spans", "votes", "names", "hosts", "unallocated", "maintenance")
-    }
+    said = {name: _all(places, name) for name in _SAID if name not in _LARGE}
     inputs = _inputs(apart, [name for name in tables if name not in DEALT])
-    inputs.tables[INSTANCES] = said["witnesses"]
-    spans = (
-        said["spans"]
-        .group_by("source", "host_id")
-        .agg(
-            pl.col("first").min(),
-            last=pl.when(~pl.col("last").is_null().any()).then(pl.col("last").max()),
-        )
-    )
-    inputs = replace(
-        inputs,
-        spans={source: spans.filter(source=source).drop("source") for source in pools},
-    )
-    others = registry.run_adapters(inputs, [name for name in able if name not in ours])
     shutil.rmtree(room / "raw")
-    hosts = replace(
+    inputs.tables[INSTANCES] = said["witnesses"]
+    inputs = replace(inputs, spans=_spans(said["spans"], pools))
+    others = registry.run_adapters(inputs, [name for name in able if name not in ours])
+    counts = pl.concat([said["counts"], _counts(others.intervals)])
+    return Shards(
+        places,
+        hosts=_together(others, said),
+        as_of=inputs.as_of,
+        gone=inference.gone_hosts(said["votes"]),
+        unallocated=bool(said["unallocated"]["any"].any()),
+        names=pl.concat([said["names"], others.intervals.select(list(_SAID["names"]))]),
+        counts=counts.group_by("hostname").agg(pl.col("rows").sum()),
+        absent=(*_all(places[:1], "absent")["name"], *(name for name in rows if not rows[name])),
+        left_out=left_out,
+    )
+
+
+def _spans(told: pl.DataFrame, pools: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Put together when the allocations of all shards held each host."""
+    last = pl.col("last")
+    spans = told.group_by("source", "host_id").agg(
+        pl.col("first").min(), last=pl.when(~last.is_null().any()).then(last.max())
+    )
+    return {source: spans.filter(source=source).drop("source") for source in pools}
+
+
+def _together(others: Ingested, said: Mapping[str, pl.DataFrame]) -> Ingested:
+    """Add to what the adapters of hosts say what all shards say of the whole site."""
+    known = said["completeness"].group_by("quantity_type", "source", "keeps", maintain_order=True)
+    return replace(
         others,
         maintenance=pl.concat([others.maintenance, said["maintenance"]]),
         completeness=pl.concat(
-            [
-                others.completeness,
-                _all(places, "completeness")
-                .group_by("quantity_type", "source", "keeps", maintain_order=True)
-                .agg(pl.col("held").sum(), pl.col("ever").max()),
-            ]
+            [others.completeness, known.agg(pl.col("held").sum(), pl.col("ever").max())]
         ),
-        join_log=_joined([others.join_log, _all(places, "join_log")]),
+        join_log=_joined([others.join_log, said["join_log"]]),
     )
-    named_by = others.intervals.group_by("hostname").agg(rows=pl.len().cast(pl.Int64))
-    counted = pl.concat([said["hosts"], named_by.cast({"hostname": NAME})])
-    return Shards(
-        places,
-        hosts,
-        inputs.as_of,
-        inference.gone_hosts(said["votes"]),
-        bool(said["unallocated"]["any"].any()),
-        pl.concat([said["names"], others.intervals.select("host_id", "hostname").drop_nulls()]),
-        counted.group_by("hostname").agg(pl.col("rows").sum()).drop_nulls(),
-        (*_all(places[:1], "absent")["name"], *(name for name in sorted(rows) if not rows[name])),
-        left_out,
-    )
+
+
+def _counts(intervals: pl.DataFrame) -> pl.DataFrame:
+    counts = intervals.group_by("hostname").agg(rows=pl.len().cast(pl.Int64))
+    return counts.cast({"hostname": NAME})
 
 
 def of_shards(adapter: str) -> bool:
@@ -226,7 +228,9 @@ def _inputs(place: Path, tables: Sequence[str]) -> RawInputs:
 def _all(places: Sequence[Path], name: str) -> pl.DataFrame:
     """Put a table of all shards together."""
     kinds = _SAID[name] if name in _SAID else _EARLY[name]
-    return pl.concat(named(tables_of(place, [name])[name], kinds) for place in places)
+    return pl.concat(
+        named(load_table(path_of(place, name), list(kinds)), kinds) for place in places
+    )
 
 
 def _read(
@@ -254,7 +258,7 @@ def _read(
         "spans": pl.concat([pl.DataFrame(schema=_SAID["spans"]), *spans], how="diagonal"),
         "votes": votes.select(list(_SAID["votes"])).unique(),
         "names": begun.select(list(_SAID["names"])).drop_nulls().unique(),
-        "hosts": said.intervals.group_by("hostname").agg(rows=pl.len().cast(pl.Int64)),
+        "counts": _counts(said.intervals),
         "unallocated": pl.DataFrame({"any": [inference.any_unallocated(begun)]}),
         "absent": pl.DataFrame({"name": inputs.absent}, schema=_SAID["absent"]),
     }
@@ -294,7 +298,7 @@ def cut(
         (what is ingested but for the intervals, what is observed of hosts, the site in ranges)
     """
     observed = _observe(shards, shards.hosts)
-    division = balanced(shards.rows, count)
+    division = balanced(shards.counts.drop_nulls(), count)
     # What each of them has to know.
     about = Ingested(profiles=shards.hosts.profiles, completeness=shards.hosts.completeness)
     known = replace(shards, places=(), hosts=about, names=shards.names.clear())
@@ -302,7 +306,9 @@ def cut(
         folder / "cut", shards.places, partial(_cut, known, site, folder, division), tuple(_EARLY)
     )
     ingested = replace(
-        shards.hosts, leases=_all(shards.places, "leases"), schedule=_all(shards.places, "schedule")
+        shards.hosts,
+        leases=_all(shards.places, "leases"),
+        schedule=conform(_all(shards.places, "schedule"), Schedule),
     )
     for place in shards.places:
         shutil.rmtree(place)
