@@ -114,7 +114,7 @@ class Processes(Tasks):
                             "memory; give more --ranges and --shards, or fewer --jobs"
                         ) from error
 
-    def _bar(self, job: Path, tasks: int) -> tqdm[NoReturn]:
+    def _bar(self, job: Path, tasks: int) -> "tqdm[NoReturn]":
         return tqdm(desc=job.name, total=tasks, leave=False, disable=not self.progress)
 
 

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -196,7 +196,7 @@ def _scan(parts: Iterator[pl.DataFrame], failed: list[BaseException]) -> pl.Lazy
     return register_io_source(source, schema=first.schema)
 
 
-def load_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+def load_table(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     """Read one table of a stage, of the outputs or of a range; or some of its columns.
 
     Raises:
