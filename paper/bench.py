@@ -52,8 +52,9 @@ A site with more rows than one machine has memory for is counted in
 [ranges of its hosts](#beyond-one-machine), some at a time or on many machines.
 `tests/bench/ranges.py --record` measured that on {ranges_processor} ({ranges_cores} cores). It
 copies the raw tables of {site} under other names, so that the site is so many *times* as large and
-every sum is known: it must be that of one copy, times their number, to the last second. *Spark* is
-a local cluster of Spark itself, *Sail* a single server that speaks its protocol.
+every sum is known: it must be that of one copy, times their number, to the last second. *Threads*
+are of one process, which reads the site whole; *processes* read it in shards. *Spark* is a local
+cluster of Spark itself, *Sail* a single server that speaks its protocol.
 
 {ranges}
 
@@ -62,7 +63,7 @@ tables to output tables. *Rate* is that of the two steps which are done range by
 rows on disk to the sums of all segments. *Processor* is the time of all cores, *shuffle* the size
 of the rows of all ranges. Memory is the most that was held: *worker* by the largest of the
 processes that work on ranges, *driver* by the one that adds up and makes the tables, *together* by
-all at any time. Threads are of one process, which is worker and driver.
+all at any time. Of threads, the one process is worker and driver.
 
 ## Night after night
 
@@ -81,7 +82,12 @@ that a process held in any of them.
 {paying}
 """
 
-_ENGINES = {"threads": "{jobs} threads", "sail": "Sail", "spark": "Spark"}
+_ENGINES = {
+    "threads": "{jobs} threads",
+    "processes": "{jobs} processes",
+    "sail": "Sail",
+    "spark": "Spark",
+}
 
 
 def page() -> str:

@@ -1,5 +1,7 @@
 """Time and memory of a site many times as large as a real one, range of hosts by range of hosts.
 
+Processes read it in shards, too: as many of these, and ranges, as a run makes unasked.
+
 The raw tables of a simulated site are copied under other names (``copies``), and run as those of
 one site, from raw tables to outputs. So the truth is known: all unit-seconds are those of one copy,
 times their number. What was measured is recorded for the page of the book, in data/ranges.json.
@@ -21,6 +23,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,24 +170,8 @@ def measure(
         clock = [time.perf_counter()]
         with tempfile.TemporaryDirectory(dir=source) as name:
             room = Path(name)
-            if isinstance(engine, Tasks):
-                read = sharded.facts(site, source / key, count, room, engine)
-                intervals = read.intervals
-                clock.append(time.perf_counter())
-                ingested, observed, parts = sharded.cut(
-                    read, site, room, count, engine, by_project=False
-                )
-                early = stages.FactsStage(ingested, read.as_of)
-                late = pipeline.unnamed(pipeline.late_of(early, observed, read.names))
-                del ingested, read
-            else:
-                early, _ = pipeline.facts(site, source)
-                intervals = early.ingested.intervals.height
-                clock.append(time.perf_counter())
-                late, observed = pipeline.observed_of(early, keep=False)
-                parts = ranges.cut(observed, site, room, count, apart=engine.apart)
-            del early, observed
-            clock.append(time.perf_counter())
+            late, parts, intervals, read = in_ranges(site, source, room, count, engine)
+            clock += [read, time.perf_counter()]
             moved = size_of(room)
             reading, begun = ranges.whole_reading(parts, engine)
             clock.append(time.perf_counter())
@@ -195,6 +182,7 @@ def measure(
             size = size_of(room)
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     late = pipeline.with_reading(late, reading, by_project=False)
+    count = parts.division.count
     del parts, reading
     with tempfile.TemporaryDirectory(dir=source) as name:
         made = pipeline.each_output(late, site, window, sums)
@@ -209,7 +197,7 @@ def measure(
         "engine": engine_name,
         "jobs": jobs,
         "ranges": count,
-        "rows": sum(json.loads((source / key / "manifest.json").read_text())["tables"].values()),
+        "rows": raw_rows(source / key),
         "intervals": intervals,
         "start_up": start_up() if engine_name in HOME else started,
         **dict(zip(STEPS, (b - a for a, b in itertools.pairwise(clock)), strict=True)),
@@ -225,6 +213,32 @@ def measure(
     units = usage.columns[usage.columns.index("bucket") + 1 :]
     checked = usage.select(pl.col(units).sum()).row(0, named=True)
     (source / "told.json").write_text(json.dumps({"told": told, "sums": checked}))
+
+
+def in_ranges(
+    site: Site, source: Path, room: Path, count: int, engine: Engine
+) -> tuple[stages.SegmentsStage, ranges.Cut, int, float]:
+    """Read a site and cut it into ranges; tell its intervals, and when it was read."""
+    if isinstance(engine, Tasks):
+        shards = max(engine.jobs, ceil(raw_rows(source / site.key) / runs.EACH_SHARD))
+        read = sharded.facts(site, source / site.key, shards, room, engine)
+        clock, intervals = time.perf_counter(), read.intervals
+        count = max(engine.jobs, ceil(intervals / runs.EACH_RANGE))
+        ingested, observed, parts = sharded.cut(read, site, room, count, engine, by_project=False)
+        early = stages.FactsStage(ingested, read.as_of)
+        late = pipeline.unnamed(pipeline.late_of(early, observed, read.names))
+        return late, parts, intervals, clock
+    early, _ = pipeline.facts(site, source)
+    clock, intervals = time.perf_counter(), early.ingested.intervals.height
+    late, observed = pipeline.observed_of(early, keep=False)
+    del early
+    parts = ranges.cut(observed, site, room, count, apart=engine.apart)
+    return late, parts, intervals, clock
+
+
+def raw_rows(directory: Path) -> int:
+    """Tell how many raw rows there are."""
+    return sum(json.loads((directory / "manifest.json").read_text())["tables"].values())
 
 
 def size_of(folder: Path) -> int:
