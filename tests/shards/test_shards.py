@@ -54,7 +54,7 @@ def test_a_lively_site_is_the_same_in_three_shards_and_in_eight(key, tmp_path):
     assert_same(lively(key), tmp_path, 3, 8)
 
 
-@pytest.mark.parametrize("most", [3, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [2, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("key", SITES)
 def test_generated_sites_are_the_same_in_shards(key, most, tmp_path_factory):
     @settings(max_examples=most, suppress_health_check=list(HealthCheck), deadline=None)
