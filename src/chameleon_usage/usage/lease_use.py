@@ -134,10 +134,12 @@ def add_counted(
     parts: Iterable[Mapping[str, pl.DataFrame]], leases: pl.DataFrame, window: Window
 ) -> dict[str, pl.DataFrame]:
     """Add up what is ``counted`` in all ranges; names may be written as text."""
-    listed = list(parts)
-    begun = [part["begun"].cast({"hostname": NAME, "node_type": NAME}) for part in listed]
+    seconds, begun = [], []
+    for part in parts:
+        seconds.append(part["seconds"])
+        begun.append(part["begun"].cast({"hostname": NAME, "node_type": NAME}))
     return {
-        "lease_hours": _hours(pl.concat(part["seconds"] for part in listed), window),
+        "lease_hours": _hours(pl.concat(seconds), window),
         "lease_counts": _count_leases(_first_of_all(begun), leases, window),
     }
 
@@ -161,11 +163,13 @@ def unsettled(parts: Callable[[], Iterable[pl.DataFrame]]) -> pl.DataFrame:
     def known(part: pl.DataFrame) -> pl.DataFrame:
         return part.select(_claim=pl.col("claim").hash(), _lease=pl.col("lease_id").hash())
 
-    every = pl.concat(known(part) for part in parts()).unique()
-    several = every.filter(pl.col("_claim").is_duplicated()).select("_claim").unique()
-    found = [
-        part.filter(known(part)["_claim"].is_in(several["_claim"].implode())) for part in parts()
-    ]
+    every = pl.concat(known(part) for part in parts())
+    claim, lease = (every[name].to_numpy() for name in every.columns)
+    order = np.argsort(claim)
+    claim, lease = claim[order], lease[order]
+    again = (claim[1:] == claim[:-1]) & (lease[1:] != lease[:-1])
+    several = pl.Series(np.unique(claim[1:][again]))
+    found = [part.filter(known(part)["_claim"].is_in(several.implode())) for part in parts()]
     return pl.concat(found).group_by("claim").agg(pl.col("lease_id").min()).drop_nulls()
 
 

@@ -437,12 +437,13 @@ def leadtime_tables(leases: pl.DataFrame, site: str) -> dict[str, pl.DataFrame]:
         site: the site's key.
     """
     stamped = leases.with_columns(created_at=pl.col("created_at").dt.replace_time_zone("UTC"))
-    points = (
-        stamped.select("created_at", requested="requested_h", effective="effective_h")
-        .unpivot(index="created_at", variable_name="leadtime_type")
-        .drop_nulls("value")
-        .group_by(timestamp="created_at", leadtime_type="leadtime_type")
-        .agg(pl.col("value").median())
+    # Type by type: the leases of a large site, twice, take much memory.
+    points = pl.concat(
+        stamped.drop_nulls(f"{kind}_h")
+        .group_by(timestamp="created_at")
+        .agg(value=pl.col(f"{kind}_h").median())
+        .with_columns(leadtime_type=pl.lit(kind))
+        for kind in ("requested", "effective")
     )
     return {
         "leadtime_leases": finish(stamped, LeadtimeLeases, site),
