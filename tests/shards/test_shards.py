@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from chameleon_usage import runs
+from chameleon_usage.engines.tasks import Processes
 from chameleon_usage.errors import UsageError
 from support import PROJECT
-from support.engines import Here
+from support.engines import Here, killed
 from support.little_sites import little_sites
 from support.sites import LIVELY, TEN_DAYS, TinySite, lively
 
@@ -188,3 +189,9 @@ def test_other_processes_make_the_same_files(usage, lively_raw, lively_outputs, 
     ours = tmp_path / "chi_tacc"
     assert names == sorted(path.name for path in ours.iterdir())
     assert [n for n in names if (whole / n).read_bytes() != (ours / n).read_bytes()] == []
+
+
+def test_a_process_that_is_killed_ends_the_run_and_tells_why(tmp_path):
+    places = [tmp_path / name for name in "abc"]
+    with pytest.raises(UsageError, match=r"--jobs 2: a process was killed.* give more --ranges"):
+        Processes(2).each(tmp_path / "job", places, killed, ("told",))

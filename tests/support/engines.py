@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 from chameleon_usage.engines.tasks import Tasks, do_task
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from chameleon_usage.engines.home import Tables
 
 
 class Here(Tasks):
@@ -17,3 +21,9 @@ class Here(Tasks):
         """Do one task after another, the last one first."""
         for number in reversed(range(tasks)):
             do_task(job, number)
+
+
+def killed(_: Path) -> Tables:
+    """Do what is killed in the middle, as for want of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError

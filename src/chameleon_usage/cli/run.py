@@ -95,7 +95,7 @@ RUN_FIRST = "run 'chameleon-usage run' first, or name another directory with --o
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Ranges at a time on this machine: about as many as it has cores.",
+    help="Ranges, or shards, at a time on this machine: about as many as it has cores.",
 )
 @click.option(
     "--update",

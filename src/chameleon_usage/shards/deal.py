@@ -173,7 +173,10 @@ def _number(value: pl.Expr, kind: pl.DataType, where: str) -> pl.Expr:
     if kind in (pl.String, pl.Categorical, pl.Null):
         name = value.cast(pl.String)
         return pl.when(name.is_not_null()).then(name.hash(0).reinterpret(signed=True))
-    raise UsageError(f"{where} holds {kind}: only text and whole numbers can be dealt into shards")
+    raise UsageError(
+        f"{where} holds {kind}: rows are dealt into shards by text or whole numbers; read the site "
+        "whole, with --shards 1"
+    )
 
 
 def _shard(number: pl.Expr, thing: str, known: Mapping[str, "_Places"], count: int) -> pl.Expr:
