@@ -364,8 +364,9 @@ def each_output(
         tables["sessions_by_project"] = projects.sessions_by_project(
             stage.sessions, window, availability.as_of, site=site.key, naming=by_project
         )
-    for name, frame in tables.items():
-        yield name, _held(name, frame)
+    for name in list(tables):  # written one by one, they make room for each other
+        yield name, _held(name, tables.pop(name))
+    yield "rejects", _held("rejects", _in_order(stage.rejects))
 
 
 def _beside_usage(
@@ -401,7 +402,6 @@ def _beside_usage(
     tables["comparison_causes"] = causes.comparison_causes(
         sums["seconds"], stage.rejects, sliced, availability, window, site=site.key
     )
-    tables["rejects"] = _in_order(stage.rejects)
     tables["join_log"] = stage.join_log.sort("name")
     return tables, leased
 

@@ -166,25 +166,27 @@ def load_segments(directory: Path) -> SegmentsStage:
 
 
 def save_usage(
-    directory: Path, tables: Iterable[tuple[str, Table]], keep: Collection[str] = ()
+    directory: Path,
+    tables: Iterable[tuple[str, Table]],
+    keep: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, pl.DataFrame]:
     """Write the output tables, each while the next is made.
 
     Args:
         directory: where to.
         tables: names and tables.
-        keep: tables that are wanted again; each is whole.
+        keep: tables that are wanted again, each of which is whole, and their columns.
 
     Returns:
-        those, by name.
+        these columns of those tables, by name.
     """
     directory.mkdir(parents=True, exist_ok=True)
     kept, written = {}, []
     with ThreadPoolExecutor(1) as writer:
         for name, table in tables:
             written.append(writer.submit(save_table, directory / f"{name}.parquet", table))
-            if name in keep and isinstance(table, pl.DataFrame):
-                kept[name] = table
+            if keep and name in keep and isinstance(table, pl.DataFrame):
+                kept[name] = table.select(keep[name])
         for one in written:
             one.result()
     return kept

@@ -7,11 +7,10 @@ import multiprocessing
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,8 +24,6 @@ from chameleon_usage.io.files import load_table, save_tables, whole_directory
 JOB, DONE = "job.pickle", "done"
 
 SPAWN = multiprocessing.get_context("spawn")
-EACH = 4
-"""Tasks that a process does: it keeps the names of all it has seen, as Polars does."""
 
 
 class Tasks:
@@ -100,19 +97,24 @@ class Processes(Tasks):
         Raises:
             UsageError: a process was killed.
         """
-        with _one_thread_each(), self._bar(job, tasks) as bar:
-            # New processes after some tasks are a new pool: one that replaces its own can hang.
-            for first in range(0, tasks, self.jobs * EACH):
-                numbers = range(tasks)[first : first + self.jobs * EACH]
-                with ProcessPoolExecutor(min(self.jobs, len(numbers)), SPAWN) as pool:
-                    try:
-                        for _ in pool.map(do_task, repeat(job), numbers):
-                            bar.update()
-                    except BrokenProcessPool as error:
-                        raise UsageError(
-                            f"--jobs {self.jobs}: a process was killed, most likely for want of "
-                            "memory; give more --ranges and --shards, or fewer --jobs"
-                        ) from error
+        pool = ThreadPoolExecutor(self.jobs)
+        try:
+            with _one_thread_each(), self._bar(job, tasks) as bar:
+                for _ in pool.map(partial(self._alone, job), range(tasks)):
+                    bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _alone(self, job: Path, number: int) -> None:
+        """Do a task in a process that ends with it: Polars keeps all names that it has seen."""
+        with ProcessPoolExecutor(1, SPAWN) as process:
+            try:
+                process.submit(do_task, job, number).result()
+            except BrokenProcessPool as error:
+                raise UsageError(
+                    f"--jobs {self.jobs}: a process was killed, most likely for want of memory; "
+                    "give more --ranges and --shards, or fewer --jobs"
+                ) from error
 
     def _bar(self, job: Path, tasks: int) -> "tqdm[NoReturn]":
         return tqdm(desc=job.name, total=tasks, leave=False, disable=not self.progress)
