@@ -123,8 +123,11 @@ class Peak(threading.Thread):
     def run(self) -> None:
         while not self.over.wait(0.2):
             own, *others = family(os.getpid())
+            ours = peak_of(own)  # also told of a process that has not yet become another
             self.together = max(self.together, sum(map(held_by, [own, *others])) / 2**30)
-            self.worker = max(self.worker, *map(peak_of, others), 0.0)
+            self.worker = max(
+                self.worker, *(peak for one in others if (peak := peak_of(one)) != ours), 0.0
+            )
 
 
 def family(process: int) -> list[int]:
