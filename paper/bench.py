@@ -63,7 +63,8 @@ tables to output tables. *Rate* is that of the two steps which are done range by
 rows on disk to the sums of all segments. *Processor* is the time of all cores, *shuffle* the size
 of the rows of all ranges. Memory is the most that was held: *worker* by the largest of the
 processes that work on ranges, *driver* by the one that adds up and makes the tables, *together* by
-all at any time. Of threads, the one process is worker and driver.
+all at any time. Of threads, the one process is worker and driver; elsewhere a dash says that the
+largest worker was not told apart.
 
 ## Night after night
 
