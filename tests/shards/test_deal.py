@@ -171,5 +171,18 @@ def test_containers_follow_their_reservation_and_what_was_done_to_them_follows_t
     assert_beside(rows(shards, "zun.container_actions_events"), actions, "action_id")
 
 
-def test_without_a_manifest_no_rows_are_told(tmp_path):
-    assert rows_told(tmp_path) == 0
+@pytest.mark.parametrize(
+    ("told", "rows"),
+    [
+        (None, 0),
+        ("", 0),
+        ("[]", 0),
+        ('{"as_of": "2020-01-01"}', 0),
+        ('{"tables": ["a"]}', 0),
+        ('{"tables": {"nova.instances": 3, "blazar.leases": 4, "other": null}}', 7),
+    ],
+)
+def test_rows_are_those_that_the_manifest_lists(told, rows, tmp_path):
+    if told is not None:
+        (tmp_path / "manifest.json").write_text(told)
+    assert rows_told(tmp_path) == rows

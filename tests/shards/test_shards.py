@@ -51,14 +51,14 @@ def assert_same(site: TinySite, folder: Path, *shards: int) -> None:
 
 
 @pytest.mark.parametrize("key", SITES)
-def test_a_lively_site_is_the_same_in_three_shards_and_in_eight(key, tmp_path):
-    assert_same(lively(key), tmp_path, 3, 8)
+def test_a_lively_site_is_the_same_in_four_shards(key, tmp_path):
+    assert_same(lively(key), tmp_path, 4)
 
 
-@pytest.mark.parametrize("most", [2, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
 @pytest.mark.parametrize("key", SITES)
-def test_generated_sites_are_the_same_in_shards(key, most, tmp_path_factory):
-    @settings(max_examples=most, suppress_health_check=list(HealthCheck), deadline=None)
+def test_generated_sites_are_the_same_in_shards(key, tmp_path_factory):
+    @settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
     @given(little_sites(key))
     def same(site: TinySite) -> None:
         if site.tables:
@@ -87,7 +87,7 @@ class TestWhatNoShardKnowsAlone:
             site.lease(lease, number, number + 1, ["gone"])
             site.instance(f"I{number}", "ab"[number % 2], number, number + 1, lease=lease)
         assert site.daily("corrected", "committed", host="a")[:2] == [1, 0]
-        assert_same(site, tmp_path, 2, 7)
+        assert_same(site, tmp_path, 3)
 
     def test_an_enrolment_without_a_row_lasts_as_long_as_allocations_of_all_shards(self, tmp_path):
         site = TinySite()

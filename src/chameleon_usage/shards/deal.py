@@ -97,12 +97,12 @@ def reason_against(directory: Path, tables: Sequence[str], files: Mapping[str, s
 
 
 def rows_told(directory: Path) -> int:
-    """Tell how many raw rows the manifest of a site lists; none if it lists none."""
-    manifest = directory / MANIFEST
-    if not manifest.exists():
+    """Tell how many raw rows the manifest of a site lists; none if it lists none, or is damaged."""
+    try:
+        told = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["tables"].values()
+        return sum(rows for rows in told if isinstance(rows, int))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return 0
-    told = json.loads(manifest.read_text(encoding="utf-8")).get("tables", {})
-    return sum(rows for rows in told.values() if isinstance(rows, int))
 
 
 def deal(directory: Path, tables: Sequence[str], count: int, room: Path) -> list[Path]:
