@@ -53,10 +53,13 @@ A site with more rows than one machine has memory for is counted in
 `tests/bench/ranges.py --record` measured that on {ranges_processor} ({ranges_cores} cores). It
 copies the raw tables of {site} under other names, so that the site is so many *times* as large and
 every sum is known: it must be that of one copy, times their number, to the last second. *Threads*
-are of one process, which reads the site whole; *processes* read it in shards. *Spark* is a local
-cluster of Spark itself, *Sail* a single server that speaks its protocol.
+are of one process, which reads the site whole; *processes* read it in shards.
 
-{ranges}
+{at_home}
+
+*Spark* is a local cluster of Spark itself, *Sail* a single server that speaks its protocol.
+
+{clusters}
 
 *Start* is until a worker can work, *facts* from raw tables to intervals, and *all steps* from raw
 tables to output tables. *Rate* is that of the two steps which are done range by range, from their
@@ -83,12 +86,9 @@ that a process held in any of them.
 {paying}
 """
 
-_ENGINES = {
-    "threads": "{jobs} threads",
-    "processes": "{jobs} processes",
-    "sail": "Sail",
-    "spark": "Spark",
-}
+_AT_HOME = {"threads": "{jobs} threads", "processes": "{jobs} processes"}
+_CLUSTERS = {"sail": "Sail", "spark": "Spark"}
+"""Engines, and what the head of a column calls them."""
 
 
 def page() -> str:
@@ -112,7 +112,8 @@ def page() -> str:
         ranges_processor=ranges["machine"]["processor"],
         ranges_cores=ranges["machine"]["cores"],
         site=site_names(ranges["site"], "data/sites.yaml")[ranges["site"]],
-        ranges=_table_of_ranges(ranges["runs"]),
+        at_home=_table_of_ranges(ranges["runs"], _AT_HOME),
+        clusters=_table_of_ranges(ranges["runs"], _CLUSTERS),
         processor=machine["processor"],
         cores=machine["cores"],
         memory=machine["memory_gib"],
@@ -131,7 +132,7 @@ _MEASURES: dict[str, Callable[[dict[str, Any]], str]] = {
     "intervals": lambda of: f"{of['intervals']:,}",
     "start": lambda of: f"{of['start_up']:.1f} s",
     "facts": lambda of: f"{of['facts']:.1f} s",
-    "all steps": lambda of: f"{sum(of[step] for step in _STEPS):.0f} s",
+    "all steps": lambda of: f"{sum(of[step] for step in _STEPS):,.0f} s",
     "rate, intervals/s": lambda of: f"{of['intervals'] / (of['read'] + of['add_up']):,.0f}",
     "processor": lambda of: f"{of['cpu_seconds']:,.0f} s",
     "shuffle": lambda of: f"{of['rows_mb']:,.0f} MB",
@@ -142,11 +143,12 @@ _MEASURES: dict[str, Callable[[dict[str, Any]], str]] = {
 """What the table of ranges tells of a run."""
 
 
-def _table_of_ranges(runs: list[dict[str, Any]]) -> str:
-    """Give the table of ranges, a column for each run: there are fewer of them than measures."""
-    engines = list(_ENGINES)
-    runs = sorted(runs, key=lambda of: (engines.index(of["engine"]), of["copies"]))
-    heads = [f"{_ENGINES[of['engine']].format(**of)}, {of['copies']}×" for of in runs]
+def _table_of_ranges(runs: list[dict[str, Any]], engines: dict[str, str]) -> str:
+    """Give the table of some engines, a column for each run: there are fewer than measures."""
+    order = list(engines)
+    runs = [of for of in runs if of["engine"] in engines]
+    runs = sorted(runs, key=lambda of: (order.index(of["engine"]), of["copies"]))
+    heads = [f"{engines[of['engine']].format(**of)}, {of['copies']}×" for of in runs]
     lines = [["", *heads], ["---", *["---:"] * len(runs)]]
     lines += [[f"*{name}*", *map(told, runs)] for name, told in _MEASURES.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

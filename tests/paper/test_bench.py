@@ -33,12 +33,17 @@ def test_machine_and_versions_are_told():
 
 def test_each_run_range_by_range_has_a_column():
     lines = [line.strip("| ").split(" | ") for line in bench.page().splitlines()]
-    [first] = [number for number, line in enumerate(lines) if line[-1].startswith("Spark")]
-    table = {label: cells for label, *cells in lines[first + 2 : first + 12]}
-    assert len(lines[first]) == len(RANGES["runs"])  # and nothing above the labels
+    firsts = [number for number, line in enumerate(lines) if line[-1].endswith("×")]
+    assert sum(len(lines[first]) for first in firsts) == len(RANGES["runs"])  # one column each
+    tables = [{label: cells for label, *cells in lines[n + 2 : n + 12]} for n in firsts]
     for of in RANGES["runs"]:
         at_home = of["engine"] in {"threads", "processes"}
         name = f"{of['jobs']} {of['engine']}" if at_home else of["engine"].title()
+        [(first, table)] = [
+            (first, table)
+            for first, table in zip(firsts, tables, strict=True)
+            if f"{name}, {of['copies']}×" in lines[first]
+        ]
         column = lines[first].index(f"{name}, {of['copies']}×")
         assert table["*intervals*"][column] == f"{of['intervals']:,}"
         assert table["*facts*"][column] == f"{of['facts']:.1f} s"
