@@ -1,7 +1,4 @@
-"""Ranges as tasks of other processes, which see the same folder and tell each other by files.
-
-Run as a module, it does one task: the one of that number, of the job whose folder is given.
-"""
+"""Ranges as tasks of other processes, which see the same folder and tell each other by files."""
 
 import multiprocessing
 import os
