@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,6 +82,23 @@ def test_a_task_that_fails_ends_the_run_and_tells_why(call, monkeypatch, tmp_pat
     assert said.err.splitlines()[-1].startswith("Error: --engine slurm: ")
     assert "tasks failed" in said.err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.usefixtures("slurm")
+def test_the_word_of_the_task_that_failed_is_told_and_not_that_of_another(
+    call, monkeypatch, tmp_path
+):
+    command = tmp_path / "some"
+    command.write_text(
+        "#!/usr/bin/env bash\n"
+        f'[ "$SLURM_ARRAY_TASK_ID" = 0 ] && echo Well && exec {sys.executable} "$@"\n'
+        "echo Too little memory; exit 1\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(command))
+    said = call()
+    assert said.status == 1
+    assert "tasks failed (Too little memory)" in said.err
 
 
 def test_without_slurm_the_command_says_so(call, monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from chameleon_usage.engines.tasks import Tasks, do_task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from chameleon_usage.engines.home import Tables
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 class Here(Tasks):
     """All that is done and given back travels through files, as to other processes."""
 
-    def launch(self, job: Path, tasks: int) -> None:
+    def launch(self, job: Path, of: Sequence[Path]) -> None:
         """Do one task after another, the last one first."""
-        for number in reversed(range(tasks)):
+        for number in reversed(range(len(of))):
             do_task(job, number)
 
 

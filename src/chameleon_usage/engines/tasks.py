@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,15 +24,15 @@ JOB, DONE = "job.pickle", "done"
 SPAWN = multiprocessing.get_context("spawn")
 
 
-class Tasks:
+class Tasks(ABC):
     """Each range is a task of some other process."""
 
     jobs = 1
     apart = True
 
-    def launch(self, job: Path, tasks: int) -> None:
-        """Have all tasks of a job done (``do_task``)."""
-        raise NotImplementedError
+    @abstractmethod
+    def launch(self, job: Path, of: Sequence[Path]) -> None:
+        """Have the task of each place done (``do_task``), by its number."""
 
     def each(
         self, job: Path, of: Sequence[Path], work: Callable[[Path], Tables], names: Sequence[str]
@@ -49,7 +50,7 @@ class Tasks:
         """
         job.mkdir()
         (job / JOB).write_bytes(pickle.dumps((list(of), work, tuple(names))))
-        self.launch(job, len(of))
+        self.launch(job, of)
         return [job / DONE / place.name for place in of]
 
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
@@ -88,16 +89,16 @@ class Processes(Tasks):
         """Take how many at a time, and whether to show a bar on a terminal."""
         self.jobs, self.progress = jobs, progress
 
-    def launch(self, job: Path, tasks: int) -> None:
-        """Have all tasks of a job done.
+    def launch(self, job: Path, of: Sequence[Path]) -> None:
+        """Have the task of each place done.
 
         Raises:
             UsageError: a process was killed.
         """
         pool = ThreadPoolExecutor(self.jobs)
         try:
-            with _one_thread_each(), self._bar(job, tasks) as bar:
-                for _ in pool.map(partial(self._alone, job), range(tasks)):
+            with _one_thread_each(), self._bar(job, len(of)) as bar:
+                for _ in pool.map(partial(self._alone, job), range(len(of))):
                     bar.update()
         finally:
             pool.shutdown(cancel_futures=True)

@@ -174,7 +174,10 @@ def facts(
         unallocated=bool(said["unallocated"]["any"].any()),
         names=pl.concat([said["names"], others.intervals.select(list(_SAID["names"]))]),
         counts=counts.group_by("hostname").agg(pl.col("rows").sum()),
-        absent=(*_all(places[:1], "absent")["name"], *(name for name in rows if not rows[name])),
+        absent=(
+            *said["absent"]["name"].unique(maintain_order=True),  # the same of every shard
+            *(name for name in rows if not rows[name]),
+        ),
         left_out=left_out,
     )
 
