@@ -1,10 +1,8 @@
 """Raw tables of a site from its files: input validation, and what of them is refused."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -12,19 +10,16 @@ import polars as pl
 from tqdm import tqdm
 
 from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest.as_of import as_of
 from chameleon_usage.intervals.arithmetic import REPORT, ConservationError
 from chameleon_usage.models import cells
 from chameleon_usage.models.raw import AUDIT_TABLES, FLAGS, RAW_TABLES
 from chameleon_usage.models.raw_inputs import RawInputs
-from chameleon_usage.models.raw_table import NAME, TIME, RawTable
+from chameleon_usage.models.raw_table import NAME, RawTable
+from chameleon_usage.models.raw_values import as_flag, as_kind, blanks_as_null, whole_seconds
 from chameleon_usage.models.vocabulary import INPUT_VALIDATION, UNREADABLE, Reason
 from chameleon_usage.snapshots import audit, history
 
-ZERO_DATES, YEAR_ZERO = ("0000-00-00", "0001-01-01", "1970-01-01"), 1970
-"""How databases and drivers write that there is no date: none of the services is so old."""
-NO_VALUES = ("", "\\N", "NULL")
-NO_NUMBERS = (*NO_VALUES, "None", "nan", "NaN", "NaT", "<NA>")
-"""How dumps in text write that there is no value, and no number or time."""
 MOST_UNREADABLE, FEW = 0.5, 10
 """A file of which more rows than this cannot be read is refused whole, unless they are few."""
 CHANGES = (
@@ -32,16 +27,8 @@ CHANGES = (
     *("started_at", "start_time", "finish_time"),
 )
 """Times in a row at which it was changed: of two states of a row, the later one stands."""
-YES, NO = ("true", "t", "yes", "y", "on", "\x01"), ("false", "f", "no", "n", "off", "\x00")
-STAMPED = ("created_at", "updated_at", "deleted_at")
-"""Times at which the services themselves wrote a row."""
-ALONE, FEW_ROWS = timedelta(days=180), 6
 AT_ONCE = 2
 """Files read at a time: much of what is done with one of them keeps a single core busy."""
-UUID = 36
-"""Characters of a UUID."""
-NEVER = 9000
-"""A date of this year or later stands for "never", not for a moment."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +135,10 @@ def load_raw_inputs(
             for name, table in zip(wanted, admitted, strict=True)
             for column in (table.unread if table else [name])
         ),
-        as_of=_as_of(directory / "manifest.json", (table for table in admitted if table)),
+        as_of=as_of(
+            directory / "manifest.json",
+            ((table.name, table.rows, table.paths) for table in admitted if table),
+        ),
     )
     _check_rows(tables, [table for table in [*admitted, *audits.values()] if table])
     audited = {name: _with_earlier(table, name, directory) for name, table in audits.items()}
@@ -314,7 +304,7 @@ def _read(
             for column, kind in spec.columns.items()
         ]
         documents = [
-            _cast(pl.col(column), kinds[column], spec.columns[column])
+            as_kind(pl.col(column), kinds[column], spec.columns[column])
             for column in spec.columns
             if column not in spec.validated and column in present
         ]
@@ -361,15 +351,15 @@ def _judge(
     casts no text to times, and refuses a whole table for one value that is no UTF-8.
     """
     spec = spec or RAW_TABLES[name]
-    given = frame.with_columns(_blanks_as_null(frame, spec.validated))
+    given = frame.with_columns(blanks_as_null(frame, spec.validated))
     names = [column for column, kind in spec.validated.items() if kind == NAME]
     kinds = spec.validated | dict.fromkeys(names, pl.String())
     try:
-        whole = _whole_seconds(given, kinds)
+        whole = whole_seconds(given, kinds)
         cast = given.with_columns(
-            _flag(pl.col(column), frame.schema[column])
+            as_flag(pl.col(column), frame.schema[column])
             if column in FLAGS
-            else _cast(pl.col(column), frame.schema[column], kind)
+            else as_kind(pl.col(column), frame.schema[column], kind)
             for column, kind in kinds.items()
             if column not in whole
         )
@@ -397,7 +387,7 @@ def _judge(
         )
     # A key is shown as it is understood; where it is not, as it is written.
     written = frame.filter(bad).select(
-        _cast(pl.col(key), frame.schema[key], pl.String()) for key in spec.key
+        as_kind(pl.col(key), frame.schema[key], pl.String()) for key in spec.key
     )
     understood = cast.filter(bad).select(pl.col(spec.key).cast(pl.String))
     keys = pl.DataFrame([understood[key].fill_null(written[key]) for key in spec.key])
@@ -447,160 +437,3 @@ def _all_differ(keys: pl.DataFrame) -> bool:
 def _rejects(name: str, keys: pl.DataFrame, reason: pl.Series | str) -> pl.DataFrame:
     row_id = pl.concat_str(pl.all().cast(pl.String), separator="|").fill_null("(no key)")
     return keys.select(source=pl.lit(name), source_row_id=row_id, reason=pl.lit(reason))
-
-
-def _blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
-    """Make null what stands for no value: an empty text, a blank name, a zero date, no number."""
-    yield from _texts_as_null(
-        frame, {column: kinds[column] for column in kinds if frame.schema[column] == pl.String}
-    )
-    for column, kind in kinds.items():
-        value, found = pl.col(column), frame.schema[column]
-        if found == pl.Binary:
-            yield pl.when(value.bin.size() > 0).then(value)
-        elif found.is_float():
-            yield value.fill_nan(None)
-        # One of the year zero is there if the earliest is.
-        elif (
-            kind == TIME
-            and found.is_temporal()
-            and frame.select(value.min().dt.year() <= YEAR_ZERO).item()
-        ):
-            yield pl.when(value.dt.year() > YEAR_ZERO).then(value)
-
-
-def _texts_as_null(frame: pl.DataFrame, texts: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
-    """Make null what stands for no value among texts, of which some are to be of other types."""
-    dumped_as_text = any(kind != pl.String for kind in texts.values())
-    # No word for nothing and no time is as long as a UUID: few texts need more than this look.
-    short = frame.select((pl.col(list(texts)).str.len_bytes().min() < UUID).fill_null(value=False))
-    for column, kind in texts.items():
-        value = pl.col(column)
-        if dumped_as_text and kind in (pl.String, NAME) and not short[column].item():
-            continue
-        if kind != pl.String:
-            zero = value.str.slice(0, 10).is_in(ZERO_DATES)
-            yield pl.when(~value.is_in(NO_NUMBERS) & ~zero).then(value)
-        elif dumped_as_text:
-            none = value.str.strip_chars().is_in(NO_NUMBERS)
-            # Few of such texts differ.
-            if frame.select(value.unique()).select(none.any()).item():
-                yield pl.when(~none).then(value)
-        # To trim all would cost more than to see that none begins as a blank one might.
-        elif frame.select(((value < "!") | (value > "~")).any()).item():
-            yield pl.when(value.str.strip_chars() != "").then(value)
-
-
-def _whole_seconds(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> set[str]:
-    """Name the columns of times that need no cast, as most: to see so is quicker than to cut."""
-    times = [column for column, kind in kinds.items() if kind == frame.schema[column] == TIME]
-    cut = frame.select((pl.col(times).to_physical() % 1_000_000 != 0).any())
-    return {column for column in times if not cut[column].item()}
-
-
-def _cast(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
-    """Cast a column to the type wanted; what cannot be read as that is null."""
-    if wanted == pl.Datetime("us"):
-        if found == pl.String:
-            column = _moments(column)
-        elif isinstance(found, pl.Datetime) and found.time_zone:
-            column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        elif not found.is_temporal():
-            column = pl.lit(None, dtype=wanted).alias(column.meta.output_name())
-        # The services write whole seconds; the arithmetic is exact in whole seconds.
-        return column.cast(wanted, strict=False).dt.truncate("1s")
-    if found == wanted:
-        return column
-    if found == pl.Binary:
-        column = column.map_elements(_utf8, return_dtype=pl.String)
-    elif wanted == pl.Categorical and found != pl.String:
-        column = column.cast(pl.String, strict=False)
-    elif wanted.is_integer() and found == pl.String:
-        # "48.0" is what is left of a number that shared its column with a missing one.
-        column = column.str.replace(r"^\s*(-?\d+)\.0*\s*$", "$1")
-    elif wanted.is_integer() and found.is_float():
-        column = pl.when(column == column.floor()).then(column)  # half a number is none
-    return column.cast(wanted, strict=False)
-
-
-def _flag(column: pl.Expr, found: pl.DataType) -> pl.Expr:
-    """Cast a column to 0 and 1, which other databases and formats write as words, or as a bit."""
-    if found == pl.Binary:
-        column, found = column.map_elements(_utf8, return_dtype=pl.String), pl.String()
-    if found == pl.String:
-        word = column.str.strip_chars(" ").str.to_lowercase()
-        column = word.replace({**dict.fromkeys(YES, "1"), **dict.fromkeys(NO, "0")})
-    return _cast(column, found, pl.Int64())
-
-
-def _moments(text: pl.Expr) -> pl.Expr:
-    """Read times in the forms of ISO 8601, as UTC unless they name a zone."""
-    forms = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
-    plain = [text.str.to_datetime(form, time_unit="us", strict=False) for form in forms]
-    text = text.str.replace("Z$", "+00:00").str.replace(r"(:\d\d(?:\.\d+)?[+-]\d\d)$", "$1:00")
-    zoned = [
-        text.str.to_datetime(f"{form}%:z", time_unit="us", time_zone="UTC", strict=False)
-        for form in forms[:2]
-    ]
-    return pl.coalesce(*plain, *(moment.dt.replace_time_zone(None) for moment in zoned))
-
-
-def _utf8(octets: bytes) -> str | None:
-    """Give bytes as text; none if they are no UTF-8, or blank."""
-    try:
-        return text if (text := octets.decode()).strip() else None
-    except UnicodeDecodeError:
-        return None
-
-
-def _stamps(path: Path) -> Iterator[datetime]:
-    """Give the two last times of change in a file's rows, kept or not."""
-    if path.suffix == ".csv":
-        return
-    scan = pl.scan_parquet(path)
-    kinds = scan.collect_schema()
-    names = [name for name in STAMPED if isinstance(kinds.get(name), pl.Datetime)]
-    if names:
-        last = scan.select(_utc(pl.col(name), kinds[name]) for name in names)
-        yield from _last_of(last.collect())
-
-
-def _utc(moment: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    if isinstance(kind, pl.Datetime) and kind.time_zone:
-        moment = moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return moment.cast(pl.Datetime("us")).dt.truncate("1s")
-
-
-def _last_of(times: pl.DataFrame, rows: int = 2) -> Iterator[datetime]:
-    """Give the last time of each of the rows that were changed last, by default of two."""
-    real = [pl.when(pl.col(name).dt.year() < NEVER).then(name) for name in times.columns]
-    last = times.select(_last=pl.max_horizontal(pl.lit(None, pl.Datetime("us")), *real))
-    yield from last["_last"].drop_nulls().top_k(rows)
-
-
-def _as_of(manifest: Path, admitted: Iterable[_Admitted]) -> datetime:
-    """Tell when the tables were read: the manifest's word, else the last time in a row.
-
-    What ``FEW_ROWS`` at most say, ``ALONE`` after all others, is a clock that went wrong.
-    """
-    if manifest.exists():
-        return history.manifest_as_of(manifest)
-    times: Counter[datetime] = Counter()
-    for table in admitted:
-        kept = [
-            name for name in (*STAMPED, "EVENT_TIME", "FINISH_TIME") if name in table.rows.columns
-        ]
-        stored = Counter(moment for path in table.paths for moment in _stamps(path))
-        # Files of other makers need not end together: one that many rows carry on is no odd clock.
-        most = FEW_ROWS + 1 if RAW_TABLES[table.name].remade else 2
-        times += stored | Counter(_last_of(table.rows.select(kept), most))
-    if not times:
-        raise UsageError(
-            f"{manifest.parent}: no row has a created_at, updated_at or deleted_at, so the time of "
-            "the dump is not known; add a manifest.json with 'as_of'"
-        )
-    latest = sorted(times.elements(), reverse=True)
-    for above in range(1, min(FEW_ROWS, len(latest) // 2) + 1):
-        if latest[above - 1] - latest[above] > ALONE:
-            return latest[above]
-    return latest[0]
