@@ -68,8 +68,8 @@ ABLATION := $(patsubst %,$(ONE)output/ablation/%/ablation.parquet,$(or $(filter 
 READ_BY_cross_site := $(COMBINED)
 READ_BY_real_record := $(filter $(patsubst %,$(OUT)/%/usage_timeline.parquet,$(shell awk -F'"' '/^published_sites/ {print $$2}' notebooks/real_record.py)),$(USAGE))
 READ_BY_validation := $(USAGE) $(ABLATION)
-OF_ALL := $(patsubst %,$(ALL)book/notebooks/%.ipynb,cross_site real_record real_appendix $(if $(TRUTH),validation validation_appendix))
-NOTEBOOKS := $(LARGEST_FIRST:%=$(ONE)book/notebooks/%.ipynb) $(OF_ALL) book/notebooks/facts.ipynb
+OF_ALL := $(patsubst %,$(ALL)book/notebooks/%.ipynb,$(if $(TRUTH),validation validation_appendix) cross_site real_record real_appendix)
+NOTEBOOKS := $(OF_ALL) $(LARGEST_FIRST:%=$(ONE)book/notebooks/%.ipynb) book/notebooks/facts.ipynb
 FIGURES_OF_ONE := $(SITES:%=$(ONE)output/plots/%_stack.svg)
 PLACES := -p data_dir $(DATA) -p config $(CONFIG) -p output_dir
 # What was asked for stands under book/_build, a copy that can be published as it is.

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +39,9 @@ NOTHING = "nothing"
 
 SAMPLING = "integral"
 """The name of the count that takes what holds at 00:00 UTC for the whole day."""
+
+_AT_ONCE = 2
+"""Counts at a time; each takes memory."""
 
 
 class Ablation(dy.Schema):
@@ -103,17 +107,22 @@ def ablate(
     """
     observed = observe(ingested, as_of)
     recorded = Availability(frozenset(), {}, as_of).buckets(window)
-    parts = []
-    for name, without, changed in _applicable(site):
-        if name not in names:
-            continue
+
+    def count(name: str, without: Without, changed: Site) -> pl.DataFrame:
         segments = corrected.collect(observed, changed, without.corrections).segments.filter(
             pl.col("quantity_type").is_in(MEASURED)
         )
-        parts.append(daily_nodes(segments, window).with_columns(left_out=pl.lit(name)))
+        readings = {name: segments}
         if name == NOTHING:
-            sampled = daily_nodes(at_midnight(segments), window)
-            parts.append(sampled.with_columns(left_out=pl.lit(SAMPLING)))
+            readings[SAMPLING] = at_midnight(segments)
+        return pl.concat(
+            daily_nodes(read, window).with_columns(left_out=pl.lit(label))
+            for label, read in readings.items()
+        )
+
+    asked = [of for of in _applicable(site) if of[0] in names]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # most of a count is NumPy's, on one core
+        parts = list(pool.map(count, *zip(*asked, strict=True)))
     counted = pl.concat(parts).join(recorded, on="timestamp", how="semi")
     return Ablation.validate(
         counted.select(pl.lit(site.key).alias("site"), *Ablation.column_names()[1:]), cast=True
