@@ -57,7 +57,7 @@ PIPELINE := $(shell find src/chameleon_usage -name '*.py' -not -path '*/viz/*') 
 DRAWS_NOTHING := $(patsubst %,paper/%.py,__main__ bench checksums claims crate external html lab metrics pdf seconds steps)
 FIGURES := $(filter-out $(DRAWS_NOTHING),$(wildcard src/chameleon_usage/viz/*.py paper/*.py paper/figures/*.py paper/words/*.j2)) data/events.yaml
 TEXT := $(wildcard book/*.* book/_ext/*.py book/assets/* data/se*.csv $(addprefix data/,bench.json nightly.json ranges.json)) book/metrics.md
-# The largest sites first, so that none is left to run alone.
+# What takes longest begins first, so that none is left to run alone: the largest sites, and the ablation, for a page of all.
 LARGE := $(call marked,large,$(CONFIG))
 LARGEST_FIRST := $(filter $(LARGE),$(SITES)) $(filter-out $(LARGE),$(SITES))
 USAGE_OF_ONE := $(LARGEST_FIRST:%=$(ONE)output/%/usage_timeline.parquet)
