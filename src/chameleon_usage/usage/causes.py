@@ -1,6 +1,6 @@
 """Why corrected and uncorrected differ, in node-hours, as far as the audit knows."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 
 import polars as pl
@@ -9,7 +9,7 @@ from chameleon_usage.intervals import arithmetic
 from chameleon_usage.models.metrics import MEASURED
 from chameleon_usage.models.outputs import ComparisonCauses
 from chameleon_usage.models.raw import AT_THEIR_WORD, QUANTITIES, RAW_TABLES
-from chameleon_usage.models.vocabulary import COLLECTOR_STAGES, REJECT_STAGES, SOURCES, Reason
+from chameleon_usage.models.vocabulary import SOURCES, Reason, stage_of
 from chameleon_usage.usage.buckets import Availability, Window
 
 REST = "rest"
@@ -104,12 +104,6 @@ COUNTED_ROWS = pl.DataFrame(
 )
 """Whose rows the uncorrected collector counts; the corrected one reads them with their events."""
 
-_STAGES = pl.DataFrame(
-    [(stage, collector, quantity) for stage, (collector, quantity) in COLLECTOR_STAGES.items()],
-    schema={"stage": pl.Enum(REJECT_STAGES), "collector": pl.String, "count_type": pl.String},
-    orient="row",
-)
-
 NEGLIGIBLE = 1e-6
 """Node-hours that a sum of floats may be off."""
 
@@ -179,33 +173,51 @@ def _refused(rejects: pl.DataFrame, shared: set[str], years: pl.Series) -> pl.Da
         shared: count types in which a row may hold a part of a node: its hours are no node-hours.
         years: borders of the years.
     """
-    unseen, refused = (
-        (rejects.drop_nulls(told) if told else rejects)
-        .join(_STAGES.filter(collector=collector).drop("collector"), on="stage")
-        .select("source", "source_row_id", "reason", *told, count_type("count_type"))
-        for collector, told in (("uncorrected", []), ("corrected", ["start", "end", "hours"]))
-    )
-    mine = (
-        refused.filter(
-            ~pl.col("count_type").is_in(sorted(shared)) | (pl.col("reason") == IN_NODE_HOURS)
-        )
-        .filter(pl.col("reason") != SAME_IN_BOTH)
-        .join(COUNTED_ROWS, on=["count_type", "source"], how="semi")
-        .join(unseen, on=["source_row_id", "count_type"], how="anti")
-    )
-    whole = (pl.col("end") - pl.col("start")).dt.total_seconds()
-    lasting = mine.filter(whole > 0).with_columns(_rate=pl.col("hours") / whole)
-    # Year by year: of millions of rows, the pieces of all years together take gigabytes.
     found = [
-        arithmetic.clip(lasting, begin, end)
-        .with_columns(hours=pl.col("_rate") * whole)
-        .filter(pl.col("hours") > 0)
-        .sort("source_row_id", "start", "reason")
-        .group_by("count_type", "reason", maintain_order=True)
-        .agg(node_hours=-pl.col("hours").sum())
-        .with_columns(bucket=pl.lit(number, pl.Int64))
-        for number, (begin, end) in enumerate(pairwise(years))
+        part.with_columns(bucket=pl.lit(number, pl.Int64), count_type=pl.lit(name))
+        for name in QUANTITIES
+        for number, part in enumerate(_refused_of(name, rejects, years, shared=name in shared))
     ]
     return pl.concat(found).select(
         "bucket", "count_type", pl.col("reason").cast(pl.String).alias("cause"), "node_hours"
     )
+
+
+def _refused_of(
+    name: str, rejects: pl.DataFrame, years: pl.Series, *, shared: bool
+) -> Iterator[pl.DataFrame]:
+    """Do so for one count type, year by year: of all, millions of rejects would take gigabytes.
+
+    Yields:
+        ``reason`` and ``node_hours`` of each year.
+    """
+    quantities = [q for q in (*QUANTITIES, *MEASURED) if q.split("_")[0] == name]
+    uncorrected, mended = (
+        pl.col("stage").is_in([stage_of(collector, quantity) for quantity in quantities])
+        for collector in ("uncorrected", "corrected")
+    )
+    sources = COUNTED_ROWS.filter(count_type=name)["source"]
+    counts = pl.col("reason") == IN_NODE_HOURS if shared else pl.col("reason") != SAME_IN_BOTH
+    mine = (
+        rejects.lazy()
+        .filter(mended, counts, pl.col("source").is_in(sources.implode()))
+        .select("source_row_id", "reason", "start", "end", "hours")
+        .drop_nulls(["start", "end", "hours"])
+        .join(
+            rejects.lazy().filter(uncorrected).select("source_row_id"),
+            on="source_row_id",
+            how="anti",
+        )
+        .collect()
+    )
+    whole = (pl.col("end") - pl.col("start")).dt.total_seconds()
+    lasting = mine.filter(whole > 0).with_columns(_rate=pl.col("hours") / whole)
+    for begin, end in pairwise(years):
+        yield (
+            arithmetic.clip(lasting, begin, end)
+            .with_columns(hours=pl.col("_rate") * whole)
+            .filter(pl.col("hours") > 0)
+            .sort("source_row_id", "start", "reason")
+            .group_by("reason", maintain_order=True)
+            .agg(node_hours=-pl.col("hours").sum())
+        )
