@@ -1,6 +1,6 @@
 """The stages between raw tables and outputs: what each is, and how it is saved and loaded."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -224,31 +224,29 @@ def sites_with_outputs(output: Path, names: Sequence[str] = ()) -> list[str]:
     return present
 
 
-def load_combined(
-    output: Path, sites: Iterable[str], tables: Collection[str] = tuple(OUTPUTS)
-) -> dict[str, pl.DataFrame]:
-    """Read the output tables of several sites together.
+def each_combined(
+    output: Path, sites: Sequence[str], tables: Collection[str] = tuple(OUTPUTS)
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Read the output tables of several sites together, one table after another.
 
     Args:
         output: holds one directory a site.
         sites: sites to read, in this order.
         tables: tables to read, as far as they are there.
 
-    Returns:
-        table name to the rows of all sites; a table without a ``site`` column gets one.
+    Yields:
+        the name of a table and the rows of all sites; one without a ``site`` column gets it.
     """
-    parts: dict[str, list[pl.DataFrame]] = {}
-    for site in sites:
-        for name in OUTPUTS:
-            path = output / site / f"{name}.parquet"
-            if name not in tables or not path.exists():
-                continue
-            frame = load_table(path)
-            keyed = (
-                frame if "site" in frame.columns else frame.select(pl.lit(site).alias("site"), "*")
-            )
-            parts.setdefault(name, []).append(keyed)
-    return {name: pl.concat(frames) for name, frames in parts.items()}
+    for name in OUTPUTS:
+        paths = {site: output / site / f"{name}.parquet" for site in sites if name in tables}
+        read = [
+            frame if "site" in frame.columns else frame.select(pl.lit(site).alias("site"), "*")
+            for site, path in paths.items()
+            if path.exists()
+            for frame in [load_table(path)]
+        ]
+        if read:
+            yield name, pl.concat(read)
 
 
 def _saved(directory: Path, stage: str) -> Path:

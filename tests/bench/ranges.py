@@ -1,6 +1,7 @@
 """Time and memory of a site many times as large as a real one, range of hosts by range of hosts.
 
-Processes read it in shards, too: as many of these, and ranges, as a run makes unasked.
+Processes read it in shards, too: as many of these, and ranges, as a run makes unasked; so does the
+machine at which a cluster is asked, where there are so many rows.
 
 The raw tables of a simulated site are copied under other names (``copies``), and run as those of
 one site, from raw tables to outputs. So the truth is known: all unit-seconds are those of one copy,
@@ -173,7 +174,9 @@ def measure(
         clock = [time.perf_counter()]
         with tempfile.TemporaryDirectory(dir=source) as name:
             room = Path(name)
-            late, parts, intervals, read = in_ranges(site, source, room, count, engine)
+            late, parts, intervals, read = in_ranges(
+                site, source, room, engine, count=count, jobs=jobs
+            )
             clock += [read, time.perf_counter()]
             moved = size_of(room)
             reading, begun = ranges.whole_reading(parts, engine)
@@ -219,15 +222,17 @@ def measure(
 
 
 def in_ranges(
-    site: Site, source: Path, room: Path, count: int, engine: Engine
+    site: Site, source: Path, room: Path, engine: Engine, *, count: int, jobs: int
 ) -> tuple[stages.SegmentsStage, ranges.Cut, int, float]:
     """Read a site and cut it into ranges; tell its intervals, and when it was read."""
-    if isinstance(engine, Tasks):
-        shards = max(engine.jobs, ceil(raw_rows(source / site.key) / runs.EACH_SHARD))
-        read = sharded.facts(site, source / site.key, shards, room, engine)
+    rows = raw_rows(source / site.key)
+    if isinstance(engine, Tasks) or (engine.apart and rows > runs.MOST_RAW_ROWS):
+        home = engine if isinstance(engine, Tasks) else Processes(jobs)
+        shards = max(jobs, ceil(rows / runs.EACH_SHARD))
+        read = sharded.facts(site, source / site.key, shards, room, home)
         clock, intervals = time.perf_counter(), read.intervals
-        count = max(engine.jobs, ceil(intervals / runs.EACH_RANGE))
-        ingested, observed, parts = sharded.cut(read, site, room, count, engine, by_project=False)
+        count = max(jobs, ceil(intervals / runs.EACH_RANGE))
+        ingested, observed, parts = sharded.cut(read, site, room, count, home, by_project=False)
         early = stages.FactsStage(ingested, read.as_of)
         late = pipeline.unnamed(pipeline.late_of(early, observed, read.names))
         return late, parts, intervals, clock

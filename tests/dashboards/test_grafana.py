@@ -20,7 +20,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from chameleon_usage.io.export.sql import write_sql
 from chameleon_usage.io.export.target import DASHBOARD_TABLES
 from chameleon_usage.models.metrics import METRICS, PARTITION, RESOURCES
-from chameleon_usage.stages import load_combined
+from chameleon_usage.stages import each_combined
 from chameleon_usage.viz import palette
 from support.sites import PROJECT, SITES
 
@@ -167,7 +167,7 @@ def expand(sql: str, *, interval: str = "1d", sites=CHOSEN, **variables: str) ->
 
 @pytest.fixture(scope="module")
 def tables(lively_outputs) -> dict[str, pl.DataFrame]:
-    return load_combined(lively_outputs("--by-project"), CHOSEN)
+    return dict(each_combined(lively_outputs("--by-project"), CHOSEN))
 
 
 class TestTopProjects:

@@ -28,7 +28,7 @@ from chameleon_usage.io.export.duckdb_file import VIEWS
 from chameleon_usage.io.export.target import DASHBOARD_TABLES
 from chameleon_usage.models.metrics import METRICS, PARTITION
 from chameleon_usage.models.outputs import OPTIONAL_OUTPUTS, OUTPUTS
-from chameleon_usage.stages import load_combined
+from chameleon_usage.stages import each_combined
 from support.command import called
 from support.sites import PROJECT
 
@@ -45,7 +45,7 @@ def output(lively_outputs, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def tables(output) -> dict[str, pl.DataFrame]:
-    return load_combined(output, SITES)
+    return dict(each_combined(output, SITES))
 
 
 @pytest.fixture

@@ -211,9 +211,9 @@ def _report(site: Site, tables: dict[str, pl.DataFrame], notes: runs.Notes) -> N
 @quiet_option
 def combine(output: Path, names: Sequence[str]) -> None:
     """Put the output tables of all sites together in <output>/combined."""
-    tables = stages.load_combined(output, stages.sites_with_outputs(output, names))
+    sites = stages.sites_with_outputs(output, names)
     with files.whole_directory(output / stages.COMBINED) as scratch:
-        files.save_tables(scratch, tables)
+        stages.save_usage(scratch, stages.each_combined(output, sites))
 
 
 @click.command()

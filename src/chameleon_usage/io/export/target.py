@@ -9,7 +9,7 @@ from chameleon_usage.errors import UsageError
 from chameleon_usage.io.export import duckdb_file, openmetrics, package, sql
 from chameleon_usage.io.files import whole_directory, whole_file
 from chameleon_usage.models.outputs import OUTPUTS
-from chameleon_usage.stages import load_combined, sites_with_outputs
+from chameleon_usage.stages import each_combined, sites_with_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -72,7 +72,7 @@ def export(
             f"choose among {', '.join(openmetrics.TABLES)}"
         )
     sites = sites_with_outputs(output, names)
-    tables = load_combined(output, sites, wanted)
+    tables = dict(each_combined(output, sites, wanted))
     if missing := set(chosen) - set(tables):
         raise UsageError(
             f"{output}: no table {', '.join(sorted(missing))}; leave it out, or run "
