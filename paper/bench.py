@@ -184,8 +184,12 @@ def _paying(runs: list[dict[str, Any]]) -> str:
         shares.setdefault(kind, []).append(saved)
     pays = {kind: min(of) for kind, of in shares.items() if min(of) > _LITTLE}
     told = ", ".join(f"{100 * share:.0f}% with {kind}" for kind, share in pays.items())
-    others = " and ".join(kind for kind in shares if kind not in pays)
+    others = {kind: of for kind, of in shares.items() if kind not in pays}
+    saved = f"An update saves at least {told or 'nothing'} of the time of a run in full."
+    if not others:
+        return saved
+    most = max(0.0, -min(min(of) for of in others.values()))
     return (
-        f"An update saves at least {told or 'nothing'} of the time of a run in full. It saves less "
-        f"than {100 * _LITTLE:.0f}% with {others or 'no others'}: there a run in full is as good."
+        f"{saved} With {' and '.join(others)} it saves less than {100 * _LITTLE:.0f}% and costs up "
+        f"to {100 * most:.0f}%: there a run in full is as good."
     )

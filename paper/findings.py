@@ -288,8 +288,9 @@ def waste(use: pl.DataFrame) -> Findings:
 
     Returns:
         `unused_share` of the node-hours that leases held, `never_share` on nodes that never had an
-        instance, `waiting_share` before the first one; `no_show_share` of the leases, all of them
-        over the months whose use is known. `given_back_share` of the node-hours asked for.
+        instance, `waiting_share` before the first one and `after_share` between two or after the
+        last; `no_show_share` of the leases, all of them over the months whose use is known.
+        `given_back_share` of the node-hours asked for.
     """
     whole = use.select(pl.col("reserved_h", "given_back_h").sum()).row(0)
     known = use.drop_nulls("used_h").select(pl.col(pl.Float64, pl.Int64).sum())
@@ -302,6 +303,7 @@ def waste(use: pl.DataFrame) -> Findings:
             "unused_share": 1 - of["used_h"] / of["reserved_h"],
             "never_share": of["never_used_h"] / of["reserved_h"],
             "waiting_share": of["idle_before_h"] / of["reserved_h"],
+            "after_share": (of["idle_between_h"] + of["idle_after_h"]) / of["reserved_h"],
             "no_show_share": of["no_shows"] / max(of["leases"], 1),
         }
     return found
