@@ -251,11 +251,13 @@ for key, rows in (("most", ~together), ("all", together)):
 
 # %% tags=["remove-cell"]
 places = (ROOT / output_dir, ROOT / data_dir)
-errors = pl.concat(validation.errors_of_site(site, *places, compared) for site in names)
+errors = pl.concat(validation.errors_of_site(site, *places, [*compared, "idle"]) for site in names)
 for row in errors.drop_nulls("error").iter_rows(named=True):
     key = f"{row['site']}_error_{row['era']}_{row['count_type']}_{row['collector_type']}"
     glue(key, row["error"], display=False)
-worst = validation.worst_days(errors.filter(collector_type="corrected"))
+worst = validation.worst_days(
+    errors.filter(pl.col("count_type").is_in(compared), collector_type="corrected")
+)
 glue("worst_days_site", names[worst["site"]], display=False)
 glue("worst_days_count", labels[worst["count_type"]].lower(), display=False)
 glue("worst_days_era", pl.select(era_label(pl.lit(worst["era"]))).item(), display=False)

@@ -22,6 +22,9 @@ PARTS = {
 }
 """The count types that are the sum of two quantities of the intervals."""
 
+STATES = {"idle": ("committed", "occupied_reservation"), "stopped": ("occupied", "active")}
+"""States that are what is left of one count type without another, which lies in it."""
+
 
 def daily_truth(
     intervals: pl.DataFrame, days: pl.Series, count_types: Sequence[str]
@@ -40,16 +43,14 @@ def daily_truth(
     edges = np.append(seconds, 2 * seconds[-1] - seconds[-2])
 
     def mean(kind: str) -> NDArray[np.float64]:
-        return daily_means(intervals.filter(pl.col("quantity_type") == kind), edges)
+        if kind in STATES:
+            whole, part = map(mean, STATES[kind])
+            return whole - part
+        held = intervals.filter(pl.col("quantity_type").is_in(PARTS.get(kind, (kind,))))
+        return daily_means(held, edges)
 
     return pl.concat(
-        pl.DataFrame(
-            {
-                "timestamp": days,
-                "count_type": kind,
-                "truth": np.sum([mean(part) for part in PARTS.get(kind, (kind,))], axis=0),
-            }
-        )
+        pl.DataFrame({"timestamp": days, "count_type": kind, "truth": mean(kind)})
         for kind in count_types
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from chameleon_usage.models.raw import QUANTITIES
 from chameleon_usage.viz.base import as_text, since_opening
 from paper import truth
 from paper.eras import ERAS, era_of
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BY = ("site", "era", "count_type")
+
+JUDGED = (*QUANTITIES, *truth.STATES)
+"""Count types of which the errors of a site are told."""
 
 NOTABLE = 0.01
 """Of a smaller part of the node-hours it says little how much is right."""
@@ -78,16 +82,17 @@ def errors_of_site(site: str, output: Path, data: Path, count_types: Sequence[st
         site: its key.
         output: the folder of the outputs, with one of each site.
         data: the folder of the raw tables, with the truth of each site.
-        count_types: to judge.
+        count_types: some of ``JUDGED``.
     """
     usage, intervals = output / site / "usage_timeline.parquet", truth.path(data, site)
 
     def measure() -> pl.DataFrame:
         counted = since_opening(pl.read_parquet(usage))
         days = counted["timestamp"].unique().sort()
-        return errors(counted, truth.daily_truth(pl.read_parquet(intervals), days, count_types))
+        return errors(counted, truth.daily_truth(pl.read_parquet(intervals), days, JUDGED))
 
-    return kept(f"errors_{site}", measure, usage, intervals)
+    found = kept(f"errors_{site}", measure, usage, intervals)
+    return found.filter(pl.col("count_type").is_in(count_types))
 
 
 def worst_days(of: pl.DataFrame) -> dict[str, Any]:

@@ -46,6 +46,14 @@ class TestTruth:
         truth = daily_truth(rows, DAYS, ["occupied", "total"])
         assert truth["truth"].to_list() == pytest.approx([1.5, 0, 0, 0, 0, 0])
 
+    def test_idle_is_leased_without_an_instance_and_stopped_is_held_without_running(self):
+        rows = intervals(
+            *(("committed", 0, 24, 3), ("occupied_reservation", 0, 12, 2)),
+            *(("occupied_ondemand", 0, 24, 1), ("active_reservation", 6, 12, 2)),
+        )
+        truth = daily_truth(rows, DAYS, ["idle", "stopped"])
+        assert truth["truth"].to_list() == pytest.approx([2, 0, 0, 1.5, 0, 0])
+
     def test_it_shares_no_code_with_what_it_judges(self):
         text = (PROJECT / "paper" / "truth.py").read_text(encoding="utf-8")
         assert not re.search(r"(?m)^\s*(?:from|import) (?:chameleon|paper)", text)
