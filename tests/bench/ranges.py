@@ -124,11 +124,10 @@ class Peak(threading.Thread):
     def run(self) -> None:
         while not self.over.wait(0.2):
             own, *others = family(os.getpid())
-            ours = peak_of(own)  # also told of a process that has not yet become another
             self.together = max(self.together, sum(map(held_by, [own, *others])) / 2**30)
-            self.worker = max(
-                self.worker, *(peak for one in others if (peak := peak_of(one)) != ours), 0.0
-            )
+            # One that has not yet become another program is told to have held what this one has.
+            begun = [one for one in others if called(one) != called(own)]
+            self.worker = max(self.worker, *map(peak_of, begun), 0.0)
 
 
 def family(process: int) -> list[int]:
@@ -147,6 +146,13 @@ def held_by(process: int) -> int:
         held, shared = Path(f"/proc/{process}/statm").read_text().split()[1:3]
         return (int(held) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
     return 0
+
+
+def called(process: int) -> bytes:
+    """Give the command line of a process; nothing if it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    return b""
 
 
 def peak_of(process: int) -> float:
