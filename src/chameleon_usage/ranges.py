@@ -238,8 +238,9 @@ def _write_rows(
 def _write(
     folder: Path, name: str, rows: pl.DataFrame, kinds: Mapping[str, pl.DataType], *, apart: bool
 ) -> None:
-    """Write rows under the number of their range."""
-    for (number,), part in rows.partition_by("range", as_dict=True, include_key=False).items():
+    """Write rows under the number of their range; of none, an empty file under the first."""
+    parts = rows.partition_by("range", as_dict=True, include_key=False)
+    for (number,), part in (parts or {(0,): rows.drop("range")}).items():
         told = part.select(
             (pl.col(column) if column in part.columns else pl.lit(None, kind).alias(column))
             for column, kind in kinds.items()

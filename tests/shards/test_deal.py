@@ -180,6 +180,7 @@ def test_containers_follow_their_reservation_and_what_was_done_to_them_follows_t
         ('{"as_of": "2020-01-01"}', 0),
         ('{"tables": ["a"]}', 0),
         ('{"tables": {"nova.instances": 3, "blazar.leases": 4, "other": null}}', 7),
+        ('{"tables": {"nova.instances": {"rows": 5, "bytes": 9}, "other": {"bytes": 1}}}', 5),
     ],
 )
 def test_rows_are_those_that_the_manifest_lists(told, rows, tmp_path):

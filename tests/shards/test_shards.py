@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from chameleon_usage import runs
 from chameleon_usage.engines.tasks import Processes
 from chameleon_usage.errors import UsageError
+from chameleon_usage.ingest.registry import tables_of
+from chameleon_usage.shards.deal import DEALT
+from chameleon_usage.shards.facts import facts
 from support import PROJECT
 from support.engines import Here, killed
 from support.little_sites import little_sites
@@ -42,6 +48,11 @@ def made(site: TinySite, folder: Path, *, shards: int = 1, count: int | None = N
 def assert_same(site: TinySite, folder: Path, *shards: int) -> None:
     """The files are the same in so many shards, and as many ranges of hosts."""
     site.write(folder / "raw")
+    assert_files_same(site, folder, *shards)
+
+
+def assert_files_same(site: TinySite, folder: Path, *shards: int) -> None:
+    """Do so where the raw tables are written."""
     whole = made(site, folder)
     assert len(whole) > 10
     for count in shards:
@@ -115,6 +126,71 @@ class TestWhatNoShardKnowsAlone:
         assert_same(site, tmp_path, 4)
 
 
+class TestOddRawTables:
+    """Dumps that others made, and sites that lack much: in shards as whole."""
+
+    def test_numbers_that_one_table_has_as_text_are_the_same_numbers(self, tmp_path):
+        site = LIVELY["chi_tacc"]()
+        raw = site.write(tmp_path / "raw")
+        for name, column, kind in (
+            ("nova.instance_actions_events", "action_id", pl.String),
+            ("nova.instance_actions", "id", pl.Float64),
+            ("blazar.reservations", "lease_id", pl.Categorical),
+            ("nova.instances", "uuid", pl.Binary),
+        ):
+            file = raw / f"{name}.parquet"
+            pl.read_parquet(file).cast({column: kind}).write_parquet(file)
+        assert_files_same(site, tmp_path, 4)
+
+    def test_an_archive_may_have_other_columns_than_its_table(self, tmp_path):
+        site = LIVELY["chi_tacc"]()
+        raw = site.write(tmp_path / "raw")
+        rows = pl.read_parquet(raw / "nova.instance_actions.parquet")
+        old, new = rows.head(rows.height // 2), rows.tail(-(rows.height // 2))
+        new.write_parquet(raw / "nova.instance_actions.parquet")
+        old.with_columns(more=1).write_parquet(raw / "nova.shadow_instance_actions.parquet")
+        assert_files_same(site, tmp_path, 3)
+
+    def test_documents_of_no_row_have_no_type(self, tmp_path):
+        site = LIVELY["chi_edge"]()
+        file = site.write(tmp_path / "raw") / "zun.container.parquet"
+        none = pl.lit(None, pl.Null).alias("annotations")
+        pl.read_parquet(file).with_columns(none).write_parquet(file)
+        assert_files_same(site, tmp_path, 2)
+
+    @pytest.mark.parametrize("table", ["instances", "shadow_instances"])
+    def test_cells_have_the_numbers_that_all_their_files_give_them(self, table, tmp_path):
+        site = LIVELY["chi_tacc"]()
+        raw = site.write(tmp_path / "raw")
+        hosts = pl.read_parquet(raw / "nova.compute_nodes.parquet")
+        again = pl.concat([hosts, hosts]).with_columns("c-" + pl.col("hypervisor_hostname"))
+        again.write_parquet(raw / "nova_cell1.compute_nodes.parquet")
+        rows = pl.read_parquet(raw / "nova.instances.parquet").with_columns("c-" + pl.col("uuid"))
+        rows.write_parquet(raw / f"nova_cell0.{table}.parquet")
+        assert_files_same(site, tmp_path, 2)
+
+    def test_a_site_without_tables_of_hosts(self, tmp_path):
+        site = LIVELY["chi_edge"]()
+        site.container("C", "pi", 1)
+        site.site = replace(site.site, adapters=("edge_containers",))
+        assert not {*tables_of(site.site.adapters)} - DEALT.keys()
+        (tmp_path / "room").mkdir()
+        read = facts(site.site, site.write(tmp_path / "raw"), 2, tmp_path / "room", Here())
+        assert read.intervals == site.facts.ingested.intervals.height > 0
+
+    def test_a_site_of_hosts_alone(self, tmp_path):
+        site = TinySite()
+        site.host("a")
+        site.site = replace(site.site, adapters=("nova_hosts",))
+        assert_same(site, tmp_path, 2)
+
+    def test_a_site_without_any_interval(self, tmp_path):
+        site = TinySite()
+        for number in range(4):
+            site.lease(f"L{number}", 1, 5, [])
+        assert_same(site, tmp_path, 2)
+
+
 class TestRefusals:
     """What cannot be read in shards is said, and nothing is left."""
 
@@ -147,6 +223,52 @@ class TestRefusals:
         with pytest.raises(UsageError, match=r"nova\.instance_actions: two rows of one key"):
             self.run(site, tmp_path)
 
+    @pytest.mark.parametrize(
+        ("table", "other"),
+        [
+            ("blazar.computehost_allocations", "reservation_id"),
+            ("blazar.computehost_reservations", "reservation_id"),
+            ("nova.instance_actions_events", "action_id"),
+        ],
+    )
+    def test_rows_of_one_key_that_would_part_are_refused(self, table, other, tmp_path):
+        site = LIVELY["chi_tacc"]()
+        file = site.write(tmp_path / "raw") / f"{table}.parquet"
+        rows = pl.read_parquet(file)
+        kind = rows.schema[other]
+        others = pl.Series(other, range(100, 120)).cast(kind)
+        again = pl.concat([rows.head(1)] * 20).with_columns(others)
+        pl.concat([rows, again]).write_parquet(file)
+        with pytest.raises(UsageError, match=f"{table}: two rows of one key .* --shards 1"):
+            self.run(site, tmp_path)
+
+    def test_a_table_most_of_whose_rows_cannot_be_read_is_refused_as_a_whole(self, tmp_path):
+        site = LIVELY["chi_tacc"]()
+        file = site.write(tmp_path / "raw") / "blazar.leases.parquet"
+        rows = pl.read_parquet(file)
+        many = pl.concat([rows.head(1)] * 40).with_columns(
+            id=pl.Series([f"L{number}" for number in range(40)]),
+            start_date=pl.Series(["no time"] * 28 + ["2020-01-02 03:04:05"] * 12),
+        )
+        many.write_parquet(file)
+        whole = re.escape(f"{file}: 28 of 40 rows cannot be read (unreadable start_date)")
+        with pytest.raises(UsageError, match=whole):
+            made(site, tmp_path)
+        with pytest.raises(UsageError, match=whole):
+            self.run(site, tmp_path)
+
+    @pytest.mark.parametrize("table", ["nova.instances", "nova.compute_nodes"])
+    def test_a_damaged_file_is_named_as_elsewhere(self, table, tmp_path):
+        site = LIVELY["chi_tacc"]()
+        file = site.write(tmp_path / "raw") / f"{table}.parquet"
+        file.write_bytes(file.read_bytes()[:-40])
+        with pytest.raises(UsageError, match=f"table {table} cannot be read .* extract it again"):
+            self.run(site, tmp_path)
+
+    def test_a_directory_that_is_not_there_is_named_as_elsewhere(self, tmp_path):
+        with pytest.raises(UsageError, match=r"no data directory .*/raw/chi_tacc"):
+            self.run(LIVELY["chi_tacc"](), tmp_path)
+
     def test_a_missing_column_is_named_as_elsewhere(self, tmp_path):
         site = LIVELY["chi_tacc"]()
         site.without = ("blazar.leases.start_date",)
@@ -171,11 +293,12 @@ class TestUnasked:
     """A site is read in shards where its manifest lists more rows than fit."""
 
     @pytest.mark.parametrize(("rows", "shards"), [(100_000_000, 1), (100_000_001, 21)])
-    def test_by_the_rows_of_the_manifest(self, rows, shards, tmp_path):
+    @pytest.mark.parametrize("told", [int, lambda rows: {"rows": rows, "bytes": 1}])
+    def test_by_the_rows_of_the_manifest(self, rows, shards, told, tmp_path):
         site = LIVELY["chi_tacc"]()
         manifest = site.write(tmp_path) / "manifest.json"
-        told = json.loads(manifest.read_text())
-        manifest.write_text(json.dumps(told | {"tables": {"nova.instances": rows}}))
+        listed = {"tables": {"nova.instances": told(rows)}}
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | listed))
         assert runs.shards_unasked(site.site, manifest.parent) == shards
 
 

@@ -88,7 +88,7 @@ def speaks_of(
 
 def concat(parts: Iterable[Ingested]) -> Ingested:
     """Put the results of several adapters together."""
-    listed = list(parts)
+    listed = list(parts) or [Ingested()]
     return Ingested(
         **{
             name: pl.concat([getattr(part, name) for part in listed])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,11 @@ class _Admitted:
     paths: list[Path]
 
 
+NO_DIRECTORY = (
+    "no data directory {}: extract the site's tables with 'chameleon-usage extract' (the paper's "
+    "simulated ones with 'make data'), or name the directory that holds the site's Parquet files "
+    "with --data-dir"
+)
 REJECTED = {"source": pl.String(), "source_row_id": pl.String(), "reason": pl.String()}
 
 
@@ -52,6 +58,8 @@ def load_raw_inputs(
     names: Iterable[str],
     *,
     files: Mapping[str, str] | None = None,
+    cell_numbers: Mapping[str, int] | None = None,
+    part: bool = False,
     progress: bool = False,
 ) -> RawInputs:
     """Read the named raw tables of one site and validate them.
@@ -62,6 +70,9 @@ def load_raw_inputs(
         names: tables to read, of ``RAW_TABLES``; an archive table is added to its live one.
         files: table name to a path or glob below ``directory``, for layouts of other makers
             (Parquet or CSV); files named ``nova_<cell>.<table>`` are those of a cell.
+        cell_numbers: of Nova's cells (``cells.numbers``), where the directory has not the files of
+            all of them.
+        part: these are some rows of each table: whether too many are unreadable is not judged.
         progress: show a bar on a terminal.
 
     Returns:
@@ -73,19 +84,20 @@ def load_raw_inputs(
             required column.
     """
     if not directory.is_dir():
-        raise UsageError(
-            f"no data directory {directory}: extract the site's tables with 'chameleon-usage "
-            "extract' (the paper's simulated ones with 'make data'), or name the directory that "
-            "holds the site's Parquet files with --data-dir"
-        )
+        raise UsageError(NO_DIRECTORY.format(directory))
     files, wanted = files or {}, sorted(set(names))
     places = {name: paths_of(directory, name, files) for name in wanted}
+    archives = {
+        name: paths_of(directory, archive, files)
+        for name in wanted
+        if (archive := RAW_TABLES[name].archive)
+    }
     # To read a file takes most memory for a moment: the largest first, with nothing beside it.
     sizes = {name: sum(path.stat().st_size for path in paths) for name, paths in places.items()}
     by_size = sorted(wanted, key=lambda name: -sizes[name])
-    numbers = cells.numbers(
+    numbers = cell_numbers or cells.numbers(
         [
-            *(path for paths in places.values() for path in paths),
+            *(path for of in (places, archives) for paths in of.values() for path in paths),
             *directory.glob(f"{history.HISTORY}/*/nova*.parquet"),
         ]
     )
@@ -100,7 +112,8 @@ def load_raw_inputs(
 
     def admit(name: str) -> _Admitted | None:
         whole = name in audits or not single
-        return _admit(name, directory, files, places[name], numbers, whole=whole)
+        paths = [*places[name], *archives.get(name, [])]
+        return _admit(name, paths, places[name], numbers, whole=whole, part=part)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         shown = tqdm(
@@ -114,7 +127,7 @@ def load_raw_inputs(
         read = dict(zip(by_size, shown, strict=True))
     admitted = [read[name] for name in wanted]
     tables = {table.name: table.rows for table in admitted if table}
-    if not tables and not audits:
+    if wanted and not tables and not audits:
         raise UsageError(
             f"{directory} holds none of the tables {', '.join(wanted)}: "
             "expected files named <schema>.<table>.parquet"
@@ -163,23 +176,24 @@ def _check_rows(tables: Mapping[str, pl.DataFrame], admitted: Iterable[_Admitted
 
 def _admit(
     name: str,
-    directory: Path,
-    files: Mapping[str, str],
     paths: list[Path],
+    live: list[Path],
     numbers: Mapping[str, int],
     *,
     whole: bool,
+    part: bool,
 ) -> _Admitted | None:
-    """Read a table and its archive, and check them; nothing if neither has a file.
+    """Read the files of a table, some of them ``live``, and check them; nothing if there is none.
 
     What no adapter reads (``RawTable.used`` and ``reduced``) is let go then, unless it is to stay
     whole.
     """
     spec = RAW_TABLES[name]
-    archive = paths_of(directory, spec.archive, files) if spec.archive else []
     judged = []
-    for path in [*paths, *archive]:
+    for path in paths:
         rows, bad = _judge(_read(path, name), path, name)
+        if not part:
+            check_readable(path, rows.height + bad.height, bad)
         judged.append((cells.raised(rows, name, path, numbers) if spec.counted else rows, bad))
     if not judged:
         return None
@@ -191,14 +205,14 @@ def _admit(
         cells.parted(together, name) if spec.counted else together, name
     )
     bad = pl.concat([*(rejects for _, rejects in judged), twice])
-    unread = sorted({f"{name}.{column}" for path in paths for column in _unread(path, spec)})
+    unread = sorted({f"{name}.{column}" for path in live for column in _unread(path, spec)})
     rows = _named(good if whole else _reduced(good, spec), spec)
     let_go = good.height - rows.height
     # Rows that count up are mostly stored so: what is known to be in order is joined unhashed.
     for column in spec.counted:
         if not rows[column].null_count() and rows[column].is_sorted():
             rows = rows.set_sorted(column)
-    return _Admitted(name, rows, let_go, bad, read, unread, [*paths, *archive])
+    return _Admitted(name, rows, let_go, bad, read, unread, paths)
 
 
 def _reduced(good: pl.DataFrame, spec: RawTable) -> pl.DataFrame:
@@ -249,6 +263,7 @@ def _judge_audit(frame: pl.DataFrame, path: Path, name: str) -> tuple[pl.DataFra
     """Cast the rows of an audit table, and of the rows that they show: (good rows, rejects)."""
     own = AUDIT_TABLES[name]
     rows, bad = _judge(audit.opened(frame, name), path, own, audit.as_read(name))
+    check_readable(path, frame.height, bad)
     reason = rows.select(audit.refusal(name)).to_series()
     unusable = reason.is_not_null()
     more = _rejects(own, rows.filter(unusable).select("audit_id"), reason.filter(unusable))
@@ -259,7 +274,8 @@ def _superseded(paths: list[Path], name: str, numbers: Mapping[str, int]) -> pl.
     """Read the rows that increments kept of a table, all in one cell; none that cannot be read."""
     scan = pl.scan_parquet(paths, include_file_paths=history.FROM_FILE)
     changes = scan.select(history.CHANGE_TYPE, history.FROM_FILE).collect()
-    good, _ = _judge(_read(paths[0], name, scan).hstack(changes), paths[0], name)
+    good, bad = _judge(_read(paths[0], name, scan).hstack(changes), paths[0], name)
+    check_readable(paths[0], changes.height, bad)
     good = _named(good, RAW_TABLES[name])
     if RAW_TABLES[name].counted:
         good = cells.raised(good, name, paths[0], numbers)
@@ -284,7 +300,7 @@ def _read(
 ) -> pl.DataFrame:
     """Read the columns of one file (or ``scan``); JSON documents are reduced while reading."""
     spec = spec or RAW_TABLES[name]
-    try:
+    with reading(path, name):
         if scan is None and path.suffix == ".csv":
             lines = pl.scan_csv(path, infer_schema=False)
             scan = lines.filter(~pl.all_horizontal(pl.all().is_null()))  # an empty line is no row
@@ -308,8 +324,19 @@ def _read(
             for column in spec.columns
             if column not in spec.validated and column in present
         ]
-        reading = scan.select(stored).with_columns(documents).with_columns(**spec.derived)
-        return reading.select(list(spec.validated)).collect()
+        rows = scan.select(stored).with_columns(documents).with_columns(**spec.derived)
+        return rows.select(list(spec.validated)).collect()
+
+
+@contextmanager
+def reading(path: Path, name: str) -> Iterator[None]:
+    """Name the file and its table where what is done here fails to read it.
+
+    Raises:
+        UsageError: it does.
+    """
+    try:
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UsageError(
             f"{path}: table {name} cannot be read ({str(error).splitlines()[0]}); "
@@ -380,11 +407,6 @@ def _judge(
         )
     ).to_series()
     bad = reason.is_not_null()
-    if (refused := int(bad.sum())) > MOST_UNREADABLE * bad.len() and refused > FEW:
-        raise UsageError(
-            f"{path}: {refused} of {bad.len()} rows cannot be read ({reason.drop_nulls()[0]}); "
-            "check how the column was written"
-        )
     # A key is shown as it is understood; where it is not, as it is written.
     written = frame.filter(bad).select(
         as_kind(pl.col(key), frame.schema[key], pl.String()) for key in spec.key
@@ -392,6 +414,24 @@ def _judge(
     understood = cast.filter(bad).select(pl.col(spec.key).cast(pl.String))
     keys = pl.DataFrame([understood[key].fill_null(written[key]) for key in spec.key])
     return cast.filter(~bad), _rejects(name, keys, reason.filter(bad))
+
+
+def check_readable(path: Path, rows: int, unreadable: pl.DataFrame) -> None:
+    """Refuse a file of which most rows cannot be read.
+
+    Args:
+        path: the file.
+        rows: how many it has.
+        unreadable: those that cannot be, with the ``reason`` of each.
+
+    Raises:
+        UsageError: they are too many.
+    """
+    if unreadable.height > max(MOST_UNREADABLE * rows, FEW):
+        raise UsageError(
+            f"{path}: {unreadable.height} of {rows} rows cannot be read "
+            f"({unreadable['reason'][0]}); check how the column was written"
+        )
 
 
 def _without_duplicates(

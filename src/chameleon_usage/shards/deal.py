@@ -18,10 +18,12 @@ import numpy as np
 import polars as pl
 
 from chameleon_usage.errors import UsageError
-from chameleon_usage.ingest.loader import check_columns, paths_of
+from chameleon_usage.ingest.loader import check_columns, paths_of, reading
 from chameleon_usage.io.files import writing
 from chameleon_usage.models import cells
 from chameleon_usage.models.raw import AUDIT_TABLES, RAW_TABLES
+from chameleon_usage.models.raw_table import NAME
+from chameleon_usage.models.raw_values import as_kind
 from chameleon_usage.snapshots.history import HISTORY, MANIFEST
 
 _SPARSE = 8
@@ -99,10 +101,12 @@ def reason_against(directory: Path, tables: Sequence[str], files: Mapping[str, s
 def rows_told(directory: Path) -> int:
     """Tell how many raw rows the manifest of a site lists; none if it lists none, or is damaged."""
     try:
-        told = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["tables"].values()
-        return sum(rows for rows in told if isinstance(rows, int))
+        listed = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["tables"].values()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return 0
+    # The extractor lists what it knows of each file, the twin the rows alone.
+    rows = (table.get("rows") if isinstance(table, dict) else table for table in listed)
+    return sum(number for number in rows if isinstance(number, int))
 
 
 def deal(directory: Path, tables: Sequence[str], count: int, room: Path) -> list[Path]:
@@ -135,17 +139,18 @@ def deal(directory: Path, tables: Sequence[str], count: int, room: Path) -> list
     known: dict[str, _Places] = {}
     for name, rule in DEALT.items():
         paths = files_of(directory, [name]) if name in tables else []
-        if not paths:
+        files = [_File(path, name, cells.raised_by(path, numbers)) for path in paths]
+        if not files:
             continue
-        scans = {path: _keyed(path, name, numbers) for path in paths}
+        things = {file: file.number(rule.column) for file in files}
         if rule.follows:
-            told = [_told(scan, path, name, known, count) for path, scan in scans.items()]
-            known[rule.thing] = _Places(told, name)
-        for path, scan in scans.items():
-            stored = scan.collect_schema().names()
-            read = [column for column in RAW_TABLES[name].columns if column in stored]
-            at = _shard(pl.col(_KEY), rule.thing, known, count)
-            _write(scan.select(*read, at.alias(_SHARD)), path.name, shards)
+            led = [file.led(things[file], rule, known, count) for file in files]
+            known[rule.thing] = _Places(led, name)
+        at = {file: _shard(thing, rule.thing, known, count) for file, thing in things.items()}
+        if RAW_TABLES[name].key != (rule.column,):
+            _Places([file.kept(at[file]) for file in files], name)
+        for file in files:
+            file.write(at[file], shards)
     return [*shards, hosts]
 
 
@@ -155,28 +160,105 @@ def files_of(directory: Path, tables: Sequence[str]) -> list[Path]:
     return sorted({path for name in names for path in paths_of(directory, name)})
 
 
-def _keyed(path: Path, name: str, numbers: Mapping[str, int]) -> pl.LazyFrame:
-    """Read a file with what names its rows' things (``_KEY``) as a number."""
-    scan, column = pl.scan_parquet(path), DEALT[name].column
-    kinds = scan.collect_schema()
-    check_columns(path, name, kinds.names())
-    key = _number(pl.col(column), kinds[column], f"{path}: column {column}")
-    if column in RAW_TABLES[name].counted:
-        key += cells.raised_by(path, numbers)
-    return scan.with_columns(key.alias(_KEY))
+class _File:
+    """A file of a table that is dealt; what its rows go by is read as the loader reads it."""
+
+    def __init__(self, path: Path, name: str, raised_by: int) -> None:
+        """Look at the columns.
+
+        Args:
+            path: the file.
+            name: the table.
+            raised_by: by how much what its cell counts is raised.
+
+        Raises:
+            UsageError: it lacks a column, or cannot be read.
+        """
+        self.path, self.name, self.raised_by = path, name, raised_by
+        self.spec, self.stored = RAW_TABLES[name], pl.scan_parquet(path)
+        with reading(path, name):
+            self.kinds = self.stored.collect_schema()
+        check_columns(path, name, self.kinds.names())
+        roots = {root for of in self.spec.derived.values() for root in of.meta.root_names()}
+        documents = [self._read(column) for column in roots if column in self.kinds]
+        self.scan = self.stored.with_columns(documents).with_columns(**self._derived())
+
+    def _derived(self) -> dict[str, pl.Expr]:
+        """Give what is derived of the documents that there are."""
+        derived = self.spec.derived.items()
+        return {name: of for name, of in derived if self.kinds.keys() >= {*of.meta.root_names()}}
+
+    def _read(self, column: str) -> pl.Expr:
+        stored, kind = self.kinds[column], self.spec.columns[column]
+        if stored.is_nested():
+            raise UsageError(
+                f"{self.path}: table {self.name}, column {column} holds {stored}, expected {kind}; "
+                "extract the table again"
+            )
+        return as_kind(pl.col(column), stored, pl.String() if kind == NAME else kind)
+
+    def number(self, column: str) -> pl.Expr:
+        """Make a number of a column: itself, told apart by cell, or the hash of a text."""
+        if column not in self.spec.columns:
+            return _hash(pl.col(column))
+        value = self._read(column)
+        if not self.spec.columns[column].is_integer():
+            return _hash(value)
+        return value + self.raised_by if column in self.spec.counted else value
+
+    def led(
+        self, thing: pl.Expr, rule: _Deal, known: Mapping[str, "_Places"], count: int
+    ) -> pl.DataFrame:
+        """Give the things (``_KEY``) of rows that say whom they follow, and the shard of these."""
+        there = {*self.kinds, *self._derived()}
+        numbers = [self.number(column) for column in rule.follows if column in there]
+        leader = pl.coalesce(*numbers, pl.lit(None, pl.Int64))
+        at = pl.when(leader.is_not_null()).then(_shard(leader, rule.leader, known, count))
+        return self._select(thing, at)
+
+    def kept(self, at: pl.Expr) -> pl.DataFrame:
+        """Give the keys of the rows (``_KEY``), and their shard."""
+        keys = [self.number(column) for column in self.spec.key]
+        one = keys[0] if len(keys) == 1 else _hash(pl.concat_str(keys, separator=" "))
+        return self._select(one, at)
+
+    def _select(self, key: pl.Expr, at: pl.Expr) -> pl.DataFrame:
+        with reading(self.path, self.name):
+            both = self.scan.select(key.alias(_KEY), at.alias(_SHARD)).drop_nulls()
+            return both.collect(engine="streaming")
+
+    def write(self, at: pl.Expr, shards: Sequence[Path]) -> None:
+        """Write each row to the file of its shard, in their order; none has an empty one."""
+        read = [column for column in self.spec.columns if column in self.kinds]
+        rows = self.stored.select(*read, at.alias(_SHARD))
+
+        def path_of(told: "pl.io.partition.FileProviderArgs") -> str:
+            return f"shard={told.partition_keys.item():04}/{self.path.name}"
+
+        whole = pl.PartitionBy(
+            shards[0].parent,
+            key=_SHARD,
+            include_key=False,
+            approximate_bytes_per_file=2**62,
+            file_path_provider=path_of,
+        )
+        try:
+            rows.sink_parquet(whole, compression_level=1, mkdir=True)
+        except pl.exceptions.ComputeError as error:
+            if "os error" in str(error):  # there is no room for the shards
+                raise OSError(error) from error
+            with reading(self.path, self.name):
+                raise
+        none = rows.drop(_SHARD).clear().collect()
+        for place in shards:
+            if not (place / self.path.name).exists():
+                with writing():
+                    none.write_parquet(place / self.path.name)
 
 
-def _number(value: pl.Expr, kind: pl.DataType, where: str) -> pl.Expr:
-    """Make a number of what names a thing: itself, or the hash of a text."""
-    if kind.is_integer():
-        return value.cast(pl.Int64)
-    if kind in (pl.String, pl.Categorical, pl.Null):
-        name = value.cast(pl.String)
-        return pl.when(name.is_not_null()).then(name.hash(0).reinterpret(signed=True))
-    raise UsageError(
-        f"{where} holds {kind}: rows are dealt into shards by text or whole numbers; read the site "
-        "whole, with --shards 1"
-    )
+def _hash(value: pl.Expr) -> pl.Expr:
+    """Make a number of a text; of none, none."""
+    return pl.when(value.is_not_null()).then(value.hash(0).reinterpret(signed=True))
 
 
 def _shard(number: pl.Expr, thing: str, known: Mapping[str, "_Places"], count: int) -> pl.Expr:
@@ -186,24 +268,6 @@ def _shard(number: pl.Expr, thing: str, known: Mapping[str, "_Places"], count: i
         return own
     told = number.map_batches(known[thing].of, return_dtype=_SHARDS, is_elementwise=True)
     return pl.when(told > 0).then(told - 1).otherwise(own)
-
-
-def _told(
-    scan: pl.LazyFrame, path: Path, name: str, known: Mapping[str, "_Places"], count: int
-) -> pl.DataFrame:
-    """Give the things of a file's rows (``_KEY``), and the shard of those that they follow."""
-    rule, kinds, spec = DEALT[name], scan.collect_schema(), RAW_TABLES[name]
-    found = []
-    for column in rule.follows:
-        value = spec.derived.get(column, pl.col(column))
-        stored = value.meta.root_names()[0]
-        if stored in kinds:
-            number = _number(value, kinds[stored], f"{path}: column {stored}")
-            found.append(number)
-    leader = pl.coalesce(*found, pl.lit(None, pl.Int64))
-    shard = pl.when(leader.is_not_null()).then(_shard(leader, rule.leader, known, count))
-    told = scan.select(_KEY, shard.alias(_SHARD)).drop_nulls()
-    return told.collect(engine="streaming")
 
 
 class _Places:
@@ -242,24 +306,3 @@ class _Places:
             return pl.Series(self.shards[np.where((place < 0) | (place > beyond), beyond, place)])
         place = np.minimum(np.searchsorted(self.keys, asked), len(self.keys) - 1)
         return pl.Series(np.where(self.keys[place] == asked, self.shards[place], np.uint16(0)))
-
-
-def _write(rows: pl.LazyFrame, file: str, shards: Sequence[Path]) -> None:
-    """Write each row to the file of its shard, in their order; a shard of none has an empty one."""
-
-    def path_of(told: "pl.io.partition.FileProviderArgs") -> str:
-        return f"shard={told.partition_keys.item():04}/{file}"
-
-    whole = pl.PartitionBy(
-        shards[0].parent,
-        key=_SHARD,
-        include_key=False,
-        approximate_bytes_per_file=2**62,
-        file_path_provider=path_of,
-    )
-    with writing():
-        rows.sink_parquet(whole, compression_level=1, mkdir=True)
-        none = rows.drop(_SHARD).clear().collect()
-        for place in shards:
-            if not (place / file).exists():
-                none.write_parquet(place / file)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -21,6 +22,7 @@ from chameleon_usage.ingest import blazar_hosts, loader, registry, renamed
 from chameleon_usage.ingest.blazar import COMPUTEHOSTS, DEVICES
 from chameleon_usage.intervals import arithmetic
 from chameleon_usage.io.files import load_table
+from chameleon_usage.models import cells
 from chameleon_usage.models.frames import columns, conform
 from chameleon_usage.models.raw_inputs import RawInputs
 from chameleon_usage.models.raw_table import NAME, TIME
@@ -35,7 +37,7 @@ from chameleon_usage.models.stages import (
     Rejects,
     Schedule,
 )
-from chameleon_usage.models.vocabulary import INPUT_VALIDATION
+from chameleon_usage.models.vocabulary import INPUT_VALIDATION, Reason
 from chameleon_usage.ranges import (
     ROWS,
     Cut,
@@ -78,6 +80,7 @@ _SAID: Mapping[str, Mapping[str, pl.DataType]] = {
     "counts": {"hostname": NAME, "rows": pl.Int64()},
     "unallocated": {"any": pl.Boolean()},
     "absent": {"name": pl.String()},
+    "unreadable": {"source": pl.String(), "reason": pl.String()},
 }
 """What is kept of each shard."""
 _LARGE = frozenset({"intervals", "leases", "schedule", "rejects"})
@@ -133,7 +136,7 @@ def facts(
     *,
     skip_missing: bool = False,
 ) -> Shards:
-    """Read a site's raw tables shard by shard.
+    """Read a site's raw tables shard by shard, and what its adapters say of hosts once.
 
     Args:
         site: its configuration.
@@ -145,7 +148,10 @@ def facts(
 
     Raises:
         UsageError: tables are missing, or cannot be read, or not in shards.
+        ConservationError: a row is unaccounted for.
     """
+    if not directory.is_dir():
+        raise UsageError(loader.NO_DIRECTORY.format(directory))
     tables = registry.tables_of(site.adapters)
     if against := reason_against(directory, tables, site.files):
         raise UsageError(
@@ -160,7 +166,15 @@ def facts(
     work = partial(_read, tables, ours, pools)
     places = workers.each(room / "facts", dealt, work, tuple(_SAID))
     said = {name: _all(places, name) for name in _SAID if name not in _LARGE}
-    inputs = _inputs(apart, [name for name in tables if name not in DEALT])
+    for name in set(rows) & DEALT.keys():
+        loader.check_readable(
+            files_of(directory, [name])[0], rows[name], said["unreadable"].filter(source=name)
+        )
+    inputs = _inputs(
+        apart,
+        [name for name in rows if name not in DEALT],
+        cell_numbers=cells.numbers(files_of(directory, tables)),
+    )
     shutil.rmtree(room / "raw")
     inputs.tables[INSTANCES] = said["witnesses"]
     inputs = replace(inputs, spans=_spans(said["spans"], pools))
@@ -218,14 +232,19 @@ def of_shards(adapter: str) -> bool:
 def _rows(directory: Path, tables: Sequence[str]) -> dict[str, int]:
     """Count the rows of each table that has a file, with those of its archive."""
     return {
-        name: pl.scan_parquet(files).select(pl.len()).collect().item()
+        name: sum(_rows_in(file, name) for file in files)
         for name in tables
         if (files := files_of(directory, [name]))
     }
 
 
-def _inputs(place: Path, tables: Sequence[str]) -> RawInputs:
-    return renamed.under_latest_name(loader.load_raw_inputs(place, tables))
+def _rows_in(file: Path, name: str) -> int:
+    with loader.reading(file, name):
+        return int(pl.scan_parquet(file).select(pl.len()).collect().item())
+
+
+def _inputs(place: Path, tables: Sequence[str], **how: Any) -> RawInputs:  # noqa: ANN401
+    return renamed.under_latest_name(loader.load_raw_inputs(place, tables, **how))
 
 
 def _all(places: Sequence[Path], name: str) -> pl.DataFrame:
@@ -240,7 +259,7 @@ def _read(
     tables: Sequence[str], adapters: Sequence[str], pools: Sequence[str], place: Path
 ) -> Tables:
     """Read a shard: what the adapters say of its leases and instances, and ``_SAID`` of these."""
-    inputs = _inputs(place, tables)
+    inputs = _inputs(place, tables, part=True)
     spans = [
         blazar_hosts.spans(inputs, source).with_columns(source=pl.lit(source)) for source in pools
     ]
@@ -264,6 +283,9 @@ def _read(
         "counts": _counts(said.intervals),
         "unallocated": pl.DataFrame({"any": [inference.any_unallocated(begun)]}),
         "absent": pl.DataFrame({"name": inputs.absent}, schema=_SAID["absent"]),
+        "unreadable": inputs.rejects.filter(pl.col("reason") != Reason.DUPLICATE_ROW).select(
+            list(_SAID["unreadable"])
+        ),
     }
     return {name: told[name] if name in told else getattr(said, name) for name in _SAID}
 
