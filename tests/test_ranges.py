@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from chameleon_usage.engines.home import AtHome, plain
+from chameleon_usage.engines.home import AtHome, plain, save_numbered
 from support import PROJECT
 from support.little_sites import little_sites
 from support.sites import TEN_DAYS, TinySite, lively
@@ -153,3 +156,23 @@ class TestCommand:
         said = usage(*call, "--output", tmp_path / "out", "--engine", "spark")
         assert said.status == 1
         assert "chameleon-usage[spark]" in said.err
+
+
+def test_where_one_range_fails_no_other_writes_on_in_a_folder_that_is_cleared(tmp_path):
+    for number in range(3):
+        save_numbered(tmp_path / "rows" / str(number), {"rows": pl.DataFrame({"n": [number]})})
+    begun = threading.Event()
+
+    def work(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        if not rows["n"].item():
+            begun.wait(5)
+            raise OSError("no room")
+        begun.set()
+        time.sleep(0.2)
+        return {"made": rows}
+
+    with pytest.raises(OSError, match="no room"):
+        AtHome(2).keep(tmp_path, work, ["made"])
+    shutil.rmtree(tmp_path / "readings", ignore_errors=True)
+    time.sleep(0.5)
+    assert not (tmp_path / "readings").exists()

@@ -146,6 +146,24 @@ def test_a_server_that_does_not_answer_is_named_within_seconds(listens):
     assert "SECRET" not in said
 
 
+@pytest.mark.parametrize(
+    "url", ["sc://h:15002/;token=SECRET==", "sc://h:15002/token=SECRET", "sc:///;token=SECRET"]
+)
+def test_a_token_in_an_address_that_is_none_is_not_told(url):
+    call = [sys.executable, "-c", "from chameleon_usage.engines import spark; spark.session()"]
+    said = subprocess.run(
+        call,
+        env=installed("spark") | {"SPARK_REMOTE": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    ).stderr
+    assert "no session (" in said
+    assert "name a server in SPARK_REMOTE" in said
+    assert "SECRET" not in said
+
+
 @pytest.mark.skipif(not shutil.which("java"), reason="Spark itself needs Java")
 def test_workers_that_are_killed_in_the_middle_change_nothing(lively_raw, lively_outputs, tmp_path):
     marks = tmp_path / "marks"

@@ -27,7 +27,8 @@ class Engine(Protocol):
     """Who works on ranges. Results come in any order; see ``ranges.named`` for the names in them.
 
     Attributes:
-        jobs: ranges that are worked on at a time at home; there are no fewer, unless they are told.
+        jobs: ranges that are worked on at a time at home, and the fewest that a site is cut into
+            where nobody says how many.
         apart: whether it works in other processes, so that names have to be written as text.
     """
 
@@ -90,6 +91,7 @@ class AtHome:
             yield from map(work, of)
             return
         pool, waiting = ThreadPoolExecutor(self.jobs), deque[Future[Tables]]()
+        wait = True  # where one fails, none of the others writes on in a folder that is cleared
         try:
             for place in of:
                 waiting.append(pool.submit(work, place))
@@ -97,8 +99,11 @@ class AtHome:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:  # whoever takes no more waits for none
-            pool.shutdown(wait=False, cancel_futures=True)
+        except GeneratorExit:  # whoever takes no more waits for none
+            wait = False
+            raise
+        finally:
+            pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def _made(work: Work, names: Sequence[str], place: Path) -> Tables:

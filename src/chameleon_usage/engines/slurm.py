@@ -4,6 +4,7 @@ Run as a module, it does one task: that of SLURM_ARRAY_TASK_ID, of the job whose
 """
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,24 +27,50 @@ class JobArray(Tasks):
             UsageError: there is no Slurm, or a task failed.
         """
         last = len(of) - 1
-        call = ["sbatch", "--wait", "--requeue", f"--array=0-{last}", f"--output={job / NOTE}"]
-        task = f"{sys.executable} -m chameleon_usage.engines.slurm {job}"
-        try:
-            ended = subprocess.run(  # noqa: S603
-                [*call, f"--wrap={task}"], stdout=subprocess.DEVNULL, check=False
-            )
-        except FileNotFoundError as error:
-            raise UsageError("--engine slurm: there is no command sbatch here") from error
+        call = ["sbatch", "--wait", "--parsable", "--requeue", f"--array=0-{last}"]
+        task = shlex.join([sys.executable, "-m", "chameleon_usage.engines.slurm", str(job)])
+        ended = _submitted([*call, f"--output={job / NOTE}", f"--wrap={task}"])
         lacking = [n for n, place in enumerate(of) if not (job / DONE / place.name).is_dir()]
-        if ended.returncode or lacking:
-            notes = [job / NOTE.replace("%a", str(number)) for number in lacking]
-            said = next((note.read_text() for note in notes if note.exists()), "").strip()
+        if not ended and not lacking:
+            return
+        notes = [job / NOTE.replace("%a", str(number)) for number in lacking]
+        notes = [note for note in notes if note.exists()]
+        if not notes and len(lacking) == len(of):
             raise UsageError(
-                f"--engine slurm: {len(lacking)} of {len(of)} tasks failed "
-                f"({said.rpartition(chr(10))[2] or f'sbatch ended with {ended.returncode}'}); "
-                "give more memory or time (SBATCH_MEM_PER_NODE, SBATCH_TIMELIMIT), or more "
-                "--ranges"
+                f"--engine slurm: no task began, and sbatch ended with {ended}: it says why above; "
+                "see its variables (SBATCH_PARTITION, SBATCH_ACCOUNT and the like)"
             )
+        said = notes[0].read_text().strip().rpartition("\n")[2] if notes else ""
+        raise UsageError(
+            f"--engine slurm: {len(lacking)} of {len(of)} tasks failed "
+            f"({said or f'sbatch ended with {ended}'}); give more memory or time "
+            "(SBATCH_MEM_PER_NODE, SBATCH_TIMELIMIT), or more --ranges"
+        )
+
+
+def _submitted(call: Sequence[str]) -> int:
+    """Submit a job and wait for its end; if the wait is ended, so is the job.
+
+    Returns:
+        what sbatch ends with.
+
+    Raises:
+        UsageError: there is no Slurm.
+    """
+    try:
+        sbatch = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    except FileNotFoundError as error:
+        raise UsageError("--engine slurm: there is no command sbatch here") from error
+    number = ""
+    with sbatch:
+        try:
+            number = sbatch.stdout.readline().partition(";")[0].strip() if sbatch.stdout else ""
+            return sbatch.wait()
+        except BaseException:
+            sbatch.kill()
+            if number:
+                subprocess.run(["scancel", number], check=False)  # noqa: S603, S607
+            raise
 
 
 if __name__ == "__main__":

@@ -50,11 +50,16 @@ def _reach(url: str) -> None:
 
     Raises:
         TimeoutError: it does not; told without the rest of the URL, which may hold a token.
+        ValueError: it is no address of one.
     """
     if not url.startswith("sc://"):
         return
     grpc = importlib.import_module("grpc")
-    address = importlib.import_module("pyspark.sql.connect.client").DefaultChannelBuilder(url)
+    builder = importlib.import_module("pyspark.sql.connect.client").DefaultChannelBuilder
+    try:
+        address = builder(url)
+    except Exception:  # noqa: BLE001 - its words may repeat the token
+        raise ValueError("the address is not like sc://HOST:15002/;token=TOKEN") from None
     with address.toChannel() as channel:
         try:
             grpc.channel_ready_future(channel).result(PATIENCE)

@@ -217,7 +217,7 @@ def _refused_of(
             arithmetic.clip(lasting, begin, end)
             .with_columns(hours=pl.col("_rate") * whole)
             .filter(pl.col("hours") > 0)
-            .sort("source_row_id", "start", "reason")
+            .sort("source_row_id", "start", "reason", "end", "hours")
             .group_by("reason", maintain_order=True)
             .agg(node_hours=-pl.col("hours").sum())
         )
