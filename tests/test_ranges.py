@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from chameleon_usage.engines.home import AtHome, plain, save_numbered
+from chameleon_usage.engines.engine import plain
+from chameleon_usage.engines.home import AtHome, save_numbered
 from support import PROJECT
 from support.little_sites import little_sites
 from support.sites import TEN_DAYS, TinySite, lively

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage.engines.home import Engine
+from chameleon_usage.engines.engine import Engine
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import loader, registry, renamed
 from chameleon_usage.models import cells
@@ -76,10 +76,10 @@ def facts(
     )
     inputs = renamed.under_latest_name(inputs)
     check_orders(site)
-    empty = [table for table, rows in inputs.rows.items() if not rows]
+    without_rows = [table for table, rows in inputs.rows.items() if not rows]
     able, left_out = registry.able(inputs.rows, site.adapters, skip_missing=skip_missing)
     ingested = registry.run_adapters(inputs, able)
-    return FactsStage(ingested, inputs.as_of, left_out), (*inputs.absent, *empty)
+    return FactsStage(ingested, inputs.as_of, left_out), (*inputs.absent, *without_rows)
 
 
 def check_orders(site: Site) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage.engines.home import Engine, Tables, plain, save_numbered
+from chameleon_usage.engines.engine import Engine, Tables, plain
+from chameleon_usage.engines.home import save_numbered
 from chameleon_usage.io.files import save_tables
 from chameleon_usage.models.frames import columns
 from chameleon_usage.models.raw_table import NAME
@@ -111,15 +112,15 @@ class Cut:
         folder: where.
         plan: what is the same for all.
         division: which hosts are of which range.
-        early: what was refused and counted before.
-        nameless: ``Prepared``, with what is needed to find hosts for its nameless instances.
+        before: what was refused and counted before.
+        to_assign: ``Prepared``, with what is needed to find hosts for its nameless instances.
     """
 
     folder: Path
     plan: Plan
     division: Division
-    early: Reading
-    nameless: Prepared
+    before: Reading
+    to_assign: Prepared
 
 
 def cut(
@@ -144,7 +145,7 @@ def cut(
         whole: keep what the tables do not need, too.
         apart: write names as text, for other processes.
     """
-    prepared, early = corrected.prepare(observed, site, Corrections())
+    prepared, before = corrected.prepare(observed, site, Corrections())
     nameless = without_a_host(prepared)
     parts = rows_of(observed, prepared)
     hosts = pl.concat(hosts.alias("hostname") for _, hosts, _ in parts)
@@ -152,7 +153,7 @@ def cut(
     kinds = dict(ROWS) if apart else dict(observed.intervals.schema) | {"use": ROWS["use"]}
     _write_rows(parts, division, folder, "rows", kinds, apart=apart)
     plan = Plan(site, without_rows(prepared, apart=apart), by_project, whole, kinds)
-    return Cut(folder, plan, division, early, nameless)
+    return Cut(folder, plan, division, before, nameless)
 
 
 Parts = list[tuple[pl.DataFrame, pl.Series, int]]
@@ -321,9 +322,9 @@ def read(plan: Plan, rows: pl.DataFrame) -> Tables:
     pieces = both.pieces
     if not plan.all_pieces:
         # The reservation or the lease, where one is told, names what holds a node.
-        named = pl.coalesce("reservation_id", "lease_id").is_not_null()
+        held_by = pl.coalesce("reservation_id", "lease_id")
         pieces = lease_use.of_leases(pieces).with_columns(
-            pl.when(~named).then("entity_id").alias("entity_id"),
+            pl.when(held_by.is_null()).then("entity_id").alias("entity_id"),
             *(pl.lit(None, pl.Int64).alias(name) for name in SIZES),
         )
     return {
@@ -334,17 +335,17 @@ def read(plan: Plan, rows: pl.DataFrame) -> Tables:
     }
 
 
-def place(site: Cut, engine: Engine) -> None:
+def assign_hosts(parts: Cut, engine: Engine) -> None:
     """Find hosts for the instances that name none, and write each to its range."""
-    lost = site.nameless.nameless["occupied"]
+    lost = parts.to_assign.nameless["occupied"]
     if lost.is_empty():
         return
     wanted = lost.select("reservation_id").unique()
     wanted = plain({"wanted": wanted})["wanted"] if engine.apart else wanted
-    found = engine.ask(site.folder, partial(leased, site.plan, wanted), ["leased"])
+    found = engine.ask(parts.folder, partial(leased, parts.plan, wanted), ["leased"])
     kinds = {name: lost.schema[name] for name in ("reservation_id", "hostname")}
     committed = named(pl.concat(one["leased"] for one in found), kinds)
-    late = corrected.place(site.nameless, committed, Corrections())
+    late = corrected.place(parts.to_assign, committed, Corrections())
     seats = late["occupied"].select("entity_id", _host="hostname").unique("entity_id")
     runs = late["active"].join(seats, on="entity_id", how="left")
     rows = pl.concat(
@@ -353,42 +354,42 @@ def place(site: Cut, engine: Engine) -> None:
             runs.select(*late["active"].columns, "_host"),
         ]
     )
-    rows = rows.with_columns(site.division.of(rows["_host"]), use=pl.lit(PLACED, ROWS["use"]))
-    _write(site.folder, "placed", rows, site.plan.kinds, apart=engine.apart)
+    rows = rows.with_columns(parts.division.of(rows["_host"]), use=pl.lit(PLACED, ROWS["use"]))
+    _write(parts.folder, "placed", rows, parts.plan.kinds, apart=engine.apart)
 
 
-def whole_reading(site: Cut, engine: Engine) -> tuple[Reading, pl.DataFrame]:
+def whole_reading(parts: Cut, engine: Engine) -> tuple[Reading, pl.DataFrame]:
     """Reconstruct all ranges.
 
     Returns:
         (the reading, with the segments that are of no range alone, no support, and pieces only if
         all are asked for; when the first segment of the corrected collector begins)
     """
-    place(site, engine)
+    assign_hosts(parts, engine)
     kept = (*TALLIED, *GATHERED, "pieces", "claims", "first")
-    engine.keep(site.folder, partial(read, site.plan), kept)
-    begun = pl.concat(part["first"] for part in engine.kept(site.folder, ["first"]))
-    pieces = ("pieces",) if site.plan.all_pieces else ()
-    gathered = _gathered(site, engine, (*GATHERED, *pieces), site.early)
-    early = corrected.whole([replace(site.early, adrift=gathered.pop("adrift"))])
-    begun = pl.concat([begun, early.segments.select("start")]).min()
-    return replace(early, **gathered), begun
+    engine.keep(parts.folder, partial(read, parts.plan), kept)
+    begun = pl.concat(part["first"] for part in engine.kept(parts.folder, ["first"]))
+    pieces = ("pieces",) if parts.plan.all_pieces else ()
+    gathered = _gathered(parts, engine, (*GATHERED, *pieces), parts.before)
+    of_no_range = corrected.whole([replace(parts.before, adrift=gathered.pop("adrift"))])
+    begun = pl.concat([begun, of_no_range.segments.select("start")]).min()
+    return replace(of_no_range, **gathered), begun
 
 
-def with_segments(site: Cut, engine: Engine, reading: Reading) -> Reading:
+def with_segments(parts: Cut, engine: Engine, reading: Reading) -> Reading:
     """Add to a reading of ``whole_reading`` the segments and the support of all ranges."""
-    return replace(reading, **_gathered(site, engine, TALLIED, reading))
+    return replace(reading, **_gathered(parts, engine, TALLIED, reading))
 
 
 def _gathered(
-    site: Cut, engine: Engine, names: Sequence[str], own: Reading
+    parts: Cut, engine: Engine, names: Sequence[str], own: Reading
 ) -> dict[str, pl.DataFrame]:
     """Add tables that were kept of ranges to a reading's own, range by range."""
-    parts = {name: [getattr(own, name)] for name in names}
-    for tables in engine.kept(site.folder, names):
-        for name, found in parts.items():
+    whole = {name: [getattr(own, name)] for name in names}
+    for tables in engine.kept(parts.folder, names):
+        for name, found in whole.items():
             found.append(named(tables[name], found[0].schema))
-    return {name: pl.concat(found) for name, found in parts.items()}
+    return {name: pl.concat(found) for name, found in whole.items()}
 
 
 def _tally(window: Window, by_host: bool, tables: Tables) -> Tables:
@@ -398,36 +399,36 @@ def _tally(window: Window, by_host: bool, tables: Tables) -> Tables:
 
 
 def whole_tally(
-    site: Cut, engine: Engine, reading: Reading, window: Window, *, by_host: bool
+    parts: Cut, engine: Engine, reading: Reading, window: Window, *, by_host: bool
 ) -> Tally:
     """Add up the segments of all ranges, and those of none."""
     whole = tally(reading.segments, reading.support, window, by_host=by_host)
     work = partial(_tally, window, by_host)
-    parts = iter(engine.ask_kept(site.folder, TALLIED, work, tuple(whole)))
+    made = iter(engine.ask_kept(parts.folder, TALLIED, work, tuple(whole)))
     # Few at a time: a tally has many columns.
-    while some := list(islice(parts, AT_ONCE)):
+    while some := list(islice(made, AT_ONCE)):
         whole = add_up([plain(whole), *some])
     return whole
 
 
 def _counted(
-    unsettled: pl.DataFrame, early: pl.DataFrame, window: Window, tables: Tables
+    unsettled: pl.DataFrame, given_back: pl.DataFrame, window: Window, tables: Tables
 ) -> Tables:
     pieces = named(tables["pieces"], columns(HeldPieces))
     held = lease_use.attribute(lease_use.settled(pieces, unsettled))
-    return lease_use.counted(held, early, window)
+    return lease_use.counted(held, given_back, window)
 
 
 def held_by_leases(
-    site: Cut, engine: Engine, leases: pl.DataFrame, window: Window
+    parts: Cut, engine: Engine, leases: pl.DataFrame, window: Window
 ) -> dict[str, pl.DataFrame]:
     """Add up what leases held in all ranges (``lease_use.add_up``)."""
     kinds = {name: pl.String() if engine.apart else NAME for name in ("claim", "lease_id")}
 
     def claims() -> Iterable[pl.DataFrame]:
-        return (named(part["claims"], kinds) for part in engine.kept(site.folder, ["claims"]))
+        return (named(part["claims"], kinds) for part in engine.kept(parts.folder, ["claims"]))
 
-    early = lease_use.ended_early(leases)
-    work = partial(_counted, lease_use.unsettled(claims), early, window)
-    parts = engine.ask_kept(site.folder, ["pieces"], work, ["seconds", "begun"])
-    return lease_use.add_counted(parts, leases, window)
+    given_back = lease_use.ended_early(leases)
+    work = partial(_counted, lease_use.unsettled(claims), given_back, window)
+    made = engine.ask_kept(parts.folder, ["pieces"], work, ["seconds", "begun"])
+    return lease_use.add_counted(made, leases, window)

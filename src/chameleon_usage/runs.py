@@ -7,7 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from chameleon_usage.engines.home import AtHome, Engine
+from chameleon_usage.engines.engine import Engine
+from chameleon_usage.engines.home import AtHome
 from chameleon_usage.engines.tasks import Processes, Tasks
 from chameleon_usage.ingest import registry
 from chameleon_usage.io import files
@@ -73,9 +74,10 @@ class Options:
         count: of the ranges of hosts, one of which is in memory at a time. Default: one, or more
             where the site has more than ``ranges.MOST_ROWS`` intervals, or there is an engine.
         shards: of the raw tables, each of which is read by a process by itself; 1: they are read
-            whole. Default: one, or more where there are more than ``MOST_RAW_ROWS`` rows and no
-            stage is to be kept.
-        engine: who works on ranges; by default this process.
+            whole, as they are wherever a stage is to be kept. Default: one, or more where there are
+            more than ``MOST_RAW_ROWS`` rows.
+        engine: who works on ranges; by default this process, or its children where a site is read
+            in shards.
         update: take over what has not changed since the last run of which this was asked, and keep
             what the next one needs for that in ``<output>/<site>/stages/update``.
     """

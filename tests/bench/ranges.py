@@ -36,7 +36,7 @@ from bench.pipeline import machine, shell
 from chameleon_usage import pipeline, ranges, runs, stages
 from chameleon_usage.cli import ALLOCATOR
 from chameleon_usage.engines import spark
-from chameleon_usage.engines.home import AtHome, Engine
+from chameleon_usage.engines.home import AtHome
 from chameleon_usage.engines.tasks import Processes, Tasks
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import files
@@ -47,6 +47,8 @@ from support import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from chameleon_usage.engines.engine import Engine
 
 RECORD = PROJECT / "data" / "ranges.json"
 SPAWN = multiprocessing.get_context("spawn")

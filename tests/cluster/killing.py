@@ -13,7 +13,7 @@ import polars as pl
 
 from chameleon_usage import cli
 from chameleon_usage.engines import spark
-from chameleon_usage.engines.home import Work
+from chameleon_usage.engines.engine import Work
 
 KEEP = spark.Cluster.keep
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from chameleon_usage.engines.home import Tables
+    from chameleon_usage.engines.engine import Tables
 
 
 class Here(Tasks):

@@ -37,7 +37,7 @@ from support import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from chameleon_usage.engines.home import Engine
+    from chameleon_usage.engines.engine import Engine
     from chameleon_usage.models.frames import Table
 
 SITES = load_sites(PROJECT / "data" / "sites.yaml", frozenset(ADAPTERS))

@@ -25,7 +25,8 @@ from chameleon_usage.cli.options import (
     sites_option,
 )
 from chameleon_usage.engines import slurm, spark
-from chameleon_usage.engines.home import AtHome, Engine
+from chameleon_usage.engines.engine import Engine
+from chameleon_usage.engines.home import AtHome
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest.registry import ADAPTERS
 from chameleon_usage.io import files

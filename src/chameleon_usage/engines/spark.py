@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from chameleon_usage.engines.home import Tables, Work, plain
+from chameleon_usage.engines.engine import Tables, Work, plain
 from chameleon_usage.errors import UsageError
 
 READINGS = "readings.parquet"

@@ -15,7 +15,7 @@ from typing import NoReturn
 import polars as pl
 from tqdm import tqdm
 
-from chameleon_usage.engines.home import Tables, Work, places, plain
+from chameleon_usage.engines.engine import Tables, Work, places, plain
 from chameleon_usage.errors import UsageError
 from chameleon_usage.io.files import load_table, save_tables, whole_directory
 

@@ -114,8 +114,8 @@ def collect(
     """
     made = corrections or Corrections()
     prepared, early = prepare(observed, site, made)
-    hosts = resolve(prepared, site, made, by_project=by_project)
-    late = hold(hosts, place(prepared, hosts.committed, made))
+    resolved = resolve(prepared, site, made, by_project=by_project)
+    late = hold(resolved, place(prepared, resolved.committed, made))
     return whole([early, late])
 
 

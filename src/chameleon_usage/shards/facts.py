@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from chameleon_usage.engines.home import Tables
+from chameleon_usage.engines.engine import Tables
 from chameleon_usage.engines.tasks import Tasks, path_of
 from chameleon_usage.errors import UsageError
 from chameleon_usage.ingest import blazar_hosts, loader, registry, renamed
@@ -87,12 +87,12 @@ _LARGE = frozenset({"intervals", "leases", "schedule", "rejects"})
 """What of it is read again shard by shard, or later."""
 
 _NOTHING = Collected("corrected").result()
-_EARLY: Mapping[str, Mapping[str, pl.DataType]] = {
+_BEFORE: Mapping[str, Mapping[str, pl.DataType]] = {
     **{name: getattr(_NOTHING, name).schema for name in ("segments", "rejects", "adrift")},
     **dict.fromkeys(("others", "occupied", "active"), dict(_KINDS) | {"open": pl.Boolean()}),
     "seen_by": {"source": pl.String()},
 }
-"""What is told of each shard when it is cut into ranges: ``Cut.early`` and ``Cut.nameless``."""
+"""What is told of each shard when it is cut into ranges: ``Cut.before`` and ``Cut.to_assign``."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def _inputs(place: Path, tables: Sequence[str], **how: Any) -> RawInputs:  # noq
 
 def _all(places: Sequence[Path], name: str) -> pl.DataFrame:
     """Put a table of all shards together."""
-    kinds = _SAID[name] if name in _SAID else _EARLY[name]
+    kinds = _SAID[name] if name in _SAID else _BEFORE[name]
     return pl.concat(
         named(load_table(path_of(place, name), list(kinds)), kinds) for place in places
     )
@@ -311,7 +311,7 @@ def cut(
     """Write what is observed of a site range by range, shard by shard.
 
     Args:
-        shards: of ``facts``; they are let go.
+        shards: of ``facts``; their directories are removed as soon as they are read.
         site: its configuration.
         folder: where to.
         count: of ranges: neighbours by name, with about as many rows each. What names no host is
@@ -328,7 +328,7 @@ def cut(
     about = Ingested(profiles=shards.hosts.profiles, completeness=shards.hosts.completeness)
     known = replace(shards, places=(), hosts=about, names=shards.names.clear())
     done = workers.each(
-        folder / "cut", shards.places, partial(_cut, known, site, folder, division), tuple(_EARLY)
+        folder / "cut", shards.places, partial(_cut, known, site, folder, division), tuple(_BEFORE)
     )
     ingested = replace(
         shards.hosts,
@@ -337,15 +337,15 @@ def cut(
     )
     for place in shards.places:
         shutil.rmtree(place)
-    prepared, early = corrected.prepare(observed, site, Corrections())
+    prepared, before = corrected.prepare(observed, site, Corrections())
     own = without_a_host(prepared)
     write_rows(rows_of(observed, prepared), division, folder, "hosts")
     seen_by = {*prepared.seen_by, *_all(done, "seen_by")["source"]}
     prepared = replace(prepared, seen_by=tuple(sorted(seen_by)))
-    told = {name: _all(done, name) for name in _EARLY}
-    early = together(
+    told = {name: _all(done, name) for name in _BEFORE}
+    before = together(
         [
-            early,
+            before,
             replace(_NOTHING, **{name: told[name] for name in ("segments", "rejects", "adrift")}),
         ]
     )
@@ -357,7 +357,7 @@ def cut(
     )
     shared = without_rows(prepared, apart=True)
     plan = Plan(site, shared, by_project, whole=False, kinds=ROWS)
-    return ingested, observed, Cut(folder, plan, division, early, nameless)
+    return ingested, observed, Cut(folder, plan, division, before, nameless)
 
 
 def _observe(shards: Shards, ingested: Ingested) -> Observed:
@@ -365,7 +365,7 @@ def _observe(shards: Shards, ingested: Ingested) -> Observed:
 
 
 def _cut(shards: Shards, site: Site, folder: Path, division: Division, place: Path) -> Tables:
-    """Write the rows of a shard range by range, and tell ``_EARLY`` of it.
+    """Write the rows of a shard range by range, and tell ``_BEFORE`` of it.
 
     Args:
         shards: what is known of all.
@@ -376,14 +376,14 @@ def _cut(shards: Shards, site: Site, folder: Path, division: Division, place: Pa
     """
     said = {name: _all([place], name) for name in ("intervals", "rejects")}
     observed = _observe(shards, replace(shards.hosts, **said))
-    prepared, early = corrected.prepare(observed, site, Corrections())
+    prepared, before = corrected.prepare(observed, site, Corrections())
     nameless = without_a_host(prepared)
     write_rows(rows_of(observed, prepared), division, folder, place.name)
     return {
-        "segments": early.segments,
-        "rejects": pl.concat([observed.rejects, early.rejects]),
-        "adrift": early.adrift,
+        "segments": before.segments,
+        "rejects": pl.concat([observed.rejects, before.rejects]),
+        "adrift": before.adrift,
         "others": nameless.rows["occupied"],
         **nameless.nameless,
-        "seen_by": pl.DataFrame({"source": prepared.seen_by}, schema=_EARLY["seen_by"]),
+        "seen_by": pl.DataFrame({"source": prepared.seen_by}, schema=_BEFORE["seen_by"]),
     }
