@@ -17,7 +17,7 @@ import polars as pl
 from chameleon_usage.engines.engine import Tables, Work, plain
 from chameleon_usage.errors import UsageError
 
-READINGS = "readings.parquet"
+ASKED, READINGS = "asked.parquet", "readings.parquet"
 
 PATIENCE = 5.0
 """Seconds in which a server has to answer; Spark's own client would ask for ten minutes."""
@@ -81,12 +81,11 @@ class Cluster:
 
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give what the work makes of each range's rows."""
-        return _collected(self._of_rows(folder, work, names))
+        return self._made(self._of_rows(folder, work, names), folder / ASKED)
 
     def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
         """Keep what the work makes of each range's rows."""
-        made = self._of_rows(folder, work, names)
-        made.write.mode("overwrite").parquet(str(folder / READINGS))
+        self._made(self._of_rows(folder, work, names), folder / READINGS)
 
     def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
         """Give tables that were kept of each range."""
@@ -107,7 +106,13 @@ class Cluster:
                     yield from _packed(work(_unpacked(row)), names).to_batches()
 
         readings = self.spark.read.parquet(str(folder / READINGS)).select(*of)
-        return _collected(readings.mapInArrow(each, _schema(names)))
+        made = readings.mapInArrow(each, _schema(names))
+        return self._made(made, folder / f"of-{'-'.join(of)}.parquet")
+
+    def _made(self, rows: Any, place: Path) -> Iterable[Tables]:  # noqa: ANN401
+        """Have all workers make rows: to iterate over them makes one range after another."""
+        rows.write.mode("overwrite").parquet(str(place))
+        return _collected(self.spark.read.parquet(str(place)))
 
     def _of_rows(self, folder: Path, work: Work, names: Sequence[str]) -> Any:  # noqa: ANN401
         def one(table: Any) -> Any:  # noqa: ANN401 - tables of Arrow
