@@ -14,7 +14,7 @@ import polars as pl
 
 from chameleon_usage.intervals.sorting import Flags, Numbers
 from chameleon_usage.models.metrics import UNCOUNTED
-from chameleon_usage.nightly.prints import prints
+from chameleon_usage.nightly.fingerprints import fingerprints
 from chameleon_usage.usage.buckets import Availability, Window
 from chameleon_usage.usage.long import Label, LongTable, Make, Times, Values
 from chameleon_usage.usage.tally import Tally
@@ -43,11 +43,12 @@ class Update:
     Attributes:
         window: of this run.
         known: of what its tables can tell.
-        now: of ``prints``.
+        now: of ``fingerprints``.
         folder: the site's directory, with the earlier tables.
-        before: of the earlier run's ``prints``; None where it is of no use.
+        before: of the earlier run's ``fingerprints``; None where it is of no use.
         series: by table, those of the earlier run.
         why: it is of no use.
+        made: by table, the series of this run, kept for the next one.
     """
 
     window: Window
@@ -64,7 +65,7 @@ class Update:
         cls, folder: Path, sums: Tally, availability: Availability, window: Window
     ) -> "Update":
         """See what the run before left in a site's directory."""
-        now, known = prints(sums, availability, window), _known(availability, sums)
+        now, known = fingerprints(sums, availability, window), _known(availability, sums)
         update = cls(window, known, now, folder)
         update._load()
         return update
@@ -141,7 +142,7 @@ class Update:
         for name, listed in self.made.items():
             listed.write_ipc(folder / f"{name}.arrow", compression="lz4")
         files = [*folder.glob("*.arrow"), *(target / f"{name}.parquet" for name in self.made)]
-        told = {"fits": _fingerprint(), "known": self.known, "files": _sums(target, files)}
+        told = {"program": _of_program(), "known": self.known, "files": _sums(target, files)}
         (folder / TOLD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
     def _load(self) -> None:
@@ -153,7 +154,7 @@ class Update:
             return
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
-            if told["fits"] != _fingerprint():
+            if told["program"] != _of_program():
                 self.why = "the run before it was of another version"
             elif told["known"] != self.known:
                 self.why = "the tables tell of other quantities, or of more hours"
@@ -243,7 +244,7 @@ def _known(availability: Availability, sums: Tally) -> str:
     return repr((told, enough, availability.known_share, uncounted))
 
 
-def _fingerprint() -> str:
+def _of_program() -> str:
     """Give a number that differs between versions of the program and its packages."""
     packages = [(name, version(name)) for name in PACKAGES]
     found = hashlib.sha256(repr((packages, platform.python_version())).encode())

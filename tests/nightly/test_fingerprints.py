@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from chameleon_usage.nightly.prints import prints
+from chameleon_usage.nightly.fingerprints import fingerprints
 from chameleon_usage.usage.buckets import Availability, Window
 from support.sites import DAY0, day
 
@@ -21,7 +21,7 @@ def labelled(sums: pl.DataFrame, **labels: object) -> pl.DataFrame:
 
 
 def numbers(*parts: pl.DataFrame, name: str = "usage", known: Availability = KNOWN) -> pl.DataFrame:
-    return prints({name: pl.concat(parts, how="diagonal").fill_null(0)}, known, WINDOW)
+    return fingerprints({name: pl.concat(parts, how="diagonal").fill_null(0)}, known, WINDOW)
 
 
 def differing(*parts: pl.DataFrame, **options: object) -> list[int]:

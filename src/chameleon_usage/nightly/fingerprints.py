@@ -14,11 +14,11 @@ import polars as pl
 from chameleon_usage.usage.buckets import Availability, Window, quantities
 from chameleon_usage.usage.tally import Tally
 
-PRINTED = ("usage", "hosts")
+SUMMED = ("usage", "hosts")
 """The sums of which the tables by node type and by host are made."""
 
 
-def prints(sums: Tally, availability: Availability, window: Window) -> pl.DataFrame:
+def fingerprints(sums: Tally, availability: Availability, window: Window) -> pl.DataFrame:
     """Give the numbers of each bucket that the tables cover.
 
     They are sums of all seconds, each times two numbers that depend on whose and of what they are.
@@ -29,7 +29,7 @@ def prints(sums: Tally, availability: Availability, window: Window) -> pl.DataFr
         ``timestamp``, ``length`` (seconds), ``first`` and ``second``, each of 64 bits.
     """
     found = np.zeros((2, len(window.edges) - 1), np.uint64)
-    for name in PRINTED:
+    for name in SUMMED:
         if name in sums:
             _add(found, name, sums[name])
     first, second = found
