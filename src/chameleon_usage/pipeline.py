@@ -67,6 +67,10 @@ def facts(
 
     Returns:
         (the stage, what was asked for and is absent or holds no row: tables, and columns)
+
+    Raises:
+        UsageError: tables are missing or cannot be read, or an order names none that is read.
+        ConservationError: a row is unaccounted for.
     """
     inputs = loader.load_raw_inputs(
         data_dir if site.files else data_dir / site.key,
@@ -151,7 +155,11 @@ def check_window(window: Window) -> Window:
 
 
 def segments(stage: FactsStage, site: Site, *, by_project: bool = False) -> SegmentsStage:
-    """Read the intervals twice: each row at its word, and reconstructed; by project, if asked."""
+    """Read the intervals twice: each row at its word, and reconstructed; by project, if asked.
+
+    Raises:
+        ConservationError: a stage lost or invented hours.
+    """
     observed = observe(stage.ingested, stage.as_of)
     plain = uncorrected.collect(observed)
     mended = corrected.collect(observed, site, by_project=by_project)
@@ -252,6 +260,13 @@ def in_ranges(
     late: SegmentsStage, parts: Cut, engine: Engine, asked: Window | Period, *, by_host: bool
 ) -> tuple[SegmentsStage, Window, Tally]:
     """Do as ``segments`` does, range by range.
+
+    Args:
+        late: of ``late_of``.
+        parts: the site in ranges.
+        engine: who works on them.
+        asked: the window; see ``window_of``.
+        by_host: add up by host, too.
 
     Returns:
         (the stage, without the segments of ranges unless they are to be kept; the window; the sums

@@ -313,6 +313,13 @@ def read(plan: Plan, rows: pl.DataFrame) -> Tables:
     Args:
         plan: what is the same for every range.
         rows: of the range.
+
+    Returns:
+        tables of a ``Reading`` (``TALLIED``, ``GATHERED``, ``pieces``), ``claims`` (claim,
+        lease_id) and ``first``: when the first segment of the corrected collector begins.
+
+    Raises:
+        ConservationError: a stage lost or invented hours.
     """
     observed, part, late = _part(plan, rows)
     told = uncorrected.collect(observed)
@@ -364,6 +371,9 @@ def whole_reading(parts: Cut, engine: Engine) -> tuple[Reading, pl.DataFrame]:
     Returns:
         (the reading, with the segments that are of no range alone, no support, and pieces only if
         all are asked for; when the first segment of the corrected collector begins)
+
+    Raises:
+        ConservationError: a stage lost or invented hours.
     """
     assign_hosts(parts, engine)
     kept = (*TALLIED, *GATHERED, "pieces", "claims", "first")

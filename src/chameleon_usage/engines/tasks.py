@@ -47,6 +47,9 @@ class Tasks(ABC):
 
         Returns:
             where the tables of each place lie, as ``<name>.parquet``, in the places' order.
+
+        Raises:
+            UsageError: a task was not done.
         """
         job.mkdir()
         (job / JOB).write_bytes(pickle.dumps((list(of), work, tuple(names))))

@@ -285,7 +285,13 @@ def _superseded(paths: list[Path], name: str, numbers: Mapping[str, int]) -> pl.
 
 
 def paths_of(directory: Path, name: str, files: Mapping[str, str] | None = None) -> list[Path]:
-    """List the files of a table, those of other cells included, in order."""
+    """List the files of a table, those of other cells included, in order.
+
+    Args:
+        directory: where they are.
+        name: the table.
+        files: table name to a path or glob below the directory, for layouts of other makers.
+    """
     files = files or {}
     found = sorted(directory.glob(files.get(name, cells.pattern(name))))
     return found if name in files else [path for path in found if _is_of(path, name)]
@@ -348,6 +354,12 @@ def check_columns(
     path: Path, name: str, present: Sequence[str], spec: RawTable | None = None
 ) -> None:
     """Refuse a file of a table that lacks a required column.
+
+    Args:
+        path: the file.
+        name: the table.
+        present: the columns that it has.
+        spec: what is required, where it is not the table's own declaration.
 
     Raises:
         UsageError: it does.

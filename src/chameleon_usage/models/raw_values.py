@@ -6,7 +6,7 @@ import polars as pl
 
 from chameleon_usage.models.raw_table import NAME, TIME
 
-ZERO_DATES, YEAR_ZERO = ("0000-00-00", "0001-01-01", "1970-01-01"), 1970
+ZERO_DATES, LAST_ZERO_YEAR = ("0000-00-00", "0001-01-01", "1970-01-01"), 1970
 """How databases and drivers write that there is no date: none of the services is so old."""
 NO_VALUES = ("", "\\N", "NULL", "None", "nan", "NaN", "NaT", "<NA>")
 """How dumps in text write that there is no value."""
@@ -26,28 +26,28 @@ def blanks_as_null(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> Ite
             yield pl.when(value.bin.size() > 0).then(value)
         elif found.is_float():
             yield value.fill_nan(None)
-        # One of the year zero is there if the earliest is.
+        # A zero date is there if the earliest is one.
         elif (
             kind == TIME
             and found.is_temporal()
-            and frame.select(value.min().dt.year() <= YEAR_ZERO).item()
+            and frame.select(value.min().dt.year() <= LAST_ZERO_YEAR).item()
         ):
-            yield pl.when(value.dt.year() > YEAR_ZERO).then(value)
+            yield pl.when(value.dt.year() > LAST_ZERO_YEAR).then(value)
 
 
 def _texts_as_null(frame: pl.DataFrame, texts: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
     """Make null what stands for no value among texts, of which some are to be of other types."""
-    dumped_as_text = any(kind != pl.String for kind in texts.values())
+    as_text = any(kind != pl.String for kind in texts.values())
     # No word for nothing and no time is as long as a UUID: few texts need more than this look.
     short = frame.select((pl.col(list(texts)).str.len_bytes().min() < UUID).fill_null(value=False))
     for column, kind in texts.items():
         value = pl.col(column)
-        if dumped_as_text and kind in (pl.String, NAME) and not short[column].item():
+        if as_text and kind in (pl.String, NAME) and not short[column].item():
             continue
         if kind != pl.String:
             zero = value.str.slice(0, 10).is_in(ZERO_DATES)
             yield pl.when(~value.is_in(NO_VALUES) & ~zero).then(value)
-        elif dumped_as_text:
+        elif as_text:
             none = value.str.strip_chars().is_in(NO_VALUES)
             # Few of such texts differ.
             if frame.select(value.unique()).select(none.any()).item():
@@ -65,7 +65,13 @@ def whole_seconds(frame: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> set[
 
 
 def as_kind(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
-    """Cast a column to the type wanted; what cannot be read as that is null."""
+    """Cast a column to the type wanted; what cannot be read as that is null.
+
+    Args:
+        column: the column.
+        found: the type in which it is stored.
+        wanted: a type of ``RawTable``; times are cut to whole seconds, in UTC.
+    """
     if wanted == pl.Datetime("us"):
         if found == pl.String:
             column = _moments(column)
@@ -90,7 +96,12 @@ def as_kind(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr
 
 
 def as_flag(column: pl.Expr, found: pl.DataType) -> pl.Expr:
-    """Cast a column to 0 and 1, which other databases and formats write as words, or as a bit."""
+    """Cast a column to 0 and 1, which other databases and formats write as words, or as a bit.
+
+    Args:
+        column: the column.
+        found: the type in which it is stored.
+    """
     if found == pl.Binary:
         column, found = column.map_elements(_utf8, return_dtype=pl.String), pl.String()
     if found == pl.String:

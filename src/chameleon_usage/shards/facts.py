@@ -146,8 +146,11 @@ def facts(
         workers: who reads them.
         skip_missing: leave out adapters whose table is absent.
 
+    Returns:
+        what the adapters say: of hosts in memory, of leases and instances in a directory a shard.
+
     Raises:
-        UsageError: tables are missing, or cannot be read, or not in shards.
+        UsageError: tables are missing, or cannot be read, or not in shards; a process was killed.
         ConservationError: a row is unaccounted for.
     """
     if not directory.is_dir():
