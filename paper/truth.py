@@ -46,8 +46,9 @@ def daily_truth(
         if kind in STATES:
             whole, part = map(mean, STATES[kind])
             return whole - part
-        held = intervals.filter(pl.col("quantity_type").is_in(PARTS.get(kind, (kind,))))
-        return daily_means(held, edges)
+        if kind in PARTS:
+            return sum(map(mean, PARTS[kind]), np.zeros(len(days)))
+        return daily_means(intervals.filter(pl.col("quantity_type") == kind), edges)
 
     return pl.concat(
         pl.DataFrame({"timestamp": days, "count_type": kind, "truth": mean(kind)})
