@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from chameleon_usage.engines import spark
 from chameleon_usage.engines.engine import plain
 from chameleon_usage.engines.home import AtHome, save_numbered
 from support import PROJECT
@@ -177,3 +178,17 @@ def test_where_one_range_fails_no_other_writes_on_in_a_folder_that_is_cleared(tm
     shutil.rmtree(tmp_path / "readings", ignore_errors=True)
     time.sleep(0.5)
     assert not (tmp_path / "readings").exists()
+
+
+def test_what_a_cluster_has_kept_is_read_where_it_lies_and_not_through_its_driver(tmp_path):
+    place = tmp_path / spark.READINGS
+    place.mkdir()
+    tables = [{name: pl.DataFrame({name: [n]}) for name in ("one", "two")} for n in range(3)]
+    for number, of in enumerate((tables[:1], tables[1:])):
+        packed = [
+            {name: table.write_ipc(None).getvalue() for name, table in one.items()} for one in of
+        ]
+        pl.DataFrame(packed).write_parquet(place / f"part-{number}.parquet")
+    kept = list(spark.Cluster(None).kept(tmp_path, ["two"]))
+    assert [one["two"].item() for one in kept] == [0, 1, 2]
+    assert all(one.keys() == {"two"} for one in kept)

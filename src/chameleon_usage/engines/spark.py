@@ -1,8 +1,8 @@
 """The ranges of a site on the workers of a cluster, through Spark's own interface.
 
-Spark moves the rows of each range to a worker, keeps what is made of them and does it again where a
-worker is lost. What is made, the functions of ``ranges`` decide, the same as at home. Results
-travel as bytes: their types are none of Spark's business.
+Spark moves the rows of each range to a worker, writes what is made of them to the folder that all
+see, and does it again where a worker is lost. What is made, the functions of ``ranges`` decide, the
+same as at home. Tables are written as bytes: their types are none of Spark's business.
 """
 
 import importlib
@@ -81,15 +81,16 @@ class Cluster:
 
     def ask(self, folder: Path, work: Work, names: Sequence[str]) -> Iterable[Tables]:
         """Give what the work makes of each range's rows."""
-        return self._made(self._of_rows(folder, work, names), folder / ASKED)
+        _make(self._of_rows(folder, work, names), folder / ASKED)
+        return _collected(folder / ASKED, names)
 
     def keep(self, folder: Path, work: Work, names: Sequence[str]) -> None:
         """Keep what the work makes of each range's rows."""
-        self._made(self._of_rows(folder, work, names), folder / READINGS)
+        _make(self._of_rows(folder, work, names), folder / READINGS)
 
     def kept(self, folder: Path, names: Sequence[str]) -> Iterable[Tables]:
         """Give tables that were kept of each range."""
-        return _collected(self.spark.read.parquet(str(folder / READINGS)).select(*names))
+        return _collected(folder / READINGS, names)
 
     def ask_kept(
         self,
@@ -106,13 +107,9 @@ class Cluster:
                     yield from _packed(work(_unpacked(row)), names).to_batches()
 
         readings = self.spark.read.parquet(str(folder / READINGS)).select(*of)
-        made = readings.mapInArrow(each, _schema(names))
-        return self._made(made, folder / f"of-{'-'.join(of)}.parquet")
-
-    def _made(self, rows: Any, place: Path) -> Iterable[Tables]:  # noqa: ANN401
-        """Have all workers make rows: to iterate over them makes one range after another."""
-        rows.write.mode("overwrite").parquet(str(place))
-        return _collected(self.spark.read.parquet(str(place)))
+        place = folder / f"of-{'-'.join(of)}.parquet"
+        _make(readings.mapInArrow(each, _schema(names)), place)
+        return _collected(place, names)
 
     def _of_rows(self, folder: Path, work: Work, names: Sequence[str]) -> Any:  # noqa: ANN401
         def one(table: Any) -> Any:  # noqa: ANN401 - tables of Arrow
@@ -143,5 +140,13 @@ def _unpacked(row: dict[str, bytes]) -> dict[str, pl.DataFrame]:
     return {name: pl.read_ipc(io.BytesIO(told)) for name, told in row.items()}
 
 
-def _collected(frame: Any) -> Iterable[Tables]:  # noqa: ANN401
-    return (_unpacked(row.asDict()) for row in frame.toLocalIterator())
+def _make(rows: Any, place: Path) -> None:  # noqa: ANN401
+    """Have all workers make rows: what is only iterated over is made range after range."""
+    rows.write.mode("overwrite").parquet(str(place))
+
+
+def _collected(place: Path, names: Sequence[str]) -> Iterable[Tables]:
+    """Read what was made, range by range, where it lies: Spark's driver has no room for it."""
+    files = sorted(place.glob("*.parquet"))
+    rows = (pl.read_parquet(file, columns=list(names)).iter_rows(named=True) for file in files)
+    return (_unpacked(row) for some in rows for row in some)
