@@ -171,6 +171,8 @@ def _of_nights(of: dict[str, Any]) -> str:
     )
 
 
+_ALL = "all buckets"
+"""What is told of an update that takes nothing over."""
 _LITTLE = 0.05
 """The share of a time by which that of the same run can differ from one minute to the next."""
 
@@ -180,16 +182,17 @@ def _paying(runs: list[dict[str, Any]]) -> str:
     shares: dict[str, list[float]] = {}
     for of in runs:
         kind = f"{of['tables']} tables in {_BUCKETS[of['bucket']]}"
+        kind = _ALL if of["anew"].startswith(_ALL) else kind
         saved = 1 - of["update"]["cpu_seconds"] / of["whole"]["cpu_seconds"]
         shares.setdefault(kind, []).append(saved)
-    pays = {kind: min(of) for kind, of in shares.items() if min(of) > _LITTLE}
-    told = ", ".join(f"{100 * share:.0f}% with {kind}" for kind, share in pays.items())
-    others = {kind: of for kind, of in shares.items() if kind not in pays}
-    saved = f"An update saves at least {told or 'nothing'} of the time of a run in full."
-    if not others:
-        return saved
-    most = max(0.0, -min(min(of) for of in others.values()))
-    return (
-        f"{saved} With {' and '.join(others)} it saves less than {100 * _LITTLE:.0f}% and costs up "
-        f"to {100 * most:.0f}%: there a run in full is as good."
-    )
+    anew = shares.pop(_ALL, [])
+    pays = {kind: of for kind, of in shares.items() if max(of) > _LITTLE}
+    told = ", ".join(f"up to {max(of):.0%} with {kind}" for kind, of in pays.items())
+    others = " and ".join(kind for kind in shares if kind not in pays)
+    said = [f"Where buckets are taken over, an update saves {told or 'next to nothing'}."]
+    if others and told:
+        said.append(f"With {others} it saves less than {_LITTLE:.0%}: a run in full is as good.")
+    if anew:
+        most = max(0.0, -min(anew))
+        said.append(f"Where it makes all of them anew it costs up to {most:.0%} more.")
+    return " ".join(said)

@@ -25,7 +25,7 @@ NODES = (1, 4, 16)
 DURATION = "24h"
 """For how long they are asked for."""
 
-MOST_ROWS = 2_000_000
+MOST_ROWS = 500_000
 """Hosts and bookings, each once for every day on which it is there, that are looked at together."""
 
 _TOLERANCE_H = 1.0
