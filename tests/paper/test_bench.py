@@ -3,10 +3,12 @@
 import json
 
 from paper import bench
+from paper.project import site_names
 
 TOLD = json.loads(bench.RECORD.read_text(encoding="utf-8"))
 RANGES = json.loads(bench.RANGES.read_text(encoding="utf-8"))
 NIGHTS = json.loads(bench.NIGHTS.read_text(encoding="utf-8"))
+NAMES = site_names(" ".join(TOLD["sites"]), "data/sites.yaml")
 
 
 def test_each_site_has_a_row_with_its_ratio_to_the_floor():
@@ -68,7 +70,10 @@ def test_each_update_stands_beside_its_run_in_full():
         [row] = [
             line
             for line in page.splitlines()
-            if f", {of['tables']} tables, " in line and f"| {of['night']} | {of['anew']} |" in line
+            if f", {of['tables']} tables, " in line
+            and f"| {of['night']} | {of['anew']} |" in line
+            and line.startswith(f"| {NAMES[of['site']]}, ")
+            and f", {'hours since ' + of['since'] if of['since'] else 'days'} |" in line
         ]
         for kind in ("whole", "update"):
             assert f"| {of[kind]['cpu_seconds']:.1f} s, {of[kind]['memory_gib']:.2f} GiB " in row

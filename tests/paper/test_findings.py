@@ -240,7 +240,7 @@ class TestSentences:
         "untyped": {"untyped_share": 0.1},
         "leases": {"leases": 5, "advance_share": 0.1, "failed_share": 0.1},
         "advance": {"advance_hours": 3.0},
-        "unused": {f"{w}_share": 0.1 for w in ("unused", "never", "waiting", "no_show")},
+        "unused": {f"{w}_share": 0.1 for w in ("unused", "never", "waiting", "after", "no_show")},
         "given back": {"given_back_share": 0.4},
         "gap": {"gap_year": 1, "gap_count": "total", "gap_nodes": 3.0, "gap_word": "more"},
         "gap share": {"gap_share": 0.5},

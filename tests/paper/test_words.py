@@ -60,7 +60,7 @@ class TestTemplates:
             "black line = total; B in yellow. Stripes (a plain colour in the key): leased"
             in caption
         )
-        assert "the sum lacks it: so with the first cloud of B." in caption
+        assert "the sum leaves it out, as it does the first cloud of B." in caption
         yearly = spoken("cross_site", "yearly", predecessors={"B": "first cloud"})
         assert yearly.endswith("not begun yet; B had a first cloud before, which *All* lacks, too.")
         assert spoken("cross_site", "yearly", predecessors={}).endswith("has not begun yet.")

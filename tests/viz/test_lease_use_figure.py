@@ -67,6 +67,7 @@ def test_findings_are_of_the_months_whose_use_is_known(use):
     assert found["given_back_share"] == 10 / 57
     assert (found["unused_share"], found["no_show_share"]) == (0.25, 0.25)
     assert (found["never_share"], found["waiting_share"]) == (1 / 40, 1 / 40)
+    assert found["after_share"] == 8 / 40
     assert set(findings.waste(use.filter(pl.col("used_h").is_null()))) == {"given_back_share"}
     assert findings.waste(use.clear()) == {}
 
