@@ -187,6 +187,9 @@ class TestOddRawTables:
         site = TinySite()
         for number in range(4):
             site.lease(f"L{number}", 1, 5, [])
+        site.cached_day(1, total_hours=24.0)
+        site.site = replace(site.site, adapters=("blazar_leases", "legacy"))
+        assert site.facts.ingested.intervals.is_empty()
         assert_same(site, tmp_path, 2)
 
 
