@@ -131,7 +131,7 @@ def test_a_run_that_is_interrupted_takes_its_job_back(slurm, tmp_path):
         time.sleep(0.1)
     time.sleep(1)
     run.send_signal(signal.SIGINT)
-    assert run.wait(60) != 0
+    assert run.wait(20) != 0
     assert (slurm / "cancelled").read_text() == "7\n"
 
 

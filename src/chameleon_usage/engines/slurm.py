@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,12 +66,15 @@ def _submitted(call: Sequence[str]) -> int:
     with sbatch:
         try:
             number = sbatch.stdout.readline().partition(";")[0].strip() if sbatch.stdout else ""
-            return sbatch.wait()
+            # A signal may reach another thread, and then ends no wait of this one.
+            while sbatch.poll() is None:
+                time.sleep(0.2)
         except BaseException:
             sbatch.kill()
             if number:
                 subprocess.run(["scancel", number], check=False)  # noqa: S603, S607
             raise
+    return sbatch.returncode
 
 
 if __name__ == "__main__":
