@@ -169,7 +169,7 @@ def facts(
     work = partial(_read, tables, ours, pools)
     places = workers.each(room / "facts", dealt, work, tuple(_SAID))
     said = {name: _all(places, name) for name in _SAID if name not in _LARGE}
-    for name in set(rows) & DEALT.keys():
+    for name in [name for name in rows if name in DEALT]:
         loader.check_readable(
             files_of(directory, [name])[0], rows[name], said["unreadable"].filter(source=name)
         )
